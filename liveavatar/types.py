@@ -1,0 +1,126 @@
+"""The values that cross a stage's door: frozen, named, with shapes and units.
+
+Letters used in shapes, here and everywhere:
+
+    B batch        T video frames        F latent frames     N audio samples
+    C channels     H, W pixels           h, w latent pixels  A audio features per video frame
+    L text tokens  D width of a token    S sampler steps     M tokens in a cache
+
+A *step* is one denoising step (0..S-1), a *block* is 3 latent frames, a *clip* is `infer_frames` video frames.
+Time is in seconds (`_s`) or milliseconds (`_ms`); pictures are 0..1 as float or 0..255 as uint8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy
+    from torch import Tensor
+
+
+class InputError(ValueError):
+    """An input that cannot be used: the message names the value and the remedy."""
+
+
+@dataclass(frozen=True)
+class Phoneme:
+    """One sound of speech and when it is heard."""
+
+    symbol: str      # as the synthesiser names it: IPA (espeak-ng) or ARPAbet (flite)
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A recording: mono sound, and the phonemes when they are known."""
+
+    wave: numpy.ndarray                 # (N,) float32 in [-1, 1]
+    rate_hz: int
+    phonemes: tuple[Phoneme, ...] = ()  # empty when the speech was recorded, not synthesised
+    text: str = ""
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.wave) / self.rate_hz
+
+
+@dataclass(frozen=True)
+class AudioFeatures:
+    """What the model hears during each video frame."""
+
+    values: Tensor   # (1, layers, A, T) float32
+    fps: float
+    rms: Tensor      # (T,) loudness of each video frame, 0..1
+
+    @property
+    def frames(self) -> int:
+        return self.values.shape[-1]
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """The picture that will speak."""
+
+    pixels: Tensor                     # (3, H, W) float32, 0..1
+    identity: Tensor | None = None     # (traits,) when the renderer made it: the ground truth
+    source: str = ""                   # file name, or "rendered"
+    sha256: str = ""                   # of the file's bytes, or of the pixels
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the words ask for. `mini` knows a small vocabulary; the rest is reported, not swallowed."""
+
+    text: str
+    slots: dict[str, str] = field(default_factory=dict)   # e.g. {"gesture": "wave", "mood": "happy"}
+    unknown: tuple[str, ...] = ()                          # words that changed nothing
+
+
+@dataclass(frozen=True)
+class Condition:
+    """All that steers the sampler, already encoded for the transformer. What is constant is computed once."""
+
+    reference: Tensor          # (1, C, 1, h, w) latent of the portrait
+    motion: Tensor | None      # (1, C, 19, h, w) latents before the first block, or None where unused
+    text: Tensor               # (1, L, text_dim)
+    audio: Tensor              # (1, layers, A, T) one column per video frame
+    frames_per_latent: int     # video frames in one latent frame
+
+    @property
+    def frames(self) -> int:
+        return self.audio.shape[-1]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One sampler step of one block, as seen from outside."""
+
+    block: int                 # 0..blocks-1
+    index: int                 # 0..S-1
+    steps: int                 # S
+    sigma: float               # noise level the step started from: 1 pure noise, 0 clean
+    sigma_next: float
+    x: Tensor                  # (1, C, F, h, w) latent after the step
+    clean: Tensor              # (1, C, F, h, w) the model's guess of the finished latent, x - sigma * velocity
+    velocity: Tensor           # (1, C, F, h, w) noise - clean
+    cache: object              # RingCache of this noise level, after the step
+    milliseconds: float
+    bytes: dict[str, int] = field(default_factory=dict)    # by owner: weights, caches, ...
+
+    @property
+    def last(self) -> bool:
+        return self.index == self.steps - 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """A finished block: its latents and its pictures."""
+
+    index: int
+    latents: Tensor            # (1, C, F, h, w)
+    frames: Tensor             # (T, H, W, 3) uint8
+    start_s: float             # when its first frame is shown
+    milliseconds: float        # spent on decoding
