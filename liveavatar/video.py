@@ -1,0 +1,284 @@
+"""Stage 5: frames + sound -> a video file, written while it is being generated.
+
+H.264 + AAC in `.mp4`, VP9 + Opus in `.webm`, through PyAV (no ffmpeg program is needed). The file grows under a hidden
+temporary name beside its final one and gets the final name only when it is whole, so a name that exists can be played.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from liveavatar.types import InputError, Speech
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one kind of file is written."""
+
+    container: str
+    video_codec: str
+    video_options: dict[str, str]
+    audio_codec: str
+    audio_bit_rate: int
+    container_options: dict[str, str]
+
+
+FORMATS = {
+    ".mp4": Format("mp4", "libx264", {"crf": "18", "preset": "veryfast"}, "aac", 96_000, {"movflags": "+faststart"}),
+    ".webm": Format("webm", "libvpx-vp9", {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"},
+                    "libopus", 64_000, {}),
+}
+
+FONT = {   # 5 x 7 pixels, one string a row
+    "A": (".###.", "#...#", "#...#", "#####", "#...#", "#...#", "#...#"),
+    "I": (".###.", "..#..", "..#..", "..#..", "..#..", "..#..", ".###."),
+}
+
+
+@dataclass(frozen=True)
+class Video:
+    """A finished video and what it took. In a notebook it shows itself, with sound."""
+
+    path: Path
+    frames: int                      # video frames written
+    size: tuple[int, int]            # (height, width) in pixels
+    fps: float
+    x_realtime: float                # seconds of video per second of work; higher is better
+    first_picture_s: float           # from the call to the first decoded picture
+    seconds: dict[str, float] = field(default_factory=dict)   # of work, by stage
+    complete: bool = True            # False when it was stopped before the sound ended
+    latents: tuple[Tensor, ...] | None = None                 # one (1, C, F, h, w) a block, when asked for
+    run_dir: Path | None = None
+
+    @property
+    def duration_s(self) -> float:
+        return self.frames / self.fps
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        state = "" if self.complete else ", stopped early"
+        return (f"Video({str(self.path)!r}, {self.duration_s:.2f} s, {width}*{height}, {self.x_realtime:.2f}x real time, "
+                f"first picture after {self.first_picture_s:.2f} s{state})")
+
+    def _repr_html_(self) -> str:
+        kind = "webm" if self.path.suffix == ".webm" else "mp4"
+        data = base64.b64encode(self.path.read_bytes()).decode("ascii")
+        width = max(256, self.size[1])
+        return (f'<video controls playsinline width="{width}" src="data:video/{kind};base64,{data}"></video>'
+                f"<div>{self.duration_s:.2f} s of video, {self.x_realtime:.2f}x real time</div>")
+
+
+def check_output(path: str | os.PathLike) -> Path:
+    """Refuse an output that cannot be written, before any work is spent on it."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"output {path} ends in {path.suffix or 'nothing'!r}; known: {' and '.join(FORMATS)}")
+    if path.is_dir() or (path.exists() and not path.is_file()):
+        raise InputError(f"output {path} is not a file; give the name of a file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writing = part_path(path)
+        with open(writing, "wb"):
+            pass
+        writing.unlink()
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise InputError(f"output {path} cannot be written: {error.strerror or error}; "
+                         "choose a folder you may write to with --output") from error
+    return path
+
+
+def part_path(path: Path) -> Path:
+    """The hidden name a file has until it is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
+def burn_label(frames: np.ndarray, text: str = "AI") -> np.ndarray:
+    """Draw a small mark into the lower right corner: (T, H, W, 3) uint8 -> the same shape, a copy."""
+    height, width = frames.shape[1:3]
+    scale = max(1, min(height, width) // 64)
+    rows = ["." + ".".join(FONT[letter][row] for letter in text) + "." for row in range(7)]
+    margin = "." * len(rows[0])
+    mask = np.array([[pixel == "#" for pixel in row] for row in (margin, *rows, margin)])
+    mask = mask.repeat(scale, 0).repeat(scale, 1)
+    marked = frames.copy()
+    corner = marked[:, height - mask.shape[0] - scale:height - scale, width - mask.shape[1] - scale:width - scale]
+    corner[:] = np.where(mask[None, :, :, None], 255, corner // 4).astype(np.uint8)
+    return marked
+
+
+class VideoWriter:
+    """Writes pictures as they come and, with each, the stretch of sound that is heard while it is shown.
+
+    So whenever it is closed, picture and sound end together. Use as a context: leaving it normally finishes the file
+    under its own name, leaving it by an error removes what was written.
+    """
+
+    def __init__(self, path: str | os.PathLike, size: tuple[int, int], fps: float, speech: Speech | None = None,
+                 metadata: dict | None = None, label: bool = False) -> None:
+        height, width = size
+        if height % 2 or width % 2:
+            raise InputError(f"a video of {width}*{height} px has an odd side; H.264 wants even sides: "
+                             f"{width - width % 2}*{height - height % 2}")
+        self.path = check_output(path)
+        self.size, self.fps, self.label = size, fps, label
+        self.frames = 0
+        self.seconds = 0.0                  # of work spent in here
+        self._speech = speech
+        self._samples = 0                   # of sound written
+        self._part = part_path(self.path)
+        self._open(FORMATS[self.path.suffix.lower()], metadata or {})
+
+    def _open(self, form: Format, metadata: dict) -> None:
+        import av
+
+        with self._plain_errors():
+            self._container = av.open(str(self._part), "w", format=form.container, options=form.container_options)
+            text = json.dumps(metadata, sort_keys=True)
+            self._container.metadata.update({"comment": text, "description": text, "title": self.path.stem})
+            rate = Fraction(self.fps).limit_denominator(1001)
+            self._pictures = self._container.add_stream(form.video_codec, rate=rate, options=form.video_options)
+            self._pictures.height, self._pictures.width = self.size
+            self._pictures.pix_fmt = "yuv420p"
+            self._pictures.codec_context.time_base = 1 / rate
+            self._tag_colours()
+            self._sound = None
+            if self._speech is not None:
+                self._sound = self._container.add_stream(form.audio_codec, rate=self._speech.rate_hz, layout="mono")
+                self._sound.bit_rate = form.audio_bit_rate
+                self._resampler = av.AudioResampler(format=self._sound.format, layout="mono",
+                                                    rate=self._speech.rate_hz)
+
+    def _tag_colours(self) -> None:
+        context = self._pictures.codec_context
+        context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1     # ITU-R BT.709, said aloud
+        context.color_range = 1                                                      # 16..235
+
+    def write(self, frames: np.ndarray | Tensor) -> None:
+        """Append (T, H, W, 3) uint8 pictures and the sound that belongs to them."""
+        import av
+
+        start = time.perf_counter()
+        pixels = np.ascontiguousarray(np.asarray(frames))
+        if pixels.shape[1:] != (*self.size, 3) or pixels.dtype != np.uint8:
+            raise ValueError(f"frames are {pixels.dtype} {pixels.shape}; this video takes uint8 (T, {self.size[0]}, "
+                             f"{self.size[1]}, 3)")
+        if self.label:
+            pixels = burn_label(pixels)
+        with self._plain_errors():
+            for picture in pixels:
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+                frame.pts, frame.time_base = self.frames, 1 / self._pictures.average_rate
+                self._container.mux(self._pictures.encode(frame))
+                self.frames += 1
+            self._write_sound()
+        self.seconds += time.perf_counter() - start
+
+    def _write_sound(self) -> None:
+        """Bring the sound up to the end of the last picture; past the end of the recording there is silence."""
+        if self._sound is None:
+            return
+        import av
+
+        rate_hz = self._speech.rate_hz
+        end = round(self.frames * rate_hz / self.fps)
+        wave = np.zeros(end - self._samples, np.float32)
+        heard = self._speech.wave[self._samples:end]
+        wave[:len(heard)] = np.clip(heard, -1, 1)
+        frame = av.AudioFrame.from_ndarray(wave[None], format="flt", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate_hz, self._samples, Fraction(1, rate_hz)
+        for piece in self._resampler.resample(frame):
+            self._container.mux(self._sound.encode(piece))
+        self._samples = end
+
+    def close(self) -> Path | None:
+        """Finish the file and give it its name. Without a single picture there is nothing to keep: returns None."""
+        if self._container is None:
+            return self.path
+        if not self.frames:
+            return self.discard()
+        start = time.perf_counter()
+        with self._plain_errors():
+            self._container.mux(self._pictures.encode(None))
+            if self._sound is not None:
+                for piece in self._resampler.resample(None):
+                    self._container.mux(self._sound.encode(piece))
+                self._container.mux(self._sound.encode(None))
+            container, self._container = self._container, None
+            container.close()
+            os.replace(self._part, self.path)
+        self.seconds += time.perf_counter() - start
+        return self.path
+
+    def discard(self) -> None:
+        """Drop what was written; whatever stood under the final name before is left as it was."""
+        container, self._container = self._container, None
+        if container is not None:
+            try:
+                container.close()
+            except (OSError, ValueError):       # the disk may be full: the file goes anyway
+                pass
+        self._part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        """What the disk refuses becomes one sentence, and no half file stays."""
+        try:
+            yield
+        except OSError as error:
+            self.discard()
+            if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+                raise InputError(f"the disk is full: {self.path} could not be finished "
+                                 f"({error.strerror}); free some space or choose another --output") from error
+            raise InputError(f"output {self.path} cannot be written: {error.strerror or error}; "
+                             "choose another place with --output") from error
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+def read_provenance(path: str | os.PathLike) -> dict:
+    """What a video says about itself: that it was generated, by what and from which inputs. {} when it says nothing."""
+    import av
+
+    with av.open(str(path)) as container:
+        tags = {key.lower(): value for key, value in container.metadata.items()}
+    for name in ("comment", "description"):
+        try:
+            return json.loads(tags.get(name, ""))
+        except ValueError:
+            continue
+    return {}
+
+
+def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
+    """The pictures of a video file one by one, (H, W, 3) uint8."""
+    import av
+
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="rgb24")
