@@ -1,0 +1,275 @@
+"""Any picture comes in upright and in colour or is refused by name; words become slots or are reported."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from liveavatar import conditions
+from liveavatar.avatars.motion import CONTROLS
+from liveavatar.conditions import (
+    controls_vector,
+    fit_portrait,
+    fit_size,
+    load_portrait,
+    parse_prompt,
+    parse_size,
+    prompt_vector,
+)
+from liveavatar.types import InputError, Portrait
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*not a rendered avatar")
+
+
+@pytest.fixture
+def quarters():
+    """40 x 60 px: the left half red, the right half blue."""
+    values = np.zeros((60, 40, 3), np.uint8)
+    values[:, :20, 0] = 255
+    values[:, 20:, 2] = 255
+    return values
+
+
+def blank(height, width):
+    return Portrait(torch.zeros(3, height, width))
+
+
+# ---- portrait: what is accepted
+
+def test_every_form_of_a_picture_gives_the_same_pixels(tmp_path, quarters):
+    Image.fromarray(quarters).save(tmp_path / "p.png")
+    forms = [tmp_path / "p.png", str(tmp_path / "p.png"), Image.fromarray(quarters), quarters,
+             torch.from_numpy(quarters).permute(2, 0, 1).float() / 255]
+    for form in forms:
+        pixels = load_portrait(form).pixels
+        assert pixels.shape == (3, 60, 40) and pixels.dtype == torch.float32
+        assert pixels[:, 0, 0].tolist() == [1, 0, 0] and pixels[:, 0, -1].tolist() == [0, 0, 1]
+
+
+def test_a_portrait_passes_through_unchanged():
+    portrait = blank(64, 64)
+    assert load_portrait(portrait) is portrait
+
+
+def test_a_file_is_known_by_its_hash(tmp_path, quarters):
+    path = tmp_path / "p.png"
+    Image.fromarray(quarters).save(path)
+    portrait = load_portrait(path)
+    assert portrait.source == str(path) and portrait.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_rendered_portrait_brings_its_identity_and_no_warning(tmp_path, recwarn):
+    from liveavatar.avatars.portraits import avatar, save_portrait
+    made = avatar(seed=3, size=(64, 64))
+    save_portrait(made, tmp_path / "made.png")
+    loaded = load_portrait(tmp_path / "made.png")
+    torch.testing.assert_close(loaded.identity, made.identity)
+    assert not [w for w in recwarn if "rendered" in str(w.message)]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_photo_is_accepted_with_a_warning(quarters):
+    with pytest.warns(UserWarning, match="mini was trained on rendered avatars"):
+        load_portrait(quarters)
+
+
+def test_exif_rotation_is_honoured(tmp_path, quarters):
+    exif = Image.Exif()
+    exif[0x0112] = 6                                               # stored lying on its side: turn clockwise
+    Image.fromarray(quarters).save(tmp_path / "turned.png", exif=exif)
+    pixels = load_portrait(tmp_path / "turned.png").pixels
+    assert pixels.shape == (3, 40, 60)
+    assert pixels[:, 0, 0].tolist() == [1, 0, 0] and pixels[:, -1, 0].tolist() == [0, 0, 1]
+
+
+def test_transparency_becomes_white(tmp_path):
+    Image.new("RGBA", (40, 40), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert load_portrait(tmp_path / "clear.png").pixels.min() == 1
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    Image.new("CMYK", (40, 40), (0, 255, 255, 0)).save(tmp_path / "print.tif")
+    assert load_portrait(tmp_path / "print.tif").pixels[:, 0, 0].tolist() == [1, 0, 0]
+
+
+def test_sixteen_bits_keep_their_range(tmp_path):
+    Image.fromarray(np.full((40, 40), 32768, np.uint16)).save(tmp_path / "deep.png")
+    pixels = load_portrait(tmp_path / "deep.png").pixels
+    assert pixels.shape == (3, 40, 40) and pixels.mean().item() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_of_an_animation_the_first_picture_is_taken_with_a_warning(tmp_path):
+    first, second = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (40, 40), "blue")
+    first.save(tmp_path / "moving.gif", save_all=True, append_images=[second])
+    with pytest.warns(UserWarning, match="2 pictures in one file; the first is used"):
+        pixels = load_portrait(tmp_path / "moving.gif").pixels
+    assert pixels[0, 0, 0] > 0.9 and pixels[2, 0, 0] < 0.1
+
+
+# ---- portrait: what is refused, and in which words
+
+def save_bad(folder, kind):
+    path = folder / f"{kind}.png"
+    if kind == "missing":
+        pass
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("not a picture")
+    elif kind == "truncated":
+        Image.effect_noise((200, 200), 80).save(path)
+        path.write_bytes(path.read_bytes()[:2000])
+    elif kind == "dot":
+        Image.new("RGB", (1, 1)).save(path)
+    elif kind == "huge":
+        Image.new("1", (20_000, 20_000)).save(path, compress_level=1)
+    elif kind == "long":
+        Image.new("1", (20_000, 100)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind, words", [
+    ("missing", "does not exist; give the path"),
+    ("folder", "is a folder"),
+    ("empty", r"\(0 bytes\) is not a picture"),
+    ("text", r"\(13 bytes\) is not a picture"),
+    ("truncated", "is damaged"),
+    ("dot", "is 1 x 1 px; a portrait needs at least 32"),
+    ("huge", "400 megapixels; at most 64"),
+    ("long", "is 20000 x 100 px; at most 16384 px a side"),
+])
+def test_a_bad_file_is_refused_by_name(tmp_path, kind, words):
+    path = save_bad(tmp_path, kind)
+    with pytest.raises(InputError, match=words) as caught:
+        load_portrait(path)
+    assert kind in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value, words", [
+    (np.zeros((40, 40), np.uint8), r"shape \(40, 40\)"),
+    (np.full((40, 40, 3), 200.0), r"0\.\.1: divide 8-bit values by 255|divide 8-bit values by 255"),
+    (np.full((3, 40, 40), np.nan), "nan"),
+    (np.zeros((40, 40, 3), np.int32), "uint8, or float"),
+    (42, "cannot be made from int"),
+])
+def test_a_bad_array_is_refused(value, words):
+    with pytest.raises(InputError, match=words):
+        load_portrait(value)
+
+
+# ---- size
+
+@pytest.mark.parametrize("text, size", [("704*384", (384, 704)), (" 128x96 ", (96, 128)), ("128×128", (128, 128))])
+def test_a_size_is_width_times_height(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["abc", "", "128", "-1*5", "7*7", "99999*64", "1.5*128", None])
+def test_a_size_that_means_nothing_names_one_that_does(text):
+    with pytest.raises(InputError, match=r'"128\*128"'):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("area, portrait, fitted", [
+    ((128, 128), (512, 512), (128, 128)),
+    ((128, 128), (50, 50), (128, 128)),
+    ((128, 128), (1920, 1080), (160, 96)),
+    ((96, 160), (1080, 1920), (96, 160)),
+    ((96, 160), (600, 600), (112, 112)),
+    ((192, 192), (100, 100), (192, 192)),
+    ((128, 128), (64, 6400), (80, 160)),
+])
+def test_size_is_an_area_and_the_portrait_gives_the_shape(area, portrait, fitted):
+    assert fit_size(area, blank(*portrait)) == fitted
+
+
+def test_the_multiple_of_another_model_is_kept():
+    height, width = fit_size((384, 704), blank(400, 720), multiple=64)
+    assert height % 64 == width % 64 == 0 and height * width <= 384 * 704
+
+
+def test_fitting_keeps_the_middle_and_fills_every_pixel():
+    pixels = torch.zeros(3, 100, 300)
+    pixels[:, :, 90:210] = 1                                       # only the middle third is white
+    fitted = fit_portrait(Portrait(pixels), (64, 64))
+    assert fitted.shape == (3, 64, 64) and fitted.min() > 0.99
+
+
+def test_a_portrait_of_the_right_size_is_not_resampled():
+    pixels = torch.rand(3, 128, 128)
+    assert torch.equal(fit_portrait(Portrait(pixels), (128, 128)), pixels)
+
+
+# ---- prompt
+
+def test_the_vocabulary_names_every_value_of_every_slot():
+    assert {slot: tuple(values) for slot, values in conditions.VOCABULARY.items()} == dict(CONTROLS)
+
+
+def test_no_phrase_means_two_things():
+    phrases = [phrase for values in conditions.VOCABULARY.values() for group in values.values() for phrase in group]
+    assert len(phrases) == len(set(phrases))
+
+
+@pytest.mark.parametrize("text, slots", [
+    ("", {}),
+    ("A friendly person waving, in warm light.", {"mood": "happy", "gesture": "wave", "lighting": "warm"}),
+    ("Stern and calm under a SPOTLIGHT", {"mood": "serious", "energy": "calm", "lighting": "spot"}),
+    ("a warm smile", {"mood": "happy"}),
+    ("hands down, wide-eyed, lively", {"gesture": "rest", "mood": "surprised", "energy": "lively"}),
+    ("moving her hands, neutral lighting", {"gesture": "beat", "lighting": "neutral"}),
+    ("counting on fingers naturally", {"gesture": "point", "energy": "normal"}),
+])
+def test_words_become_slots(text, slots):
+    prompt = parse_prompt(text)
+    assert prompt.slots == slots and prompt.unknown == ()
+
+
+@pytest.mark.parametrize("text, slots, unknown", [
+    ("a smiling astronaut with a red hat", {"mood": "happy"}, ("astronaut", "red", "hat")),
+    ("not smiling, waving", {"gesture": "wave"}, ("not smiling",)),
+    ("she isn't very happy", {}, ("isn't happy",)),
+    ("happy, then sad", {"mood": "happy"}, ("sad",)),
+    ("dragon dragon", {}, ("dragon",)),
+    ("微笑", {}, ("微笑",)),
+])
+def test_words_that_change_nothing_are_reported(text, slots, unknown):
+    prompt = parse_prompt(text)
+    assert prompt.slots == slots
+    assert tuple(word for word in prompt.unknown if word != "then") == unknown
+
+
+@pytest.mark.parametrize("text", ["word " * 10_000, "x" * 100_000])
+def test_a_prompt_without_end_is_refused(text):
+    with pytest.raises(InputError, match="at most 512 words"):
+        parse_prompt(text)
+
+
+def test_a_prompt_of_another_kind_is_refused():
+    with pytest.raises(InputError, match="not int"):
+        parse_prompt(3)
+
+
+def test_each_slot_is_one_row_with_one_column_set():
+    vector = prompt_vector(parse_prompt("waving, in cool light"))
+    assert vector.shape == (1, 4, 19)
+    # gesture 0..3 | 4 not given | mood 5..8 | 9 | lighting 10..13 | 14 | energy 15..17 | 18
+    assert vector[0].argmax(1).tolist() == [2, 9, 12, 18]
+    assert vector.sum().item() == 4
+
+
+def test_a_batch_of_controls_gives_the_same_rows():
+    vectors = controls_vector(torch.tensor([[0, 0, 0, 0], [2, 4, 2, 3]]))
+    assert vectors.shape == (2, 4, 19)
+    assert torch.equal(vectors[1:], prompt_vector(parse_prompt("waving, in cool light")))
+    assert vectors[0].argmax(1).tolist() == [0, 5, 10, 15]
+
+
+def test_controls_out_of_range_are_refused():
+    with pytest.raises(InputError, match=r"\[5, 5, 5, 4\]"):
+        controls_vector(torch.tensor([[0, 0, 0, 4]]))
+
