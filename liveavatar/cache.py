@@ -1,0 +1,104 @@
+"""What a block remembers: one ring of keys and values per noise level, and one condition cache shared by all.
+
+Timestep forcing (Live Avatar, section 3): at sampler step i a block attends to earlier blocks *as they were at step i*,
+so every noise level keeps a cache of its own and no extra clean pass is needed. The released system always keeps four;
+here there are as many as there are steps.
+
+    keys of one layer, one level:  [ condition | slot 0 | slot 1 | ... ]      one slot = one latent frame
+                                     "sink"      a ring: the newest block overwrites the oldest
+
+Large buffers are written in place; the counts that say what is valid are immutable and travel with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class KeysValues(NamedTuple):
+    """Keys and values of one attention, split into heads."""
+
+    k: Tensor   # (B, heads, M, head_dim)
+    v: Tensor   # (B, heads, M, head_dim)
+
+
+@dataclass(frozen=True)
+class ConditionCache:
+    """Keys and values of the condition tokens (portrait, motion), computed once. Keys are normed but not rotated:
+    the portrait keeps its distance to the block being made, so its rotation changes with every block."""
+
+    k: Tensor               # (layers, B, heads, M, head_dim)
+    v: Tensor
+    reference_tokens: int   # the first of the M tokens: those of the portrait
+    grid: tuple[int, int]   # tokens of a latent frame, rows x columns
+
+    @property
+    def tokens(self) -> int:
+        return self.k.shape[3]
+
+    @property
+    def bytes(self) -> int:
+        return self.k.nbytes + self.v.nbytes
+
+
+@dataclass(frozen=True)
+class RingCache:
+    """Keys and values of one noise level: condition tokens in front, then a ring of `capacity` latent frames."""
+
+    k: Tensor               # (layers, B, heads, condition_tokens + capacity * frame_tokens, head_dim)
+    v: Tensor
+    condition_tokens: int
+    frame_tokens: int       # tokens of one latent frame
+    capacity: int           # latent frames
+    end: int = 0            # latent frames written since the beginning; the next block starts here
+
+    @classmethod
+    def empty(cls, layers: int, batch: int, heads: int, head_dim: int, *, condition_tokens: int, frame_tokens: int,
+              capacity: int, dtype: torch.dtype, device: torch.device | str) -> RingCache:
+        shape = (layers, batch, heads, condition_tokens + capacity * frame_tokens, head_dim)
+        k, v = (torch.zeros(shape, dtype=dtype, device=device) for _ in "kv")
+        return cls(k, v, condition_tokens, frame_tokens, capacity)
+
+    @property
+    def bytes(self) -> int:
+        return self.k.nbytes + self.v.nbytes
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The latent frames in the ring, oldest first."""
+        return tuple(range(max(0, self.end - self.capacity), self.end))
+
+    @property
+    def slot(self) -> int:
+        """Where the next latent frame will be written, 0..capacity-1."""
+        return self.end % self.capacity
+
+    def hold_condition(self, k: Tensor, v: Tensor) -> None:
+        """Put rotated condition keys, and values, in front of the ring. (layers, B, heads, M, head_dim)"""
+        self.k[:, :, :, :self.condition_tokens] = k
+        self.v[:, :, :, :self.condition_tokens] = v
+
+    def write(self, layer: int, k: Tensor, v: Tensor) -> KeysValues:
+        """Write one block's keys and values and return all that this block may attend to, without copying it.
+
+        k, v (B, heads, F * frame_tokens, head_dim), F latent frames that fit the ring without crossing its seam
+        """
+        first = self.condition_tokens + self.slot * self.frame_tokens
+        last = first + k.shape[2]
+        self.k[layer, :, :, first:last] = k
+        self.v[layer, :, :, first:last] = v
+        wrapped = self.end >= self.capacity
+        valid = self.k.shape[3] if wrapped else last
+        return KeysValues(self.k[layer, :, :, :valid], self.v[layer, :, :, :valid])
+
+    def advance(self, frames: int) -> RingCache:
+        """The same buffers, `frames` latent frames later."""
+        return replace(self, end=self.end + frames)
+
+    def clone(self) -> RingCache:
+        """A copy that later blocks will not overwrite: for branching and for saving."""
+        return replace(self, k=self.k.clone(), v=self.v.clone())

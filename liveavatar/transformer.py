@@ -1,0 +1,507 @@
+"""The causal speech-to-video transformer of Live Avatar (Wan2.2-S2V), one class for every size.
+
+`wan-s2v-14b` and `mini` are two configurations of it. State-dict names and arithmetic follow the released network
+tensor by tensor (`benchmarks/parity.py` proves it), including its spelling of `casual_audio_encoder`.
+
+    noise ----> patches --+--> [ self-attention: cache -> cross-attention: text -> mlp  (-> audio) ] x layers --> velocity
+    pose -----> patches --+         ^
+    portrait, motion ---> the same layers once, at t = 0: the condition cache
+
+The same layers run in three ways, which differ only in what self-attention may see:
+
+    prefill       condition tokens see each other; their keys and values are kept
+    forward       one block sees itself, the ring of earlier blocks at this noise level, and the condition
+    forward_clip  all blocks of a clip at once, each seeing what `forward` would have shown it (for training)
+
+Tokens are kept as (B, F, n, D): n = (h/2)(w/2) tokens in each of F latent frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F_
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from liveavatar.cache import ConditionCache, KeysValues, RingCache
+
+PATCH = 2                      # latent pixels on a token's side
+MOTION_FRAMES = (1, 2, 16)     # newest latents at full, half and quarter resolution (FramePack)
+AUDIO_HISTORY = 9              # video frames the audio encoder looks back before the first one it answers for
+REFERENCE_POSITION = 30        # frame position of the portrait while the condition cache is made
+
+
+class Rotation(NamedTuple):
+    """Rotary position embedding of a run of tokens (Su et al. 2021, arXiv:2104.09864)."""
+
+    cos: Tensor   # (..., M, head_dim / 2)
+    sin: Tensor
+
+
+class Modulation(NamedTuple):
+    """What a noise level does to each layer: shift, scale, gate for attention, then for the mlp."""
+
+    layers: tuple[Tensor, ...]   # per layer (B, F, 6, D) float32; F is 1 when all frames share the level
+    head: Tensor                 # (B, F, 2, D)
+
+
+class HeardLayer(NamedTuple):
+    """What one audio layer needs, computed once per block."""
+
+    tokens: KeysValues           # (B * F, heads, 5, head_dim)
+    shift: Tensor                # (B * F, 1, D)
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a block is told besides its own latents; the same at every sampler step."""
+
+    text: tuple[KeysValues, ...]      # per layer
+    audio: dict[int, HeardLayer]      # by layer
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention without a mask: what may not be seen is not passed. (B, heads, N | M, head_dim)"""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))     # 2x the fused kernel's speed there
+        return torch.matmul(scores.softmax(-1), v)
+    return F_.scaled_dot_product_attention(q, k, v)
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Turn each pair of neighbouring channels by its position's angle. x (..., M, head_dim)"""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = rotation
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2).to(x.dtype)
+
+
+def layer_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
+    return F_.layer_norm(x.float(), x.shape[-1:], eps=eps)
+
+
+def in_float32(linear: nn.Module, x: Tensor) -> Tensor:
+    """A linear layer whose weights may be stored in less than float32, computed in float32."""
+    return F_.linear(x.float(), linear.weight.float(), linear.bias.float())
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F_.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight.to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Projections of one attention; queries and keys are normed over all heads together (RMS)."""
+
+    def __init__(self, dim: int, heads: int, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in "qkvo")
+        self.norm_q, self.norm_k = RMSNorm(dim, eps), RMSNorm(dim, eps)
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)            # (B, heads, N, head_dim)
+
+    def merge(self, x: Tensor) -> Tensor:
+        return self.o(x.transpose(-3, -2).flatten(-2))                        # (B, N, D)
+
+    def queries(self, x: Tensor) -> Tensor:
+        return self.split(self.norm_q(self.q(x)))
+
+    def keys_values(self, x: Tensor) -> KeysValues:
+        return KeysValues(self.split(self.norm_k(self.k(x))), self.split(self.v(x)))
+
+
+See = Callable[[int, Tensor, Tensor, Tensor], Tensor]   # (layer, q, k, v), not rotated -> (B, heads, N, head_dim)
+
+
+class Layer(nn.Module):
+    """Self-attention, text cross-attention and mlp, each added to the stream; the first and last modulated."""
+
+    def __init__(self, dim: int, ffn_dim: int, heads: int, eps: float, released_rounding: bool) -> None:
+        super().__init__()
+        self.released_rounding = released_rounding
+        self.self_attn = Attention(dim, heads, eps)
+        self.norm3 = nn.LayerNorm(dim, eps)
+        self.cross_attn = Attention(dim, heads, eps)
+        self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.GELU("tanh"), nn.Linear(ffn_dim, dim))
+        self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim ** 0.5)
+
+    def forward(self, x: Tensor, modulation: Tensor, text: KeysValues, see: See, index: int) -> Tensor:
+        """x (B, F, n, D), modulation (B, F or 1, 6, D) float32  ->  (B, F, n, D) float32"""
+        dtype = self.ffn[0].weight.dtype
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unsqueeze(3).unbind(2)      # each (B, F, 1, D)
+        grid = x.shape[1:3]
+
+        h = torch.addcmul(shift1, layer_norm(x), 1 + scale1).to(dtype).flatten(1, 2)
+        k, v = self.self_attn.keys_values(h)
+        y = self.self_attn.merge(see(index, self.self_attn.queries(h), k, v))
+        x = torch.addcmul(x.float(), y.unflatten(1, grid).float(), gate1)
+
+        h = x.bfloat16() if self.released_rounding else x
+        h = F_.layer_norm(h.float(), h.shape[-1:], self.norm3.weight.float(), self.norm3.bias.float(), self.norm3.eps)
+        h = h.bfloat16() if self.released_rounding else h
+        y = self.cross_attn.merge(attention(self.cross_attn.queries(h.to(dtype).flatten(1, 2)), *text))
+        x = x + y.unflatten(1, grid)
+
+        h = torch.addcmul(shift2, layer_norm(x), 1 + scale2).to(dtype)
+        return torch.addcmul(x, self.ffn(h).float(), gate2)
+
+
+class CausalConv1d(nn.Module):
+    """Convolution over time that sees no future: the first value is repeated before the beginning."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, 3, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F_.pad(x, (2, 0), mode="replicate"))
+
+
+class AudioTokens(nn.Module):
+    """Audio features -> tokens of each latent frame: 4 local ones and a learned one, and one global vector."""
+
+    def __init__(self, audio_dim: int, dim: int, tokens: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.conv1_local = CausalConv1d(audio_dim, dim // 4 * tokens)
+        self.conv1_global = CausalConv1d(audio_dim, dim // 4)
+        self.conv2 = CausalConv1d(dim // 4, dim // 2, stride=2)
+        self.conv3 = CausalConv1d(dim // 2, dim, stride=2)
+        self.final_linear = nn.Linear(dim, dim)
+        self.padding_tokens = nn.Parameter(torch.zeros(1, 1, 1, dim))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, A, T)  ->  local (B, T/4, tokens + 1, D), whole (B, T/4, D)"""
+        B = len(x)
+        local = self.climb(self.conv1_local(x).unflatten(1, (self.tokens, -1)).flatten(0, 1))
+        local = local.unflatten(0, (B, self.tokens)).transpose(1, 2)
+        local = torch.cat([local, self.padding_tokens.to(local).expand(B, local.shape[1], 1, -1)], 2)
+        return local, self.final_linear(self.climb(self.conv1_global(x)))
+
+    def climb(self, x: Tensor) -> Tensor:
+        """(B, D/4, T) -> (B, T/4, D): norm and activate, twice at half the rate and twice the width."""
+        x = self.settle(self.conv2(self.settle(x)))
+        return self.settle(self.conv3(x)).transpose(1, 2)
+
+    @staticmethod
+    def settle(x: Tensor) -> Tensor:
+        return F_.silu(layer_norm(x.transpose(1, 2)).to(x.dtype)).transpose(1, 2)
+
+
+class AudioEncoder(nn.Module):
+    """Mix the speech encoder's layers with learned weights, then make tokens."""
+
+    def __init__(self, layers: int, audio_dim: int, dim: int, tokens: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.full((1, layers, 1, 1), 0.01))
+        self.encoder = AudioTokens(audio_dim, dim, tokens)
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """audio (B, layers, A, T)"""
+        weights = F_.silu(self.weights.to(audio.dtype))
+        return self.encoder((audio * weights).sum(1) / weights.sum(1))
+
+
+class AdaptiveNorm(nn.Module):
+    """Layer norm whose shift and scale come from the whole sound of a latent frame."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, 2 * dim)
+
+    def shift_scale(self, whole: Tensor) -> tuple[Tensor, Tensor]:
+        return self.linear(F_.silu(whole)).unsqueeze(1).chunk(2, -1)           # each (B * F, 1, D)
+
+
+class AudioInjector(nn.Module):
+    def __init__(self, layers: int, dim: int, heads: int, eps: float) -> None:
+        super().__init__()
+        self.injector = nn.ModuleList(Attention(dim, heads, eps) for _ in range(layers))
+        self.injector_adain_layers = nn.ModuleList(AdaptiveNorm(dim) for _ in range(layers))
+
+
+class Head(nn.Module):
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(dim, out_dim * PATCH * PATCH)
+        self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim ** 0.5)
+
+
+class FramePacker(nn.Module):
+    """Motion latents -> few tokens: the older, the coarser (FramePack, arXiv:2504.12626)."""
+
+    def __init__(self, in_dim: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv3d(in_dim, dim, (1, 2, 2), (1, 2, 2))
+        self.proj_2x = nn.Conv3d(in_dim, dim, (2, 4, 4), (2, 4, 4))
+        self.proj_4x = nn.Conv3d(in_dim, dim, (4, 8, 8), (4, 8, 8))
+
+    def forward(self, motion: Tensor) -> list[Tensor]:
+        """motion (B, C, 19, h, w), oldest first  ->  tokens (B, M, D) of the newest, the two before, the 16 oldest"""
+        newest, half, quarter = MOTION_FRAMES
+        oldest, before, last = motion.split([quarter, half, newest], 2)
+        packed = self.proj(last), self.proj_2x(before), self.proj_4x(oldest)
+        return [tokens.flatten(2).transpose(1, 2) for tokens in packed]
+
+
+class CausalS2VTransformer(ModelMixin, ConfigMixin):
+    """Audio-driven video transformer that makes a video block by block.
+
+    The defaults are those of the released 14B network. `audio_layers`, `block_frames`, `cache_frames`,
+    `reference_distance` and `released_rounding` are constants there and options here:
+
+    audio_layers        hidden layers of the speech encoder that are mixed (wav2vec2-large: 25)
+    block_frames        latent frames made together
+    cache_frames        latent frames in a ring, the current block included; a multiple of block_frames
+    reference_distance  how far ahead of a block, in latent frames, the portrait seems to stand
+    released_rounding   repeat two roundings of the released code: rotary tables in float16, and bfloat16 before text
+    """
+
+    _repeated_blocks = ["Layer"]
+    _no_split_modules = ["Layer"]
+
+    @register_to_config
+    def __init__(self, dim: int = 5120, ffn_dim: int = 13824, num_heads: int = 40, num_layers: int = 40,
+                 in_dim: int = 16, out_dim: int = 16, cond_dim: int = 16, freq_dim: int = 256,
+                 text_dim: int = 4096, text_len: int = 512,
+                 audio_dim: int = 1024, audio_layers: int = 25, num_audio_token: int = 4,
+                 audio_inject_layers: tuple[int, ...] = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39),
+                 enable_framepack: bool = True, eps: float = 1e-6, block_frames: int = 3, cache_frames: int = 12,
+                 reference_distance: int = 30, released_rounding: bool = True) -> None:
+        super().__init__()
+        if cache_frames % block_frames:
+            raise ValueError(f"a ring of {cache_frames} latent frames has a seam inside a block of {block_frames}; "
+                             f"use a multiple, such as {cache_frames // block_frames * block_frames + block_frames}")
+        patch = (1, PATCH, PATCH)
+        self.patch_embedding = nn.Conv3d(in_dim, dim, patch, patch)
+        self.cond_encoder = nn.Conv3d(cond_dim, dim, patch, patch)
+        self.text_embedding = nn.Sequential(nn.Linear(text_dim, dim), nn.GELU("tanh"), nn.Linear(dim, dim))
+        self.time_embedding = nn.Sequential(nn.Linear(freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.blocks = nn.ModuleList(Layer(dim, ffn_dim, num_heads, eps, released_rounding) for _ in range(num_layers))
+        self.head = Head(dim, out_dim)
+        self.casual_audio_encoder = AudioEncoder(audio_layers, audio_dim, dim, num_audio_token)
+        self.audio_injector = AudioInjector(len(audio_inject_layers), dim, num_heads, eps)
+        self.trainable_cond_mask = nn.Embedding(3, dim)      # noisy, portrait, motion
+        if enable_framepack:
+            self.frame_packer = FramePacker(in_dim, dim)
+
+    # ------------------------------------------------------------------ what is told, computed once
+
+    def encode_text(self, text: Tensor) -> tuple[KeysValues, ...]:
+        """Text features -> keys and values of every layer. text (B, L, text_dim), padded with zero rows to text_len.
+
+        The padding is attended to, as released: its rows carry the biases of the text mlp.
+        """
+        if text.shape[1] > self.config.text_len:
+            raise ValueError(f"{text.shape[1]} text tokens, at most {self.config.text_len}; cut the prompt")
+        text = F_.pad(text, (0, 0, 0, self.config.text_len - text.shape[1]))
+        text = self.text_embedding(text.to(self.text_embedding[0].weight.dtype))
+        return tuple(layer.cross_attn.keys_values(text) for layer in self.blocks)
+
+    def encode_audio(self, audio: Tensor) -> dict[int, HeardLayer]:
+        """Audio features -> what each audio layer hears.
+
+        audio (B, layers, A, 9 + 4F): 9 video frames of history, then 4 for each of F latent frames. Latent frame f is
+        told of the sound up to the end of its own video frames, 4f + 3, and no further.
+        """
+        dtype = self.text_embedding[0].weight.dtype
+        local, whole = self.casual_audio_encoder(audio.to(dtype))
+        skip = -(-AUDIO_HISTORY // 4)                                       # latent frames that are history
+        local, whole = local[:, skip:].flatten(0, 1), whole[:, skip:].flatten(0, 1)
+        injector = self.audio_injector
+        return {layer: HeardLayer(attend.keys_values(local), *norm.shift_scale(whole)) for layer, attend, norm in
+                zip(self.config.audio_inject_layers, injector.injector, injector.injector_adain_layers, strict=True)}
+
+    def modulate(self, timestep: Tensor) -> Modulation:
+        """Noise level -> shift, scale and gate of every layer. timestep (B, F), 0..1000 = 1000 * sigma"""
+        half = self.config.freq_dim // 2
+        rate = torch.arange(half, device=timestep.device, dtype=torch.float64)
+        angle = timestep.double().unsqueeze(-1) * torch.pow(10000.0, -rate / half)
+        wave = torch.cat([angle.cos(), angle.sin()], -1).float()
+        with torch.autocast(timestep.device.type, enabled=False):
+            e = in_float32(self.time_embedding[2], F_.silu(in_float32(self.time_embedding[0], wave)))
+            e6 = in_float32(self.time_projection[1], F_.silu(e)).unflatten(-1, (6, -1))
+        return Modulation(tuple(layer.modulation.float() + e6 for layer in self.blocks),
+                          self.head.modulation.float() + e.unsqueeze(2))
+
+    # ------------------------------------------------------------------ positions
+
+    def rotation(self, frame: Tensor, row: Tensor, column: Tensor) -> Rotation:
+        """Angles of tokens at (frame, row, column), each (..., M) in tokens; any frame number, without end."""
+        head_dim = self.config.dim // self.config.num_heads
+        space = 2 * (head_dim // 6)                                         # channels for rows, and for columns
+        angles = []
+        for position, width in ((frame, head_dim - 2 * space), (row, space), (column, space)):
+            rate = torch.arange(0, width, 2, device=position.device, dtype=torch.float64) / width
+            angles.append(position.double().unsqueeze(-1) * torch.pow(10000.0, -rate))
+        angle = torch.cat(angles, -1)
+        dtype = torch.float16 if self.config.released_rounding else torch.float32
+        return Rotation(angle.cos().to(dtype).float(), angle.sin().to(dtype).float())
+
+    def rotation_of_frames(self, frames: Tensor, grid: tuple[int, int]) -> Rotation:
+        """Angles of whole latent frames. frames (..., F)  ->  (..., F * rows * columns, head_dim / 2)"""
+        rows, columns = (torch.arange(n, device=frames.device) for n in grid)
+        where = torch.broadcast_tensors(frames[..., None, None], rows[:, None], columns)
+        return self.rotation(*(axis.flatten(-3) for axis in where))
+
+    def rotation_of_motion(self, grid: tuple[int, int], device: torch.device) -> Rotation:
+        """Angles of the packed motion tokens: they stay where they were, before the first block."""
+        parts = []
+        for shrink, frames in ((1, (-1,)), (2, (-3,)), (4, (-19, -14, -9, -4))):
+            axes = [torch.tensor(frames), *(torch.linspace(0, n - 1, n // shrink, dtype=torch.float64).long() for n in grid)]
+            parts.append(self.rotation(*(axis.flatten().to(device) for axis in torch.meshgrid(*axes, indexing="ij"))))
+        return Rotation(*(torch.cat(tables, -2) for tables in zip(*parts, strict=True)))
+
+    def rotated_condition(self, condition: ConditionCache, start: Tensor) -> Tensor:
+        """Condition keys as blocks that begin at latent frames `start` (K,) see them -> (K, layers, B, heads, M, hd)"""
+        device = condition.k.device
+        portrait = (start + self.config.reference_distance).clamp(min=REFERENCE_POSITION)
+        tables = self.rotation_of_frames(portrait[:, None], condition.grid)                   # (K, reference, hd/2)
+        if condition.tokens > condition.reference_tokens:
+            motion = self.rotation_of_motion(condition.grid, device)
+            tables = Rotation(*(torch.cat([near, far.expand(len(start), *far.shape)], 1)
+                                for near, far in zip(tables, motion, strict=True)))
+        return rotate(condition.k, Rotation(*(t[:, None, None, None] for t in tables)))
+
+    # ------------------------------------------------------------------ three ways to run the layers
+
+    def prefill(self, reference: Tensor, motion: Tensor | None, text: tuple[KeysValues, ...]) -> ConditionCache:
+        """Run portrait and motion through the layers once, at t = 0, and keep their keys and values.
+
+        reference (B, C, 1, h, w), motion (B, C, 19, h, w) or None where the configuration has no frame packer
+        """
+        if (motion is not None) != self.config.enable_framepack:
+            raise ValueError("this model takes motion latents" if self.config.enable_framepack else
+                             "this model has no frame packer: pass motion=None")
+        mask = self.trainable_cond_mask.weight
+        grid = self.grid(reference)
+        tokens = self.patches(self.patch_embedding, reference)[:, 0] + mask[1]               # (B, n, D)
+        tables = self.rotation_of_frames(torch.tensor([REFERENCE_POSITION], device=tokens.device), grid)
+        if motion is not None:
+            dtype = self.patch_embedding.weight.dtype
+            packed = torch.cat(self.frame_packer(motion.to(dtype)), 1)
+            tokens = torch.cat([tokens, packed + mask[2]], 1)
+            far = self.rotation_of_motion(grid, tokens.device)
+            tables = Rotation(*(torch.cat(pair, -2) for pair in zip(tables, far, strict=True)))
+        kept: list[KeysValues] = []
+
+        def see_each_other(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            kept.append(KeysValues(k, v))
+            return attention(rotate(q, tables), rotate(k, tables), v)
+
+        level = self.modulate(torch.zeros(1, 1, device=tokens.device))
+        x = tokens.unsqueeze(1)
+        for index, layer in enumerate(self.blocks):
+            x = layer(x, level.layers[index], text[index], see_each_other, index).to(tokens.dtype)
+        k, v = (torch.stack(side) for side in zip(*kept, strict=True))
+        return ConditionCache(k, v, grid[0] * grid[1], grid)
+
+    def forward(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
+                pose: Tensor | None = None) -> tuple[Tensor, RingCache]:
+        """Velocity of one block at one noise level, and the cache that now holds the block.
+
+        x (B, C, F, h, w) noisy latents; the block starts at latent frame `cache.end`  ->  velocity (B, C, F, h, w)
+        """
+        frames, grid = x.shape[2], self.grid(x)
+        start = torch.tensor([cache.end], device=x.device)
+        tables = self.rotation_of_frames(start + torch.arange(frames, device=x.device), grid)
+        cache.hold_condition(self.rotated_condition(condition, start)[0], condition.v)
+
+        def see_the_past(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attention(rotate(q, tables), *cache.write(layer, rotate(k, tables), v))
+
+        tokens = self.embed(x, pose)
+        for index in range(len(self.blocks)):
+            tokens = self.run_layer(index, tokens, level, context, see_the_past)
+        return self.finish(tokens, level, grid), cache.advance(frames)
+
+    def forward_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
+                     pose: Tensor | None = None) -> Tensor:
+        """Velocity of a whole clip in one pass, each block seeing what `forward` would have shown it.
+
+        With timestep forcing a block's past is at its own noise level, so a sampler step of all blocks needs no loop
+        over time: this is how the model is trained. x (B, C, F, h, w), F a multiple of block_frames
+        """
+        frames, grid = x.shape[2], self.grid(x)
+        block, tokens = self.config.block_frames, grid[0] * grid[1]
+        starts = torch.arange(0, frames, block, device=x.device)
+        tables = self.rotation_of_frames(torch.arange(frames, device=x.device), grid)
+        condition_k = self.rotated_condition(condition, starts)               # (K, layers, B, heads, M, head_dim)
+
+        def see_the_past(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k = rotate(q, tables), rotate(k, tables)
+            seen = []
+            for index in range(frames // block):
+                end = (index + 1) * block
+                first, last = max(0, end - self.config.cache_frames) * tokens, end * tokens
+                seen.append(attention(q[:, :, (end - block) * tokens:last],
+                                      torch.cat([condition_k[index, layer].to(k.dtype), k[:, :, first:last]], 2),
+                                      torch.cat([condition.v[layer].to(v.dtype), v[:, :, first:last]], 2)))
+            return torch.cat(seen, 2)
+
+        h = self.embed(x, pose)
+        for index in range(len(self.blocks)):
+            h = self.run_layer(index, h, level, context, see_the_past)
+        return self.finish(h, level, grid)
+
+    # ------------------------------------------------------------------ their shared parts
+
+    def grid(self, latents: Tensor) -> tuple[int, int]:
+        return latents.shape[-2] // PATCH, latents.shape[-1] // PATCH
+
+    def patches(self, embedding: nn.Conv3d, latents: Tensor) -> Tensor:
+        """(B, C, F, h, w) -> (B, F, n, D), as a matrix product: an order faster than a convolution on CPUs."""
+        B, C, F, h, w = latents.shape
+        pieces = latents.reshape(B, C, F, h // PATCH, PATCH, w // PATCH, PATCH).permute(0, 2, 3, 5, 1, 4, 6)
+        pieces = pieces.reshape(B, F, (h // PATCH) * (w // PATCH), C * PATCH * PATCH)
+        return F_.linear(pieces.to(embedding.weight.dtype), embedding.weight.flatten(1), embedding.bias)
+
+    def embed(self, x: Tensor, pose: Tensor | None) -> Tensor:
+        tokens = self.patches(self.patch_embedding, x)
+        tokens = tokens + (self.cond_encoder.bias if pose is None else self.patches(self.cond_encoder, pose))
+        return tokens + self.trainable_cond_mask.weight[0]
+
+    def run_layer(self, index: int, x: Tensor, level: Modulation, context: Context, see: See) -> Tensor:
+        """One layer and, where there is one, its audio injection. x (B, F, n, D)"""
+        dtype = x.dtype
+        x = self.blocks[index](x, level.layers[index], context.text[index], see, index).to(dtype)
+        heard = context.audio.get(index)
+        return x if heard is None else x + self.listen(index, x, heard)
+
+    def listen(self, index: int, x: Tensor, heard: HeardLayer) -> Tensor:
+        """Each latent frame attends to its own audio tokens. x (B, F, n, D)"""
+        attend = self.audio_injector.injector[self.config.audio_inject_layers.index(index)]
+        h = layer_norm(x.flatten(0, 1), eps=1e-5) * (1 + heard.scale) + heard.shift           # (B * F, n, D)
+        return attend.merge(attention(attend.queries(h.to(attend.q.weight.dtype)), *heard.tokens)).view_as(x)
+
+    def finish(self, tokens: Tensor, level: Modulation, grid: tuple[int, int]) -> Tensor:
+        """Tokens -> velocity (B, C, F, h, w)"""
+        shift, scale = level.head.unsqueeze(3).unbind(2)                       # each (B, F, 1, D)
+        with torch.autocast(tokens.device.type, enabled=False):
+            out = in_float32(self.head.head, torch.addcmul(shift, layer_norm(tokens), 1 + scale)).to(tokens.dtype)
+        B, F = tokens.shape[:2]
+        out = out.view(B, F, *grid, PATCH, PATCH, self.config.out_dim)         # 'fhwpqrc->cfphqwr'
+        return out.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, self.config.out_dim, F, grid[0] * PATCH, grid[1] * PATCH)
+
+    # ------------------------------------------------------------------ caches
+
+    def new_cache(self, condition: ConditionCache) -> RingCache:
+        """An empty ring for one noise level, to fit this condition."""
+        k = condition.k
+        return RingCache.empty(len(self.blocks), k.shape[1], k.shape[2], k.shape[4],
+                               condition_tokens=condition.tokens, frame_tokens=math.prod(condition.grid),
+                               capacity=self.config.cache_frames, dtype=k.dtype, device=k.device)
