@@ -55,7 +55,8 @@ def attach_lora(model: nn.Module, rank: int, alpha: float) -> list[nn.Parameter]
 def lora_state(model: nn.Module) -> dict[str, Tensor]:
     """The adapters' weights under the released names: base_model.model.<module>.lora_A.default.weight."""
     return {f"base_model.model.{name}.{side}.default.weight": getattr(module, side).detach()
-            for name, module in model.named_modules() if isinstance(module, LoRALinear) for side in ("lora_A", "lora_B")}
+            for name, module in model.named_modules() if isinstance(module, LoRALinear)
+            for side in ("lora_A", "lora_B")}
 
 
 def _plain(key: str) -> tuple[str, str] | None:

@@ -3,8 +3,8 @@
 `wan-s2v-14b` and `mini` are two configurations of it. State-dict names and arithmetic follow the released network
 tensor by tensor (`benchmarks/parity.py` proves it), including its spelling of `casual_audio_encoder`.
 
-    noise ----> patches --+--> [ self-attention: cache -> cross-attention: text -> mlp  (-> audio) ] x layers --> velocity
-    pose -----> patches --+         ^
+    noise ---> patches --+--> [ self-attention: cache, cross-attention: text, mlp (, audio) ] x layers --> velocity
+    pose ----> patches --+                        ^
     portrait, motion ---> the same layers once, at t = 0: the condition cache
 
 The same layers run in three ways, which differ only in what self-attention may see:
@@ -123,7 +123,25 @@ class Attention(nn.Module):
         return KeysValues(self.split(self.norm_k(self.k(x))), self.split(self.v(x)))
 
 
-See = Callable[[int, Tensor, Tensor, Tensor], Tensor]   # (layer, q, k, v), not rotated -> (B, heads, N, head_dim)
+See = Callable[[Tensor, Tensor, Tensor], Tensor]   # q, k, v of the tokens, not rotated -> (B, heads, N, head_dim)
+
+
+def clip_past(tables: Rotation, condition_k: Tensor, condition_v: Tensor, block: int, window: int) -> See:
+    """What the blocks of a clip may see: themselves, earlier blocks within the ring, and the condition.
+
+    condition_k (K, B, heads, M, head_dim), rotated for each of K blocks; block and window in tokens
+    """
+    def see(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k = rotate(q, tables), rotate(k, tables)
+        seen = []
+        for rotated, end in zip(condition_k, range(block, q.shape[2] + 1, block), strict=True):
+            past = slice(max(0, end - window), end)
+            seen.append(attention(q[:, :, end - block:end],
+                                  torch.cat([rotated.to(k.dtype), k[:, :, past]], 2),
+                                  torch.cat([condition_v.to(v.dtype), v[:, :, past]], 2)))
+        return torch.cat(seen, 2)
+
+    return see
 
 
 class Layer(nn.Module):
@@ -138,7 +156,7 @@ class Layer(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.GELU("tanh"), nn.Linear(ffn_dim, dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim ** 0.5)
 
-    def forward(self, x: Tensor, modulation: Tensor, text: KeysValues, see: See, index: int) -> Tensor:
+    def forward(self, x: Tensor, modulation: Tensor, text: KeysValues, see: See) -> Tensor:
         """x (B, F, n, D), modulation (B, F or 1, 6, D) float32  ->  (B, F, n, D) float32"""
         dtype = self.ffn[0].weight.dtype
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unsqueeze(3).unbind(2)      # each (B, F, 1, D)
@@ -146,7 +164,7 @@ class Layer(nn.Module):
 
         h = torch.addcmul(shift1, layer_norm(x), 1 + scale1).to(dtype).flatten(1, 2)
         k, v = self.self_attn.keys_values(h)
-        y = self.self_attn.merge(see(index, self.self_attn.queries(h), k, v))
+        y = self.self_attn.merge(see(self.self_attn.queries(h), k, v))
         x = torch.addcmul(x.float(), y.unflatten(1, grid).float(), gate1)
 
         h = x.bfloat16() if self.released_rounding else x
@@ -362,7 +380,8 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         """Angles of the packed motion tokens: they stay where they were, before the first block."""
         parts = []
         for shrink, frames in ((1, (-1,)), (2, (-3,)), (4, (-19, -14, -9, -4))):
-            axes = [torch.tensor(frames), *(torch.linspace(0, n - 1, n // shrink, dtype=torch.float64).long() for n in grid)]
+            axes = [torch.tensor(frames),
+                    *(torch.linspace(0, n - 1, n // shrink, dtype=torch.float64).long() for n in grid)]
             parts.append(self.rotation(*(axis.flatten().to(device) for axis in torch.meshgrid(*axes, indexing="ij"))))
         return Rotation(*(torch.cat(tables, -2) for tables in zip(*parts, strict=True)))
 
@@ -399,14 +418,14 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
             tables = Rotation(*(torch.cat(pair, -2) for pair in zip(tables, far, strict=True)))
         kept: list[KeysValues] = []
 
-        def see_each_other(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def see_each_other(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             kept.append(KeysValues(k, v))
             return attention(rotate(q, tables), rotate(k, tables), v)
 
         level = self.modulate(torch.zeros(1, 1, device=tokens.device))
         x = tokens.unsqueeze(1)
         for index, layer in enumerate(self.blocks):
-            x = layer(x, level.layers[index], text[index], see_each_other, index).to(tokens.dtype)
+            x = layer(x, level.layers[index], text[index], see_each_other).to(tokens.dtype)
         k, v = (torch.stack(side) for side in zip(*kept, strict=True))
         return ConditionCache(k, v, grid[0] * grid[1], grid)
 
@@ -421,12 +440,12 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         tables = self.rotation_of_frames(start + torch.arange(frames, device=x.device), grid)
         cache.hold_condition(self.rotated_condition(condition, start)[0], condition.v)
 
-        def see_the_past(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return attention(rotate(q, tables), *cache.write(layer, rotate(k, tables), v))
+        def past(layer: int) -> See:
+            return lambda q, k, v: attention(rotate(q, tables), *cache.write(layer, rotate(k, tables), v))
 
         tokens = self.embed(x, pose)
         for index in range(len(self.blocks)):
-            tokens = self.run_layer(index, tokens, level, context, see_the_past)
+            tokens = self.run_layer(index, tokens, level, context, past(index))
         return self.finish(tokens, level, grid), cache.advance(frames)
 
     def forward_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
@@ -441,21 +460,11 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         starts = torch.arange(0, frames, block, device=x.device)
         tables = self.rotation_of_frames(torch.arange(frames, device=x.device), grid)
         condition_k = self.rotated_condition(condition, starts)               # (K, layers, B, heads, M, head_dim)
-
-        def see_the_past(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            q, k = rotate(q, tables), rotate(k, tables)
-            seen = []
-            for index in range(frames // block):
-                end = (index + 1) * block
-                first, last = max(0, end - self.config.cache_frames) * tokens, end * tokens
-                seen.append(attention(q[:, :, (end - block) * tokens:last],
-                                      torch.cat([condition_k[index, layer].to(k.dtype), k[:, :, first:last]], 2),
-                                      torch.cat([condition.v[layer].to(v.dtype), v[:, :, first:last]], 2)))
-            return torch.cat(seen, 2)
-
         h = self.embed(x, pose)
         for index in range(len(self.blocks)):
-            h = self.run_layer(index, h, level, context, see_the_past)
+            see = clip_past(tables, condition_k[:, index], condition.v[index], block * tokens,
+                            self.config.cache_frames * tokens)
+            h = self.run_layer(index, h, level, context, see)
         return self.finish(h, level, grid)
 
     # ------------------------------------------------------------------ their shared parts
@@ -478,13 +487,15 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
     def run_layer(self, index: int, x: Tensor, level: Modulation, context: Context, see: See) -> Tensor:
         """One layer and, where there is one, its audio injection. x (B, F, n, D)"""
         dtype = x.dtype
-        x = self.blocks[index](x, level.layers[index], context.text[index], see, index).to(dtype)
+        x = self.blocks[index](x, level.layers[index], context.text[index], see).to(dtype)
         heard = context.audio.get(index)
-        return x if heard is None else x + self.listen(index, x, heard)
+        if heard is None:
+            return x
+        return x + self.listen(self.audio_injector.injector[self.config.audio_inject_layers.index(index)], x, heard)
 
-    def listen(self, index: int, x: Tensor, heard: HeardLayer) -> Tensor:
+    @staticmethod
+    def listen(attend: Attention, x: Tensor, heard: HeardLayer) -> Tensor:
         """Each latent frame attends to its own audio tokens. x (B, F, n, D)"""
-        attend = self.audio_injector.injector[self.config.audio_inject_layers.index(index)]
         h = layer_norm(x.flatten(0, 1), eps=1e-5) * (1 + heard.scale) + heard.shift           # (B * F, n, D)
         return attend.merge(attention(attend.queries(h.to(attend.q.weight.dtype)), *heard.tokens)).view_as(x)
 
