@@ -1,0 +1,155 @@
+"""Where things are: picture, body, head, mouth, eyes and hands.
+
+Drawing and landmarks share these functions, so that they agree. Two frames:
+
+    view   the whole picture in units; y grows downwards; the origin is near the tip of the nose of a head at rest
+    head   moves and leans with the head; the origin is between the eyes
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .drawing import ellipse, melt
+from .traits import Named
+
+FRAMING = 1.17          # half heights of a square picture in one unit
+LIFT = 0.03             # the figure sits this much lower, half heights
+TALL_LIFT = 0.3         # share of a tall picture's extra half height that moves the figure up
+NECK = 0.345            # the head leans about this point, units below the origin of the view
+NECK_TO_EYES = 0.44     # from there to the origin of the head
+HAND_SCALE = 0.125      # half width of a palm, units
+
+
+class View(NamedTuple):
+    x: Tensor           # (B, 1, W) units
+    y: Tensor           # (B, H, 1)
+    pixel: Tensor       # (B, 1, 1) units in a pixel
+
+
+class Head(NamedTuple):
+    x: Tensor           # (B, H, W) units, in the frame of the head
+    y: Tensor
+    yaw: Tensor         # (B, 1, 1)
+    pitch: Tensor
+    half_width: Tensor  # of the skull, units
+    pixel: Tensor
+
+
+class Mouth(NamedTuple):
+    """All (B, 1, 1), units, in the frame of the head."""
+
+    x: Tensor
+    y: Tensor
+    half_width: Tensor
+    up: Tensor          # how far the upper lip's edge is above the closed line, in the middle
+    down: Tensor        # how far the lower lip's edge is below it
+    lift: Tensor        # how far a smile raises the corners
+    lip: Tensor         # thickness of the lips, about 1
+
+
+# ---------------------------------------------------------------- picture and view
+
+def _tall_shift(size: tuple[int, int]) -> float:
+    height, width = size
+    return TALL_LIFT * (height / min(size) - 1)
+
+
+def grid(size: tuple[int, int], device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Centres of the pixels of a picture (height, width): x (1, 1, W) and y (1, H, 1), in half lengths of its short side."""
+    height, width = size
+    pixel = 2.0 / min(size)
+    x = (torch.arange(width, device=device, dtype=dtype) + 0.5 - width / 2) * pixel
+    y = (torch.arange(height, device=device, dtype=dtype) + 0.5 - height / 2) * pixel
+    return x[None, None, :], y[None, :, None] + _tall_shift(size)
+
+
+def look(motion: Named, x: Tensor, y: Tensor) -> View:
+    """The grid as the camera sees it."""
+    zoom = FRAMING * (1 + motion["zoom"])
+    pixel = x[:, :, 1:2] - x[:, :, :1]
+    return View(x / zoom, (y - LIFT) / zoom - 0.01, pixel / zoom)
+
+
+def to_pixels(motion: Named, x: Tensor, y: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Back from the view to the picture: pixels from its upper left corner, 0.5 being the centre of the first one."""
+    height, width = size
+    zoom = FRAMING * (1 + motion["zoom"])
+    half = min(size) / 2
+    return x * zoom * half + width / 2, ((y + 0.01) * zoom + LIFT - _tall_shift(size)) * half + height / 2
+
+
+# ---------------------------------------------------------------- head
+
+def head_frame(identity: Named, motion: Named, view: View) -> Head:
+    """Carry the view into the frame of the head."""
+    cos, sin = torch.cos(motion["head_roll"]), torch.sin(motion["head_roll"])
+    x, y = view.x - motion["head_x"], view.y - motion["head_y"] - NECK
+    return Head(cos * x + sin * y, cos * y - sin * x + NECK_TO_EYES, motion["head_yaw"], motion["head_pitch"],
+                0.345 * identity["face_width"], view.pixel)
+
+
+def head_to_view(motion: Named, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Back from the frame of the head to the view."""
+    cos, sin = torch.cos(motion["head_roll"]), torch.sin(motion["head_roll"])
+    y = y - NECK_TO_EYES
+    return cos * x - sin * y + motion["head_x"], sin * x + cos * y + motion["head_y"] + NECK
+
+
+def head_distance(identity: Named, motion: Named, head: Head, down: float = 0.0, grow: float = 0.0) -> Tensor:
+    """Distance to the outline of the face: a skull and a jaw, melted together. `down` moves it, `grow` widens it."""
+    x, y = head.x - head.yaw * 0.025, head.y - down
+    jaw = motion["jaw"]
+    skull = ellipse(x, y + 0.10, head.half_width + (0.012 + grow), 0.385 + grow)
+    chin = ellipse(x - head.yaw * 0.03, y - 0.12 - jaw * 0.018, head.half_width * 0.82 * identity["jaw_width"] + grow,
+                   0.275 + grow + 0.03 * identity["chin_length"] + jaw * 0.042)
+    return melt(skull, chin, 0.10)
+
+
+# ---------------------------------------------------------------- mouth
+
+def mouth(identity: Named, motion: Named) -> Mouth:
+    """Place and shape of the mouth. The opening grows fast at first, so that a small one is seen."""
+    rounding, smile = motion["lip_rounding"], motion["smile"]
+    opening = (motion["mouth_aperture"].clamp(min=0) + 1e-6) ** 0.8 - 1e-6 ** 0.8
+    width = 1 + 0.20 * motion["mouth_width"] + 0.20 * smile.clamp(min=0) - 0.46 * rounding
+    return Mouth(
+        x=motion["head_yaw"] * 0.135,
+        y=identity["mouth_height"] + motion["head_pitch"] * 0.09 + motion["jaw"] * 0.010,
+        half_width=0.154 * identity["mouth_size"] * width.clamp(0.38, 1.5),
+        up=opening * 0.048 * (1 - 0.3 * rounding),
+        down=opening * 0.152 * (1 - 0.12 * rounding),
+        lift=smile * 0.062,
+        lip=identity["lip_fullness"] * (1 + 0.35 * rounding) * (1 - 0.5 * motion["lip_press"]),
+    )
+
+
+def lip_line(shape: Mouth, across: Tensor | float) -> Tensor:
+    """Height of the closed mouth's line, `across` -1..1 from corner to corner."""
+    return shape.lift * (0.30 - across * across)
+
+
+def tuck_depth(motion: Named) -> Tensor:
+    """How far 'f' draws the lower lip up, units."""
+    return motion["lip_tuck"] * 0.014
+
+
+# ---------------------------------------------------------------- eyes and hands
+
+def eye_centre(identity: Named, motion: Named, side: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Centre of an eye in the frame of the head; side -1 is the picture's left, 1 its right."""
+    yaw = motion["head_yaw"]
+    far = (side * yaw).clamp(min=0)
+    return (side * (identity["eye_distance"] - far * 0.012) + yaw * 0.120,
+            identity["eye_height"] + motion["head_pitch"] * 0.085)
+
+
+def hand_pose(motion: Named, side: Tensor | int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(x, y, angle, spread, curl) of one hand; `side` may be a plane, -1 where the left hand is meant."""
+    names = ("x", "y", "angle", "spread", "curl")
+    if isinstance(side, int):
+        return tuple(motion[f"{'left' if side < 0 else 'right'}_hand_{name}"] for name in names)
+    return tuple(torch.where(side < 0, motion[f"left_hand_{name}"], motion[f"right_hand_{name}"]) for name in names)
