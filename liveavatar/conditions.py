@@ -1,7 +1,6 @@
 """Portrait and prompt, from what a person gives to what the model takes.
 
     any picture  -> load_portrait -> Portrait -> fit_size, fit_portrait -> (3, H, W)
-    "704*384"    -> parse_size    -> (height, width)
     free text    -> parse_prompt  -> Prompt   -> prompt_vector          -> (1, 4, 19)
 
 Every input that cannot be used is refused here, before any weights load.
@@ -21,15 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .types import InputError, Portrait, Prompt
+from liveavatar.types import InputError, Portrait, Prompt
 
 MIN_SIDE_PX = 32              # below this there is no face to speak of
 MAX_SIDE_PX = 16_384
 MAX_PIXELS = 64_000_000       # 64 megapixels: 192 MB once decoded
 MAX_ASPECT = 2.0              # longer pictures are cropped to 2:1
-
-MIN_VIDEO_SIDE_PX = 64
-MAX_VIDEO_SIDE_PX = 2048
 
 MAX_WORDS = 512               # what the real model's text encoder reads
 MAX_CHARACTERS = 8192
@@ -64,7 +60,7 @@ def load_portrait(source, expects_rendered: bool = True) -> Portrait:
 def _from_file(path: Path) -> Portrait:
     from PIL import Image, UnidentifiedImageError
 
-    from .avatars.portraits import read_identity
+    from liveavatar.avatars.portraits import read_identity
 
     if not path.exists():
         raise InputError(f"portrait {str(path)!r} does not exist; give the path of a PNG or JPEG, "
@@ -155,18 +151,6 @@ def _check_extent(height: int, width: int, name: str) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- size
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Read "W*H", as in "704*384", into (height, width)."""
-    match = re.fullmatch(r"\s*(\d+)\s*[*x×]\s*(\d+)\s*", str(text), re.IGNORECASE)
-    if not match:
-        raise InputError(f'size {text!r} is not understood; write width*height, for example "128*128"')
-    width, height = int(match[1]), int(match[2])
-    if min(height, width) < MIN_VIDEO_SIDE_PX or max(height, width) > MAX_VIDEO_SIDE_PX:
-        raise InputError(f'size "{width}*{height}" is out of range: sides from {MIN_VIDEO_SIDE_PX} to '
-                         f'{MAX_VIDEO_SIDE_PX} px; try "128*128"')
-    return height, width
-
 
 def fit_size(size: tuple[int, int], portrait: Portrait, multiple: int = 16) -> tuple[int, int]:
     """The video's (height, width): an area no larger than `size`, in the shape of the portrait.
@@ -316,7 +300,7 @@ def _phrase_at(words: list[str], start: int) -> tuple[str, ...]:
 
 def controls_of(prompt: Prompt) -> Tensor:
     """(1, 4) long: which value each slot has; the number of its values where the prompt says nothing."""
-    from .avatars.motion import CONTROLS
+    from liveavatar.avatars.motion import CONTROLS
 
     chosen = []
     for slot, values in CONTROLS.items():
@@ -341,7 +325,7 @@ def controls_vector(controls: Tensor) -> Tensor:
     Columns: the values of gesture, then one for "gesture not given"; then mood, lighting and energy likewise
     (4+1 + 4+1 + 4+1 + 3+1 = 19). An index equal to the number of a slot's values means "not given".
     """
-    from .avatars.motion import CONTROLS
+    from liveavatar.avatars.motion import CONTROLS
 
     widths = torch.tensor([len(values) + 1 for values in CONTROLS.values()], device=controls.device)
     if controls.shape[-1:] != widths.shape or (controls < 0).any() or (controls >= widths).any():

@@ -15,7 +15,6 @@ from liveavatar.conditions import (
     fit_size,
     load_portrait,
     parse_prompt,
-    parse_size,
     prompt_vector,
 )
 from liveavatar.types import InputError, Portrait
@@ -162,17 +161,6 @@ def test_a_bad_array_is_refused(value, words):
 
 
 # ---- size
-
-@pytest.mark.parametrize("text, size", [("704*384", (384, 704)), (" 128x96 ", (96, 128)), ("128×128", (128, 128))])
-def test_a_size_is_width_times_height(text, size):
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["abc", "", "128", "-1*5", "7*7", "99999*64", "1.5*128", None])
-def test_a_size_that_means_nothing_names_one_that_does(text):
-    with pytest.raises(InputError, match=r'"128\*128"'):
-        parse_size(text)
-
 
 @pytest.mark.parametrize("area, portrait, fitted", [
     ((128, 128), (512, 512), (128, 128)),

@@ -19,7 +19,7 @@ MIB = 2**20
 FLOORS = (
     ("types",),
     ("cache", "transformer", "config", "lora", "weights", "sampler",
-     "avatars", "speech", "samples", "audio", "conditions", "decoder", "video"),
+     "avatars", "speech", "audio", "conditions", "decoder", "video"),
     ("backends",),
     ("pipeline", "trace", "runfolder"),
     ("metrics", "vram", "run"),
