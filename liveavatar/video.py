@@ -73,8 +73,8 @@ class Video:
     def __repr__(self) -> str:
         height, width = self.size
         state = "" if self.complete else ", stopped early"
-        return (f"Video({str(self.path)!r}, {self.duration_s:.2f} s, {width}*{height}, {self.x_realtime:.2f}x real time, "
-                f"first picture after {self.first_picture_s:.2f} s{state})")
+        return (f"Video({str(self.path)!r}, {self.duration_s:.2f} s, {width}*{height}, {self.x_realtime:.2f}x real "
+                f"time, first picture after {self.first_picture_s:.2f} s{state})")
 
     def _repr_html_(self) -> str:
         kind = "webm" if self.path.suffix == ".webm" else "mp4"

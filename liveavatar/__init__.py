@@ -1,0 +1,43 @@
+"""Live Avatar workbench: a portrait, a recording and a prompt become a talking video, and every step can be watched.
+
+Names are loaded when they are first used (PEP 562), so `import liveavatar` costs nothing. They stand in the order of
+the river: what goes in, the stages, the whole, what is seen on the way.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from liveavatar.version import __version__
+
+_HOME = {   # public name -> module
+    # what goes in
+    "speak": "speech", "available_voices": "speech",
+    "avatar": "avatars.portraits", "save_portrait": "avatars.portraits",
+    "load_audio": "audio", "load_portrait": "conditions", "parse_prompt": "conditions",
+    "GenerationConfig": "config",
+    # the values between the stages
+    "Speech": "types", "Phoneme": "types", "AudioFeatures": "types", "Portrait": "types", "Prompt": "types",
+    "Condition": "types", "Step": "types", "Block": "types", "InputError": "types",
+    # the stages
+    "make_schedule": "sampler", "denoise_block": "sampler", "Schedule": "sampler",
+    "CausalS2VTransformer": "transformer", "Decoder": "decoder", "VideoWriter": "video", "Video": "video",
+    # the whole
+    "load": "pipeline", "Pipeline": "pipeline", "generate": "pipeline", "resume": "pipeline",
+    # what is seen
+    "Trace": "trace", "read_provenance": "video",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"liveavatar has no {name!r}; it has {', '.join(_HOME)}")
+    value = getattr(import_module(f"liveavatar.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,88 @@
+"""What a model must offer to be driven by the pipeline, and the models that are known.
+
+A backend is a class whose plain attributes can be read before any weights are loaded, so that bad input is refused
+first, and a classmethod `load` that brings the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from liveavatar.types import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from liveavatar.transformer import CausalS2VTransformer
+    from liveavatar.types import AudioFeatures, Condition, Portrait, Prompt, Speech
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the weights were trained for: used where the caller does not say otherwise."""
+
+    steps: int = 4
+    solver: str = "euler"        # "euler" | "renoise"
+    schedule: str = "trained"    # a name `sampler.make_schedule` knows
+    guidance: float = 1.0
+
+
+class PictureDecoder(Protocol):
+    def decode(self, latents: Tensor) -> Tensor:
+        """(1, C, F, h, w) -> (T, H, W, 3) uint8; blocks come in order"""
+
+
+class Backend(Protocol):
+    """A model and its encoders, as the pipeline sees them."""
+
+    name: ClassVar[str]
+    fps: ClassVar[float]
+    rate_hz: ClassVar[int]                  # of the sound it listens to
+    block_latents: ClassVar[int]            # latent frames in a block
+    frames_per_latent: ClassVar[int]        # video frames in a latent frame
+    size_multiple: ClassVar[int]            # sides are multiples of it
+    default_size: ClassVar[tuple[int, int]]   # (height, width)
+    expects_rendered: ClassVar[bool]        # trained on rendered avatars only
+    sees_past_sound: ClassVar[bool]         # a block hears the sound before it (else its own first frame repeated)
+
+    transformer: CausalS2VTransformer
+    device: torch.device
+    trained: Trained
+
+    @classmethod
+    def load(cls, **options: object) -> Backend:
+        """Bring the weights."""
+
+    def hear(self, speech: Speech) -> AudioFeatures:
+        """What the model hears during each video frame."""
+
+    def read(self, prompt: Prompt) -> Tensor:
+        """(1, L, text_dim)"""
+
+    def look(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        """reference (1, C, 1, h, w), motion (1, C, 19, h, w) or None"""
+
+    def unconditional(self, condition: Condition) -> Condition:
+        """The same without words and sound: the other branch of guidance."""
+
+    def decoder(self) -> PictureDecoder:
+        """A fresh decoder for one video."""
+
+    def about(self) -> dict:
+        """Which weights these are: enough to load the same again, and to say in a video what made it."""
+
+
+BACKENDS: dict[str, str] = {   # name -> module:class
+    "mini": "liveavatar.backends.mini:MiniBackend",
+}
+
+
+def find(name: str) -> type[Backend]:
+    """The class of a backend, without its weights."""
+    if name not in BACKENDS:
+        raise InputError(f"unknown backend {name!r}; known: {', '.join(map(repr, BACKENDS))}")
+    module, _, member = BACKENDS[name].partition(":")
+    return getattr(import_module(module), member)

@@ -1,0 +1,193 @@
+"""mini: the small model that speaks on any computer. Its weights are in the package.
+
+The many-step base is the teacher; the fast 4-step student is the base plus a LoRA, as in the released system.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from liveavatar.backends import Trained
+from liveavatar.backends.mini.preset import LORA_ALPHA, TRANSFORMER
+from liveavatar.decoder import Decoder
+from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
+from liveavatar.weights import Manifest, load_part, read_manifest
+
+if TYPE_CHECKING:
+    from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
+    from liveavatar.transformer import CausalS2VTransformer
+
+WEIGHTS = Path(__file__).parent / "weights"
+RANDOM_SEED = 0
+
+
+class MiniBackend:
+    """mini behind the interface of `liveavatar.backends.Backend`."""
+
+    name = "mini"
+    fps = 25.0
+    rate_hz = 16_000
+    block_latents = 3
+    frames_per_latent = 4
+    size_multiple = 16
+    default_size = (128, 128)
+    expects_rendered = True
+    sees_past_sound = True
+
+    def __init__(self, transformer: CausalS2VTransformer, vae: VideoVAE, trained: Trained, about: dict) -> None:
+        self.transformer = transformer.requires_grad_(False).eval()
+        self.vae = vae.requires_grad_(False).eval()
+        self.trained = trained
+        self._about = about
+
+    @classmethod
+    def load(cls, student: bool = True, dtype: str = "auto", compile: bool = False,
+             weights: str | os.PathLike = "shipped", device: str = "auto") -> MiniBackend:
+        """student=False is the many-step base; weights: "shipped", "random" (seeded, untrained) or a folder."""
+        device = choose_device(device)
+        kind = choose_dtype(dtype, device)
+        if weights == "random":
+            transformer, vae = random_networks()
+            trained, fingerprint = Trained(solver="renoise" if student else "euler"), f"random-{RANDOM_SEED}"
+        else:
+            folder = WEIGHTS if weights == "shipped" else Path(weights)
+            manifest = read_manifest(folder)
+            transformer, vae, trained = trained_networks(manifest, student)
+            fingerprint = manifest.fingerprint
+        backend = cls(transformer.to(device, kind), vae.to(device, kind), trained,
+                      {"name": cls.name, "student": student, "dtype": str(kind).removeprefix("torch."),
+                       "weights": str(weights), "fingerprint": fingerprint, "trained": asdict(trained)})
+        if compile:
+            backend.compile()
+        return backend
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.transformer.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.transformer.parameters()).dtype
+
+    def hear(self, speech: Speech) -> AudioFeatures:
+        from liveavatar.audio import hear
+
+        return hear(speech, self.fps)
+
+    def read(self, prompt: Prompt) -> Tensor:
+        from liveavatar.conditions import prompt_vector
+
+        return prompt_vector(prompt)
+
+    @torch.inference_mode()
+    def look(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, None]:
+        """The portrait standing still for one latent frame, encoded. The model needs no motion latents."""
+        from liveavatar.conditions import fit_portrait
+
+        picture = fit_portrait(portrait, size).to(self.device, self.dtype)
+        return self.vae.encode_portrait(picture[None]), None
+
+    def unconditional(self, condition: Condition) -> Condition:
+        return replace(condition, text=self.read(Prompt("")), audio=torch.zeros_like(condition.audio))
+
+    def decoder(self) -> Decoder:
+        return Decoder(self.vae)
+
+    def about(self) -> dict:
+        return dict(self._about)
+
+    def compile(self) -> None:
+        """Compile the repeated parts: needs a C++ compiler, takes a minute, gains about a third."""
+        self.transformer.compile_repeated_blocks(dynamic=False)
+        self.vae.decode_stream = torch.compile(self.vae.decode_stream, dynamic=False)
+
+
+def random_networks() -> tuple[CausalS2VTransformer, VideoVAE]:
+    """Untrained networks of mini's shape, always the same: to try the pipeline without weights."""
+    from liveavatar.backends.mini.vae import VideoVAE
+    from liveavatar.transformer import CausalS2VTransformer
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        return CausalS2VTransformer.from_config(TRANSFORMER), VideoVAE()
+
+
+def trained_networks(manifest: Manifest, student: bool) -> tuple[CausalS2VTransformer, VideoVAE, Trained]:
+    """Base and VAE from a folder of weights, and for the student its LoRA merged into the base."""
+    from liveavatar.backends.mini.vae import VideoVAE
+    from liveavatar.lora import merge_lora
+    from liveavatar.transformer import CausalS2VTransformer
+
+    settings = dict(manifest.config.get("base", {}))
+    trained = settings.pop("trained", {})
+    with torch.device("meta"):
+        transformer = CausalS2VTransformer.from_config(TRANSFORMER | settings)
+        vae = VideoVAE(vae_config(manifest))
+    fill(transformer, load_part(manifest, "base"), manifest)
+    fill(vae, load_part(manifest, "vae"), manifest)
+    if student:
+        settings = manifest.config.get("student", {})
+        trained = settings.get("trained", {"solver": "renoise"})
+        merge_lora(transformer, load_part(manifest, "student"), settings.get("alpha", LORA_ALPHA))
+    return transformer, vae, Trained(**trained)
+
+
+def vae_config(manifest: Manifest) -> VAEConfig:
+    from liveavatar.backends.mini.vae import VAEConfig
+
+    settings = manifest.config.get("vae", {})
+    return VAEConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+
+
+def fill(module: torch.nn.Module, tensors: dict[str, Tensor], manifest: Manifest) -> None:
+    """Give a module made on the meta device its weights, in float32."""
+    tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+    try:
+        module.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise InputError(f"the weights in {manifest.folder} were made for another version of this network: "
+                         f"{str(error).splitlines()[-1].strip()}; install liveavatar again") from error
+
+
+def choose_device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device is {device!r}; known: auto, cpu, cuda, cuda:1") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device is {device!r}, but this torch sees no NVIDIA GPU; use device=\"cpu\"")
+    return chosen
+
+
+def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16}
+    if dtype == "auto":
+        fast = device.type == "cuda" or cpu_has_bfloat16()
+        return torch.bfloat16 if fast else torch.float32
+    if dtype not in known:
+        raise InputError(f"dtype is {dtype!r}; known: auto, float32, bfloat16")
+    return known[dtype]
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices by itself; where it does not, float32 is faster."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        asked = getattr(torch.cpu, name, None)
+        if asked is not None and asked():
+            return True
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

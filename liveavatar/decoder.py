@@ -1,0 +1,48 @@
+"""Stage 4: latents -> pictures, block by block, in constant memory.
+
+A video VAE looks back in time: the first pictures of a block depend on the end of the block before. What it has to
+remember of it is small and travels in `memory`, so nothing grows with the length of the video.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Memory = tuple[Tensor, ...]
+
+
+class StreamingVAE(Protocol):
+    """What a VAE must offer to be streamed."""
+
+    def decode_stream(self, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+        """latents (B, C, F, h, w) -> video (B, 3, T, H, W) in 0..1, and the memory for the next call"""
+
+
+def to_pictures(video: Tensor) -> Tensor:
+    """video (1, 3, T, H, W) in 0..1 -> (T, H, W, 3) uint8 in main memory"""
+    pixels = video[0].permute(1, 2, 3, 0).float().mul(255).round_().clamp_(0, 255)
+    return pixels.to("cpu", torch.uint8).contiguous()
+
+
+@torch.inference_mode()
+def decode_block(vae: StreamingVAE, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+    """One block of latents to pictures: (1, C, F, h, w) -> (T, H, W, 3) uint8, and the memory for the next block."""
+    weight = next(vae.parameters())
+    video, memory = vae.decode_stream(latents.to(weight.device, weight.dtype), memory)
+    return to_pictures(video), memory
+
+
+class Decoder:
+    """Decodes the blocks of one video in their order. A new video needs a new decoder."""
+
+    def __init__(self, vae: StreamingVAE) -> None:
+        self._vae = vae
+        self._memory: Memory | None = None
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(1, C, F, h, w) -> (T, H, W, 3) uint8"""
+        pictures, self._memory = decode_block(self._vae, latents, self._memory)
+        return pictures

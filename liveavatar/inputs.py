@@ -1,0 +1,86 @@
+"""What a person gives, read and found usable before any weights are loaded."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liveavatar.config import GenerationConfig
+from liveavatar.runfolder import sha256_of
+from liveavatar.types import InputError, Portrait, Prompt, Speech
+
+if TYPE_CHECKING:
+    from liveavatar.backends import Backend
+
+Audio = str | os.PathLike | Speech
+Image = str | os.PathLike | Portrait
+
+WORDS_NAMED = 12     # unknown words of a prompt that are listed in a warning
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything a video is made from."""
+
+    speech: Speech               # as it will be heard in the video
+    portrait: Portrait
+    prompt: Prompt
+    size: tuple[int, int]        # (height, width) of the video
+    origin: dict                 # of each: where it came from, and sha256
+
+
+def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt: str | Prompt,
+            config: GenerationConfig) -> Inputs:
+    """Read the inputs and refuse what cannot be used. Needs the backend's plain attributes only, no weights."""
+    speech = listen(backend, audio, config)
+    portrait, size = see(backend, image, config)
+    words = understand(backend, prompt)
+    name = "speech" if isinstance(audio, Speech) else Path(audio).name
+    origin = {
+        "audio": {"source": name, "sha256": sha256_of(audio)},
+        "portrait": {"source": Path(portrait.source).name, "sha256": sha256_of(portrait)},
+        "prompt": {"text": words.text, "slots": words.slots},
+    }
+    return Inputs(speech, portrait, words, size, origin)
+
+
+def listen(backend: Backend | type[Backend], audio: Audio, config: GenerationConfig) -> Speech:
+    """The stretch of sound that the video will have, mono at the backend's rate."""
+    if not isinstance(audio, Speech):
+        from liveavatar.audio import load_audio
+
+        return load_audio(audio, config.start_s, config.duration_s, backend.rate_hz)
+    if audio.rate_hz != backend.rate_hz:
+        raise InputError(f"the speech is at {audio.rate_hz} Hz, {backend.name} listens at {backend.rate_hz} Hz; "
+                         "pass a file instead, files are resampled")
+    if config.start_s >= audio.duration_s:
+        raise InputError(f"start_s is {config.start_s}, but the speech lasts {audio.duration_s:.2f} s; start earlier")
+    first = round(config.start_s * audio.rate_hz)
+    last = None if config.duration_s is None else first + round(config.duration_s * audio.rate_hz)
+    return replace(audio, wave=audio.wave[first:last]) if first or last is not None else audio
+
+
+def see(backend: Backend | type[Backend], image: Image, config: GenerationConfig) -> tuple[Portrait, tuple[int, int]]:
+    """The portrait, and the (height, width) of its video: the backend's own or, from an area, shaped like it."""
+    from liveavatar.conditions import fit_size, load_portrait
+
+    portrait = load_portrait(image, expects_rendered=backend.expects_rendered)
+    if config.size is None:
+        return portrait, backend.default_size
+    return portrait, fit_size(config.size, portrait, backend.size_multiple)
+
+
+def understand(backend: Backend | type[Backend], prompt: str | Prompt) -> Prompt:
+    """What the words ask for; words that change nothing are named in a warning."""
+    from liveavatar.conditions import parse_prompt
+
+    words = prompt if isinstance(prompt, Prompt) else parse_prompt(prompt)
+    if words.unknown:
+        named = ", ".join(map(repr, words.unknown[:WORDS_NAMED]))
+        more = f" and {len(words.unknown) - WORDS_NAMED} more" if len(words.unknown) > WORDS_NAMED else ""
+        warnings.warn(f"{backend.name} does not know {named}{more}: these words of the prompt change nothing",
+                      stacklevel=2)
+    return words

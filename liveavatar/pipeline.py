@@ -1,0 +1,365 @@
+"""Stages 1 to 5 joined: speech + portrait + prompt -> a talking video, through stages that can be called one by one.
+
+    listen -> hear --+
+    look ------------+-> condition -> steps -> decode -> film, render
+    read ------------+
+
+`steps` pauses after every step, `events` after every step and every block, `film` does the same while it writes the
+file, `render` runs through. Stop between any two steps, by closing the generator or by setting an Event, leaves a
+video of what is done.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from liveavatar.backends import find
+from liveavatar.config import GenerationConfig
+from liveavatar.inputs import Audio, Image, Inputs, listen, prepare, see, understand
+from liveavatar.rollout import Rollout, roll_out
+from liveavatar.runfolder import RunFolder
+from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
+from liveavatar.version import __version__
+from liveavatar.video import Video, VideoWriter, check_output
+
+if TYPE_CHECKING:
+    from liveavatar.backends import Backend, PictureDecoder
+
+DEFAULTS = GenerationConfig()
+
+
+def load(name: str = "mini", **options: object) -> Pipeline:
+    """Bring a model's weights and return the pipeline that drives it.
+
+    mini takes student=True (False: the many-step base), dtype="auto" | "float32" | "bfloat16", compile=False,
+    weights="shipped" | "random" | a folder, device="auto" | "cpu" | "cuda".
+    """
+    return Pipeline(find(name).load(**options))
+
+
+def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
+             output: str | os.PathLike = "out.mp4", backend: str = "mini", run_dir: str | os.PathLike | None = None,
+             stop: Event | None = None, progress: bool = True, **options: object) -> Video:
+    """Inputs to video in one call. Whatever cannot be used is refused before any weights are loaded."""
+    kind = find(backend)
+    check_output(output)
+    inputs = prepare(kind, audio, image, prompt, config)
+    pipeline = load(backend, **options)
+    return run_through(pipeline.film_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
+                                            progress=progress))
+
+
+def resume(run_dir: str | os.PathLike, *, output: str | os.PathLike | None = None, stop: Event | None = None,
+           progress: bool = True) -> Video:
+    """Go on with a run that was stopped or killed, with the weights it was begun with."""
+    about = RunFolder(Path(run_dir)).read()["backend"]
+    options = {name: about[name] for name in ("student", "dtype", "weights") if name in about}
+    return load(about["name"], **options).resume(run_dir, output=output, stop=stop, progress=progress)
+
+
+def run_through(film: Iterator[Step | Block | Video]) -> Video:
+    """Exhaust a film and return its video."""
+    return deque(film, maxlen=1).pop()
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of work by stage. What the caller does between two events does not count."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+
+    @property
+    def total_s(self) -> float:
+        return sum(self.seconds.values())
+
+
+class Pipeline:
+    """Drives one backend. It keeps no state between calls: two videos never meet."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def __repr__(self) -> str:
+        about = self.backend.about()
+        return f"Pipeline({', '.join(f'{key}={value!r}' for key, value in about.items() if key != 'trained')})"
+
+    @property
+    def block_frames(self) -> int:
+        """Video frames in a block."""
+        return self.backend.block_latents * self.backend.frames_per_latent
+
+    # ------------------------------------------------------------------ stages that can be called alone
+
+    def listen(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> Speech:
+        """A recording, or the asked stretch of it, as it will be heard in the video."""
+        return listen(self.backend, audio, config)
+
+    def hear(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> AudioFeatures:
+        """Sound -> what the model hears during each video frame."""
+        return self._features(self.listen(audio, config), config)
+
+    def look(self, image: Image, config: GenerationConfig = DEFAULTS) -> tuple[Tensor, Tensor | None]:
+        """Portrait -> reference latent (1, C, 1, h, w), and motion latents where the model uses them."""
+        return self.backend.look(*see(self.backend, image, config))
+
+    def read(self, prompt: str | Prompt) -> Tensor:
+        """Words -> text features (1, L, text_dim)."""
+        return self.backend.read(understand(self.backend, prompt))
+
+    def condition(self, audio: Audio, image: Image, prompt: str | Prompt = "",
+                  config: GenerationConfig = DEFAULTS) -> Condition:
+        """All that steers the sampler."""
+        return self._condition(prepare(self.backend, audio, image, prompt, config), config, Stopwatch())
+
+    def steps(self, audio: Audio | Condition, image: Image | None = None, prompt: str | Prompt = "",
+              config: GenerationConfig = DEFAULTS) -> Iterator[Step]:
+        """Every step of every block, pausing after each. Takes what a person gives, or a Condition made before."""
+        self._check(config)
+        condition = audio if isinstance(audio, Condition) else self.condition(audio, image, prompt, config)
+        for step, _ in roll_out(self.backend, condition, config):
+            yield step
+
+    def decode(self, latents: Iterable[Tensor], frames: int | None = None) -> Iterator[Tensor]:
+        """Latents of each block, in order -> its pictures (T, H, W, 3) uint8; at most `frames` in all."""
+        decoder, done = self.backend.decoder(), 0
+        for block in latents:
+            pictures = decoder.decode(block)[:None if frames is None else frames - done]
+            done += len(pictures)
+            yield pictures
+
+    # ------------------------------------------------------------------ the whole river
+
+    def events(self, audio: Audio | Condition, image: Image | None = None, prompt: str | Prompt = "",
+               config: GenerationConfig = DEFAULTS, stop: Event | None = None) -> Iterator[Step | Block]:
+        """Every step as it is made and every block as it is decoded; no file is written."""
+        self._check(config)
+        condition = audio if isinstance(audio, Condition) else self.condition(audio, image, prompt, config)
+        yield from Take(self, condition, config, Stopwatch()).events(stop)
+
+    def film(self, audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
+             output: str | os.PathLike = "out.mp4", run_dir: str | os.PathLike | None = None,
+             stop: Event | None = None, keep_latents: bool = False,
+             progress: bool = False) -> Iterator[Step | Block | Video]:
+        """The same events while the video is written; the last one is the Video.
+
+        Closing the generator, an interrupt or the Event ends the file where it stands: what is done can be played.
+        """
+        self._check(config)
+        check_output(output)
+        watch = Stopwatch()
+        with watch.measure("read files"):
+            inputs = prepare(self.backend, audio, image, prompt, config)
+        yield from self.film_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
+                                    keep_latents=keep_latents, progress=progress, watch=watch)
+
+    def render(self, audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
+               output: str | os.PathLike = "out.mp4", run_dir: str | os.PathLike | None = None,
+               stop: Event | None = None, keep_latents: bool = False, progress: bool = True) -> Video:
+        """Make the whole video. With a run_dir it can be gone on with after a crash: `resume(run_dir)`."""
+        return run_through(self.film(audio, image, prompt, config, output=output, run_dir=run_dir, stop=stop,
+                                     keep_latents=keep_latents, progress=progress))
+
+    def resume(self, run_dir: str | os.PathLike, *, output: str | os.PathLike | None = None,
+               stop: Event | None = None, keep_latents: bool = False, progress: bool = True) -> Video:
+        """Go on with a run that was stopped or killed: the same latents as if nothing had happened."""
+        folder = RunFolder(Path(run_dir))
+        asked = folder.read()
+        ours = self.backend.about()
+        for name in ("name", "student", "dtype", "fingerprint"):
+            if ours.get(name) != asked["backend"].get(name):
+                raise InputError(f"the run in {run_dir} was begun with {name} {asked['backend'].get(name)!r}, this "
+                                 f"pipeline has {ours.get(name)!r}; liveavatar.resume({str(run_dir)!r}) loads the same")
+        inputs = Inputs(*folder.inputs(), tuple(asked["size"]), asked["inputs"])
+        path = check_output(output if output is not None else asked["output"])
+        return run_through(self._film(inputs, folder.config, path, folder, stop, keep_latents, progress, Stopwatch()))
+
+    def film_inputs(self, inputs: Inputs, config: GenerationConfig = DEFAULTS, *, output: str | os.PathLike = "out.mp4",
+                    run_dir: str | os.PathLike | None = None, stop: Event | None = None, keep_latents: bool = False,
+                    progress: bool = False, watch: Stopwatch | None = None) -> Iterator[Step | Block | Video]:
+        """`film` for inputs that were read before."""
+        self._check(config)
+        path, folder = check_output(output), None
+        if run_dir is not None:
+            description = self._describe(inputs, config) | {"output": str(path.resolve())}
+            folder = RunFolder.create(run_dir, description, inputs.speech, inputs.portrait)
+        yield from self._film(inputs, config, path, folder, stop, keep_latents, progress, watch or Stopwatch())
+
+    def _film(self, inputs: Inputs, config: GenerationConfig, path: Path, folder: RunFolder | None,
+              stop: Event | None, keep_latents: bool, progress: bool,
+              watch: Stopwatch) -> Iterator[Step | Block | Video]:
+        take = Take(self, self._condition(inputs, config, watch), config, watch, folder, keep_latents)
+        facts = {"generated": True} | self._describe(inputs, config)
+        with VideoWriter(path, inputs.size, self.backend.fps, inputs.speech, facts, config.label) as writer, \
+                Progress(take.frames / self.backend.fps, progress) as shown:
+            try:
+                for event in take.events(stop):
+                    if isinstance(event, Block):
+                        with watch.measure("encode"):
+                            writer.write(event.frames)
+                    shown.update(event, take)
+                    yield event
+            except (GeneratorExit, KeyboardInterrupt):
+                for block in take.waiting():
+                    writer.write(block.frames)
+                writer.close()
+                raise
+            with watch.measure("encode"):
+                writer.close()
+        yield take.video(path, writer.frames, inputs.size)
+
+    # ------------------------------------------------------------------ what the stages share
+
+    def _features(self, speech: Speech, config: GenerationConfig) -> AudioFeatures:
+        if config.clean is not None:
+            from liveavatar.audio import clean
+
+            speech = clean(speech, config.clean)
+        return self.backend.hear(speech)
+
+    def _condition(self, inputs: Inputs, config: GenerationConfig, watch: Stopwatch) -> Condition:
+        with watch.measure("hear"):
+            features = self._features(inputs.speech, config)
+        with watch.measure("look"):
+            reference, motion = self.backend.look(inputs.portrait, inputs.size)
+        text = self.backend.read(inputs.prompt)
+        frames = int(min(features.frames, config.most_frames))
+        return Condition(reference, motion, text, features.values[..., :frames], self.backend.frames_per_latent)
+
+    def _check(self, config: GenerationConfig) -> None:
+        if config.guidance != 1.0 and self.backend.about().get("student"):
+            raise InputError(f"guidance is {config.guidance}; the distilled student has it built in: leave it at 1.0, "
+                             "or load the many-step base with student=False (--teacher)")
+
+    def _describe(self, inputs: Inputs, config: GenerationConfig) -> dict:
+        """What a run folder and a video say about their origin."""
+        return {"by": f"liveavatar {__version__}", "torch": torch.__version__, "backend": self.backend.about(),
+                "seed": config.base_seed, "config": config.to_dict(), "size": list(inputs.size),
+                "inputs": inputs.origin}
+
+
+class Take:
+    """One video on its way from condition to pictures: what is made, what waits to be decoded, what was saved."""
+
+    def __init__(self, pipeline: Pipeline, condition: Condition, config: GenerationConfig, watch: Stopwatch,
+                 folder: RunFolder | None = None, keep_latents: bool = False) -> None:
+        self.frames = condition.frames                         # of the whole video
+        self.fps = pipeline.backend.fps
+        self.first_picture_s = 0.0
+        self.watch = watch
+        self._backend, self._block_frames = pipeline.backend, pipeline.block_frames
+        self._condition, self._config, self._folder = condition, config, folder
+        self._decoder: PictureDecoder = pipeline.backend.decoder()
+        self._waiting: list[Tensor] = []                       # latents of blocks made but not decoded
+        self._kept: list[Tensor] | None = [] if keep_latents else None
+        self._decoded = 0                                      # blocks
+        self._from_before = 0                                  # blocks that an earlier process made
+
+    def events(self, stop: Event | None = None) -> Iterator[Step | Block]:
+        """Steps, and blocks when they are decoded: each at once, or all after the last step."""
+        if self._folder is not None:
+            yield from self._earlier_blocks(stop)
+        steps = roll_out(self._backend, self._condition, self._config, self._go_on)
+        while not (stop is not None and stop.is_set()):
+            with self.watch.measure("denoise"):
+                step, rollout = next(steps, (None, None))
+            if step is None:
+                break
+            if rollout is not None:
+                self._finish(step.x, rollout)
+            yield step
+            if rollout is not None and self._config.enable_online_decode:
+                yield from self.waiting()
+        yield from self.waiting()
+
+    def waiting(self) -> Iterator[Block]:
+        """Decode the blocks that wait for it."""
+        while self._waiting:
+            latents = self._waiting.pop(0)
+            began, first = time.perf_counter(), self._decoded * self._block_frames
+            with self.watch.measure("decode"):
+                pictures = self._decoder.decode(latents)[:self.frames - first]
+            spent_ms = (time.perf_counter() - began) * 1000
+            self._decoded += 1
+            if self._decoded == 1:
+                self.first_picture_s = self.watch.total_s
+            yield Block(self._decoded - 1, latents, pictures, first / self.fps, spent_ms)
+
+    @property
+    def x_realtime(self) -> float:
+        """Seconds of video per second of work, so far. What an earlier process made does not count as made."""
+        frames = min(self._decoded * self._block_frames, self.frames)
+        made = max(frames - self._from_before * self._block_frames, 0) or frames
+        return made / self.fps / max(self.watch.total_s, 1e-9)
+
+    def video(self, path: Path, frames: int, size: tuple[int, int]) -> Video:
+        """What came of it."""
+        return Video(path, frames, size, self.fps, self.x_realtime, self.first_picture_s,
+                     dict(self.watch.seconds), frames == self.frames,
+                     None if self._kept is None else tuple(self._kept),
+                     None if self._folder is None else self._folder.path)
+
+    def _go_on(self, empty: Rollout) -> Rollout:
+        return empty if self._folder is None else self._folder.rollout(empty, self._backend.device)
+
+    def _earlier_blocks(self, stop: Event | None) -> Iterator[Block]:
+        """What an earlier process made is decoded again for the new file."""
+        for block in range(self._folder.next_block()):
+            if stop is not None and stop.is_set():
+                return
+            self._from_before += 1
+            self._keep(self._folder.latents(block))
+            yield from self.waiting()
+
+    def _finish(self, latents: Tensor, rollout: Rollout) -> None:
+        self._keep(latents)
+        if self._folder is not None:
+            with self.watch.measure("save"):
+                self._folder.save_block(latents, rollout)
+
+    def _keep(self, latents: Tensor) -> None:
+        self._waiting.append(latents)
+        if self._kept is not None:
+            self._kept.append(latents.detach().to("cpu", copy=True))
+
+
+class Progress:
+    """A bar that counts seconds of video and says how many times real time it goes."""
+
+    def __init__(self, total_s: float, shown: bool) -> None:
+        from tqdm.auto import tqdm
+
+        form = "{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}{postfix}]"
+        self._bar = tqdm(total=total_s, disable=not shown, bar_format=form)
+        self._total_s = total_s
+
+    def update(self, event: Step | Block, take: Take) -> None:
+        if not isinstance(event, Block):
+            return
+        done_s = min(event.start_s + len(event.frames) / take.fps, self._total_s)
+        self._bar.set_postfix_str(f"{take.x_realtime:.2f}x real time", refresh=False)
+        self._bar.update(done_s - self._bar.n)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

@@ -1,0 +1,139 @@
+"""Block after block: the sampler's loop carried through a whole video.
+
+Random draws: block b draws its noise, and re-noising its fresh noise after it, from a torch.Generator of its own whose
+seed is the first 63 bits of sha256("liveavatar:{base_seed}:{b}"). So one seed is one video, a run can be gone on with
+without repeating the draws before, and the noise of a block does not depend on the number of steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from liveavatar.cache import ConditionCache, KeysValues, RingCache
+from liveavatar.config import GenerationConfig
+from liveavatar.sampler import Guidance, Modulation, Schedule, denoise_block, make_schedule, model_levels
+from liveavatar.transformer import AUDIO_HISTORY, Context
+from liveavatar.types import Condition, Step
+
+if TYPE_CHECKING:
+    from liveavatar.backends import Backend
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Where a video stands between two blocks: all that later blocks depend on."""
+
+    block: int                               # the next block to be made
+    caches: tuple[RingCache, ...]            # one per step
+    free_caches: tuple[RingCache, ...] = ()  # of guidance's unconditional branch
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What is computed once for a video."""
+
+    condition: Condition
+    schedule: Schedule
+    solver: str
+    levels: tuple[Modulation, ...]
+    text: tuple[KeysValues, ...]
+    seen: ConditionCache
+    free: Condition | None = None                # without words and sound; None when there is no guidance
+    free_text: tuple[KeysValues, ...] = ()
+
+
+def block_generator(base_seed: int, block: int) -> torch.Generator:
+    """The source of every random draw of one block; see the top of this module."""
+    digest = hashlib.sha256(f"liveavatar:{base_seed}:{block}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def audio_of_block(audio: Tensor, block: int, frames: int, sees_past: bool) -> Tensor:
+    """What a block is told of the sound: (1, layers, A, T) -> (1, layers, A, 9 + frames).
+
+    Nine frames of history come first: the sound before the block or, where the model was trained without, the block's
+    own first frame repeated. Before the beginning and past the end the nearest frame stands in.
+    """
+    first = block * frames
+    wanted = torch.arange(first - AUDIO_HISTORY, first + frames)
+    if not sees_past:
+        wanted = wanted.clamp(min=first)
+    return audio[..., wanted.clamp(0, audio.shape[-1] - 1)]
+
+
+def schedule_of(backend: Backend, config: GenerationConfig) -> Schedule:
+    """The noise levels of a block: the ones asked for, or those the weights were trained on."""
+    kind = backend.trained.schedule if config.schedule == "trained" else config.schedule
+    return make_schedule(kind, config.sample_steps, config.shift)
+
+
+def constants_of(backend: Backend, condition: Condition, config: GenerationConfig) -> Constants:
+    """Everything that does not change from block to block."""
+    model, device = backend.transformer, backend.device
+    schedule = schedule_of(backend, config)
+    text = model.encode_text(condition.text.to(device))
+    motion = None if condition.motion is None else condition.motion.to(device)
+    constants = Constants(condition, schedule, config.sample_solver or backend.trained.solver,
+                          model_levels(model, schedule, device), text,
+                          model.prefill(condition.reference.to(device), motion, text))
+    if config.guidance == 1.0:
+        return constants
+    free = backend.unconditional(condition)
+    return replace(constants, free=free, free_text=model.encode_text(free.text.to(device)))
+
+
+def beginning(backend: Backend, constants: Constants) -> Rollout:
+    """Nothing made yet, nothing remembered."""
+    caches = [tuple(backend.transformer.new_cache(constants.seen) for _ in range(constants.schedule.steps))
+              for _ in range(1 if constants.free is None else 2)]
+    return Rollout(0, *caches)
+
+
+@torch.inference_mode()
+def roll_out(backend: Backend, condition: Condition, config: GenerationConfig,
+             go_on: Callable[[Rollout], Rollout] | None = None) -> Iterator[tuple[Step, Rollout | None]]:
+    """Every step of every block and, with the last step of each, what the next block will depend on.
+
+    go_on may put a state from an earlier run in the place of the empty one it is shown.
+    """
+    constants = constants_of(backend, condition, config)
+    rollout = beginning(backend, constants)
+    if go_on is not None:
+        rollout = go_on(rollout)
+    block_frames = backend.block_latents * backend.frames_per_latent
+    for block in range(rollout.block, ceil(condition.frames / block_frames)):
+        caches = []
+        for step in steps_of_block(backend, constants, config, rollout):
+            caches.append(step.cache)
+            if step.last:
+                free_caches = tuple(cache.advance(backend.block_latents) for cache in rollout.free_caches)
+                rollout = Rollout(block + 1, tuple(caches), free_caches)
+            yield step, rollout if step.last else None
+
+
+def steps_of_block(backend: Backend, constants: Constants, config: GenerationConfig,
+                   rollout: Rollout) -> Iterator[Step]:
+    """The steps of the block that comes next."""
+    model, block = backend.transformer, rollout.block
+    frames = backend.block_latents * backend.frames_per_latent
+
+    def context(condition: Condition, text: tuple[KeysValues, ...]) -> Context:
+        audio = audio_of_block(condition.audio, block, frames, backend.sees_past_sound)
+        return Context(text, model.encode_audio(audio.to(backend.device)))
+
+    reference = constants.condition.reference
+    generator = block_generator(config.base_seed, block)
+    noise = torch.randn(1, reference.shape[1], backend.block_latents, *reference.shape[-2:], generator=generator)
+    guidance = None
+    if constants.free is not None:
+        guidance = Guidance(config.guidance, context(constants.free, constants.free_text), rollout.free_caches)
+    return denoise_block(model, noise.to(backend.device, model.dtype), context(constants.condition, constants.text),
+                         constants.seen, rollout.caches, constants.schedule, levels=constants.levels,
+                         solver=constants.solver, generator=generator, block=block, guidance=guidance)

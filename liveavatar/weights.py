@@ -1,0 +1,121 @@
+"""Weights as safetensors files of at most 16 MiB, listed in a manifest with their sha256, checked on load.
+
+    weights/manifest.json          what the parts are, how they are configured, which files they are made of
+    weights/base-00.safetensors    a part is the union of its files
+    weights/base-01.safetensors
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liveavatar.types import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+FILE_BYTES = 16 * 2**20
+ROOM_FOR_HEADER = 256 * 2**10
+REMEDY = "install liveavatar again, or restore the file with git"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of weights holds."""
+
+    folder: Path
+    config: dict[str, dict]              # part -> how it is configured
+    parts: dict[str, tuple[str, ...]]    # part -> its files
+    sha256: dict[str, str]               # file -> hash
+
+    @property
+    def fingerprint(self) -> str:
+        """One short name for exactly these weights."""
+        lines = "".join(f"{name} {self.sha256[name]}\n" for name in sorted(self.sha256))
+        return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read what a folder of weights holds; the files themselves are not opened."""
+    path = Path(folder) / "manifest.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Manifest(Path(folder), values["config"], {part: tuple(files) for part, files in values["parts"].items()},
+                        values["sha256"])
+    except FileNotFoundError:
+        raise InputError(f'weights are missing: {path} does not exist; {REMEDY}, or look around with '
+                         'load("mini", weights="random")') from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"weights are damaged: {path} cannot be read ({error}); {REMEDY}") from error
+
+
+def load_part(manifest: Manifest, part: str) -> dict[str, Tensor]:
+    """Read one part, checking every file against its hash."""
+    if part not in manifest.parts:
+        raise InputError(f"{manifest.folder} holds no weights named {part!r}; it has {', '.join(manifest.parts)}")
+    tensors: dict[str, Tensor] = {}
+    for name in manifest.parts[part]:
+        tensors |= read_checked(manifest.folder / name, manifest.sha256.get(name, ""))
+    return tensors
+
+
+def read_checked(path: Path, sha256: str) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"weights are missing: {path} cannot be read ({error.strerror}); {REMEDY}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise InputError(f"weights are damaged: {path} has {len(data)} bytes with sha256 {found[:12]}..., expected "
+                         f"{sha256[:12]}...; {REMEDY}")
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise InputError(f"weights are damaged: {path} is not a safetensors file ({error}); {REMEDY}") from error
+
+
+def save_part(folder: Path, part: str, tensors: dict[str, Tensor], config: dict | None = None,
+              dtype: torch.dtype | None = None) -> Manifest:
+    """Write one part in files of at most 16 MiB and enter it into the folder's manifest, replacing what it was."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "manifest.json"
+    values = {"config": {}, "parts": {}, "sha256": {}}
+    if path.exists():
+        values = json.loads(path.read_text(encoding="utf-8"))
+    for name in values["parts"].pop(part, ()):
+        values["sha256"].pop(name, None)
+        (folder / name).unlink(missing_ok=True)
+    names = []
+    for number, piece in enumerate(split_by_size(tensors, dtype)):
+        names.append(f"{part}-{number:02d}.safetensors")
+        save_file(piece, folder / names[-1])
+        values["sha256"][names[-1]] = hashlib.sha256((folder / names[-1]).read_bytes()).hexdigest()
+    values["parts"][part] = names
+    values["config"][part] = config or {}
+    path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return read_manifest(folder)
+
+
+def split_by_size(tensors: dict[str, Tensor], dtype: torch.dtype | None = None) -> list[dict[str, Tensor]]:
+    """Distribute tensors over files that stay within the limit, in their order."""
+    pieces: list[dict[str, Tensor]] = [{}]
+    room = FILE_BYTES - ROOM_FOR_HEADER
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu()
+        if dtype is not None and tensor.is_floating_point():
+            tensor = tensor.to(dtype)
+        if sum(kept.nbytes for kept in pieces[-1].values()) + tensor.nbytes > room and pieces[-1]:
+            pieces.append({})
+        pieces[-1][name] = tensor.contiguous()
+    return pieces
