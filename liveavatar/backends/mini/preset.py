@@ -1,7 +1,7 @@
 """`mini`: the scale model of Live Avatar. Every number that defines it."""
 
 TRANSFORMER = {
-    "dim": 256, "ffn_dim": 1024, "num_heads": 4, "num_layers": 9,
+    "dim": 256, "ffn_dim": 1024, "num_heads": 4, "num_layers": 8,
     "in_dim": 16, "out_dim": 16, "cond_dim": 16, "freq_dim": 128,
     "text_dim": 19, "text_len": 4,                      # one row per slot of the prompt
     "audio_dim": 768, "audio_layers": 1, "num_audio_token": 4,

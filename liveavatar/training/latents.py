@@ -1,0 +1,120 @@
+"""Clips as the transformer meets them: latents, sound, words; and its answers for whole clips at once.
+
+With timestep forcing a sampler step of a whole clip is one parallel pass (`CausalS2VTransformer.forward_clip`), so
+training, distillation and evaluation never loop over time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from liveavatar.avatars.motion import CONTROLS
+from liveavatar.backends.mini.vae import VideoVAE
+from liveavatar.conditions import controls_vector
+from liveavatar.sampler import Schedule, Solver, move
+from liveavatar.training.clips import ClipBatch, Clips
+from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer, Context
+
+FRAMES_PER_LATENT = 4
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the model is told about B clips."""
+
+    reference: Tensor   # (B, C, 1, h, w) latent of the portrait
+    audio: Tensor       # (B, 1, A, 9 + 4F)
+    text: Tensor        # (B, slots, text_dim), one-hot
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+    def __getitem__(self, index: Tensor | slice) -> Told:
+        return Told(*(getattr(self, field.name)[index].float() for field in fields(self)))
+
+    def without(self, sound: Tensor | bool = True, words: Tensor | bool = True) -> Told:
+        """The same clips with nothing said: zero sound, every slot "not given". sound (B,), words (B, slots) bool"""
+        B, slots, device = len(self), len(CONTROLS), self.text.device
+        sound = torch.as_tensor(sound, device=device).expand(B)[:, None, None, None]
+        words = torch.as_tensor(words, device=device).expand(B, slots)[..., None]
+        return replace(self, audio=self.audio.masked_fill(sound, 0.0),
+                       text=torch.where(words, unspoken(device), self.text))
+
+
+def unspoken(device: torch.device) -> Tensor:
+    """The words of an empty prompt (1, slots, text_dim)."""
+    return controls_vector(torch.tensor([[len(values) for values in CONTROLS.values()]])).to(device)
+
+
+@torch.no_grad()
+def encode_clips(clips: Clips, vae: VideoVAE, count: int, latent_frames: int, generator: torch.Generator,
+                 batch: int = 64, video: bool = True, augment: bool = True) -> tuple[Tensor | None, Told]:
+    """Draw clips, render and encode them: latents (count, C, F, h, w) or None, and what is told about them."""
+    latents, told = [], []
+    for _ in range(-(-count // batch)):
+        drawn = clips.draw(batch, AUDIO_HISTORY + FRAMES_PER_LATENT * latent_frames, generator, video=False,
+                           portrait=True, augment=augment)
+        if video:
+            latents.append(encode_video(clips, vae, drawn).half())
+        told.append(Told(encode(vae.encode_portrait, drawn.portrait).half(), drawn.audio.half(),
+                         controls_vector(drawn.controls).half()))
+    joined = Told(*(torch.cat([getattr(one, field.name) for one in told])[:count] for field in fields(Told)))
+    return (torch.cat(latents)[:count] if video else None), joined
+
+
+def encode_video(clips: Clips, vae: VideoVAE, drawn: ClipBatch) -> Tensor:
+    """Latents of the drawn clips without their audio history. (B, C, F, h, w)"""
+    return encode(vae.encode, clips.film(drawn.identity, drawn.motion[:, AUDIO_HISTORY:]))
+
+
+def encode(how, pictures: Tensor) -> Tensor:
+    with autocast(pictures.device):
+        return how(pictures).float()
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def velocity(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, told: Told) -> Tensor:
+    """The model's answer for whole clips. x (B, C, F, h, w), sigma (B,) one noise level a clip"""
+    with autocast(x.device):
+        text = model.encode_text(told.text)
+        context = Context(text, model.encode_audio(told.audio))
+        with torch.compiler.set_stance("force_eager"):      # few tokens: not worth graphs of their own
+            condition = model.prefill(told.reference, None, text)
+        return model.forward_clip(x, model.modulate(1000 * sigma[:, None]), context, condition).float()
+
+
+@torch.no_grad()
+def rollout(model: CausalS2VTransformer, noise: Tensor, told: Told, schedule: Schedule, solver: Solver = "euler",
+            generator: torch.Generator | None = None, guidance: float = 1.0) -> Tensor:
+    """Noise to finished latents, all blocks in parallel: what streaming gives, in S passes (2 S with guidance)."""
+    x = noise
+    for sigma, sigma_next in pairwise(schedule.sigmas):
+        v = guided(model, x, torch.full((len(x),), sigma, device=x.device), told, guidance)
+        fresh = torch.randn(x.shape, generator=generator, device=x.device) if solver == "renoise" else None
+        x = move(x, v, sigma, sigma_next, solver, fresh)
+    return x
+
+
+def guided(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, told: Told, guidance: float) -> Tensor:
+    """Velocity with classifier-free guidance; 1 is off."""
+    v = velocity(model, x, sigma, told)
+    if guidance == 1:
+        return v
+    free = velocity(model, x, sigma, told.without())
+    return free + guidance * (v - free)
+
+
+def attention_to_face(latents: Tensor) -> Tensor:
+    """Weights (1, 1, 1, h, w) of mean 1 that count the middle of the face four times: lips are few pixels."""
+    h, w = latents.shape[-2:]
+    y = (torch.arange(h, device=latents.device) + 0.5 - 0.62 * h) / (0.115 * h)
+    x = (torch.arange(w, device=latents.device) + 0.5 - 0.5 * w) / (0.14 * min(h, w))
+    weights = 1 + 3 * torch.exp(-(y[:, None] ** 2 + x[None] ** 2))
+    return (weights / weights.mean())[None, None, None]

@@ -1,0 +1,133 @@
+"""Train the many-step base of mini: flow matching on whole clips, every block seeing what it will see when streaming.
+
+    python -m liveavatar.training.teacher --corpus .train/corpus.npz --vae .train/vae/vae.safetensors \
+        --work .train/teacher --minutes 9 --total_minutes 17 --compile
+
+Source: flow matching (Lipman et al. 2022, arXiv:2210.02747, eq. 23) with timestep forcing (one noise level a clip).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from liveavatar.backends.mini.preset import TRANSFORMER
+from liveavatar.backends.mini.vae import load_vae
+from liveavatar.sampler import shifted
+from liveavatar.training.clips import Clips
+from liveavatar.training.latents import attention_to_face, encode_clips, velocity
+from liveavatar.training.loop import (Learner, TrainingLoop, add_arguments, budget_of, find_pieces, load_pieces,
+                                      parse_size, rank, start)
+from liveavatar.transformer import AdaptiveNorm, Attention, CausalS2VTransformer
+
+SHIFT = 2.2             # of the noise levels drawn in training: more of them near 1, where the picture is decided
+SMALLEST_SIGMA = 0.002
+FORGET_SOUND = 0.1      # share of clips trained without sound,
+FORGET_WORDS = 0.1      # without any words,
+FORGET_SLOT = 0.1       # and share of single slots left unsaid: so that guidance and empty prompts work
+REFERENCE_NOISE = 0.02
+
+
+def new_transformer(options: dict | None = None) -> CausalS2VTransformer:
+    """An untrained mini: open gates, silent residual branches, so that every layer starts by passing its input on."""
+    model = CausalS2VTransformer.from_config(options or TRANSFORMER)
+    depth = len(model.blocks)
+    for layer in model.blocks:
+        nn.init.zeros_(layer.modulation)
+        layer.modulation.data[:, [2, 5]] = 1                     # the two gates
+        for branch in (layer.self_attn.o, layer.cross_attn.o, layer.ffn[2]):
+            nn.init.normal_(branch.weight, std=0.02 / math.sqrt(2 * depth))
+            nn.init.zeros_(branch.bias)
+    for module in model.audio_injector.modules():
+        if isinstance(module, Attention):
+            nn.init.normal_(module.o.weight, std=0.02 / math.sqrt(depth))
+            nn.init.zeros_(module.o.bias)
+        elif isinstance(module, AdaptiveNorm):
+            nn.init.zeros_(module.linear.weight)
+            nn.init.zeros_(module.linear.bias)
+    nn.init.normal_(model.casual_audio_encoder.encoder.padding_tokens, std=0.02)
+    nn.init.normal_(model.trainable_cond_mask.weight, std=0.02)
+    for silent in (model.time_projection[1], model.head.head):
+        nn.init.zeros_(silent.weight)
+        nn.init.zeros_(silent.bias)
+    nn.init.zeros_(model.head.modulation)
+    nn.init.zeros_(model.cond_encoder.weight)                    # no pose video
+    return model
+
+
+def set_trainable(model: CausalS2VTransformer) -> CausalS2VTransformer:
+    """All weights free but those of the pose video, which mini never sees."""
+    model.requires_grad_(True)
+    model.cond_encoder.weight.requires_grad_(False)
+    return model
+
+
+def load_transformer(path: Path, options: dict | None = None) -> CausalS2VTransformer:
+    """The averaged weights that a training run left as `<path>.safetensors` or in pieces."""
+    model = CausalS2VTransformer.from_config(options or TRANSFORMER)
+    state, _ = load_pieces(path.parent, path.name.removesuffix(".safetensors"))
+    model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    return model
+
+
+def compile_for_training(model: CausalS2VTransformer) -> None:
+    """Compile each repeated part once; all layers share one graph."""
+    torch._dynamo.config.recompile_limit = 32       # teacher, student and fake score, with gradients and without
+    for layer in model.blocks:
+        layer.compile(dynamic=False)
+    model.listen = torch.compile(model.listen, dynamic=False)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
+    parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
+    parser.add_argument("--start", type=Path, help="weights to begin from, such as teacher.safetensors of an earlier run")
+    parser.add_argument("--batch", type=int, default=32, help="clips a step on each GPU")
+    parser.add_argument("--clips", type=int, default=6000, help="clips rendered for this call on each GPU")
+    parser.add_argument("--latent_frames", type=int, default=21)
+    parser.add_argument("--lr", type=float, default=9e-4)
+    arguments = parser.parse_args(argv)
+    device, generator = start(arguments)
+    if arguments.start is not None and not find_pieces(arguments.start.parent, arguments.start.stem):
+        parser.error(f"--start {arguments.start}: no such weights")
+
+    model = load_transformer(arguments.start) if arguments.start else new_transformer()
+    model = set_trainable(model).to(device).train()
+    learner = Learner(model, arguments.lr, betas=(0.9, 0.95), weight_decay=0.01)
+    loop = TrainingLoop(arguments.work, {"teacher": learner}, generator, budget_of(arguments), arguments.resume,
+                        title="teacher", save_every_minutes=4)
+    # clips differ from call to call, so that a run in pieces sees more of them
+    generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
+    clips = Clips(arguments.corpus, "train", device, parse_size(arguments.size), compiled=arguments.compile)
+    vae = load_vae(arguments.vae, device).eval()
+    latents, told = encode_clips(clips, vae, arguments.clips, arguments.latent_frames, generator)
+    print(f"teacher: {len(latents)} clips of {4 * arguments.latent_frames} frames", flush=True)
+    if arguments.compile:
+        compile_for_training(model)
+    weights = attention_to_face(latents)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=generator, device=device)
+
+    for _ in loop:
+        B = min(arguments.batch, len(latents))
+        chosen = torch.randint(len(latents), (B,), generator=generator, device=device)
+        clean, heard = latents[chosen].float(), told[chosen]
+        heard = heard.without(sound=draw(B) < FORGET_SOUND,
+                              words=(draw(B, 1) < FORGET_WORDS) | (draw(B, heard.text.shape[1]) < FORGET_SLOT))
+        blur = torch.randn(heard.reference.shape, generator=generator, device=device)
+        heard.reference.add_(REFERENCE_NOISE * blur)
+        sigma = shifted(draw(B), SHIFT).clamp(SMALLEST_SIGMA, 1)
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        x = torch.lerp(clean, noise, sigma[:, None, None, None, None])
+        loss = ((velocity(model, x, sigma, heard) - (noise - clean)).square() * weights).mean()
+        loop.update("teacher", loss)
+        loop.show(loss=loss)
+
+
+if __name__ == "__main__":
+    main()
