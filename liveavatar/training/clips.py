@@ -23,7 +23,7 @@ from .corpus import load_corpus
 
 PEOPLE = 32768                      # drawn once; every clip takes one of them
 PEOPLE_SEED = {"train": 101, "held_out": 202}
-RENDER_CHUNK = {"cuda": 512, "cpu": 8}
+RENDER_CHUNK = {"cuda": 512, "cpu": 8}     # pictures rendered at a time
 SILENCE = (-5.0 + 2.5) / 1.5        # normalised log-mel of silence
 NATURAL = 1.5 * 2.302585            # normalised log-mel to natural logarithms
 
@@ -71,50 +71,61 @@ class Clips:
         return Clips(self.corpus_path, split, self.device, self.size, torch.Generator().manual_seed(seed),
                      self.compiled, len(self.people), self.renderer)
 
-    def draw(self, batch: int, frames: int, video: bool = True, portrait: bool = False, audio: bool = True,
-             augment: bool = False, still: int = 0) -> ClipBatch:
+    def draw(self, batch: int, frames: int, generator: torch.Generator | None = None, video: bool = True,
+             portrait: bool = False, audio: bool = True, augment: bool = False, still: int = 0) -> ClipBatch:
         """Draw clips; the last `still` of them hold a portrait's pose throughout.
 
-        video, portrait, audio say what to make; augment disturbs what is heard, not what is said.
+        video, portrait, audio say what to make; augment disturbs what is heard, not what is said. A generator on the
+        GPU may take the place of the clips' own, but then the host waits for it once a call.
         """
         B, T = batch, frames
+        dice = self._host_generator(generator)
         starts = self.speech.starts(T)
-        start = starts[torch.randint(len(starts), (B,), generator=self.generator)]
+        start = starts[torch.randint(len(starts), (B,), generator=dice)]
         visemes, speaking = self.speech.said(start, T)
-        controls = torch.stack([torch.randint(len(choices), (B,), generator=self.generator)
+        controls = torch.stack([torch.randint(len(choices), (B,), generator=dice)
                                 for choices in CONTROLS.values()], dim=1)
-        identity = self.people[torch.randint(len(self.people), (B,), generator=self.generator)]
-        motion = talk(visemes, speaking, controls, self.generator)
-        pose = portrait_pose(B, self.generator)
+        identity = self.people[torch.randint(len(self.people), (B,), generator=dice)]
+        motion = talk(visemes, speaking, controls, dice)
+        pose = portrait_pose(B, dice)
         if still:
             motion = torch.cat([motion[:B - still], pose[B - still:, None].expand(-1, T, -1)])
         start, visemes, speaking, controls, identity, motion, pose = (
             self._send(values) for values in (start, visemes, speaking, controls, identity, motion, pose))
         return ClipBatch(
-            audio=self._hear(start, T, augment) if audio else None, visemes=visemes, speaking=speaking,
-            controls=controls, identity=identity, motion=motion,
+            audio=self._hear(start, T, dice if augment else None) if audio else None,
+            visemes=visemes, speaking=speaking, controls=controls, identity=identity, motion=motion,
             video=self.film(identity, motion) if video else None,
             portrait=self.pictures(identity, pose) if portrait else None)
 
     def noise(self, *shape: int) -> Tensor:
         """Gaussian noise on the device, from a seed that the host's generator gives."""
-        return torch.randn(shape, generator=self._seeded(), device=self.device)
+        return torch.randn(shape, generator=self._on_device(self.generator), device=self.device)
 
-    def _seeded(self) -> torch.Generator:
-        return self._noise.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
+    def _host_generator(self, generator: torch.Generator | None) -> torch.Generator:
+        if generator is None:
+            return self.generator
+        if generator.device.type == "cpu":
+            return generator
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+        return torch.Generator().manual_seed(int(seed))
+
+    def _on_device(self, dice: torch.Generator) -> torch.Generator:
+        """A generator on the device, seeded by the host's: nobody waits."""
+        return self._noise.manual_seed(int(torch.randint(2**62, (), generator=dice)))
 
     def _send(self, values: Tensor) -> Tensor:
         if self.device.type != "cuda":
             return values.to(self.device)
         return values.pin_memory().to(self.device, non_blocking=True)
 
-    def _hear(self, start: Tensor, T: int, augment: bool) -> Tensor:
+    def _hear(self, start: Tensor, T: int, disturbance: torch.Generator | None) -> Tensor:
         """start (B,) video frames of the corpus  ->  (B, 1, 768, T)"""
         after = MEL_AFTER - MEL_PER_FRAME
         steps = torch.arange(-MEL_BEFORE, MEL_PER_FRAME * T + after, device=self.device)
         mel = self.speech.normal_mel(self._mel[MEL_PER_FRAME * start[:, None] + steps])      # (B, 2T+10, 64)
-        if augment:
-            mel = disturb(mel, self._seeded())
+        if disturbance is not None:
+            mel = disturb(mel, self._on_device(disturbance))
         return windows(mel)[:, None]
 
     @torch.no_grad()

@@ -349,7 +349,7 @@ class TrainingLoop:
         self.step, self.minutes = progress["step"], progress["minutes"]
         if rank() > 0:
             self.generator.manual_seed(self.generator.initial_seed() + self.step)
-        else:
+        elif state["generator"].shape == self.generator.get_state().shape:   # a GPU's differs from the host's
             self.generator.set_state(state["generator"])
         for name, learner in self.learners.items():
             own = {key[len(name) + 1:]: t for key, t in state.items() if key.startswith(f"{name}.")}
@@ -405,16 +405,15 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def start(arguments: argparse.Namespace) -> tuple[torch.device, torch.Generator]:
-    """Settings of the process; its device, and the generator (on the host) from which every random draw comes."""
+    """Settings of the process; its device, and a generator on it, from which every random draw comes."""
     # absolute: compile workers run elsewhere; kept between calls
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((arguments.work.parent / "inductor").absolute()))
     device = choose_device(arguments.device)
-    generator = torch.Generator().manual_seed(arguments.seed + 1000 * rank())
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(arguments.seed)                           # weights at the start
-    return device, generator
+    return device, torch.Generator(device).manual_seed(arguments.seed + 1000 * rank())
 
 
 def draw_curve(log: Path) -> Path | None:

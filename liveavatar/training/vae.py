@@ -197,7 +197,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--evaluation_frames", type=int, default=48)
     parser.add_argument("--narrow", action="store_true", help="a toy network, for tests")
     chosen = parser.parse_args(arguments)
-    device, generator = start(chosen)
+    device, _ = start(chosen)
+    generator = torch.Generator().manual_seed(chosen.seed + 1000 * rank())     # on the host, as clips are planned there
     config = VAEConfig(encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8)) if chosen.narrow else VAEConfig()
     vae = VideoVAE(config).to(device, memory_format=torch.channels_last)
     size, people = parse_size(chosen.size), 64 if chosen.narrow else PEOPLE
