@@ -37,7 +37,7 @@ class LoRALinear(nn.Module):
 def targets(model: nn.Module) -> dict[str, nn.Linear]:
     """The linear layers an adapter touches, by name."""
     return {name: module for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) and name.endswith(tuple("." + suffix for suffix in TARGETS))}
+            if isinstance(module, nn.Linear) and f".{name}".endswith(tuple("." + suffix for suffix in TARGETS))}
 
 
 def attach_lora(model: nn.Module, rank: int, alpha: float) -> list[nn.Parameter]:

@@ -72,12 +72,9 @@ def released_schedule(steps: int, shift: float = 3.0) -> Schedule:
     The same numbers as `diffusers.FlowMatchEulerDiscreteScheduler(shift=3).set_timesteps(steps)`, which shifts both the
     end points and the grid between them: the last step is left with 0.9 % of the path.
     """
-    last = shifted(shifted(0.001, shift), shift) if steps > 1 else 1.0
-    lowest = shifted(0.001, shift)
-    grid = [1 + (lowest - 1) * i / (steps - 1) for i in range(steps)] if steps > 1 else [1.0]
-    sigmas = [shifted(sigma, shift) for sigma in grid]
-    assert abs(sigmas[-1] - last) < 1e-12
-    return Schedule((*sigmas, 0.0), "released")
+    lowest = shifted(1 / 1000, shift)
+    grid = [1 + (lowest - 1) * i / max(steps - 1, 1) for i in range(steps)]
+    return Schedule((*(shifted(sigma, shift) for sigma in grid), 0.0), "released")
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
@@ -101,11 +98,13 @@ def make_schedule(kind: str | tuple[float, ...], steps: int, shift: float = 3.0)
 class Guidance:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, eq. 6): exaggerate what the conditions change.
 
-    Only the many-step base uses it. Its unconditional branch remembers a past of its own, so it has its own caches.
+    Only the many-step base uses it. The branch that is told nothing remembers a past of its own, so it has its own
+    caches.
     """
 
     scale: float
-    context: Context                 # with empty text and audio
+    context: Context                 # no words, no sound
+    condition: ConditionCache        # of the same portrait, without words
     caches: tuple[RingCache, ...]
 
 
@@ -143,7 +142,7 @@ def denoise_block(model: CausalS2VTransformer, noise: Tensor, context: Context, 
         began = time.perf_counter()
         velocity, cache = model(x, levels[index], context, condition, caches[index], pose)
         if guidance is not None:
-            free, _ = model(x, levels[index], guidance.context, condition, guidance.caches[index], pose)
+            free, _ = model(x, levels[index], guidance.context, guidance.condition, guidance.caches[index], pose)
             velocity = free + guidance.scale * (velocity - free)
         fresh = (torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
                  if solver == "renoise" and sigma_next > 0 else None)

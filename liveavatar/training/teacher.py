@@ -85,7 +85,7 @@ def compile_for_training(model: CausalS2VTransformer) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
-    parser.add_argument("--start", type=Path, help="weights to begin from, such as teacher.safetensors of an earlier run")
+    parser.add_argument("--start", type=Path, help="weights to begin from, such as an earlier teacher.safetensors")
     parser.add_argument("--batch", type=int, default=32, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=6000, help="clips rendered for this call on each GPU")
     parser.add_argument("--latent_frames", type=int, default=21)

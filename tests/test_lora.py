@@ -1,0 +1,73 @@
+"""Adapters: training one, naming it as released, merging it."""
+
+import pytest
+import torch
+from torch import nn
+
+from liveavatar.lora import attach_lora, lora_state, merge_lora, targets
+from liveavatar.types import InputError
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attn = nn.ModuleDict({name: nn.Linear(6, 6) for name in "qkvo"})
+        self.ffn = nn.Sequential(nn.Linear(6, 12), nn.GELU(), nn.Linear(12, 6))
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = x + self.attn["o"](self.attn["v"](x) + self.attn["q"](x) * self.attn["k"](x))
+        return self.head(x + self.ffn(x))
+
+
+def trained_pair():
+    """A net, and the same net with an adapter that does something."""
+    torch.manual_seed(0)
+    base, adapted = Net(), Net()
+    adapted.load_state_dict(base.state_dict())
+    for parameter in attach_lora(adapted, rank=2, alpha=4.0):
+        nn.init.normal_(parameter, std=0.3)
+    return base, adapted
+
+
+def test_touches_attention_and_mlp_but_not_the_head():
+    assert sorted(targets(Net())) == ["attn.k", "attn.o", "attn.q", "attn.v", "ffn.0", "ffn.2"]
+
+
+def test_a_fresh_adapter_changes_nothing_and_alone_is_trained():
+    net, x = Net(), torch.randn(3, 6)
+    before = net(x)
+    adapted = attach_lora(net, rank=2, alpha=4.0)
+    torch.testing.assert_close(net(x), before)
+    assert {id(p) for p in net.parameters() if p.requires_grad} == {id(p) for p in adapted}
+
+
+@pytest.mark.parametrize("spell", [
+    lambda key: key,
+    lambda key: key.removeprefix("base_model.model."),
+    lambda key: key.replace(".default", ""),
+    lambda key: key.replace("base_model.model.", "diffusion_model.").replace(".default", ""),
+    lambda key: key.replace("lora_A.default", "lora_down").replace("lora_B.default", "lora_up"),
+])
+def test_merged_equals_adapted_in_every_known_spelling(spell):
+    base, adapted = trained_pair()
+    assert merge_lora(base, {spell(key): value for key, value in lora_state(adapted).items()}, alpha=4.0) == 6
+    x = torch.randn(3, 6)
+    torch.testing.assert_close(base(x), adapted(x))
+
+
+def test_an_adapter_that_half_fits_is_refused_and_changes_nothing():
+    base, adapted = trained_pair()
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    state = lora_state(adapted)
+    state.pop("base_model.model.attn.q.lora_B.default.weight")
+    with pytest.raises(InputError, match=r"matches 5 of 6 modules; first missing: \['attn.q'\]"):
+        merge_lora(base, state, alpha=4.0)
+    assert all(torch.equal(before[name], value) for name, value in base.state_dict().items())
+
+
+def test_an_adapter_for_another_model_is_refused():
+    base, adapted = trained_pair()
+    state = lora_state(adapted) | {"base_model.model.stranger.q.lora_A.default.weight": torch.zeros(2, 6)}
+    with pytest.raises(InputError, match="first unknown"):
+        merge_lora(base, state, alpha=4.0)
