@@ -47,6 +47,7 @@ class Constants:
     seen: ConditionCache
     free: Condition | None = None                # without words and sound; None when there is no guidance
     free_text: tuple[KeysValues, ...] = ()
+    free_seen: ConditionCache | None = None
 
 
 def block_generator(base_seed: int, block: int) -> torch.Generator:
@@ -86,7 +87,9 @@ def constants_of(backend: Backend, condition: Condition, config: GenerationConfi
     if config.guidance == 1.0:
         return constants
     free = backend.unconditional(condition)
-    return replace(constants, free=free, free_text=model.encode_text(free.text.to(device)))
+    text = model.encode_text(free.text.to(device))
+    return replace(constants, free=free, free_text=text,
+                   free_seen=model.prefill(free.reference.to(device), motion, text))
 
 
 def beginning(backend: Backend, constants: Constants) -> Rollout:
@@ -133,7 +136,8 @@ def steps_of_block(backend: Backend, constants: Constants, config: GenerationCon
     noise = torch.randn(1, reference.shape[1], backend.block_latents, *reference.shape[-2:], generator=generator)
     guidance = None
     if constants.free is not None:
-        guidance = Guidance(config.guidance, context(constants.free, constants.free_text), rollout.free_caches)
+        guidance = Guidance(config.guidance, context(constants.free, constants.free_text), constants.free_seen,
+                            rollout.free_caches)
     return denoise_block(model, noise.to(backend.device, model.dtype), context(constants.condition, constants.text),
                          constants.seen, rollout.caches, constants.schedule, levels=constants.levels,
                          solver=constants.solver, generator=generator, block=block, guidance=guidance)
