@@ -12,7 +12,7 @@ from liveavatar.version import __version__
 
 _HOME = {   # public name -> module
     # what goes in
-    "speak": "speech", "available_voices": "speech",
+    "speak": "speech", "available_voices": "speech", "samples": "speech",
     "avatar": "avatars.portraits", "save_portrait": "avatars.portraits",
     "load_audio": "audio", "load_portrait": "conditions", "parse_prompt": "conditions",
     "GenerationConfig": "config",

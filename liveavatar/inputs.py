@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from liveavatar.config import GenerationConfig
 from liveavatar.runfolder import sha256_of
-from liveavatar.types import InputError, Portrait, Prompt, Speech
+from liveavatar.types import AudioFeatures, InputError, Portrait, Prompt, Speech
 
 if TYPE_CHECKING:
     from liveavatar.backends import Backend
@@ -61,6 +61,15 @@ def listen(backend: Backend | type[Backend], audio: Audio, config: GenerationCon
     first = round(config.start_s * audio.rate_hz)
     last = None if config.duration_s is None else first + round(config.duration_s * audio.rate_hz)
     return replace(audio, wave=audio.wave[first:last]) if first or last is not None else audio
+
+
+def hear(backend: Backend | type[Backend], speech: Speech, config: GenerationConfig) -> AudioFeatures:
+    """What the model hears during each video frame, after cleaning where that was asked for."""
+    if config.clean is not None:
+        from liveavatar.audio import clean
+
+        speech = clean(speech, config.clean)
+    return backend.hear(speech)
 
 
 def see(backend: Backend | type[Backend], image: Image, config: GenerationConfig) -> tuple[Portrait, tuple[int, int]]:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from liveavatar.backends import find
 from liveavatar.config import GenerationConfig
-from liveavatar.inputs import Audio, Image, Inputs, listen, prepare, see, understand
+from liveavatar.inputs import Audio, Image, Inputs, hear, listen, prepare, see, understand
 from liveavatar.rollout import Rollout, roll_out
 from liveavatar.runfolder import RunFolder
 from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
@@ -115,7 +115,7 @@ class Pipeline:
 
     def hear(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> AudioFeatures:
         """Sound -> what the model hears during each video frame."""
-        return self._features(self.listen(audio, config), config)
+        return hear(self.backend, self.listen(audio, config), config)
 
     def look(self, image: Image, config: GenerationConfig = DEFAULTS) -> tuple[Tensor, Tensor | None]:
         """Portrait -> reference latent (1, C, 1, h, w), and motion latents where the model uses them."""
@@ -228,16 +228,9 @@ class Pipeline:
 
     # ------------------------------------------------------------------ what the stages share
 
-    def _features(self, speech: Speech, config: GenerationConfig) -> AudioFeatures:
-        if config.clean is not None:
-            from liveavatar.audio import clean
-
-            speech = clean(speech, config.clean)
-        return self.backend.hear(speech)
-
     def _condition(self, inputs: Inputs, config: GenerationConfig, watch: Stopwatch) -> Condition:
         with watch.measure("hear"):
-            features = self._features(inputs.speech, config)
+            features = hear(self.backend, inputs.speech, config)
         with watch.measure("look"):
             reference, motion = self.backend.look(inputs.portrait, inputs.size)
         text = self.backend.read(inputs.prompt)

@@ -36,17 +36,23 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Constants:
-    """What is computed once for a video."""
+class Branch:
+    """A condition, and what the model makes of it once for a whole video."""
 
     condition: Condition
+    text: tuple[KeysValues, ...]
+    portrait: ConditionCache
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What does not change from block to block."""
+
     schedule: Schedule
     solver: str
     levels: tuple[Modulation, ...]
-    text: tuple[KeysValues, ...]
-    seen: ConditionCache
-    free: Condition | None = None                # without words and sound; None when there is no guidance
-    free_text: tuple[KeysValues, ...] = ()
+    told: Branch
+    free: Branch | None              # without words and sound; None when there is no guidance
     free_seen: ConditionCache | None = None
 
 
@@ -75,28 +81,28 @@ def schedule_of(backend: Backend, config: GenerationConfig) -> Schedule:
     return make_schedule(kind, config.sample_steps, config.shift)
 
 
-def constants_of(backend: Backend, condition: Condition, config: GenerationConfig) -> Constants:
-    """Everything that does not change from block to block."""
+def branch_of(backend: Backend, condition: Condition) -> Branch:
+    """Encode the words and look at the portrait, once."""
     model, device = backend.transformer, backend.device
-    schedule = schedule_of(backend, config)
     text = model.encode_text(condition.text.to(device))
     motion = None if condition.motion is None else condition.motion.to(device)
-    constants = Constants(condition, schedule, config.sample_solver or backend.trained.solver,
-                          model_levels(model, schedule, device), text,
-                          model.prefill(condition.reference.to(device), motion, text))
-    if config.guidance == 1.0:
-        return constants
-    free = backend.unconditional(condition)
-    text = model.encode_text(free.text.to(device))
-    return replace(constants, free=free, free_text=text,
-                   free_seen=model.prefill(free.reference.to(device), motion, text))
+    return Branch(condition, text, model.prefill(condition.reference.to(device), motion, text))
+
+
+def constants_of(backend: Backend, condition: Condition, config: GenerationConfig) -> Constants:
+    """Everything that is computed once."""
+    schedule = schedule_of(backend, config)
+    guided = config.guidance != 1.0
+    return Constants(schedule, config.sample_solver or backend.trained.solver,
+                     model_levels(backend.transformer, schedule, backend.device), branch_of(backend, condition),
+                     branch_of(backend, backend.unconditional(condition)) if guided else None)
 
 
 def beginning(backend: Backend, constants: Constants) -> Rollout:
     """Nothing made yet, nothing remembered."""
-    caches = [tuple(backend.transformer.new_cache(constants.seen) for _ in range(constants.schedule.steps))
-              for _ in range(1 if constants.free is None else 2)]
-    return Rollout(0, *caches)
+    branches = [branch for branch in (constants.told, constants.free) if branch is not None]
+    return Rollout(0, *(tuple(backend.transformer.new_cache(branch.portrait) for _ in range(constants.schedule.steps))
+                        for branch in branches))
 
 
 @torch.inference_mode()
@@ -127,17 +133,17 @@ def steps_of_block(backend: Backend, constants: Constants, config: GenerationCon
     model, block = backend.transformer, rollout.block
     frames = backend.block_latents * backend.frames_per_latent
 
-    def context(condition: Condition, text: tuple[KeysValues, ...]) -> Context:
-        audio = audio_of_block(condition.audio, block, frames, backend.sees_past_sound)
-        return Context(text, model.encode_audio(audio.to(backend.device)))
+    def context(branch: Branch) -> Context:
+        audio = audio_of_block(branch.condition.audio, block, frames, backend.sees_past_sound)
+        return Context(branch.text, model.encode_audio(audio.to(backend.device)))
 
-    reference = constants.condition.reference
+    told, free = constants.told, constants.free
+    reference = told.condition.reference
     generator = block_generator(config.base_seed, block)
     noise = torch.randn(1, reference.shape[1], backend.block_latents, *reference.shape[-2:], generator=generator)
     guidance = None
-    if constants.free is not None:
-        guidance = Guidance(config.guidance, context(constants.free, constants.free_text), constants.free_seen,
-                            rollout.free_caches)
-    return denoise_block(model, noise.to(backend.device, model.dtype), context(constants.condition, constants.text),
-                         constants.seen, rollout.caches, constants.schedule, levels=constants.levels,
-                         solver=constants.solver, generator=generator, block=block, guidance=guidance)
+    if free is not None:
+        guidance = Guidance(config.guidance, context(free), free.portrait, rollout.free_caches)
+    return denoise_block(model, noise.to(backend.device, model.dtype), context(told), told.portrait, rollout.caches,
+                         constants.schedule, levels=constants.levels, solver=constants.solver, generator=generator,
+                         block=block, guidance=guidance)

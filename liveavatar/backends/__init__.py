@@ -57,7 +57,7 @@ class Backend(Protocol):
         """Bring the weights."""
 
     def hear(self, speech: Speech) -> AudioFeatures:
-        """What the model hears during each video frame."""
+        """What the model hears during each video frame. A class method where no weights are needed for it."""
 
     def read(self, prompt: Prompt) -> Tensor:
         """(1, L, text_dim)"""

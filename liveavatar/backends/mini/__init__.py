@@ -76,10 +76,11 @@ class MiniBackend:
     def dtype(self) -> torch.dtype:
         return next(self.transformer.parameters()).dtype
 
-    def hear(self, speech: Speech) -> AudioFeatures:
+    @classmethod
+    def hear(cls, speech: Speech) -> AudioFeatures:
         from liveavatar.audio import hear
 
-        return hear(speech, self.fps)
+        return hear(speech, cls.fps)
 
     def read(self, prompt: Prompt) -> Tensor:
         from liveavatar.conditions import prompt_vector

@@ -1,0 +1,359 @@
+"""The command line. Bad input is answered with one sentence and exit code 2, before weights load.
+
+    liveavatar generate --audio speech.wav --image portrait.png --prompt "smiling, in warm light" --output out.mp4
+    liveavatar avatar --seed 7 --output portrait.png
+    liveavatar audio-preprocess --input speech.wav --output features.safetensors
+    liveavatar lab
+    liveavatar demo
+
+Options have the names of the released Live Avatar; dashes may stand for underscores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from liveavatar.config import GenerationConfig, parse_size
+from liveavatar.types import InputError
+from liveavatar.version import __version__
+
+if TYPE_CHECKING:
+    from liveavatar.types import Speech
+    from liveavatar.video import Video
+
+BAD_INPUT, INTERRUPTED = 2, 130
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+DEFAULTS = GenerationConfig()
+DEFAULT_VOICE = "espeak:en-us"
+DEFAULT_OUTPUT = "out.mp4"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        asked = make_parser().parse_args(with_underscores(sys.argv[1:] if arguments is None else arguments))
+        with plain_warnings():
+            return asked.run(asked)
+    except InputError as error:
+        print(f"liveavatar: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("liveavatar: stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+# --------------------------------------------------------------------------------------------------------- commands
+
+def generate(asked: argparse.Namespace) -> int:
+    """A portrait speaks."""
+    if asked.resume is not None:
+        return go_on(asked)
+    settings = {option.name: getattr(asked, option.name) for option in fields(GenerationConfig)
+                if getattr(asked, option.name, None) is not None}
+    config = GenerationConfig(**settings)
+    check_names(asked)
+    if asked.teacher is False and config.guidance != 1.0:
+        raise InputError(f"--sample_guide_scale is {config.guidance}; only the many-step base gains from guidance: "
+                         "add --teacher, or leave it out")
+
+    from liveavatar.video import check_output  # from here on libraries are needed, weights are not yet
+
+    output = check_output(asked.output or DEFAULT_OUTPUT)
+    from liveavatar import pipeline
+
+    audio = spoken(asked.text, asked.voice) if asked.text is not None else asked.audio
+    options = {"student": not asked.teacher, "dtype": asked.dtype, "compile": asked.compile, "device": asked.device,
+               "weights": asked.weights}
+    with stop_on_interrupt() as stop:
+        video = pipeline.generate(audio, asked.image, asked.prompt, config, output=output,
+                                  backend=asked.backend, run_dir=asked.run_dir, stop=stop, **options)
+    return report(video)
+
+
+def go_on(asked: argparse.Namespace) -> int:
+    """A run that was stopped or killed is finished."""
+    given = [name for name in ("audio", "image", "text", "run_dir") if getattr(asked, name) is not None]
+    if given:
+        raise InputError(f"--resume goes on with the inputs of that run; leave out --{' and --'.join(given)}")
+    if not Path(asked.resume, "run.json").is_file():
+        raise InputError(f"{asked.resume} holds no run (no run.json); give the folder that was passed as --run_dir")
+    from liveavatar import pipeline
+
+    with stop_on_interrupt() as stop:
+        return report(pipeline.resume(asked.resume, output=asked.output, stop=stop))
+
+
+def audio_preprocess(asked: argparse.Namespace) -> int:
+    """What the model hears, as a file."""
+    config = GenerationConfig(start_s=asked.start_s, duration_s=asked.duration_s, clean=asked.clean)
+    check_file("--input", asked.input, "a recording such as speech.wav")
+    output = Path(asked.output)
+    if output.suffix not in (".safetensors", ".pt"):
+        raise InputError(f"--output is {output}; features are written as .safetensors or .pt")
+    from liveavatar.backends import find
+    from liveavatar.inputs import hear, listen
+
+    backend = find(asked.backend)
+    features = hear(backend, listen(backend, asked.input, config), config)
+    tensors = {"values": features.values.contiguous(), "rms": features.rms.contiguous()}
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(tensors, {"fps": str(features.fps)}, output)
+    except OSError as error:
+        raise InputError(f"output {output} cannot be written: {error.strerror or error}; choose another") from error
+    layers, size, frames = features.values.shape[1:]
+    print(f"{output}: {frames} video frames at {features.fps:g} a second, {layers} x {size} features each")
+    return 0
+
+
+def avatar(asked: argparse.Namespace) -> int:
+    """A portrait of somebody who does not exist."""
+    output = Path(asked.output)
+    if output.suffix.lower() != ".png":
+        raise InputError(f"--output is {output}; portraits are PNG files, which can carry who they show: portrait.png")
+    size = parse_size(asked.size)
+    traits = dict(trait_of(text) for text in asked.trait)
+    from liveavatar.avatars.portraits import avatar as make
+    from liveavatar.avatars.portraits import save_portrait
+
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        save_portrait(make(asked.seed, size, **traits), output)
+    except OSError as error:
+        raise InputError(f"output {output} cannot be written: {error.strerror or error}; choose another") from error
+    print(f"{output}: {asked.size}")
+    return 0
+
+
+def lab(asked: argparse.Namespace) -> int:
+    """JupyterLab on the notebooks."""
+    if not NOTEBOOKS.is_dir():
+        raise InputError(f"{NOTEBOOKS} is missing; run this in a checkout of the project, where notebooks/ is")
+    return subprocess.run([sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *asked.rest]).returncode
+
+
+def demo(asked: argparse.Namespace) -> int:
+    """The first notebook, run without a browser."""
+    from liveavatar.demo import main as run
+
+    return run(["--out", asked.out])
+
+
+# ------------------------------------------------------------------------------------------------ what commands share
+
+def check_names(asked: argparse.Namespace) -> None:
+    """What can be said about the inputs by their names alone."""
+    if (asked.audio is None) == (asked.text is None):
+        raise InputError("give either --audio speech.wav or --text \"Hello.\""
+                         + (", not both" if asked.audio is not None else ""))
+    if asked.image is None:
+        raise InputError("--image is missing; give a portrait, or make one: "
+                         "liveavatar avatar --seed 7 --output portrait.png")
+    if asked.audio is not None:
+        check_file("--audio", asked.audio, "a recording such as speech.wav")
+    check_file("--image", asked.image, "a picture such as portrait.png")
+
+
+def check_file(option: str, path: str, example: str) -> None:
+    if not Path(path).is_file():
+        state = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise InputError(f"{option} {path} {state}; give {example}")
+
+
+def spoken(text: str, voice: str) -> Speech:
+    from liveavatar.speech import speak
+
+    return speak(text, voice)
+
+
+def trait_of(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise InputError(f"--trait is {text!r}; write name=number, for example --trait glasses=1") from None
+
+
+def save_tensors(tensors: dict, about: dict[str, str], path: Path) -> None:
+    """Write under a hidden name, then rename."""
+    from liveavatar.runfolder import write_whole
+
+    if path.suffix == ".pt":
+        import torch
+
+        write_whole(path, lambda part: torch.save(tensors | {"fps": float(about["fps"])}, part))
+    else:
+        from safetensors.torch import save
+
+        write_whole(path, lambda part: part.write_bytes(save(tensors, about)))
+
+
+def report(video: Video) -> int:
+    if not video.frames:
+        print("liveavatar: stopped before the first picture; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    print(f"{video.path}: {video.duration_s:.2f} s of video, {video.x_realtime:.2f}x real time, first picture after "
+          f"{video.first_picture_s:.2f} s" + ("" if video.complete else "; stopped before the end"))
+    return 0 if video.complete else INTERRUPTED
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """Ctrl-C ends the video where it stands; a second one ends the program."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask_to_stop(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, ask_to_stop)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """What deserves a note is said in one line, without file names and line numbers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+        yield
+
+
+# ------------------------------------------------------------------------------------------------------------ options
+
+class Parser(argparse.ArgumentParser):
+    """Refuses in one sentence, like everything else here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def with_underscores(arguments: Sequence[str]) -> list[str]:
+    """--sample-steps is --sample_steps. What follows a lone -- is not ours."""
+    ours = list(arguments)
+    for place, argument in enumerate(ours):
+        if argument == "--":
+            break
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            ours[place] = f"--{name.replace('-', '_')}{equals}{value}"
+    return ours
+
+
+def truth(text: str) -> bool:
+    """A switch may be followed by True or False, as in the released command line."""
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    return known[text.lower()]
+
+
+def levels(text: str) -> str | tuple[float, ...]:
+    """A schedule's name, or noise levels separated by commas."""
+    if "," not in text:
+        return text
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1,0.9,0.75,0.5,0") from None
+
+
+def add_switch(parser: argparse.ArgumentParser, name: str, default: bool, text: str) -> None:
+    parser.add_argument(name, nargs="?", const=True, default=default, type=truth, metavar="True|False", help=text)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="liveavatar", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+    add_generate(commands.add_parser("generate", help="a portrait speaks: sound and picture to a video"))
+
+    heard = commands.add_parser("audio-preprocess", help="what the model hears, as a file")
+    heard.add_argument("--input", required=True, help="recording")
+    heard.add_argument("--output", default="features.safetensors", help=".safetensors or .pt (default: %(default)s)")
+    heard.add_argument("--backend", default="mini")
+    add_stretch(heard)
+    heard.set_defaults(run=audio_preprocess)
+
+    made = commands.add_parser("avatar", help="a portrait of somebody who does not exist")
+    made.add_argument("--seed", type=int, default=None, help="the same number is the same person")
+    made.add_argument("--output", default="portrait.png")
+    made.add_argument("--size", default="128*128", help="width*height (default: %(default)s)")
+    made.add_argument("--trait", action="append", default=[], metavar="NAME=NUMBER", help="may be repeated")
+    made.set_defaults(run=avatar)
+
+    shown = commands.add_parser("lab", help="JupyterLab on the notebooks")
+    shown.add_argument("rest", nargs="*", help="options for jupyter lab, after --")
+    shown.set_defaults(run=lab)
+
+    first = commands.add_parser("demo", help="the first notebook, run without a browser")
+    first.add_argument("--out", default="out", help="folder for what it leaves (default: %(default)s)")
+    first.set_defaults(run=demo)
+    return parser
+
+
+def add_stretch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--start", dest="start_s", type=float, default=0.0, help="seconds of the recording to skip")
+    parser.add_argument("--duration", dest="duration_s", type=float, default=None, help="seconds to use")
+    parser.add_argument("--clean", default=None, help="wiener or noisereduce: what the model hears, not the video")
+
+
+def add_generate(parser: argparse.ArgumentParser) -> None:
+    given = parser.add_argument_group("inputs")
+    given.add_argument("--audio", help="recording: wav, mp3, flac, ogg, m4a ...")
+    given.add_argument("--text", help="words to be spoken by a synthetic voice instead of a recording")
+    given.add_argument("--voice", default=DEFAULT_VOICE, help="for --text (default: %(default)s)")
+    given.add_argument("--image", help="portrait")
+    given.add_argument("--prompt", default="", help="how: gesture, mood, lighting, energy")
+    add_stretch(given)
+
+    asked = parser.add_argument_group("video")
+    asked.add_argument("--output", help=f".mp4 or .webm (default: {DEFAULT_OUTPUT})")
+    asked.add_argument("--size", help="width*height, an area: the aspect follows the portrait (default: the model's)")
+    asked.add_argument("--infer_frames", type=int, help=f"video frames in a clip (default: {DEFAULTS.infer_frames})")
+    asked.add_argument("--num_clip", type=int, help="at most so many clips (default: as long as the sound)")
+    add_switch(asked, "--label", False, "burn a small visible mark into the pictures")
+
+    sampled = parser.add_argument_group("sampling")
+    sampled.add_argument("--sample_steps", type=int, help=f"denoising steps (default: {DEFAULTS.sample_steps})")
+    sampled.add_argument("--base_seed", type=int, help=f"one seed is one video (default: {DEFAULTS.base_seed})")
+    sampled.add_argument("--sample_solver", help="euler or renoise (default: what the weights were trained with)")
+    sampled.add_argument("--schedule", type=levels, help="trained, released, linear or noise levels: 1,0.9,0.75,0.5,0")
+    sampled.add_argument("--sample_shift", dest="shift", type=float, help=f"(default: {DEFAULTS.shift:g})")
+    sampled.add_argument("--sample_guide_scale", dest="guidance", type=float, help="with --teacher only (default: 1)")
+
+    model = parser.add_argument_group("model")
+    model.add_argument("--backend", default="mini", help="(default: %(default)s)")
+    add_switch(model, "--teacher", False, "the many-step base instead of the fast student")
+    model.add_argument("--weights", default="shipped", help="shipped, random or a folder (default: %(default)s)")
+    model.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
+    model.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    add_switch(model, "--compile", False, "compile first: needs a C++ compiler, pays for long videos")
+    add_switch(model, "--enable_online_decode", True, "decode each block when it is ready (default), or all at the end")
+    add_switch(model, "--offload_model", False, "move parts to main memory while they rest (no effect on a CPU)")
+
+    state = parser.add_argument_group("going on after a stop or a crash")
+    state.add_argument("--run_dir", help="keep what is needed to go on in this folder")
+    state.add_argument("--resume", metavar="RUN_DIR", help="go on with the run in this folder")
+    parser.set_defaults(run=generate)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""A backend small enough for tests: the real transformer and sampler at toy size, encoders whose answers are known."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from liveavatar.backends import Trained
+from liveavatar.decoder import Decoder
+from liveavatar.types import AudioFeatures, Portrait, Speech
+
+RATE_HZ, FPS = 16_000, 25.0
+SAMPLES_PER_FRAME = 640
+
+TINY = dict(dim=24, ffn_dim=32, num_heads=2, num_layers=2, in_dim=4, out_dim=4, cond_dim=4, freq_dim=16, text_dim=3,
+            text_len=2, audio_dim=4, audio_layers=1, audio_inject_layers=(1,), enable_framepack=False,
+            block_frames=3, cache_frames=6, reference_distance=30, released_rounding=False)
+
+
+class PlainVAE(torch.nn.Module):
+    """The first three channels are red, green and blue; its memory counts the latent frames it has seen."""
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+        self.pause_s = pause_s
+
+    def decode_stream(self, latents, memory):
+        time.sleep(self.pause_s)
+        seen = 0 if memory is None else int(memory[0])
+        video = (latents[:, :3] * self.scale).sigmoid()
+        video = video.repeat_interleave(4, 2).repeat_interleave(8, 3).repeat_interleave(8, 4)
+        return video, (torch.tensor(seen + latents.shape[2]),)
+
+
+class FakeBackend:
+    """Hears the loudness of each frame, sees the mean colour of the portrait, reads the length of the prompt."""
+
+    name = "fake"
+    fps, rate_hz = FPS, RATE_HZ
+    block_latents, frames_per_latent, size_multiple = 3, 4, 16
+    default_size = (32, 32)
+    expects_rendered = False
+    sees_past_sound = True
+    loaded = 0                      # how often weights were brought
+
+    def __init__(self, student: bool = True, pause_s: float = 0.0) -> None:
+        from liveavatar.transformer import CausalS2VTransformer
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            self.transformer = CausalS2VTransformer.from_config(TINY).eval().requires_grad_(False)
+        self.vae = PlainVAE(pause_s)
+        self.student = student
+        self.trained = Trained(solver="renoise" if student else "euler")
+        self.device = torch.device("cpu")
+
+    @classmethod
+    def load(cls, student: bool = True, **_: object) -> "FakeBackend":
+        FakeBackend.loaded += 1
+        return cls(student)
+
+    @classmethod
+    def hear(cls, speech: Speech) -> AudioFeatures:
+        frames = -(-len(speech.wave) // SAMPLES_PER_FRAME)
+        wave = torch.from_numpy(np.pad(speech.wave, (0, frames * SAMPLES_PER_FRAME - len(speech.wave))))
+        rms = wave.view(frames, -1).square().mean(1).sqrt()
+        return AudioFeatures(rms.expand(1, 1, 4, -1).contiguous(), cls.fps, rms)
+
+    def read(self, prompt):
+        return torch.full((1, 1, 3), float(len(prompt.text)))
+
+    def look(self, portrait, size):
+        colour = portrait.pixels.mean((1, 2))
+        reference = torch.zeros(1, 4, 1, size[0] // 8, size[1] // 8)
+        reference[0, :3] = colour[:, None, None, None]
+        return reference, None
+
+    def unconditional(self, condition):
+        return replace(condition, text=torch.zeros_like(condition.text), audio=torch.zeros_like(condition.audio))
+
+    def decoder(self):
+        return Decoder(self.vae)
+
+    def about(self):
+        return {"name": self.name, "student": self.student, "dtype": "float32", "fingerprint": "tiny"}
+
+
+def tone(seconds: float, pitch_hz: float = 200.0) -> Speech:
+    """Speech of a kind: a tone that swells and fades."""
+    time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    wave = 0.4 * np.sin(2 * np.pi * pitch_hz * time_s) * (0.6 + 0.4 * np.sin(2 * np.pi * 1.5 * time_s))
+    return Speech(wave.astype(np.float32), RATE_HZ)
+
+
+def face(height: int = 64, width: int = 64) -> Portrait:
+    """A picture of a kind: a slope of colours."""
+    rows, columns = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)
+    return Portrait(torch.stack([rows.expand(-1, width), columns.expand(height, -1), 0.5 * (rows + columns)]),
+                    source="slope")
