@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.audio import MEL_AFTER, MEL_BEFORE, MEL_PER_FRAME, windows
+from liveavatar.avatars.landmarks import landmarks
 from liveavatar.avatars.motion import CONTROLS, portrait_pose, talk
 from liveavatar.avatars.renderer import compiled_renderer, render
 from liveavatar.avatars.sampling import random_identities
@@ -40,6 +41,7 @@ class ClipBatch:
     controls: Tensor            # (B, 4) long, in the order of CONTROLS
     identity: Tensor            # (B, NI)
     motion: Tensor              # (B, T, NM)
+    points: Tensor              # (B, T, P, 2) x, y in pixels, in the order of LANDMARKS
     video: Tensor | None        # (B, 3, T, H, W) 0..1
     portrait: Tensor | None     # (B, 3, H, W) 0..1, the same person at rest
 
@@ -90,11 +92,12 @@ class Clips:
         pose = portrait_pose(B, dice)
         if still:
             motion = torch.cat([motion[:B - still], pose[B - still:, None].expand(-1, T, -1)])
-        start, visemes, speaking, controls, identity, motion, pose = (
-            self._send(values) for values in (start, visemes, speaking, controls, identity, motion, pose))
+        points = landmarks(identity.repeat_interleave(T, 0), motion.flatten(0, 1), self.size).unflatten(0, (B, T))
+        start, visemes, speaking, controls, identity, motion, points, pose = (
+            self._send(values) for values in (start, visemes, speaking, controls, identity, motion, points, pose))
         return ClipBatch(
             audio=self._hear(start, T, dice if augment else None) if audio else None,
-            visemes=visemes, speaking=speaking, controls=controls, identity=identity, motion=motion,
+            visemes=visemes, speaking=speaking, controls=controls, identity=identity, motion=motion, points=points,
             video=self.film(identity, motion) if video else None,
             portrait=self.pictures(identity, pose) if portrait else None)
 

@@ -38,13 +38,14 @@ from liveavatar.types import InputError
 PIECE_BYTES = int(15.5 * 2**20)
 WARMUP_SHARE = 0.03      # of the budget
 LAST_LR = 0.03           # of the highest learning rate, at the end
+PROCESS_STARTED_S = time.monotonic()
 
 
 @dataclass(frozen=True)
 class Budget:
     """How long to train, by the clock or by steps; `total` spans all calls, the other ends this one."""
 
-    minutes: float | None = None          # of this call, everything since the loop was made included
+    minutes: float | None = None          # of this call, compiling and all preparations included
     total_minutes: float | None = None    # of training proper; compiling and evaluation are not counted
     steps: int | None = None
     total_steps: int | None = None
@@ -239,7 +240,6 @@ class TrainingLoop:
         self.device = next(iter(self.learners.values())).parameters[0].device
         self.work = Path(self.work)
         self.work.mkdir(parents=True, exist_ok=True)
-        self._started = time.monotonic()
         self._stopped = False
         self._shown: list[Tensor] = []
         self._shown_names: tuple[str, ...] = ()
@@ -275,7 +275,7 @@ class TrainingLoop:
                 if begun is None:                              # compiling is done; training proper begins
                     _wait_for_gpu(self.device)
                     begun = time.monotonic()
-                    print(f"{self.title}: first step after {begun - self._started:.1f} s", flush=True)
+                    print(f"{self.title}: first step after {begun - PROCESS_STARTED_S:.1f} s", flush=True)
                 if gpus() == 1 or self.step % 20 == 0:
                     self.minutes = minutes_before + self._agree(time.monotonic() - begun) / 60
                 if self.step % self.log_every == 0:
@@ -302,7 +302,7 @@ class TrainingLoop:
 
     def _agree(self, elapsed_s: float) -> float:
         """Seconds of training in this call; the first process decides for all when it is time to stop."""
-        over = self.budget.minutes is not None and (time.monotonic() - self._started) / 60 >= self.budget.minutes
+        over = self.budget.minutes is not None and (time.monotonic() - PROCESS_STARTED_S) / 60 >= self.budget.minutes
         if gpus() > 1:
             said = torch.tensor([elapsed_s, float(over or self._stopped)], device=self.device)
             dist.broadcast(said, 0)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liveavatar.avatars.landmarks import LANDMARKS, landmarks
+from liveavatar.avatars.landmarks import LANDMARKS
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
 
 from .clips import PEOPLE, ClipBatch, Clips
@@ -38,22 +38,23 @@ SQUARE_WEIGHT = 5.0
 PYRAMID_WEIGHTS = (1.5, 0.6, 0.3)                # from fine to coarse
 
 
-def find_landmarks(clips: ClipBatch, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Landmarks of every picture, time outermost: name -> (T*B, 2) x, y in pixels."""
-    B, T, _ = clips.motion.shape
-    points = landmarks(clips.identity.repeat(T, 1), clips.motion.transpose(0, 1).flatten(0, 1), size)
-    return {name: points[:, i] for i, name in enumerate(LANDMARKS)}
+def point(clips: ClipBatch, name: str) -> Tensor:
+    """One landmark in every picture, time outermost: (T*B, 2) x, y in pixels."""
+    return clips.points[:, :, LANDMARKS.index(name)].transpose(0, 1).flatten(0, 1)
 
 
-def attention_bells(points: dict[str, Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Bells around the landmarks that matter: (N, P, W) across and (N, P, H) down; their product is the bell."""
+def attention_radii(size: tuple[int, int], device: torch.device) -> Tensor:
+    """(P, 2) pixels across and down, in the order of ATTENTION_PX"""
+    return torch.tensor(list(ATTENTION_PX.values()), device=device) * min(size) / 128
+
+
+def attention_bells(clips: ClipBatch, radii: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Bells around the landmarks that matter: (T*B, P, W) across and (T*B, P, H) down; their product is the bell."""
     H, W = size
-    scale = min(H, W) / 128
-    center = torch.stack([points[name] for name in ATTENTION_PX], 1)                            # (N, P, 2)
-    radius = center.new_tensor(list(ATTENTION_PX.values())) * scale
+    center = torch.stack([point(clips, name) for name in ATTENTION_PX], 1)                      # (T*B, P, 2)
     x, y = (torch.arange(n, device=center.device) + 0.5 for n in (W, H))
-    across = torch.exp(-((x - center[..., :1]) / radius[:, :1]).square())
-    down = torch.exp(-((y - center[..., 1:]) / radius[:, 1:]).square())
+    across = torch.exp(-((x - center[..., :1]) / radii[:, :1]).square())
+    down = torch.exp(-((y - center[..., 1:]) / radii[:, 1:]).square())
     return across, down
 
 
@@ -90,11 +91,11 @@ def train(loop: TrainingLoop, clips: Clips, batch: int, frames: int, compiled: b
     """Run the loop until its budget is used."""
     vae: VideoVAE = loop.learners["vae"].model
     H, W = clips.size
-    C = vae.config.latent_channels
+    C, radii = vae.config.latent_channels, attention_radii(clips.size, clips.device)
     losses_of = torch.compile(reconstruction_losses, dynamic=False) if compiled else reconstruction_losses
     for _ in loop:
         drawn = clips.draw(batch, frames, audio=False, still=batch // 16)
-        bells = attention_bells(find_landmarks(drawn, clips.size), clips.size)
+        bells = attention_bells(drawn, radii, clips.size)
         noise = clips.noise(batch, C, frames // 4, H // 8, W // 8)
         with autocast(clips.device):
             losses = losses_of(vae, drawn.video, noise, *bells)
@@ -135,17 +136,16 @@ def evaluate(vae: VideoVAE, clips: Clips, count: int, frames: int, batch: int,
             again = vae.decode(latents).float()
         latent_squares.append(latents.float().square().mean())
         square = (again - drawn.video).square().mean(1).transpose(0, 1).flatten(0, 1)           # (T*B, H, W)
-        points = find_landmarks(drawn, clips.size)
         sums["whole"] += torch.stack([square.sum(), square.new_tensor(square.numel())])
         for name, (places, width, height) in BOXES_PX.items():
             for place in places:
-                center = points[place]
+                center = point(drawn, place)
                 across = (x - center[:, :1]).abs() <= width / 2 * scale
                 down = (y - center[:, 1:]).abs() <= height / 2 * scale
                 inside = across[:, None, :] & down[:, :, None]
                 sums[name] += torch.stack([(square * inside).sum(), inside.sum().float()])
         if sheet is not None:
-            write_png(contact_sheet(drawn, again, points), sheet)
+            write_png(contact_sheet(drawn, again), sheet)
             sheet = None
     result = {f"psnr_{name}_db": round(decibel((total / pixels.clamp(min=1)).item()), 3)
               for name, (total, pixels) in sums.items()}
@@ -153,7 +153,7 @@ def evaluate(vae: VideoVAE, clips: Clips, count: int, frames: int, batch: int,
                      "frames": frames}
 
 
-def contact_sheet(drawn: ClipBatch, again: Tensor, points: dict[str, Tensor], rows: int = 8) -> Tensor:
+def contact_sheet(drawn: ClipBatch, again: Tensor, rows: int = 8) -> Tensor:
     """Truth beside reconstruction: two moments, then mouth and hand of the second one enlarged."""
     B, _, T, H, W = again.shape
     rows, crop = min(rows, B), max(8, 40 * min(H, W) // 128)
@@ -162,7 +162,7 @@ def contact_sheet(drawn: ClipBatch, again: Tensor, points: dict[str, Tensor], ro
         early, late = T // 4, 3 * T // 4
         pictures = [video[clip, :, t] for t in (early, late) for video in (drawn.video, again)]
         for place in ("mouth_center", "right_hand"):
-            left, top = (points[place][late * B + clip] - crop / 2).long().tolist()
+            left, top = (drawn.points[clip, late, LANDMARKS.index(place)] - crop / 2).long().tolist()
             left, top = min(max(left, 0), W - crop), min(max(top, 0), H - crop)
             for video in (drawn.video, again):
                 cut = video[clip, :, late, top:top + crop, left:left + crop]

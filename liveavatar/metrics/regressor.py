@@ -1,0 +1,129 @@
+"""From one picture to the numbers that drew it: lips, head, hands, colours.
+
+A small network, trained on rendered avatars of which everything is known (`liveavatar.training.regressor`). It looks
+twice: at the whole picture for head, hands, eyes and colours, and at a 48 px piece around the mouth that the first look
+found. What a closed mouth hides (teeth, for instance) cannot be seen and is guessed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SIDE_PX = 128           # pictures are looked at in this size
+CROP_PX = 48            # side of the piece around the mouth
+FEATURES = 192          # for the Frechet distance
+LIP_FEATURES = 96
+
+# names are those of motion traits; the mouth's come from the close look
+MOUTH = ("mouth_aperture", "mouth_width", "lip_rounding", "teeth", "lip_press")
+BODY = ("blink", "smile", "brow_raise", "head_x", "head_y", "head_yaw", "head_pitch",
+        "left_hand_x", "left_hand_y", "right_hand_x", "right_hand_y")
+COLOURS = ("skin", "hair", "shirt", "background_top")
+PLACE = ("mouth_x", "mouth_y")      # middle of the mouth, -1..1 across and down the picture
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read off B pictures, in the units of the traits of the same names."""
+
+    motion: Tensor      # (B, 16) in the order of MOUTH + BODY
+    colours: Tensor     # (B, 4, 3) red, green, blue of COLOURS, 0..1
+    mouth: Tensor       # (B, 2) middle of the mouth, -1..1 across and down the (squared) picture
+    features: Tensor    # (B, 192) for the Frechet distance
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A trait (B,) or a colour (B, 3) by name."""
+        if name in COLOURS:
+            return self.colours[:, COLOURS.index(name)]
+        if name not in MOUTH + BODY:
+            raise KeyError(f"unknown reading {name!r}; known: {', '.join(MOUTH + BODY + COLOURS)}")
+        return self.motion[:, (MOUTH + BODY).index(name)]
+
+
+class FaceRegressor(nn.Module):
+    """picture (B, 3, H, W) 0..1  ->  Reading. Other sizes than 128 x 128 are cut square and resized."""
+
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 128, 128),
+                 mouth_widths: tuple[int, ...] = (32, 48, 64, 96)) -> None:
+        super().__init__()
+        self.config = {"widths": list(widths), "mouth_widths": list(mouth_widths)}
+        self.tower = _tower(3, widths)
+        self.describe = nn.Linear(widths[-1] * (SIDE_PX >> len(widths)) ** 2, FEATURES)
+        self.body = nn.Linear(FEATURES, len(PLACE) + len(BODY) + 3 * len(COLOURS))
+        self.mouth_tower = _tower(3, mouth_widths)
+        self.mouth_describe = nn.Linear(mouth_widths[-1] * (CROP_PX >> len(mouth_widths)) ** 2, LIP_FEATURES)
+        self.mouth = nn.Linear(LIP_FEATURES + FEATURES, len(MOUTH))
+
+    def forward(self, picture: Tensor) -> Reading:
+        return Reading(*self.read(picture))
+
+    def read(self, picture: Tensor, shake: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The fields of a Reading; shake (B, 2), in training, moves the close look away from the mouth it found."""
+        whole = as_square(picture) - 0.5
+        features = F.silu(self.describe(self.tower(whole).flatten(1)))
+        body = self.body(features)
+        place, traits, colours = body.split([len(PLACE), len(BODY), 3 * len(COLOURS)], dim=1)
+        near = place.detach() if shake is None else place.detach() + shake
+        mouth = F.silu(self.mouth_describe(self.mouth_tower(crop_around(whole, near)).flatten(1)))
+        lips = self.mouth(torch.cat([mouth, features], dim=1))
+        return torch.cat([lips, traits], dim=1), colours.unflatten(1, (-1, 3)), place, features
+
+    @torch.no_grad()
+    def features(self, picture: Tensor) -> Tensor:
+        """picture (B, 3, H, W)  ->  (B, 192): pictures that look alike lie near each other."""
+        return F.silu(self.describe(self.tower(as_square(picture) - 0.5).flatten(1)))
+
+
+def _tower(channels: int, widths: tuple[int, ...]) -> nn.Sequential:
+    """Each width halves the side."""
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.SiLU(),
+                   nn.Conv2d(width, width, 3, padding=1), nn.SiLU()]
+        channels = width
+    return nn.Sequential(*layers)
+
+
+def as_square(picture: Tensor) -> Tensor:
+    """Cut the longer side around its middle and resize to 128 x 128. (B, 3, H, W) -> (B, 3, 128, 128)"""
+    H, W = picture.shape[-2:]
+    side = min(H, W)
+    top, left = (H - side) // 2, (W - side) // 2
+    square = picture[..., top:top + side, left:left + side]
+    if side == SIDE_PX:
+        return square
+    return F.interpolate(square, size=(SIDE_PX, SIDE_PX), mode="bilinear", antialias=side > SIDE_PX,
+                         align_corners=False)
+
+
+def crop_around(picture: Tensor, place: Tensor) -> Tensor:
+    """Pieces of 48 x 48 px around places (B, 2), -1..1 across and down. (B, 3, 128, 128) -> (B, 3, 48, 48)"""
+    reach = (torch.arange(CROP_PX, device=picture.device, dtype=torch.float32) + 0.5 - CROP_PX / 2) * 2 / SIDE_PX
+    place = place.float()
+    across = (place[:, 0, None, None] + reach[None, None, :]).expand(-1, CROP_PX, -1)
+    down = (place[:, 1, None, None] + reach[None, :, None]).expand(-1, -1, CROP_PX)
+    return F.grid_sample(picture.float(), torch.stack([across, down], -1), padding_mode="border", align_corners=False)
+
+
+def save_regressor(regressor: FaceRegressor, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write weights and widths into one safetensors file."""
+    from safetensors.torch import save_file
+    state = {name: tensor.detach().to(dtype).contiguous().cpu() for name, tensor in regressor.state_dict().items()}
+    save_file(state, str(path), metadata={"config": json.dumps(regressor.config)})
+
+
+def load_regressor(path: str | Path, device: torch.device | str = "cpu") -> FaceRegressor:
+    """Read what `save_regressor` wrote; float32, ready to use."""
+    from safetensors import safe_open
+    with safe_open(str(path), framework="pt") as file:
+        config = json.loads(file.metadata()["config"])
+        state = {name: file.get_tensor(name).float() for name in file.keys()}   # noqa: SIM118
+    regressor = FaceRegressor(**{name: tuple(widths) for name, widths in config.items()})
+    regressor.load_state_dict(state)
+    return regressor.requires_grad_(False).eval().to(device)
