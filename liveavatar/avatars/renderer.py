@@ -1,13 +1,12 @@
 """From traits and motion to pictures: about a dozen layers, painted from back to front.
 
-Every layer is a pure function `(image, identity, motion, x, y) -> image` of elementwise torch: small enough to be compiled
-in seconds, and together one picture. Any batch, any size, any device; positions are exact, edges one pixel soft.
+Every layer is a pure function `(image, identity, motion, x, y) -> image` of elementwise torch, without branches on data, so
+that `kernels` can translate it. Any batch, any size, any device; positions are exact, edges one pixel soft.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from .figure import back_hair, bare_head, beard, outfit, shoulders
 from .geometry import grid
 from .hair import front_hair, glasses
 from .hands import hands
+from .kernels import Kernels
 from .scene import background, lighting
 
 Layer = Callable[[Planes | None, Tensor, Tensor, Tensor, Tensor], Planes]
@@ -28,32 +28,28 @@ LAYERS: tuple[Layer, ...] = (background, back_hair, shoulders, outfit, bare_head
 
 def render(identity: Tensor, motion: Tensor, size: tuple[int, int] = (128, 128)) -> Tensor:
     """Draw avatars. identity (B, NI), motion (B, NM), size (height, width)  ->  (B, 3, H, W) in 0..1"""
-    return _paint(LAYERS, identity, motion, grid(size, identity.device, identity.dtype))
-
-
-def _paint(layers: tuple[Layer, ...], identity: Tensor, motion: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
+    x, y = grid(size, identity.device, identity.dtype)
     image = None
-    for layer in layers:
-        image = layer(image, identity, motion, *at)
+    for layer in LAYERS:
+        image = layer(image, identity, motion, x, y)
     return torch.stack(image, 1)
 
 
-def compiled_renderer(size: tuple[int, int], **options) -> Callable[[Tensor, Tensor], Tensor]:
-    """`render` at one size with every layer compiled: for making training data on a GPU.
+def compiled_renderer(size: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:
+    """`render` at one size, every layer compiled to a CUDA kernel: for making training data by the million.
 
-    The first call with each batch size compiles (seconds), so keep to one. `options` go to `torch.compile`.
+    Compiles in seconds on the first call, for any batch up to 65535. Tensors on other devices are drawn by `render`.
     """
-    layers = tuple(torch.compile(_own_copy(layer), dynamic=False, fullgraph=True, **options) for layer in LAYERS)
-    grids: dict[torch.device, tuple[Tensor, Tensor]] = {}
+    made: dict[torch.device, tuple[Kernels, Tensor, Tensor]] = {}
 
     def compiled(identity: Tensor, motion: Tensor) -> Tensor:
-        if identity.device not in grids:
-            grids[identity.device] = grid(size, identity.device, identity.dtype)
-        return _paint(layers, identity, motion, grids[identity.device])
+        device = identity.device
+        if device.type != "cuda":
+            return render(identity, motion, size)
+        with torch.cuda.device(device):
+            if device not in made:
+                made[device] = Kernels(LAYERS, device), *grid(size, device)
+            kernels, x, y = made[device]
+            return kernels.paint(identity, motion, x, y)
 
     return compiled
-
-
-def _own_copy(layer: Layer) -> Layer:
-    """A copy with its own code object: compiled versions are counted per code object, and each size needs its own."""
-    return FunctionType(layer.__code__.replace(), layer.__globals__, layer.__name__, layer.__defaults__, layer.__closure__)
