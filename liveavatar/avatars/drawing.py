@@ -70,7 +70,7 @@ def soft(distance: Tensor, width: float) -> Tensor:
 
 def mix(a: Colour, b: Colour, share: Ink) -> Colour:
     """`share` 0 is a, 1 is b."""
-    return tuple(p + (q - p) * share for p, q in zip(a, b))
+    return tuple(p + (q - p) * share for p, q in zip(a, b, strict=True))
 
 
 def scaled(colour: Colour, factor: float) -> Colour:
@@ -90,9 +90,9 @@ def shadow_of(skin: Colour) -> Colour:
 
 def over(image: Planes, colour: Colour, alpha: Tensor) -> Planes:
     """Paint `colour` where alpha (B, H, W) says."""
-    return tuple(paper + (ink - paper) * alpha for paper, ink in zip(image, colour))
+    return tuple(paper + (ink - paper) * alpha for paper, ink in zip(image, colour, strict=True))
 
 
 def dim(image: Planes, factor: tuple[float, float, float], alpha: Tensor) -> Planes:
     """Darken by `factor` where alpha (B, H, W) says."""
-    return tuple(paper * (1 - alpha * (1 - part)) for paper, part in zip(image, factor))
+    return tuple(paper * (1 - alpha * (1 - part)) for paper, part in zip(image, factor, strict=True))

@@ -5,8 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .drawing import (Planes, circle, coverage, dim, ellipse, lighter, mix, over, scaled, shadow_of, smoothstep, soft,
-                      stroke)
+from .drawing import (
+    Planes,
+    circle,
+    coverage,
+    dim,
+    ellipse,
+    lighter,
+    mix,
+    over,
+    scaled,
+    shadow_of,
+    smoothstep,
+    soft,
+    stroke,
+)
 from .geometry import Head, eye_centre, head_frame, lip_line, look, mouth, tuck_depth
 from .traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 
@@ -28,7 +41,8 @@ def nose(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
     tip = ellipse(x, y, 0.060 * width, 0.046)
     under = torch.maximum(tip, -ellipse(x, y + 0.022, 0.068 * width, 0.048))
     image = over(image, mix(shade, skin, 0.25), coverage(under, head.pixel, 1.6))
-    image = over(image, mix(skin, (0.95, 0.55, 0.48), 0.18), soft(ellipse(x, y - 0.004, 0.050 * width, 0.036), 0.05) * 0.5)
+    flush = soft(ellipse(x, y - 0.004, 0.050 * width, 0.036), 0.05)
+    image = over(image, mix(skin, (0.95, 0.55, 0.48), 0.18), flush * 0.5)
     image = over(image, lighter(skin, 0.5), soft(ellipse(x + 0.014, y + 0.016, 0.014, 0.013), 0.03) * 0.6)
     nostril = ellipse(x.abs() - 0.028 * width, y - 0.021, 0.014, 0.009)
     return over(image, scaled(shade, 0.62), coverage(nostril, head.pixel, 1.5) * 0.8)
@@ -123,7 +137,8 @@ def eyes(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
 
     shade = shadow_of(who.colour("skin"))
     lid = torch.maximum(torch.maximum(-1.05 * half_height * arch - y, y - lower), ends)
-    image = over(image, shade, soft(ellipse(x, y + half_height * 0.35, half_width * 1.15, half_height * 1.1), 0.10) * 0.30)
+    socket = soft(ellipse(x, y + half_height * 0.35, half_width * 1.15, half_height * 1.1), 0.10)
+    image = over(image, shade, socket * 0.30)
     image = over(image, mix(shade, who.colour("skin"), 0.35), coverage(lid, pixel))
     crease = torch.maximum((y - torch.minimum(upper, -0.6 * half_height * arch) + 0.034).abs() - 0.005, ends + 0.012)
     image = over(image, scaled(shade, 0.80), coverage(crease, pixel) * 0.6 * open_)

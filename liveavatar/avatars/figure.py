@@ -8,8 +8,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .drawing import (Planes, box, circle, coverage, dim, ellipse, lighter, mix, over, scaled, shadow_of,
-                      smoothstep, soft, stroke)
+from .drawing import (
+    Planes,
+    box,
+    circle,
+    coverage,
+    dim,
+    ellipse,
+    lighter,
+    mix,
+    over,
+    scaled,
+    shadow_of,
+    smoothstep,
+    soft,
+    stroke,
+)
 from .geometry import head_distance, head_frame, look, mouth
 from .traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 
@@ -165,7 +179,8 @@ def _facial_hair(image: Planes, who: Named, move: Named, head, hair, dark) -> Pl
     x, y = head.x - lips.x, head.y - lips.y
     edge = 0.06 + 0.17 * torch.exp(-1.2 * (x / 0.17) ** 2) + 0.02 * torch.cos(x * 18)
     cut = ellipse(x, y - 0.45 * lips.down, 0.138, 0.062 + 0.5 * lips.down)
-    chin = torch.maximum(torch.maximum(head_distance(who, move, head, grow=0.012), edge - head.y + head.pitch * 0.04), -cut)
+    outline = head_distance(who, move, head, grow=0.012)
+    chin = torch.maximum(torch.maximum(outline, edge - head.y + head.pitch * 0.04), -cut)
     shown = coverage(chin, head.pixel, 2.2) * who["beard"]
     image = over(image, hair, shown)
     image = over(image, dark, shown * smoothstep(0.0, 0.35, x) * 0.5)

@@ -30,7 +30,8 @@ def glasses(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tenso
     image = over(image, (1.0, 1.0, 1.0), shine * 0.30 * worn)
     arm, _ = stroke(u, v, (size, -0.03), (head.half_width + 0.02 - apart - side * head.yaw * 0.13, -0.02))
     seen = smoothstep(0.9, 0.3, head.yaw * side)
-    bridge, _ = stroke(middle, v + 0.024 + 2.2 * middle * middle, (size - apart - 0.004, 0.0), (apart - size + 0.004, 0.0))
+    gap = apart - size + 0.004
+    bridge, _ = stroke(middle, v + 0.024 + 2.2 * middle * middle, (-gap, 0.0), (gap, 0.0))
     image = over(image, colour, coverage(arm - 0.012, head.pixel) * worn * seen)
     return over(image, colour, coverage(torch.minimum(lens.abs() - 0.0135, bridge - 0.013), head.pixel) * worn)
 
@@ -67,11 +68,11 @@ def _hairline(who: Named, head, across: Tensor) -> Tensor:
     wave = fringe * 0.030 * torch.cos(across * 7.5 + 1.0 + 0.8 * across * across)
     notch = 0.10 * (1 - fringe) * torch.exp(-(((across - who["hair_parting"]) / 0.28) ** 2))
     temples = (who["hair_sides"] - top) * smoothstep(0.72, 1.02, across.abs())
-    curls = curl_wave(who, across)
-    return top + 0.5 * who["hair_slope"] * across + wave - notch + temples + 0.06 * across * across + head.pitch * 0.05 + curls
+    slope = 0.5 * who["hair_slope"] * across + 0.06 * across * across
+    return top + slope + wave - notch + temples + head.pitch * 0.05 + _curls(who, across)
 
 
-def curl_wave(who: Named, across: Tensor) -> Tensor:
+def _curls(who: Named, across: Tensor) -> Tensor:
     """Curls hang over the forehead, unevenly."""
     return 0.014 * who["hair_curl"] * torch.sin(across * who["hair_waves"] * 0.9 + torch.sin(4.0 * across))
 
@@ -79,5 +80,6 @@ def curl_wave(who: Named, across: Tensor) -> Tensor:
 def _locks(who: Named, head, across: Tensor) -> Tensor:
     """Broad locks that fan out from the parting; two waves out of step keep them from looking ruled."""
     fan = (across - who["hair_parting"]) / (1.0 + 0.9 * (head.y + 0.45))
-    wave = 0.6 * torch.sin(6.0 * fan + 1.1 * torch.sin(2.3 * fan + 7 * head.y)) + 0.4 * torch.sin(10.7 * fan + 4 * head.y + 1.7)
-    return smoothstep(0.25, 0.95, wave) * (1 - 0.5 * who["hair_curl"].clamp(0, 1))
+    broad = torch.sin(6.0 * fan + 1.1 * torch.sin(2.3 * fan + 7 * head.y))
+    fine = torch.sin(10.7 * fan + 4 * head.y + 1.7)
+    return smoothstep(0.25, 0.95, 0.6 * broad + 0.4 * fine) * (1 - 0.5 * who["hair_curl"].clamp(0, 1))

@@ -10,7 +10,8 @@ from .geometry import HAND_SCALE, hand_pose, look
 from .traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 
 # from the little finger to the index, in palms: where it begins, how it fans out (radians), how long it is
-FINGERS = ((-0.80, -0.55, -0.42, 1.05), (-0.28, -0.78, -0.14, 1.38), (0.26, -0.80, 0.13, 1.42), (0.78, -0.62, 0.40, 1.25))
+FINGERS = ((-0.80, -0.55, -0.42, 1.05), (-0.28, -0.78, -0.14, 1.38), (0.26, -0.80, 0.13, 1.42),
+           (0.78, -0.62, 0.40, 1.25))
 FINGER_RADIUS = 0.285
 ELBOW = (0.98, 1.30)
 
@@ -65,7 +66,8 @@ def _fingers(u: Tensor, v: Tensor, spread: Tensor, curl: Tensor) -> tuple[Tensor
         fold = smoothstep(0.70, 1.0, curl) if place == 3 else smoothstep(0.0, 0.70, curl)
         reach = length * (1 - 0.80 * fold)
         angle = fan * (0.40 + 1.10 * spread)
-        centre, along = stroke(u, v, (base_x, base_y), (base_x + torch.sin(angle) * reach, base_y - torch.cos(angle) * reach))
+        tip = base_x + torch.sin(angle) * reach, base_y - torch.cos(angle) * reach
+        centre, along = stroke(u, v, (base_x, base_y), tip)
         distance = centre - (FINGER_RADIUS - 0.03 * along)
         second = torch.minimum(second, torch.maximum(nearest, distance))
         nearest = torch.minimum(nearest, distance)

@@ -25,8 +25,8 @@ LANDMARKS: tuple[str, ...] = (
 def landmarks(identity: Tensor, motion: Tensor, size: tuple[int, int] = (128, 128)) -> Tensor:
     """Find the landmarks of avatars drawn at `size` (height, width).
 
-    identity (B, NI), motion (B, NM)  ->  (B, P, 2) x and y in pixels from the upper left corner (0.5 is the centre of the
-    first pixel), in the order of LANDMARKS
+    identity (B, NI), motion (B, NM)  ->  (B, P, 2) x and y in pixels from the upper left corner, in the order of
+    LANDMARKS; 0.5 is the centre of the first pixel
     """
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     on_head = [*_mouth_points(who, move), *(eye_centre(who, move, side) for side in (-1.0, 1.0))]

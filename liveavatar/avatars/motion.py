@@ -1,4 +1,4 @@
-"""How an avatar moves while it talks: lips from visemes, nods and beats from loudness, the rest from controls and chance."""
+"""How an avatar moves while it talks: lips from visemes, beats from loudness, moods and gestures from controls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .sampling import REST, Dice, rest_pose
+from .sampling import REST, Dice, rest_pose, within
 from .traits import MOTION, MOTION_COLUMNS
 
 FPS = 25
@@ -42,15 +42,15 @@ def talk(visemes: Tensor, loudness: Tensor, controls: Tensor, generator: torch.G
     dice = Dice(B, generator, loudness.device)
     gesture, mood, light, energy = controls.to(loudness.device).unbind(1)
     vigour = torch.tensor(VIGOUR, device=loudness.device)[energy][:, None]                  # (B, 1)
-    moves = dict(zip(VISEMES, visemes.unbind(2)))
+    moves = dict(zip(VISEMES, visemes.unbind(2), strict=True))
     moves["jaw"] = moves["mouth_aperture"]
-    moves |= _head(dice, loudness, vigour) | _face(dice, loudness, mood, vigour) | _hands(dice, loudness, gesture, vigour)
+    moves |= _head(dice, loudness, vigour) | _face(dice, loudness, mood, vigour)
+    moves |= _hands(dice, loudness, gesture, vigour)
     for kind, name in enumerate(("light_warm", "light_cool", "light_spot"), start=1):
         moves[name] = (light == kind)[:, None].to(loudness.dtype)
     moves["zoom"] = torch.zeros(1, 1, device=loudness.device)
     motion = torch.stack([moves[trait.name].expand(B, T) for trait in MOTION], 2)
-    low, high = (torch.tensor([getattr(trait, end) for trait in MOTION], device=motion.device) for end in ("low", "high"))
-    return torch.maximum(torch.minimum(motion, high), low)
+    return within(motion, MOTION)
 
 
 def _sway(dice: Dice, T: int, slowest_hz: float, fastest_hz: float) -> Tensor:
@@ -142,7 +142,7 @@ def _pointing(dice: Dice, loudness: Tensor, vigour: Tensor) -> dict[str, Tensor]
 
 
 def portrait_pose(count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
-    """A mild pose for portraits: mouth closed, a slight smile, the head turned a little, hands at rest. -> (count, NM)"""
+    """A mild pose for portraits: mouth closed, slight smile, head turned a little, hands at rest. -> (count, NM)"""
     dice = Dice(count, generator, device)
     pose = rest_pose(count, device)
     turn = {"head_yaw": 0.12, "head_pitch": 0.06, "head_x": 0.012, "head_roll": 0.012}

@@ -1,7 +1,7 @@
 """From traits and motion to pictures: about a dozen layers, painted from back to front.
 
-Every layer is a pure function `(image, identity, motion, x, y) -> image` of elementwise torch, without branches on data, so
-that `kernels` can translate it. Any batch, any size, any device; positions are exact, edges one pixel soft.
+Every layer is a pure function `(image, identity, motion, x, y) -> image` of elementwise torch, without branches on data,
+so that `kernels` can translate it. Any batch, any size, any device; positions are exact, edges one pixel soft.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .scene import background, lighting
 
 Layer = Callable[[Planes | None, Tensor, Tensor, Tensor, Tensor], Planes]
 
-LAYERS: tuple[Layer, ...] = (background, back_hair, shoulders, outfit, bare_head, beard, nose, lips, eyes, brows, glasses,
-                             front_hair, hands, lighting)
+LAYERS: tuple[Layer, ...] = (background, back_hair, shoulders, outfit, bare_head, beard, nose, lips, eyes, brows,
+                             glasses, front_hair, hands, lighting)
 
 
 def render(identity: Tensor, motion: Tensor, size: tuple[int, int] = (128, 128)) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .traits import IDENTITY, MOTION, MOTION_COLUMNS
+from .traits import IDENTITY, MOTION, MOTION_COLUMNS, Trait
 
 
 def _colours(*codes: str) -> Tensor:
@@ -45,9 +45,9 @@ HAIR_JITTER = (0.0, 0.020, 0.05, 0.06, 0.15, 0.15, 0.10, 1.5, 0.0, 0.03, 0.0, 0.
 HAIR_WEIGHTS_SOFT = (0.3, 0.6, 2, 2.2, 2, 1.3, 1.8, 0.15, 0.05, 0.3)     # of the styles above, for soft features
 HAIR_WEIGHTS_BROAD = (2.4, 2.4, 0.4, 0.25, 0.25, 1.2, 0.25, 1.3, 0.6, 1.8)
 
-REST = {"left_hand_x": -0.34, "left_hand_y": 1.12, "left_hand_angle": 0.9, "left_hand_spread": 0.3, "left_hand_curl": 0.9,
-        "right_hand_x": 0.34, "right_hand_y": 1.12, "right_hand_angle": -0.9, "right_hand_spread": 0.3,
-        "right_hand_curl": 0.9}
+REST = {"left_hand_x": -0.34, "left_hand_y": 1.12, "left_hand_angle": 0.9, "left_hand_spread": 0.3,
+        "left_hand_curl": 0.9, "right_hand_x": 0.34, "right_hand_y": 1.12, "right_hand_angle": -0.9,
+        "right_hand_spread": 0.3, "right_hand_curl": 0.9}
 
 
 class Dice:
@@ -79,7 +79,8 @@ class Dice:
         return (self.uniform(1) * ladder[:, -1:] > ladder[:, :-1]).sum(-1)
 
 
-def random_identities(count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
+def random_identities(count: int, generator: torch.Generator | None = None,
+                      device: torch.device | str = "cpu") -> Tensor:
     """Draw people of all sorts, all traits in their ranges. -> (count, NI)"""
     dice = Dice(count, generator, device)
     broad = dice.happens(0.5)                       # broad or soft features
@@ -88,8 +89,14 @@ def random_identities(count: int, generator: torch.Generator | None = None, devi
     traits |= _colouring(dice, tone, 1 - broad) | _features(traits, dice, broad)
     traits |= _hair(dice, broad) | _clothes(dice)
     traits["freckles"] = dice.happens(0.16) * (tone < 4) * 0.8
-    low, high = (torch.tensor([getattr(trait, end) for trait in IDENTITY], device=device) for end in ("low", "high"))
-    return torch.maximum(torch.minimum(torch.stack([traits[trait.name] for trait in IDENTITY], 1), high), low)
+    return within(torch.stack([traits[trait.name] for trait in IDENTITY], 1), IDENTITY)
+
+
+def within(values: Tensor, traits: tuple[Trait, ...]) -> Tensor:
+    """Clamp (..., N) values to the ranges of N traits."""
+    low = torch.tensor([trait.low for trait in traits], device=values.device)
+    high = torch.tensor([trait.high for trait in traits], device=values.device)
+    return torch.maximum(torch.minimum(values, high), low)
 
 
 def _named(name: str, colours: Tensor) -> dict[str, Tensor]:
@@ -147,7 +154,8 @@ def _hair(dice: Dice, broad: Tensor) -> dict[str, Tensor]:
     weights = torch.tensor([HAIR_WEIGHTS_SOFT, HAIR_WEIGHTS_BROAD], device=dice.device)[broad.long()]
     style = torch.tensor(list(HAIR_STYLES.values()), device=dice.device)[dice.choose(weights)]
     noise = dice.normal(len(HAIR_TRAITS)).clamp(-1.5, 1.5)
-    hair = dict(zip(HAIR_TRAITS, (style + noise * torch.tensor(HAIR_JITTER, device=dice.device)).unbind(1)))
+    hair = dict(zip(HAIR_TRAITS, (style + noise * torch.tensor(HAIR_JITTER, device=dice.device)).unbind(1),
+                    strict=True))
     hair["hair_volume"] = hair["hair_volume"] * (1 + 0.18 * noise[:, 0])
     hair["hair_length"] = torch.where(hair["hair_length"] > 0.05, hair["hair_length"] + 0.06 * noise[:, 8], 0.0)
     hair["hair_bun"] = hair["hair_bun"] * (1 + 0.12 * noise[:, 10])

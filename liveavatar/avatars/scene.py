@@ -47,7 +47,7 @@ def _window(image: Planes, near: View, frame, shown: Tensor) -> Planes:
 def _shelf(image: Planes, near: View, board, books, shown: Tensor) -> Planes:
     x, y, pixel = near
     image = over(image, board, coverage(box(x, y - 0.345, 0.36, 0.026, 0.01), pixel) * shown)
-    for colour, place, half_height in zip(books, (-0.25, -0.15, -0.05), (0.18, 0.22, 0.16)):
+    for colour, place, half_height in zip(books, (-0.25, -0.15, -0.05), (0.18, 0.22, 0.16), strict=True):
         spine = box(x - place, y - 0.32 + half_height, 0.045, half_height, 0.014)
         image = over(image, colour, coverage(spine, pixel) * shown)
     left, right = x - 0.14, x - 0.26

@@ -96,7 +96,8 @@ _HAND_RANGE = {"y": (0.10, 1.30), "angle": (-1.3, 1.3), "spread": (0.0, 1.0), "c
 def _hand(side: str, low: float, high: float) -> tuple[Trait, ...]:
     """Five columns that place one hand; `low`, `high` bound how far across it may be."""
     ranges = {"x": (low, high), **_HAND_RANGE}
-    return tuple(Trait(f"{side}_hand_{what}", *ranges[what], f"{side} hand in the picture: {doc}") for what, doc in _HAND)
+    return tuple(Trait(f"{side}_hand_{what}", *ranges[what], f"{side} hand in the picture: {doc}")
+                 for what, doc in _HAND)
 
 
 MOTION: tuple[Trait, ...] = (
@@ -139,8 +140,8 @@ def _index(columns: dict[str, int], name: str, kind: str) -> int:
         from difflib import get_close_matches
 
         near = get_close_matches(name, columns, n=3, cutoff=0.4)
-        raise InputError(f"unknown {kind} trait {name!r}; " + (f"did you mean {', '.join(map(repr, near))}?" if near else
-                         f"known: {', '.join(columns)}"))
+        hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"known: {', '.join(columns)}"
+        raise InputError(f"unknown {kind} trait {name!r}; {hint}")
     return columns[name]
 
 
