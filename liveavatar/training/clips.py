@@ -14,18 +14,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from liveavatar.audio import MEL_AFTER, MEL_BEFORE, MEL_PER_FRAME, windows
+from liveavatar.audio import MEL_AFTER, MEL_BEFORE, MEL_PER_FRAME, SILENCE, windows
 from liveavatar.avatars.landmarks import landmarks
 from liveavatar.avatars.motion import CONTROLS, portrait_pose, talk
 from liveavatar.avatars.renderer import compiled_renderer, render
 from liveavatar.avatars.sampling import random_identities
+from liveavatar.types import InputError
 
-from .corpus import load_corpus
+from .corpus import Corpus, load_corpus, loudness_values, mel_values, viseme_values
 
 PEOPLE = 32768                      # drawn once; every clip takes one of them
-PEOPLE_SEED = {"train": 101, "held_out": 202}
+PEOPLE_SEED = {"train": 101, "held": 202}
 RENDER_CHUNK = {"cuda": 512, "cpu": 8}     # pictures rendered at a time
-SILENCE = (-5.0 + 2.5) / 1.5        # normalised log-mel of silence
 NATURAL = 1.5 * 2.302585            # normalised log-mel to natural logarithms
 
 Renderer = Callable[[Tensor, Tensor], Tensor]   # identity (N, NI), motion (N, NM) -> (N, 3, H, W)
@@ -37,7 +37,8 @@ class ClipBatch:
 
     audio: Tensor | None        # (B, 1, 768, T) log-mel windows, one column per video frame
     visemes: Tensor             # (B, T, 7) in the order of VISEME_PARAMETERS
-    speaking: Tensor            # (B, T) loudness of the speech, 0..1
+    loudness: Tensor            # (B, T) envelope of the speech, 0..1
+    speaking: Tensor            # (B, T) 1 while a sound is spoken
     controls: Tensor            # (B, 4) long, in the order of CONTROLS
     identity: Tensor            # (B, NI)
     motion: Tensor              # (B, T, NM)
@@ -46,8 +47,49 @@ class ClipBatch:
     portrait: Tensor | None     # (B, 3, H, W) 0..1, the same person at rest
 
 
+class SpeechTable:
+    """The utterances of one split, to be cut into clips. Tables stay on the host; the sound goes to the device."""
+
+    def __init__(self, corpus: Corpus, split: str, device: torch.device) -> None:
+        chosen = torch.tensor(corpus.utterances(split), dtype=torch.long)
+        self.first, self.frames = corpus.starts()[chosen], corpus.frames[chosen]        # video frames of the corpus
+        self.corpus = corpus
+        self.mel = corpus.mel.to(device)
+        self._starts: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def cut(self, batch: int, frames: int, dice: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Where clips may lie: first frame (B,), and first and last frame of their utterances (B, 2)."""
+        if frames not in self._starts:
+            room = (self.frames - frames + 1).clamp(min=0)                              # starts in each utterance
+            if room.sum() == 0:
+                raise InputError(f"no utterance is as long as a clip of {frames} frames; the longest has "
+                                 f"{int(self.frames.max()) if len(self.frames) else 0}")
+            which = torch.repeat_interleave(torch.arange(len(room)), room)
+            inside = torch.arange(len(which)) - (room.cumsum(0) - room)[which]
+            self._starts[frames] = self.first[which] + inside, which
+        starts, which = self._starts[frames]
+        chosen = torch.randint(len(starts), (batch,), generator=dice)
+        first = self.first[which[chosen]]
+        return starts[chosen], torch.stack([first, first + self.frames[which[chosen]]], 1)
+
+    def said(self, start: Tensor, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """visemes (B, T, 7), loudness (B, T) and speaking (B, T)"""
+        frame = start[:, None] + torch.arange(frames)
+        return (viseme_values(self.corpus.visemes[frame]), loudness_values(self.corpus.loudness[frame]),
+                self.corpus.speaking[frame].float())
+
+    def heard(self, start: Tensor, ends: Tensor, frames: int) -> Tensor:
+        """Log-mel around the clips, silence beyond their utterances: (B, 2T+10, 64). Arguments on the device."""
+        after = MEL_AFTER - MEL_PER_FRAME
+        row = MEL_PER_FRAME * start[:, None] + torch.arange(-MEL_BEFORE, MEL_PER_FRAME * frames + after,
+                                                            device=start.device)
+        inside = (row >= MEL_PER_FRAME * ends[:, :1]) & (row < MEL_PER_FRAME * ends[:, 1:])
+        stored = self.mel[row.clamp(0, len(self.mel) - 1)]
+        return mel_values(torch.where(inside[..., None], stored, 0))                    # a stored 0 is silence
+
+
 class Clips:
-    """A source of clips of one split ("train" or "held_out": other voices, other people).
+    """A source of clips of one split ("train" or "held": other voices, other people).
 
     Speech and movements are small: the host makes them while the GPU is busy, and sends them over without waiting. The
     GPU only draws pictures. `generator` (on the host) is where every random number comes from.
@@ -60,9 +102,8 @@ class Clips:
         self.device = torch.device(device)
         self.size = size
         self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
-        self.speech = load_corpus(corpus_path, split)
+        self.speech = SpeechTable(load_corpus(corpus_path), split, self.device)
         self.people = random_identities(people, torch.Generator().manual_seed(PEOPLE_SEED[split]))
-        self._mel = self.speech.mel.to(self.device)
         self.compiled = compiled            # a compiled renderer wants the same number of pictures every time
         self.renderer = renderer or (compiled_renderer(size) if compiled else partial(render, size=size))
         self.chunk = RENDER_CHUNK[self.device.type]
@@ -82,22 +123,22 @@ class Clips:
         """
         B, T = batch, frames
         dice = self._host_generator(generator)
-        starts = self.speech.starts(T)
-        start = starts[torch.randint(len(starts), (B,), generator=dice)]
-        visemes, speaking = self.speech.said(start, T)
+        start, ends = self.speech.cut(B, T, dice)
+        visemes, loudness, speaking = self.speech.said(start, T)
         controls = torch.stack([torch.randint(len(choices), (B,), generator=dice)
                                 for choices in CONTROLS.values()], dim=1)
         identity = self.people[torch.randint(len(self.people), (B,), generator=dice)]
-        motion = talk(visemes, speaking, controls, dice)
+        motion = talk(visemes, loudness, controls, dice)
         pose = portrait_pose(B, dice)
         if still:
             motion = torch.cat([motion[:B - still], pose[B - still:, None].expand(-1, T, -1)])
         points = landmarks(identity.repeat_interleave(T, 0), motion.flatten(0, 1), self.size).unflatten(0, (B, T))
-        start, visemes, speaking, controls, identity, motion, points, pose = (
-            self._send(values) for values in (start, visemes, speaking, controls, identity, motion, points, pose))
+        visemes, loudness, speaking, controls, identity, motion, points, pose = map(
+            self._send, (visemes, loudness, speaking, controls, identity, motion, points, pose))
         return ClipBatch(
-            audio=self._hear(start, T, dice if augment else None) if audio else None,
-            visemes=visemes, speaking=speaking, controls=controls, identity=identity, motion=motion, points=points,
+            audio=self._hear(start, ends, T, dice if augment else None) if audio else None,
+            visemes=visemes, loudness=loudness, speaking=speaking,
+            controls=controls, identity=identity, motion=motion, points=points,
             video=self.film(identity, motion) if video else None,
             portrait=self.pictures(identity, pose) if portrait else None)
 
@@ -122,11 +163,9 @@ class Clips:
             return values.to(self.device)
         return values.pin_memory().to(self.device, non_blocking=True)
 
-    def _hear(self, start: Tensor, T: int, disturbance: torch.Generator | None) -> Tensor:
-        """start (B,) video frames of the corpus  ->  (B, 1, 768, T)"""
-        after = MEL_AFTER - MEL_PER_FRAME
-        steps = torch.arange(-MEL_BEFORE, MEL_PER_FRAME * T + after, device=self.device)
-        mel = self.speech.normal_mel(self._mel[MEL_PER_FRAME * start[:, None] + steps])      # (B, 2T+10, 64)
+    def _hear(self, start: Tensor, ends: Tensor, T: int, disturbance: torch.Generator | None) -> Tensor:
+        """(B, 1, 768, T)"""
+        mel = self.speech.heard(self._send(start), self._send(ends), T)
         if disturbance is not None:
             mel = disturb(mel, self._on_device(disturbance))
         return windows(mel)[:, None]

@@ -264,7 +264,7 @@ class TrainingLoop:
     def __iter__(self) -> Iterator[float]:
         from tqdm import tqdm
         restore = _on_sigterm(self._stop)
-        bar = tqdm(total=100, initial=round(100 * self.share, 1), desc=self.title, unit="%", mininterval=5,
+        bar = tqdm(total=100, initial=round(100 * self.share, 1), desc=self.title, unit="%", mininterval=15, miniters=0,
                    disable=rank() > 0, bar_format="{desc} {percentage:3.0f}%|{bar:20}| {elapsed} {postfix}")
         first, begun, minutes_before = self.step, None, self.minutes
         saved = time.monotonic()
@@ -317,9 +317,9 @@ class TrainingLoop:
         self._shown.clear()
         entry = dict(zip(self._shown_names, means, strict=True))
         self.history.append({"step": self.step, "minutes": round(self.minutes, 4)} | entry)
-        bar.n = round(100 * self.share, 1)
         text = " ".join(f"{name} {value:.4g}" for name, value in entry.items())
-        bar.set_postfix_str(f"step {self.step} {self.steps_per_s:.1f}/s {text}", refresh=True)
+        bar.set_postfix_str(f"step {self.step} {self.steps_per_s:.1f}/s {text}", refresh=False)
+        bar.update(round(100 * self.share, 1) - bar.n)
 
     def save(self) -> None:
         """Write checkpoint, averaged weights, log and loss curve; whole files only."""
@@ -369,6 +369,11 @@ def _on_sigterm(stop: Callable[[], None]) -> Callable[[], None]:
     return lambda: signal.signal(signal.SIGTERM, before)
 
 
+def peak_memory_gib(device: torch.device) -> float:
+    """The most GPU memory this process has held."""
+    return round(torch.cuda.max_memory_allocated(device) / 2**30, 2) if torch.device(device).type == "cuda" else 0.0
+
+
 def _wait_for_gpu(device: torch.device) -> None:
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
@@ -388,6 +393,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--compile", action="store_true", help="torch.compile the networks and the renderer")
     parser.add_argument("--size", default="128*128", help="width*height of the pictures")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log_every", type=int, default=50, help="steps between lines of the log")
     return parser
 
 

@@ -163,13 +163,14 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     clips = Clips(chosen.corpus, "train", device, parse_size(chosen.size), generator, chosen.compile,
                   64 if chosen.narrow else PEOPLE)
     learner = Learner(regressor, chosen.lr, average=0.998, export=save_regressor)
-    loop = TrainingLoop(chosen.work, {"regressor": learner}, generator, budget_of(chosen), chosen.resume, "regressor")
+    loop = TrainingLoop(chosen.work, {"regressor": learner}, generator, budget_of(chosen), chosen.resume, "regressor",
+                        chosen.log_every)
     train(loop, clips, vae, chosen.batch, chosen.frames, chosen.compile)
     if rank() > 0:
         return {}
     print(f"regressor: {loop.step} steps, {loop.steps_per_s:.1f} steps/s", flush=True)
     with learner.averaged():
-        loop.evaluation = evaluate(regressor, clips.of_split("held_out", seed=9), vae, chosen.evaluation_clips,
+        loop.evaluation = evaluate(regressor, clips.of_split("held", seed=9), vae, chosen.evaluation_clips,
                                    chosen.evaluation_frames, min(16, chosen.evaluation_clips))
     loop.write_log()
     print(loop.evaluation, flush=True)

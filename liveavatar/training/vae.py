@@ -24,7 +24,18 @@ from liveavatar.avatars.landmarks import LANDMARKS
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
 
 from .clips import PEOPLE, ClipBatch, Clips
-from .loop import Learner, TrainingLoop, add_arguments, budget_of, parse_size, rank, start, tile, write_png
+from .loop import (
+    Learner,
+    TrainingLoop,
+    add_arguments,
+    budget_of,
+    parse_size,
+    peak_memory_gib,
+    rank,
+    start,
+    tile,
+    write_png,
+)
 
 # around each of these the loss counts more: radii across and down, pixels of a 128 px picture
 ATTENTION_PX = {"mouth_center": (17.0, 11.0), "left_eye": (9.0, 7.0), "right_eye": (9.0, 7.0),
@@ -203,9 +214,11 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     vae = VideoVAE(config).to(device, memory_format=torch.channels_last)
     size, people = parse_size(chosen.size), 64 if chosen.narrow else PEOPLE
     clips = Clips(chosen.corpus, "train", device, size, generator, chosen.compile, people)
-    print(f"renderer: {measure_renderer(clips, chosen.batch, chosen.frames):.0f} pictures/s", flush=True)
+    rendered_per_s = round(measure_renderer(clips, chosen.batch, chosen.frames))
+    print(f"renderer: {rendered_per_s} pictures/s", flush=True)
     learner = Learner(vae, chosen.lr, export=save_vae)
-    loop = TrainingLoop(chosen.work, {"vae": learner}, generator, budget_of(chosen), chosen.resume, "vae")
+    loop = TrainingLoop(chosen.work, {"vae": learner}, generator, budget_of(chosen), chosen.resume, "vae",
+                        chosen.log_every)
     train(loop, clips, chosen.batch, chosen.frames, chosen.compile)
     if rank() > 0:
         return {}
@@ -213,9 +226,10 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     with learner.averaged():
         measure_latents(vae, clips, chosen.batch, chosen.frames)
         save_vae(vae, chosen.work / "vae.safetensors")
-        loop.evaluation = evaluate(vae, clips.of_split("held_out", seed=9), chosen.evaluation_clips,
+        loop.evaluation = evaluate(vae, clips.of_split("held", seed=9), chosen.evaluation_clips,
                                    chosen.evaluation_frames, min(16, chosen.evaluation_clips),
                                    chosen.work / "sheet.png")
+    loop.evaluation |= {"rendered_per_s": rendered_per_s, "peak_gib": peak_memory_gib(device)}
     loop.write_log()
     print(loop.evaluation, flush=True)
     return loop.evaluation

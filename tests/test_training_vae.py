@@ -1,0 +1,242 @@
+"""Training of the VAE at toy size through the real code: clips, budget, checkpoints, resuming, evaluation."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from liveavatar.audio import SILENCE
+from liveavatar.avatars.landmarks import LANDMARKS
+from liveavatar.backends.mini.vae import VideoVAE, load_vae
+from liveavatar.training import vae as stage
+from liveavatar.training.clips import Clips, disturb
+from liveavatar.training.loop import (
+    Budget,
+    Learner,
+    TrainingLoop,
+    find_pieces,
+    learning_rate_scale,
+    load_pieces,
+    save_pieces,
+    write_png,
+)
+from liveavatar.types import InputError
+
+FRAMES = {"train": (60, 30), "held": (40,)}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Three utterances whose mouth opens once a second; the sound is a constant that names the utterance."""
+    lengths = [n for frames in FRAMES.values() for n in frames]
+    opening = np.concatenate([50 + 50 * np.sin(np.arange(n) / 25 * 2 * np.pi) for n in lengths])
+    visemes = np.full((sum(lengths), 7), 100)
+    visemes[:, 0] = 100 + opening
+    path = tmp_path_factory.mktemp("corpus") / "corpus.npz"
+    np.savez(path, mel=np.repeat(np.repeat([50, 60, 70], lengths), 2)[:, None].repeat(64, 1).astype(np.uint8),
+             visemes=visemes.astype(np.uint8), loudness=opening.astype(np.uint8),
+             speaking=np.ones(sum(lengths), np.uint8), frames=np.array(lengths, np.int32),
+             voice=np.array(["a", "b", "c"]), split=np.array(["train", "train", "held"]))
+    return path
+
+
+def make_clips(corpus, split="train", seed=0):
+    return Clips(corpus, split, "cpu", (32, 32), torch.Generator().manual_seed(seed), people=16)
+
+
+# ---------------------------------------------------------------- clips
+
+def test_a_clip_knows_everything_about_itself(corpus):
+    drawn = make_clips(corpus).draw(2, 4, portrait=True, augment=True)
+    assert drawn.video.shape == (2, 3, 4, 32, 32)
+    assert drawn.portrait.shape == (2, 3, 32, 32)
+    assert drawn.audio.shape == (2, 1, 768, 4)
+    assert drawn.points.shape == (2, 4, len(LANDMARKS), 2)
+    assert torch.equal(drawn.motion[:, :, 0], drawn.visemes[:, :, 0])
+    assert 0 <= drawn.video.min() and drawn.video.max() <= 1
+
+
+def test_one_seed_is_one_clip(corpus):
+    first, same, other = (make_clips(corpus, seed=seed).draw(2, 4) for seed in (1, 1, 2))
+    assert torch.equal(first.video, same.video)
+    assert not torch.equal(first.video, other.video)
+
+
+def test_film_puts_every_picture_in_its_place(corpus):
+    clips = make_clips(corpus)
+    drawn = clips.draw(2, 4)
+    for clip in range(2):
+        alone = clips.pictures(drawn.identity[clip:clip + 1], drawn.motion[clip:clip + 1, 3])
+        torch.testing.assert_close(drawn.video[clip, :, 3], alone[0])
+
+
+def test_still_clips_do_not_move(corpus):
+    video = make_clips(corpus).draw(2, 4, still=1).video
+    assert torch.equal(video[1, :, 0], video[1, :, 3])
+
+
+def test_splits_share_neither_people_nor_speech(corpus):
+    train, held = make_clips(corpus), make_clips(corpus, "held")
+    assert not torch.equal(train.people, held.people)
+    assert held.draw(4, 8).audio.unique().numel() <= 2             # its own level, and silence
+
+
+def test_beyond_an_utterance_there_is_silence(corpus):
+    clips = make_clips(corpus)
+    mel = clips.speech.heard(torch.tensor([60]), torch.tensor([[60, 90]]), 30)[0]     # all of the second utterance
+    assert torch.allclose(mel[:4], torch.tensor(SILENCE)) and torch.allclose(mel[-6:], torch.tensor(SILENCE))
+    assert torch.allclose(mel[4:-6], torch.tensor(SILENCE + 60 * 0.04))
+
+
+def test_a_clip_longer_than_any_utterance_is_refused(corpus):
+    with pytest.raises(InputError, match="clip of 61 frames; the longest has 60"):
+        make_clips(corpus).draw(1, 61)
+
+
+def test_disturbed_sound_stays_in_range_and_keeps_its_shape():
+    mel = torch.randn(8, 26, 64) - 0.5
+    heard = disturb(mel, torch.Generator().manual_seed(0))
+    assert heard.shape == mel.shape
+    assert heard.isfinite().all() and heard.min() >= SILENCE
+    assert not torch.equal(heard, mel)
+
+
+# ---------------------------------------------------------------- loop
+
+def line_loop(work, resume=False, **budget):
+    """Learn the slope of a line: the loss is known."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(5)
+    learner = Learner(nn.Linear(3, 1), lr=0.05)
+    return TrainingLoop(work, {"line": learner}, generator, Budget(**budget), resume, log_every=1)
+
+
+def run(loop):
+    for _ in loop:
+        x = torch.randn(16, 3, generator=loop.generator)
+        loss = (loop.learners["line"].model(x)[:, 0] - x.sum(1)).square().mean()
+        loop.update("line", loss)
+        loop.show(loss=loss)
+    return [entry["loss"] for entry in loop.history]
+
+
+def test_the_loss_falls(tmp_path):
+    losses = run(line_loop(tmp_path, total_steps=60))
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_a_run_in_pieces_sees_what_one_run_sees(tmp_path):
+    whole = run(line_loop(tmp_path / "whole", total_steps=12))
+    run(line_loop(tmp_path / "pieces", total_steps=12, steps=5))
+    pieces = run(line_loop(tmp_path / "pieces", resume=True, total_steps=12))
+    assert len(pieces) == 12
+    assert pieces[5] == whole[5]                                   # the same weights, the same random numbers
+    assert pieces == pytest.approx(whole, rel=1e-2)                # moments travel in bfloat16
+
+
+def test_sigterm_ends_the_run_with_a_checkpoint(tmp_path):
+    loop = line_loop(tmp_path, total_steps=50)
+    for _ in loop:
+        loop.update("line", loop.learners["line"].model(torch.ones(1, 3)).square().mean())
+        if loop.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert loop.step == 4
+    assert line_loop(tmp_path, resume=True, total_steps=50).step == 4
+
+
+def test_a_budget_without_end_is_refused():
+    with pytest.raises(InputError, match="--total_minutes"):
+        Budget(minutes=3)
+
+
+def test_the_clock_and_the_steps_both_end_a_budget():
+    budget = Budget(total_minutes=10, total_steps=100)
+    assert budget.share(minutes=5, step=10) == 0.5
+    assert budget.share(minutes=1, step=100) == 1
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    rates = [learning_rate_scale(share) for share in (0, 0.03, 0.5, 1)]
+    assert rates[0] < 0.05 and rates[1] > 0.99
+    assert rates[2] == pytest.approx(0.515, abs=0.01)
+    assert rates[3] == pytest.approx(0.03)
+
+
+def test_pieces_stay_below_their_limit_and_belong_together(tmp_path):
+    tensors = {f"t{i}": torch.full((100,), float(i)) for i in range(5)}
+    paths = save_pieces(tensors, tmp_path, "some", {"step": "1"}, limit_bytes=900)
+    assert [path.name for path in paths] == ["some-0.safetensors", "some-1.safetensors", "some-2.safetensors"]
+    assert all(torch.equal(load_pieces(tmp_path, "some")[0][name], tensor) for name, tensor in tensors.items())
+    paths[1].unlink()
+    with pytest.raises(InputError, match="do not belong together"):
+        load_pieces(tmp_path, "some")
+    save_pieces(tensors, tmp_path, "some")                         # one file now: the old pieces go
+    assert [path.name for path in find_pieces(tmp_path, "some")] == ["some.safetensors"]
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(InputError, match="start without --resume"):
+        line_loop(tmp_path, resume=True, total_steps=3)
+
+
+def test_png_needs_no_library_to_be_written(tmp_path):
+    from PIL import Image
+    picture = torch.rand(3, 5, 7)
+    read = np.asarray(Image.open(write_png(picture, tmp_path / "p.png")))
+    assert np.array_equal(read, (picture * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+# ---------------------------------------------------------------- the stage
+
+def train_vae(corpus, work, *more):
+    return stage.main(["--corpus", str(corpus), "--work", str(work), "--total_steps", "4", "--device", "cpu",
+                       "--size", "32*32", "--batch", "2", "--frames", "4", "--narrow", "--log_every", "1",
+                       "--evaluation_clips", "2", "--evaluation_frames", "4", *more])
+
+
+def test_training_resumes_with_the_same_next_loss(corpus, tmp_path):
+    train_vae(corpus, tmp_path / "whole")
+    train_vae(corpus, tmp_path / "pieces", "--steps", "2")
+    scores = train_vae(corpus, tmp_path / "pieces", "--resume")
+    whole, pieces = (json.loads((tmp_path / name / "training.json").read_text())["history"]
+                     for name in ("whole", "pieces"))
+    assert [entry["step"] for entry in pieces] == [1, 2, 3, 4]
+    assert pieces[2]["loss"] == pytest.approx(whole[2]["loss"], rel=1e-5)
+    assert set(scores) >= {"psnr_whole_db", "psnr_mouth_db", "psnr_hands_db"}
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    assert names >= {"vae.safetensors", "checkpoint.safetensors", "training.json", "sheet.png", "loss.png"}
+
+
+def test_kept_weights_give_latents_of_unit_variance(corpus, tmp_path):
+    assert train_vae(corpus, tmp_path)["latent_rms"] == pytest.approx(1, abs=0.5)
+    assert load_vae(tmp_path / "vae.safetensors").latent_std.min() > 0
+
+
+def test_a_perfect_vae_scores_high_and_a_grey_one_low(corpus):
+    class Perfect(VideoVAE):
+        def encode(self, video):
+            return video
+
+        def decode(self, latents):
+            return latents
+
+    class Grey(Perfect):
+        def decode(self, latents):
+            return torch.full_like(latents, 0.5)
+
+    perfect, grey = (stage.evaluate(kind(), make_clips(corpus), 2, 4, 2) for kind in (Perfect, Grey))
+    assert perfect["psnr_whole_db"] > 100 and perfect["psnr_mouth_db"] > 100
+    assert grey["psnr_whole_db"] < 25
+
+
+def test_attention_is_highest_on_the_mouth(corpus):
+    drawn = make_clips(corpus).draw(1, 1)
+    across, down = stage.attention_bells(drawn, stage.attention_radii((32, 32), torch.device("cpu")), (32, 32))
+    bell = (across[:, :, None, :] * down[:, :, :, None]).amax(1)[0]
+    x, y = stage.point(drawn, "mouth_center")[0].long().tolist()
+    assert bell[y, x] > 0.8
+    assert bell[0, 0] < 0.1
