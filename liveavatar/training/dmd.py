@@ -88,9 +88,10 @@ def main(argv: list[str] | None = None) -> None:
     loop = TrainingLoop(arguments.work, learners, generator, budget_of(arguments), arguments.resume, title="dmd",
                         save_every_minutes=60)
     generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
-    clips = Clips(arguments.corpus, "train", device, parse_size(arguments.size), compiled=arguments.compile)
+    dice = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
+    clips = Clips(arguments.corpus, "train", device, parse_size(arguments.size), dice, arguments.compile)
     vae = load_vae(arguments.vae, device).eval()
-    _, everything = encode_clips(clips, vae, arguments.clips, arguments.latent_frames, generator, video=False)
+    _, everything = encode_clips(clips, vae, arguments.clips, arguments.latent_frames, video=False)
     shape = everything.reference.shape
     if arguments.compile:
         for network in (teacher, student, fake):

@@ -51,13 +51,13 @@ def unspoken(device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def encode_clips(clips: Clips, vae: VideoVAE, count: int, latent_frames: int, generator: torch.Generator,
-                 batch: int = 64, video: bool = True, augment: bool = True) -> tuple[Tensor | None, Told]:
+def encode_clips(clips: Clips, vae: VideoVAE, count: int, latent_frames: int, batch: int = 64,
+                 video: bool = True, augment: bool = True) -> tuple[Tensor | None, Told]:
     """Draw clips, render and encode them: latents (count, C, F, h, w) or None, and what is told about them."""
     latents, told = [], []
     for _ in range(-(-count // batch)):
-        drawn = clips.draw(batch, AUDIO_HISTORY + FRAMES_PER_LATENT * latent_frames, generator, video=False,
-                           portrait=True, augment=augment)
+        drawn = clips.draw(batch, AUDIO_HISTORY + FRAMES_PER_LATENT * latent_frames, video=False, portrait=True,
+                           augment=augment)
         if video:
             latents.append(encode_video(clips, vae, drawn).half())
         told.append(Told(encode(vae.encode_portrait, drawn.portrait).half(), drawn.audio.half(),

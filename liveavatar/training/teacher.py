@@ -102,9 +102,10 @@ def main(argv: list[str] | None = None) -> None:
                         title="teacher", save_every_minutes=4)
     # clips differ from call to call, so that a run in pieces sees more of them
     generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
-    clips = Clips(arguments.corpus, "train", device, parse_size(arguments.size), compiled=arguments.compile)
+    dice = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
+    clips = Clips(arguments.corpus, "train", device, parse_size(arguments.size), dice, arguments.compile)
     vae = load_vae(arguments.vae, device).eval()
-    latents, told = encode_clips(clips, vae, arguments.clips, arguments.latent_frames, generator)
+    latents, told = encode_clips(clips, vae, arguments.clips, arguments.latent_frames)
     print(f"teacher: {len(latents)} clips of {4 * arguments.latent_frames} frames", flush=True)
     if arguments.compile:
         compile_for_training(model)

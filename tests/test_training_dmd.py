@@ -1,0 +1,87 @@
+"""Training of the many-step base and its distillation at toy size, through the real commands."""
+
+import numpy as np
+import pytest
+import torch
+
+from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
+from liveavatar.sampler import trained_schedule
+from liveavatar.training import dmd, teacher
+from liveavatar.training.latents import Told, guided, rollout, velocity
+from liveavatar.training.loop import load_pieces
+from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer
+
+TINY = {"dim": 32, "ffn_dim": 48, "num_heads": 2, "num_layers": 2, "freq_dim": 16, "text_dim": 19, "text_len": 4,
+        "audio_dim": 768, "audio_layers": 1, "audio_inject_layers": (0,), "enable_framepack": False,
+        "cache_frames": 6, "released_rounding": False}
+FRAMES = 60
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """A corpus of two flat utterances, an untrained VAE, and options that make everything tiny."""
+    folder = tmp_path_factory.mktemp("toy")
+    np.savez(folder / "corpus.npz", mel=np.full((4 * FRAMES, 64), 60, np.uint8),
+             visemes=np.full((2 * FRAMES, 7), 100, np.uint8), loudness=np.full(2 * FRAMES, 99, np.uint8),
+             speaking=np.ones(2 * FRAMES, np.uint8), frames=np.array([FRAMES] * 2, np.int32),
+             voice=np.array(["a", "b"]), split=np.array(["train", "held"]))
+    save_vae(VideoVAE(VAEConfig(encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8))), folder / "vae.safetensors")
+    return folder, ["--corpus", str(folder / "corpus.npz"), "--vae", str(folder / "vae.safetensors"), "--size", "32*32",
+                    "--clips", "3", "--batch", "2", "--latent_frames", "6", "--device", "cpu", "--log_every", "1"]
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    for module in (teacher, dmd):
+        monkeypatch.setitem(module.load_transformer.__globals__, "TRANSFORMER", TINY)
+
+
+def told(batch=2, frames=6):
+    from liveavatar.conditions import controls_vector
+    return Told(torch.randn(batch, 16, 1, 8, 8), torch.randn(batch, 1, 768, AUDIO_HISTORY + 4 * frames),
+                controls_vector(torch.zeros(batch, 4, dtype=torch.long)))
+
+
+def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(options, tiny):
+    folder, toy = options
+    base = ["--work", str(folder / "teacher"), "--total_steps", "4", *toy]
+    teacher.main([*base, "--steps", "2"])
+    teacher.main([*base, "--resume"])
+    weights = teacher.load_transformer(folder / "teacher" / "teacher.safetensors")
+    assert weights.head.head.weight.abs().max() > 0                      # it began at zero: something was learnt
+    dmd.main(["--work", str(folder / "dmd"), "--teacher", str(folder / "teacher" / "teacher.safetensors"),
+              "--total_steps", "6", "--rank", "2", *toy])
+    adapter, _ = load_pieces(folder / "dmd", "student")
+    assert all(key.startswith("base_model.model.") for key in adapter)
+    assert any(value.abs().max() > 0 for key, value in adapter.items() if "lora_B" in key)
+
+
+def test_an_untrained_model_says_nothing_and_every_weight_but_the_pose_learns():
+    model = teacher.set_trainable(teacher.new_transformer(TINY))
+    x = torch.randn(2, 16, 6, 8, 8)
+    answer = velocity(model, x, torch.tensor([0.3, 0.9]), told())
+    assert answer.abs().max() == 0
+    torch.nn.init.normal_(model.head.head.weight)
+    velocity(model, x, torch.tensor([0.3, 0.9]), told()).square().mean().backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_the_students_gradient_comes_from_its_last_step_alone():
+    student = dmd.student_of(teacher.new_transformer(TINY), rank=2)
+    for parameter in student.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    noise, schedule = torch.randn(2, 16, 6, 8, 8), trained_schedule(4)
+    made = dmd.self_rollout(student, noise, told(), schedule, 2, "euler", torch.Generator())
+    assert made.requires_grad and made.shape == noise.shape
+    with torch.no_grad():
+        assert not dmd.self_rollout(student, noise, told(), schedule, 0, "euler", torch.Generator()).requires_grad
+
+
+def test_guidance_of_one_is_no_guidance_and_silence_is_told_as_nothing():
+    model = CausalS2VTransformer.from_config(TINY).eval()
+    x, sigma, heard = torch.randn(2, 16, 6, 8, 8), torch.tensor([0.5, 0.7]), told()
+    with torch.no_grad():
+        free = velocity(model, x, sigma, heard.without())
+        torch.testing.assert_close(guided(model, x, sigma, heard, 1.0), velocity(model, x, sigma, heard))
+        torch.testing.assert_close(guided(model, x, sigma, heard, 0.0), free)
+    assert rollout(model, x, heard, trained_schedule(2), guidance=1.5).shape == x.shape
