@@ -128,7 +128,8 @@ def test_kernels_compute_what_torch_computes(tmp_path):
               "static struct { int x, y; } blockIdx, threadIdx, blockDim = {1, 1};\n")
     sources = [cuda_source(layer, layer.__name__) for layer in LAYERS]
     calls = "".join(f"{layer.__name__}(i, m, x, y, o, w, p, t, n);" for layer in LAYERS)
-    main = ('extern "C" void paint(float* i, float* m, float* x, float* y, float* o, int w, int p, int t, int n, int B) {'
+    main = ('extern "C" void paint(float* i, float* m, float* x, float* y, float* o, int w, int p, int t, int n,'
+            "int B) {"
             "for (blockIdx.y = 0; blockIdx.y < B; blockIdx.y++)"
             f"for (blockIdx.x = 0; blockIdx.x < p; blockIdx.x++) {{{calls}}}}}")
     (tmp_path / "k.cpp").write_text(header + "\n".join(sources) + main)

@@ -59,7 +59,7 @@ def _tall_shift(size: tuple[int, int]) -> float:
 
 
 def grid(size: tuple[int, int], device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Centres of a picture's pixels in half lengths of its short side: x (1, 1, W), y (1, H, 1). size (height, width)"""
+    """Centres of pixels in half lengths of its short side: x (1, 1, W), y (1, H, 1). size (height, width)"""
     height, width = size
     pixel = 2.0 / min(size)
     x = (torch.arange(width, device=device, dtype=dtype) + 0.5 - width / 2) * pixel

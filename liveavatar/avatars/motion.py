@@ -24,7 +24,7 @@ BLINKS_PER_S = 0.30
 BLINK = (0.35, 0.95, 1.0, 0.6, 0.2)             # share of closure in successive frames
 #             neutral  happy  serious surprised
 MOODS = {
-    "smile":      (0.25, 0.85, -0.55, 0.05),
+    "smile":      (0.35, 0.85, -0.55, 0.05),
     "brow_raise": (0.00, 0.20, -0.30, 1.00),
     "brow_frown": (0.00, 0.00, 0.90, 0.00),
     "lid_raise":  (0.00, 0.00, -0.75, 1.00),
@@ -148,5 +148,5 @@ def portrait_pose(count: int, generator: torch.Generator | None = None, device: 
     turn = {"head_yaw": 0.12, "head_pitch": 0.06, "head_x": 0.012, "head_roll": 0.012}
     for name, width in turn.items():
         pose[:, MOTION_COLUMNS[name]] = width * dice.normal().clamp(-2, 2)
-    pose[:, MOTION_COLUMNS["smile"]] = 0.30
+    pose[:, MOTION_COLUMNS["smile"]] = 0.45
     return pose

@@ -1,7 +1,7 @@
 """From traits and motion to pictures: about a dozen layers, painted from back to front.
 
-Every layer is a pure function `(image, identity, motion, x, y) -> image` of elementwise torch, without branches on data,
-so that `kernels` can translate it. Any batch, any size, any device; positions are exact, edges one pixel soft.
+Every layer is a pure function `(image, identity, motion, x, y) -> image` of elementwise torch, without branches on
+data, so that `kernels` can translate it. Any batch, any size, any device; positions are exact, edges one pixel soft.
 """
 
 from __future__ import annotations
