@@ -10,8 +10,11 @@ Letters: N audio samples, M mel frames, T video frames.
 from __future__ import annotations
 
 import math
+import os
+import warnings
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,6 +32,232 @@ MEL_FLOOR = 1e-5                          # power below which all is silence
 FEATURES = (MEL_BEFORE + MEL_AFTER) * MEL_BANDS
 SPEECH_RMS = 0.08                         # loudness to which the speaking parts are brought
 SHORTEST_S = 0.2
+PIECE_S = 30.0                            # listened to at a time: spectra of an hour would fill the memory
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Reading
+# --------------------------------------------------------------------------------------------------------------
+
+FORMATS = "wav, flac, mp3, ogg, m4a, webm or mp4"
+BLOCK = 1 << 13                           # samples read at a time: what comes before a damaged block is kept
+
+
+def load_audio(path: str | os.PathLike, start_s: float = 0.0, duration_s: float | None = None, rate_hz: int = RATE_HZ
+               ) -> Speech:
+    """Read a recording, or the sound of a video: mono (mean of the channels), resampled, trimmed.
+
+    -> Speech, wave (N,) float32 in [-1, 1]. What is wrong is said in one sentence (InputError); silence, an early end
+    and samples beyond full scale are warned of.
+    """
+    path = Path(path)
+    _check_stretch(path, start_s, duration_s)
+    native_hz, pieces = _open(path)
+    first = round(start_s * native_hz)
+    last = None if duration_s is None else first + round(duration_s * native_hz)
+    wave = _resampled(_checked(_stretch(pieces, first, last), path, native_hz), native_hz, rate_hz)
+    length_s = len(wave) / rate_hz
+    if length_s == 0 and start_s > 0:
+        raise InputError(f"start_s={start_s:g} is beyond the end of {path}; start earlier")
+    if length_s < SHORTEST_S:
+        raise InputError(f"{path} holds {1000 * length_s:.0f} ms of sound, at least {1000 * SHORTEST_S:.0f} ms "
+                         "are needed; give a longer recording")
+    peak = float(np.abs(wave).max())
+    if peak > 1.05:
+        warnings.warn(f"{path} goes up to {peak:.3g} times full scale; it is turned down to 1", stacklevel=2)
+    if active_rms(wave, rate_hz) == 0.0:
+        warnings.warn(f"{path} is silent; the mouth will stay closed", stacklevel=2)
+    return Speech(wave / np.float32(max(peak, 1.0)), rate_hz)
+
+
+def _check_stretch(path: Path, start_s: float, duration_s: float | None) -> None:
+    """Refuse what can be refused without reading."""
+    if not (start_s >= 0 and math.isfinite(start_s)):
+        raise InputError(f"start_s={start_s:g} is not a time in the recording; give 0 or more seconds")
+    if duration_s is not None and not (SHORTEST_S <= duration_s < math.inf):
+        raise InputError(f"duration_s={duration_s:g} is too short or no number; give {SHORTEST_S} s or more")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a sound file ({FORMATS})")
+    if not path.exists():
+        raise InputError(f"there is no file {path}; check the name, relative paths start at {Path.cwd()}")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes); give a sound file ({FORMATS})")
+
+
+def _open(path: Path) -> tuple[int, Iterator[np.ndarray]]:
+    """-> samples a second, and the mono sound in pieces. soundfile first, PyAV (FFmpeg) for what it cannot read."""
+    import soundfile
+
+    try:
+        file = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError:
+        return _open_with_av(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}; check its permissions") from error
+    return file.samplerate, _read_with_soundfile(file, path)
+
+
+def _read_with_soundfile(file: object, path: Path) -> Iterator[np.ndarray]:
+    import soundfile
+
+    promised, got = file.frames, 0
+    with file:
+        try:
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                got += len(block)
+                yield block.mean(axis=1)
+        except soundfile.LibsndfileError:
+            promised = max(promised, got + file.samplerate)       # it broke off: say so below
+    if promised < 1 << 60 and got < promised - 0.1 * file.samplerate:     # a stream promises the largest number
+        _warn_of_early_end(path, got / file.samplerate)
+
+
+def _open_with_av(path: Path) -> tuple[int, Iterator[np.ndarray]]:
+    import av
+
+    try:
+        container = av.open(str(path))
+    except (av.error.FFmpegError, ValueError) as error:
+        raise InputError(f"{path} is not a sound file that can be read (it begins with {_beginning(path)}); "
+                         f"give {FORMATS}") from error
+    if not container.streams.audio:
+        container.close()
+        raise InputError(f"{path} has no sound in it; give a recording, or a video with sound ({FORMATS})")
+    native_hz = container.streams.audio[0].rate
+    if not native_hz:
+        container.close()
+        raise InputError(f"{path} does not say how many samples a second it has; save it anew as wav or flac")
+    return native_hz, _read_with_av(container, native_hz, path)
+
+
+def _read_with_av(container: object, native_hz: int, path: Path) -> Iterator[np.ndarray]:
+    import av
+
+    resampler = av.AudioResampler(format="fltp", rate=native_hz)
+    got = 0
+    with container:
+        promised_s = (container.duration or 0) / av.time_base
+        broken = False
+        try:
+            for frame in container.decode(audio=0):
+                for part in resampler.resample(frame):
+                    got += part.samples
+                    yield part.to_ndarray().mean(axis=0)
+        except av.error.FFmpegError:
+            broken = True
+    if broken or got / native_hz < promised_s - 0.5:
+        _warn_of_early_end(path, got / native_hz)
+
+
+def _beginning(path: Path) -> str:
+    with open(path, "rb") as file:
+        return repr(file.read(12))
+
+
+def _warn_of_early_end(path: Path, seconds: float) -> None:
+    warnings.warn(f"{path} breaks off after {seconds:.2f} s (damaged or cut off); that much is used", stacklevel=2)
+
+
+def _stretch(pieces: Iterator[np.ndarray], first: int, last: int | None) -> Iterator[np.ndarray]:
+    """Keep samples first..last of a wave in pieces."""
+    position = 0
+    for piece in pieces:
+        if last is not None and position >= last:
+            return
+        yield piece[max(first - position, 0):None if last is None else last - position]
+        position += len(piece)
+
+
+def _checked(pieces: Iterator[np.ndarray], path: Path, native_hz: int) -> Iterator[np.ndarray]:
+    """Refuse NaN and infinity, naming where the first one is."""
+    position = 0
+    for piece in pieces:
+        finite = np.isfinite(piece)
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            raise InputError(f"{path} holds {piece[bad]} at {(position + bad) / native_hz:.3f} s of the stretch read; "
+                             "sound must be finite: save the recording anew")
+        position += len(piece)
+        yield piece
+
+
+def _resampled(pieces: Iterator[np.ndarray], native_hz: int, rate_hz: int) -> np.ndarray:
+    if native_hz == rate_hz:
+        parts = [piece.astype(np.float32) for piece in pieces]
+    else:
+        import soxr
+
+        stream = soxr.ResampleStream(native_hz, rate_hz, 1, dtype="float32")
+        parts = [stream.resample_chunk(piece.astype(np.float32)) for piece in pieces]
+        parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    return np.concatenate([np.zeros(0, np.float32), *parts])
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Cleaning
+# --------------------------------------------------------------------------------------------------------------
+
+CLEANERS = ("wiener", "noisereduce")
+
+
+def clean(speech: Speech, method: str = "wiener") -> Speech:
+    """Take steady noise away; length, timing and phonemes stay.
+
+    "wiener"       own decision-directed Wiener filter, see `wiener`
+    "noisereduce"  spectral gating by the library of that name, stationary, as articles recommend
+    """
+    cleaners = {"wiener": wiener, "noisereduce": _noisereduce}
+    if method not in cleaners:
+        raise InputError(f"unknown cleaning method {method!r}; known: {', '.join(map(repr, cleaners))}")
+    if len(speech.wave) < SHORTEST_S * speech.rate_hz:
+        raise InputError(f"{1000 * speech.duration_s:.0f} ms of sound are too short to tell noise from speech; "
+                         f"give at least {1000 * SHORTEST_S:.0f} ms")
+    return Speech(cleaners[method](speech.wave, speech.rate_hz), speech.rate_hz, speech.phonemes, speech.text)
+
+
+def wiener(wave: np.ndarray, rate_hz: int = RATE_HZ, memory: float = 0.98, floor_db: float = -20.0) -> np.ndarray:
+    """Wiener filter with the decision-directed estimate of Ephraim and Malah (1984): (N,) -> (N,).
+
+    Noise is the mean power of the quietest tenth of the frames. In every frame and frequency, `after` is the power over
+    the noise (a posteriori); `before`, the speech over the noise (a priori), is mostly what the last frame's gain left
+    over and partly what this frame shows; the gain is before / (1 + before), never below floor_db.
+    """
+    size = 1 << round(math.log2(0.032 * rate_hz))                 # 32 ms, hop a quarter of it
+    hop = size // 4
+    window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))      # squared and overlapped: sums to 2
+    padded = np.pad(wave, (size - hop, size + -len(wave) % hop)).astype(np.float64)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]        # (frames, size), a view
+    noise = np.maximum(_quiet_power(frames, window), 1e-12)
+    floor = 10 ** (floor_db / 20)
+    cleaned = np.zeros(len(padded))
+    left_over = np.ones(size // 2 + 1)                            # gain^2 * after, of the frame before
+    for index, frame in enumerate(frames):
+        spectrum = np.fft.rfft(frame * window)
+        after = np.minimum((spectrum.real ** 2 + spectrum.imag ** 2) / noise, 1e6)
+        before = memory * left_over + (1 - memory) * np.maximum(after - 1, 0)
+        gain = np.maximum(before / (1 + before), floor)
+        left_over = gain ** 2 * after
+        cleaned[index * hop:index * hop + size] += np.fft.irfft(spectrum * gain) * window / 2
+    return cleaned[size - hop:size - hop + len(wave)].astype(np.float32)
+
+
+def _quiet_power(frames: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Mean spectrum of the quietest tenth of the frames that are not digital silence: (frequencies,)."""
+    level = np.einsum("ij,ij->i", frames, frames) / frames.shape[1]
+    sounding = np.flatnonzero(level > 1e-10)                      # -100 dB
+    if not len(sounding):
+        return np.zeros(len(window) // 2 + 1)
+    quiet = sounding[np.argsort(level[sounding], kind="stable")[:max(len(sounding) // 10, 3)]]
+    return np.mean([np.abs(np.fft.rfft(frames[index] * window)) ** 2 for index in quiet], axis=0)
+
+
+def _noisereduce(wave: np.ndarray, rate_hz: int) -> np.ndarray:
+    try:
+        import noisereduce
+    except ImportError as error:
+        raise InputError("clean='noisereduce' needs the library noisereduce: pip install noisereduce, "
+                         "or use 'wiener', which needs nothing") from error
+    return noisereduce.reduce_noise(y=wave, sr=rate_hz, stationary=True).astype(np.float32)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -56,12 +285,12 @@ def speech_gain(wave: np.ndarray, rate_hz: int = RATE_HZ) -> float:
 
 
 def loudness_envelope(wave: np.ndarray, fps: float = 25.0, rate_hz: int = RATE_HZ, sigma_s: float = 0.09) -> Tensor:
-    """Follow how loudly somebody speaks, smoothly: (T,) float32 in 0..1; 0.5 is the mean loudness of the active speech.
+    """Follow how loudly somebody speaks, smoothly: (T,) float32 in 0..1; 1 is 1.2 times the speech's own mean loudness.
 
     This envelope of the clean sound drives head nods and hand beats in the training videos.
     """
     hop = round(0.01 * rate_hz)
-    rms = np.sqrt(_frame_power(wave, hop)) * speech_gain(wave, rate_hz) / (2 * SPEECH_RMS)
+    rms = np.sqrt(_frame_power(wave, hop)) * speech_gain(wave, rate_hz) / (1.2 * SPEECH_RMS)
     reach = math.ceil(4 * sigma_s * 100)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / 100 / sigma_s) ** 2)
     smooth = np.convolve(np.pad(rms, reach), kernel / kernel.sum(), "valid")
@@ -110,8 +339,9 @@ def mel_filters() -> np.ndarray:
 class LogMel:
     """log10 of the mel power of a wave that arrives in pieces; the same however it is cut.
 
-    feed(piece) -> the mel frames (m, 64) that became known; finish() -> the last ones. Together they are the 1 + N // 320
-    frames of librosa.feature.melspectrogram(n_fft=640, hop_length=320, center=True), mel frame m centred on sample 320 m.
+    feed(piece) -> the mel frames (m, 64) that became known; finish() -> the last ones. Together they are the
+    1 + N // 320 frames of librosa.feature.melspectrogram(n_fft=640, hop_length=320, center=True); frame m is centred
+    on sample 320 m.
     """
 
     def __init__(self) -> None:
@@ -159,15 +389,19 @@ def mel_of(wave: np.ndarray, gain: float | None = None) -> Tensor:
     return mel
 
 
-def _log_mel_pieces(wave: np.ndarray, gain: float, piece_samples: int = 30 * RATE_HZ) -> Iterator[Tensor]:
+def _log_mel_pieces(wave: np.ndarray, gain: float) -> Iterator[Tensor]:
     stream = LogMel()
-    for start in range(0, len(wave), piece_samples):              # in pieces: memory does not grow with length
+    piece_samples = round(PIECE_S * RATE_HZ)
+    for start in range(0, len(wave), piece_samples):
         yield stream.feed(wave[start:start + piece_samples] * np.float32(gain))
     yield stream.finish()
 
 
 def pad_mel(mel: Tensor) -> Tensor:
-    """Put silence around the mel of a whole recording so that every frame has its neighbours: (..., 2T, 64) -> (..., 2T + 10, 64)."""
+    """Put silence around the mel of a whole recording, so that every frame has its neighbours.
+
+    (..., 2 T, 64) -> (..., 2 T + 10, 64)
+    """
     return torch.nn.functional.pad(mel, (0, 0, MEL_BEFORE, MEL_AFTER - MEL_PER_FRAME), value=SILENCE)
 
 
@@ -192,7 +426,8 @@ def hear(speech: Speech, fps: float = 25.0) -> AudioFeatures:
     if speech.rate_hz != RATE_HZ:
         raise InputError(f"speech is at {speech.rate_hz} Hz, mini listens at {RATE_HZ} Hz; read it with load_audio")
     if fps * MEL_PER_FRAME * MEL_HOP != RATE_HZ:
-        raise InputError(f"fps={fps:g} does not suit mini, which hears {MEL_PER_FRAME} mel frames a video frame; use 25")
+        raise InputError(f"fps={fps:g} does not suit mini, which hears {MEL_PER_FRAME} mel frames a video frame: "
+                         f"use {RATE_HZ / MEL_HOP / MEL_PER_FRAME:g}")
     if len(speech.wave) == 0:
         raise InputError(f"the speech is empty; give at least {SHORTEST_S} s of sound")
     values = windows(pad_mel(mel_of(speech.wave)))[None, None]

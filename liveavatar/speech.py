@@ -43,7 +43,7 @@ VISEME_PARAMETERS = ("aperture", "width", "rounding", "teeth", "tongue", "press"
 press 1: lips pressed together (p, b, m); tuck 1: lower lip under the upper teeth (f, v)."""
 
 VISEMES: dict[str, tuple[float, ...]] = {
-    #           aperture width rounding teeth tongue press tuck | dominance: how strongly it holds against its neighbours
+    #           aperture width rounding teeth tongue press tuck | dominance: how strongly it holds its own
     "sil":      (0.00,  0.00,  0.05,  0.00,  0.00,  0.10,  0.00,  0.70),
     "i":        (0.22,  0.85,  0.00,  0.65,  0.15,  0.00,  0.00,  0.90),
     "ih":       (0.28,  0.50,  0.00,  0.50,  0.10,  0.00,  0.00,  0.80),
@@ -193,9 +193,9 @@ def speak(text: str, voice: str = "espeak:en-us", rate: float = 1.0, pitch: floa
 
 
 def join(parts: Sequence[Speech], gaps_s: Sequence[float]) -> Speech:
-    """Put speeches one after another with silence around them: gaps_s holds len(parts) + 1 gaps, first and last included.
+    """Put speeches one after another with silence around them.
 
-    Phonemes keep their sounds; the gaps become pauses ("_").
+    gaps_s holds len(parts) + 1 gaps: before, between, after. Phonemes keep their sounds; the gaps become pauses ("_").
     """
     if len(gaps_s) != len(parts) + 1:
         raise ValueError(f"{len(parts)} parts need {len(parts) + 1} gaps (before, between, after), got {len(gaps_s)}")
@@ -289,7 +289,7 @@ class _Espeak:
         self.synthesise("one", "en", _ESPEAK_WORDS_PER_MINUTE, 50, 50)   # the very first call loses its first sound
 
     def _list(self, language: bytes | None) -> set[str]:
-        """Ask for voices by their file names ("en", not the tag "en-gb", which is refused). mbrola needs more packages."""
+        """Names of voice files ("en": its tag, "en-gb", is refused); mbrola's, which need more packages, left out."""
         wanted = ctypes.byref(_EspeakVoice(languages=language)) if language else None
         voices, names, index = self._library.espeak_ListVoices(wanted), set(), 0
         while voices[index]:

@@ -347,7 +347,7 @@ def save_corpus(path: str | Path, made: list[tuple[str, Utterance]]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_LZMA) as archive:        # numpy reads it; 20 % smaller than deflate
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_LZMA) as archive:     # numpy reads it; smaller than deflate
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)

@@ -166,7 +166,8 @@ OTHER_TRAIN = {
     "de": ("Guten Morgen, wie geht es Ihnen heute?", "Der Fluss fließt langsam durch die grüne Wiese.",
            "Meine Mutter backt am Samstag Pflaumenkuchen.", "Bitte bringen Sie mir ein Buch und ein Blatt Papier.",
            "Fünf freche Füchse laufen über das Feld."),
-    "fr": ("Bonjour à tous, comment allez-vous aujourd'hui?", "Ma voisine a vu une petite lune bleue au-dessus du toit.",
+    "fr": ("Bonjour à tous, comment allez-vous aujourd'hui?",
+           "Ma voisine a vu une petite lune bleue au-dessus du toit.",
            "Nous voudrions un peu de pain et beaucoup de beurre.", "Le vent du nord pousse les nuages vers la mer."),
     "es": ("Buenos días, me llamo Pablo y vivo en un pueblo bonito.", "Mañana por la mañana compramos pan y manzanas.",
            "El viejo barco blanco vuelve al puerto.", "Muchas gracias por venir, hasta la próxima semana."),
@@ -215,7 +216,8 @@ def words(split: str) -> tuple[str, ...]:
     import random
     import statistics
 
-    sources = (argparse, calendar, collections, decimal, email.message, logging, os, random, statistics, dict, str, list)
+    sources = (argparse, calendar, collections, decimal, email.message, logging, os, random, statistics,
+               dict, str, list)
     pages = [str(thing.__doc__ or "") for source in sources for thing in (source, *vars(source).values())]
     found = sorted({word for page in pages for word in re.findall(r"\b[a-z]{3,11}\b", page)})
     held = found[::6]
