@@ -1,0 +1,524 @@
+"""Quality of mini on people, voices and sentences it never met; and on real recordings.
+
+    python benchmarks/mini_quality.py --corpus .train/corpus.npz --weights .train --device cuda
+    python benchmarks/mini_quality.py --corpus .train/corpus.npz --device cpu --clips 8 --rows "student 4" \\
+        --recordings A.wav B.wav --out out/recordings
+
+Every row speaks the same sentences with the same faces, from the same noise; `--rows` picks some. All blocks of a clip
+are made in parallel, which equals streaming (tests/test_transformer.py). Leaves OUT.json, OUT.md and two sheets of
+pictures, OUT.png and OUT_steps.png. What the columns mean stands under the table, and in liveavatar/metrics/quality.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from mini_networks import Networks, add_weights, find_networks
+from torch import Tensor
+
+from liveavatar.avatars.landmarks import LANDMARKS
+from liveavatar.avatars.motion import CONTROLS, portrait_pose
+from liveavatar.avatars.traits import identity_index, motion_index
+from liveavatar.backends.mini.preset import SHIFT
+from liveavatar.conditions import controls_vector
+from liveavatar.metrics.quality import (
+    Cloud,
+    box_square_error,
+    cloud,
+    colour_error,
+    corner_square_error,
+    decibel,
+    frame_difference,
+    frechet_distance,
+    lag,
+    mean_of_known,
+    seam,
+    share_closed,
+    silent_frames,
+    square_error,
+    temporal_correlation,
+)
+from liveavatar.metrics.regressor import COLOURS, FaceRegressor
+from liveavatar.sampler import trained_schedule
+from liveavatar.training.clips import Clips
+from liveavatar.training.latents import Told, encode, rollout
+from liveavatar.training.loop import parse_size, tile, write_png
+from liveavatar.training.vae import BOXES_PX
+from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer
+from liveavatar.types import InputError
+
+BLOCK_FRAMES = 12
+DECODED_TOGETHER = 8          # clips
+READ_TOGETHER = 512           # pictures
+SILENT_APERTURE = 0.05        # truth: closed, and nobody speaks
+LIPS = {"aperture": "mouth_aperture", "width": "mouth_width", "rounding": "lip_rounding"}
+BEAT, POINT = (CONTROLS["gesture"].index(name) for name in ("beat", "point"))
+
+
+# ---------------------------------------------------------------------------------------------- rows of the table
+@dataclass(frozen=True)
+class Setting:
+    """One way to make the videos."""
+
+    network: str              # "teacher", or the name of a student
+    steps: int
+    solver: str = "euler"
+    guidance: float = 1.0
+
+    @property
+    def name(self) -> str:
+        guided = f", guidance {self.guidance:g}" if self.guidance != 1 else ""
+        return f"{self.network} {self.steps}{', renoise' if self.solver == 'renoise' else ''}{guided}"
+
+    @property
+    def forwards(self) -> int:
+        return self.steps * (1 if self.guidance == 1 else 2)
+
+
+def settings_of(networks: Networks) -> Iterator[Setting]:
+    """Every row that these networks allow."""
+    if networks.teacher is not None:
+        for steps in (32, 8, 4, 2, 1):
+            yield Setting("teacher", steps)
+        for steps in (32, 4):
+            yield Setting("teacher", steps, guidance=1.5)
+    for name in networks.students:
+        for steps in (1, 2, 3, 4, 6, 8):
+            yield Setting(name, steps)
+        yield Setting(name, 4, "renoise")
+
+
+# ---------------------------------------------------------------------------------------------- what is true
+@dataclass(frozen=True)
+class Truth:
+    """Clips of unseen people and voices, and all that is known about them. T frames, without the audio history."""
+
+    told: Told
+    video: Tensor             # (B, 3, T, H, W)
+    motion: Tensor            # (B, T, NM)
+    colours: Tensor           # (B, K, 3) of COLOURS
+    points: Tensor            # (B, T, P, 2) in the order of LANDMARKS
+    loudness: Tensor          # (B, T) envelope of the speech
+    silent: Tensor            # (B, T) bool
+    gesture: Tensor           # (B,)
+
+    def trait(self, name: str) -> Tensor:
+        return self.motion[..., motion_index(name)]
+
+
+@torch.no_grad()
+def draw_truth(clips: Clips, networks: Networks, count: int, frames: int) -> Truth:
+    drawn = clips.draw(count, AUDIO_HISTORY + frames, video=False, portrait=True)
+    motion, loudness = drawn.motion[:, AUDIO_HISTORY:], drawn.loudness[:, AUDIO_HISTORY:]
+    columns = [identity_index(f"{name}_{channel}") for name in COLOURS for channel in ("red", "green", "blue")]
+    closed = motion[..., motion_index("mouth_aperture")] < SILENT_APERTURE
+    silent = closed & (drawn.speaking[:, AUDIO_HISTORY:] == 0)
+    told = Told(encode(networks.vae.encode_portrait, drawn.portrait), drawn.audio.float(),
+                controls_vector(drawn.controls))
+    return Truth(told, clips.film(drawn.identity, motion), motion, drawn.identity[:, columns].unflatten(1, (-1, 3)),
+                 drawn.points[:, AUDIO_HISTORY:], loudness, silent, drawn.controls[:, 0])
+
+
+# ---------------------------------------------------------------------------------------------- what was made
+@dataclass(frozen=True)
+class Readings:
+    """What the regressor reads off videos."""
+
+    traits: dict[str, Tensor]     # name -> (B, T)
+    colours: Tensor               # (B, T, K, 3)
+    features: Tensor              # (B * T, D)
+
+
+@torch.no_grad()
+def read(regressor: FaceRegressor, video: Tensor) -> Readings:
+    """video (B, 3, T, H, W)"""
+    B, _, T = video.shape[:3]
+    pictures = video.transpose(1, 2).flatten(0, 1)
+    readings = [regressor(piece.contiguous()) for piece in pictures.split(READ_TOGETHER)]
+    names = (*LIPS.values(), "left_hand_y", "right_hand_y")
+    traits = {name: torch.cat([one[name] for one in readings]).float().view(B, T) for name in names}
+    return Readings(traits, torch.cat([one.colours for one in readings]).float().view(B, T, -1, 3),
+                    torch.cat([one.features for one in readings]))
+
+
+@torch.no_grad()
+def decode(networks: Networks, latents: Tensor) -> Tensor:
+    """(B, C, F, h, w) -> (B, 3, T, H, W) float"""
+    return torch.cat([encode(networks.vae.decode, piece) for piece in latents.split(DECODED_TOGETHER)])
+
+
+@torch.no_grad()
+def reconstruct(networks: Networks, video: Tensor) -> Tensor:
+    latents = torch.cat([encode(networks.vae.encode, piece) for piece in video.split(DECODED_TOGETHER)])
+    return decode(networks, latents)
+
+
+def make(networks: Networks, model: CausalS2VTransformer, setting: Setting, told: Told, noise: Tensor,
+         batch: int) -> Tensor:
+    """Videos (B, 3, T, H, W) of one setting; noise (B, C, F, h, w)."""
+    made = []
+    for first in range(0, len(noise), batch):
+        part = slice(first, first + batch)
+        fresh = torch.Generator(noise.device).manual_seed(first)
+        latents = rollout(model, noise[part], told[part], trained_schedule(setting.steps, SHIFT), setting.solver, fresh,
+                          setting.guidance)
+        made.append(decode(networks, latents))
+    return torch.cat(made)
+
+
+# ---------------------------------------------------------------------------------------------- measures of a row
+def measure(video: Tensor, seen: Readings, truth: Truth, others: Cloud) -> dict[str, float]:
+    """One row of the table; `others` are the features of other true clips."""
+    row = {f"{name}_correlation": mean_of_known(temporal_correlation(seen.traits[trait], truth.trait(trait)))
+           for name, trait in LIPS.items()}
+    late = lag(seen.traits["mouth_aperture"], truth.trait("mouth_aperture")).frames
+    change = frame_difference(video)
+    corners = corner_square_error(video, truth.video)
+    row |= {
+        "lag_frames": mean_of_known(late.abs()), "late_frames": mean_of_known(late),
+        "aperture_error": (seen.traits["mouth_aperture"] - truth.trait("mouth_aperture")).abs().mean().item(),
+        "hand_correlation": hand_correlation(seen, truth),
+        "closed_share": share_closed(seen.traits["mouth_aperture"], truth.silent),
+        "colour_error": colour_error(seen.colours, truth.colours).mean().item(),
+        "corner_psnr_db": decibel(corners.mean()), "corner_psnr_last_db": decibel(corners[:, -8:].mean()),
+        "frame_difference": change.mean().item(), "seam": seam(change, BLOCK_FRAMES),
+        "frechet": frechet_distance(cloud(seen.features.cpu()), others),
+        "loudness_correlation": mean_of_known(lag(seen.traits["mouth_aperture"], truth.loudness).correlation)}
+    return row
+
+
+def hand_correlation(seen: Readings, truth: Truth) -> float:
+    """Height of the hands that follow the voice: both when they beat, the left one when it points."""
+    scores = []
+    for side, gestures in (("left", (BEAT, POINT)), ("right", (BEAT,))):
+        moves = torch.stack([truth.gesture == gesture for gesture in gestures]).any(0)
+        name = f"{side}_hand_y"
+        scores.append(temporal_correlation(seen.traits[name][moves], truth.trait(name)[moves]))
+    return mean_of_known(torch.cat(scores))
+
+
+def measure_boxes(video: Tensor, truth: Truth) -> dict[str, float]:
+    """PSNR in dB of whole pictures and of boxes around mouth, eyes and hands."""
+    result = {"psnr_whole_db": decibel(square_error(video, truth.video).mean())}
+    scale = min(video.shape[-2:]) / 128
+    for name, (places, width, height) in BOXES_PX.items():
+        total, pixels = 0.0, 0.0
+        for clip in range(len(video)):
+            one = slice(clip, clip + 1)
+            for place in places:
+                sums, counts = box_square_error(video[one], truth.video[one],
+                                                truth.points[one, :, LANDMARKS.index(place)],
+                                                (width * scale, height * scale))
+                total, pixels = total + sums.sum().item(), pixels + counts.sum().item()
+        result[f"psnr_{name}_db"] = decibel(total / max(pixels, 1))
+    return result
+
+
+# ---------------------------------------------------------------------------------------------- real recordings
+@torch.no_grad()
+def judge_recordings(paths: list[Path], networks: Networks, model: CausalS2VTransformer, setting: Setting, clips: Clips,
+                     frames: int, batch: int) -> dict[str, float]:
+    """Real voices, cut into pieces of `frames`, each spoken by another unseen face.
+
+    Correlation of the mouth's opening with the loudness envelope at the best delay, mean over pieces; the share of
+    silent frames with a closed mouth.
+    """
+    heard, loudness, silent = (torch.cat(parts) for parts in zip(*(cut(path, frames) for path in paths), strict=True))
+    dice = torch.Generator().manual_seed(5)
+    B = len(heard)
+    identity = clips.people[torch.randperm(len(clips.people), generator=dice)[:B]].to(clips.device)
+    controls = torch.stack([torch.randint(len(choices), (B,), generator=dice) for choices in CONTROLS.values()], 1)
+    pose = portrait_pose(B, dice).to(clips.device)
+    portraits = clips.pictures(identity, pose)
+    told = Told(encode(networks.vae.encode_portrait, portraits), heard.to(clips.device),
+                controls_vector(controls).to(clips.device))
+    noise = noise_for(told, frames, seed=6)
+    video = make(networks, model, setting, told, noise, batch)
+    aperture = read(networks.regressor, video).traits["mouth_aperture"]
+    agreement = lag(aperture, loudness.to(aperture.device))
+    silent = silent.to(aperture.device)
+    return {"pieces": B, "frames": frames, "loudness_correlation": mean_of_known(agreement.correlation),
+            "late_frames": mean_of_known(agreement.frames), "closed_share": share_closed(aperture, silent),
+            "silent_frames": int(silent.sum())}
+
+
+def cut(path: Path, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A recording in whole pieces: audio (B, 1, 768, history + T), loudness (B, T), silent (B, T)."""
+    from liveavatar.audio import hear, load_audio, loudness_envelope
+    from liveavatar.rollout import audio_of_block
+
+    speech = load_audio(path)
+    features = hear(speech)
+    count = features.frames // frames
+    if count == 0:
+        raise InputError(f"{path} lasts {speech.duration_s:.1f} s; give recordings of {frames / features.fps:.1f} s or "
+                         "more, or fewer --frames")
+    heard = torch.cat([audio_of_block(features.values, piece, frames, True) for piece in range(count)])
+    loudness = loudness_envelope(speech.wave)[:count * frames].view(count, frames)
+    silent = silent_frames(torch.from_numpy(speech.wave), features.frames)[:count * frames].view(count, frames)
+    return heard, loudness, silent
+
+
+def noise_for(told: Told, frames: int, seed: int) -> Tensor:
+    """Noise of whole clips, the same on every device. (B, C, F, h, w)"""
+    B, C, _, h, w = told.reference.shape
+    noise = torch.randn(B, C, frames // 4, h, w, generator=torch.Generator().manual_seed(seed))
+    return noise.to(told.reference.device)
+
+
+# ---------------------------------------------------------------------------------------------- the whole run
+@dataclass
+class Report:
+    """What a run found."""
+
+    about: dict
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
+    recordings: dict | None = None
+    pictures: dict[str, Tensor] = field(default_factory=dict)     # row -> (people, times, 3, H, W), for the sheets
+
+    def add(self, name: str, row: dict[str, float], video: Tensor) -> None:
+        self.rows[name] = row
+        times = torch.linspace(4, video.shape[2] - 4, 6).long()
+        self.pictures[name] = video[:4, :, times].transpose(1, 2).float().cpu()
+        print(f"{name:28}", *(f"{key} {row[key]:.3f}" for key in SHOWN if not math.isnan(row[key])), flush=True)
+
+
+SHOWN = ("aperture_correlation", "lag_frames", "corner_psnr_db", "frechet", "seconds")
+
+
+def run(arguments: argparse.Namespace, networks: Networks, clips: Clips, report: Report) -> None:
+    networks.to(clips.device)
+    truth = draw_truth(clips, networks, arguments.clips, arguments.frames)
+    others = read(networks.regressor, draw_truth(clips, networks, arguments.clips, arguments.frames).video).features
+    others = cloud(others.cpu())
+    noise = noise_for(truth.told, arguments.frames, arguments.seed)
+
+    def add(name: str, video: Tensor, began: float, **more: float) -> None:
+        row = measure(video, read(networks.regressor, video), truth, others)
+        report.add(name, row | more | {"seconds": time.monotonic() - began}, video)
+
+    add("truth", truth.video, time.monotonic())
+    if wanted("VAE", arguments.rows):
+        began = time.monotonic()
+        video = reconstruct(networks, truth.video)
+        add("VAE", video, began, **measure_boxes(video, truth))
+    for setting in settings_of(networks):
+        if wanted(setting.name, arguments.rows):
+            began = time.monotonic()
+            model = networks.teacher if setting.network == "teacher" else networks.students[setting.network]
+            video = make(networks, model, setting, truth.told, noise, arguments.batch)
+            add(setting.name, video, began, forwards=setting.forwards)
+    if arguments.recordings:
+        name = next(iter(networks.students), "teacher")
+        model = networks.students.get(name, networks.teacher)
+        setting = Setting(name, 4, networks.solver if name != "teacher" else "euler")
+        report.recordings = judge_recordings(arguments.recordings, networks, model, setting, clips, arguments.frames,
+                                             arguments.batch) | {"row": setting.name}
+        if setting.name in report.rows:
+            report.recordings["synthetic_correlation"] = report.rows[setting.name]["loudness_correlation"]
+
+
+def wanted(name: str, rows: list[str] | None) -> bool:
+    return not rows or name in rows
+
+
+# ---------------------------------------------------------------------------------------------- goals
+@dataclass(frozen=True)
+class Goal:
+    """A wish, and what came of it."""
+
+    wish: str
+    wanted: float
+    found: float
+    most: bool = False        # the wish is an upper limit
+
+    @property
+    def reached(self) -> bool:
+        return self.found <= self.wanted if self.most else self.found >= self.wanted
+
+    def __str__(self) -> str:
+        sign = "<=" if self.most else ">="
+        return f"| {self.wish} | {sign} {self.wanted:.3g} | {self.found:.3f} | {'yes' if self.reached else '**no**'} |"
+
+
+def ratio(a: float, b: float) -> float:
+    return a / b if b else math.nan
+
+
+def goals(report: Report, student: str) -> Iterator[Goal]:
+    """What was asked of mini, as far as the rows that were made can tell."""
+    rows = report.rows
+    true, vae, made = rows["truth"], rows.get("VAE"), rows.get(student)
+    for name, least in (("aperture", 0.95), ("width", 0.9), ("rounding", 0.85)):
+        yield Goal(f"regressor on true pictures, {name} correlation", least, true[f"{name}_correlation"])
+    if vae:
+        yield Goal("VAE, whole picture, dB", 32, vae["psnr_whole_db"])
+        yield Goal("VAE, mouth, dB", 28, vae["psnr_mouth_db"])
+    if made:
+        yield Goal(f"{student}: aperture correlation", 0.85, made["aperture_correlation"])
+        yield Goal(f"{student}: mean absolute lag, frames", 0.15, made["lag_frames"], most=True)
+        yield Goal(f"{student}: static corners, dB", 39, made["corner_psnr_db"])
+        yield Goal(f"{student}: colour error against that of truth", 1.2,
+                   ratio(made["colour_error"], true["colour_error"]), most=True)
+        yield Goal(f"{student}: closed in silence, share of frames", 0.95, made["closed_share"])
+    for other, limit, wish in (("teacher 32", 1.05, "Frechet distance against teacher 32"),
+                               ("teacher 4", 1.0, "Frechet distance against teacher 4, equal forwards")):
+        if made and other in rows:
+            yield Goal(f"{student}: {wish}", limit, ratio(made["frechet"], rows[other]["frechet"]), most=True)
+    for steps in (2, 1):
+        if f"teacher {steps}" in rows and "teacher 32" in rows:
+            worse = ratio(rows[f"teacher {steps}"]["frechet"], rows["teacher 32"]["frechet"])
+            yield Goal(f"teacher {steps} is visibly worse: Frechet distance against teacher 32", 1.1, worse)
+    real = report.recordings
+    if real and "synthetic_correlation" in real:
+        yield Goal("real recordings: loudness correlation against synthetic speech", 0.9,
+                   ratio(real["loudness_correlation"], real["synthetic_correlation"]))
+    if real:
+        yield Goal("real recordings: closed in silence, share of frames", 0.95, real["closed_share"])
+
+
+# ---------------------------------------------------------------------------------------------- paper
+COLUMNS = {   # heading -> key, digits
+    "aperture": ("aperture_correlation", 3), "lag": ("lag_frames", 2), "width": ("width_correlation", 3),
+    "rounding": ("rounding_correlation", 3), "hands": ("hand_correlation", 3), "closed": ("closed_share", 3),
+    "colour": ("colour_error", 4), "corners": ("corner_psnr_db", 1), "last 8": ("corner_psnr_last_db", 1),
+    "change": ("frame_difference", 4), "seam": ("seam", 2), "FD": ("frechet", 3)}
+
+MEANING = """\
+aperture, width, rounding: correlation over time of what the regressor reads off the lips with the true curves, mean of
+the clips; lag: mean absolute delay of the aperture in frames (40 ms); hands: correlation of the height of hands that
+follow the voice; closed: share of silent frames (true aperture < 0.05, nobody speaks) in which aperture < 0.1 is read;
+colour: mean absolute error of the colours of skin, hair, shirt and wall; corners: PSNR in dB of the two top corners (24
+of 128 px) against the true video, of all and of the last 8 frames; change: mean absolute difference of successive
+frames; seam: change where a block begins against elsewhere; FD: Frechet distance of the regressor's 192 features from
+those of other true clips (truth itself is not 0, so differences count)."""
+
+
+def cell(value: float | None, digits: int) -> str:
+    return "-" if value is None or math.isnan(value) or value >= 119 else f"{value:.{digits}f}"
+
+
+def markdown(report: Report, student: str) -> str:
+    about = report.about
+    lines = ["# Quality of mini", "", f"    {about['command']}", "",
+             f"{about['clips']} clips of {about['frames']} frames ({about['size']} px) of unseen people, voices and "
+             f"sentences. {about['device']}, torch {about['torch']}, commit {about['commit']}, "
+             f"{about['seconds']:.0f} s in all.", "",
+             "| |" + " | ".join(COLUMNS) + " |", "| --- |" + " ---: |" * len(COLUMNS)]
+    for name, row in report.rows.items():
+        shown = f"**{name}**" if name == student else name
+        cells = (cell(row.get(key), digits) for key, digits in COLUMNS.values())
+        lines.append(f"| {shown} | {' | '.join(cells)} |")
+    lines += ["", MEANING, ""]
+    if "VAE" in report.rows:
+        vae = report.rows["VAE"]
+        parts = ", ".join(f"{name} {vae[f'psnr_{name}_db']:.1f} dB" for name in ("whole", *BOXES_PX))
+        lines += [f"VAE reconstruction, PSNR: {parts}.", ""]
+    if report.recordings:
+        lines += [recordings_line(report.recordings), ""]
+    lines += ["| wanted | limit | found | reached |", "| --- | ---: | ---: | --- |"]
+    return "\n".join([*lines, *map(str, goals(report, student)), ""])
+
+
+def recordings_line(real: dict) -> str:
+    synthetic = real.get("synthetic_correlation")
+    beside = "" if synthetic is None else f" (unseen synthetic speech: {synthetic:.3f})"
+    return (f"Real recordings, {real['row']}, {real['pieces']} pieces of {real['frames']} frames: correlation of the "
+            f"aperture with the loudness envelope {real['loudness_correlation']:.3f}{beside}, lips "
+            f"{real['late_frames']:+.2f} frames late; closed in {real['closed_share']:.1%} of "
+            f"{real['silent_frames']} silent frames.")
+
+
+def save_sheet(report: Report, rows: list[str], path: Path, people: int, scale: int = 2) -> None:
+    """People below each other, for each the rows; times go across. 128 px pictures are doubled."""
+    rows = [name for name in rows if name in report.pictures]
+    people = min(people, len(report.pictures["truth"]))
+    lines = [report.pictures[name][person] for person in range(people) for name in rows]
+    sheet = tile(torch.stack(lines)).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    try:
+        from PIL import Image
+    except ImportError:
+        write_png(sheet, path)
+        return
+    pixels = (sheet.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(path, optimize=True)
+
+
+def describe(arguments: argparse.Namespace, networks: Networks, argv: list[str]) -> dict:
+    device = torch.device(arguments.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
+    words = [Path(word).name if word.startswith("/") else word for word in argv]      # folders are nobody's business
+    return {"command": shlex.join(["python", "benchmarks/mini_quality.py", *words]), "device": name,
+            "torch": torch.__version__, "commit": commit(), "clips": arguments.clips, "frames": arguments.frames,
+            "size": arguments.size, "seed": arguments.seed, "weights": networks.origin}
+
+
+def commit() -> str:
+    """Of the code that measures; a copy without its history does not know."""
+    try:
+        asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+                               cwd=Path(__file__).parent)
+    except OSError:
+        return "unknown"
+    return asked.stdout.strip() or "unknown"
+
+
+def main(argv: list[str] | None = None) -> Report:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", required=True, help="speech file made by liveavatar.training.corpus")
+    add_weights(parser)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--frames", type=int, default=96, help="video frames of a clip, a multiple of 12")
+    parser.add_argument("--size", default="128*128", help="width*height")
+    parser.add_argument("--batch", type=int, default=32, help="clips made together")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--rows", nargs="+", help='only these, for example "teacher 32" "student 4"')
+    parser.add_argument("--recordings", type=Path, nargs="+", help="real voices")
+    parser.add_argument("--people", type=int, default=4, help="on the sheets")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "mini_quality")
+    arguments = parser.parse_args(argv)
+    if arguments.frames % BLOCK_FRAMES or arguments.frames < 24:
+        parser.error(f"--frames {arguments.frames}: clips are made of blocks of {BLOCK_FRAMES} frames, two at least; "
+                     f"try {max(24, round(arguments.frames / BLOCK_FRAMES) * BLOCK_FRAMES)}")
+    began = time.monotonic()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    networks = find_networks(arguments)
+    clips = Clips(arguments.corpus, "held", arguments.device, parse_size(arguments.size),
+                  torch.Generator().manual_seed(arguments.seed))
+    report = Report(describe(arguments, networks, sys.argv[1:] if argv is None else argv))
+    run(arguments, networks, clips, report)
+    report.about["seconds"] = time.monotonic() - began
+    first = next(iter(networks.students), "teacher")
+    write(report, Setting(first, 4, networks.solver if first != "teacher" else "euler").name, arguments)
+    return report
+
+
+def write(report: Report, student: str, arguments: argparse.Namespace) -> None:
+    """OUT.json, OUT.md and the sheets."""
+    stem = arguments.out.with_suffix("")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    found = {"about": report.about, "rows": report.rows, "recordings": report.recordings,
+             "goals": [asdict(goal) | {"reached": goal.reached} for goal in goals(report, student)]}
+    stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(markdown(report, student))
+    network = student.split()[0]
+    save_sheet(report, ["truth", "VAE", "teacher 32", student], stem.with_suffix(".png"), arguments.people)
+    steps = [f"{network} {count}" for count in (1, 2, 3, 4)] + [f"teacher {count}" for count in (1, 2, 4)]
+    save_sheet(report, steps, stem.with_name(stem.name + "_steps.png"), max(1, arguments.people // 2))
+    print(markdown(report, student))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""How good generated clips are: each measure is a plain function of tensors that says what its number means.
+
+    curves   what was read off the pictures against what is known: correlation, lag
+    colours  is it still the same person
+    corners  does what should stand still, stand still
+    clouds   do the features of many pictures lie where those of true pictures lie (Frechet distance)
+    silence  is the mouth closed while nobody speaks
+
+Curves are (B, T), one value for each video frame of B clips; videos are (B, 3, T, H, W) float 0..1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CORNER_PX = 24              # side of a static corner in a picture of 128 px
+REACH_FRAMES = 5            # how far a lag is looked for
+STILL = 1e-3                # a curve whose standard deviation is less does not move
+CLOSED_BELOW = 0.1          # aperture of a closed mouth
+QUIET_DB = 26.0             # below loud speech: nobody speaks
+QUIET_S = 0.1               # on either side of a silent moment
+
+
+# ---------------------------------------------------------------------------------------------- curves
+def temporal_correlation(measured: Tensor, truth: Tensor) -> Tensor:
+    """Pearson correlation over time, for each clip: 1 moves just like the truth, 0 has nothing to do with it.
+
+    measured, truth (B, T)  ->  (B,); a measured curve that stands still scores 0. NaN where the truth itself stands
+    still: such a clip can say nothing (`mean_of_known` leaves it out).
+    """
+    if measured.shape != truth.shape:
+        raise ValueError(f"curves of shape {tuple(measured.shape)} against {tuple(truth.shape)}; cut both to the same "
+                         "clips and frames")
+    a = measured.double() - measured.double().mean(-1, keepdim=True)
+    b = truth.double() - truth.double().mean(-1, keepdim=True)
+    spread_a, spread_b = a.square().mean(-1).sqrt(), b.square().mean(-1).sqrt()
+    score = (a * b).mean(-1) / (spread_a * spread_b)
+    score = score.where(spread_a > STILL, 0.0)
+    return score.where(spread_b > STILL, math.nan)
+
+
+@dataclass(frozen=True)
+class Lag:
+    """The delay at which two curves agree best."""
+
+    frames: Tensor        # (B,) positive: the measured curve is late; NaN where nothing agrees or nothing moves
+    correlation: Tensor   # (B,) at that delay, in whole frames
+
+
+def lag(measured: Tensor, truth: Tensor, reach: int = REACH_FRAMES) -> Lag:
+    """Find how many frames late each measured curve is, by cross-correlation over +-reach frames.
+
+    measured, truth (B, T), T > 2 * reach + 2. The same frames of the truth are compared at every delay. Between whole
+    frames the peak is that of a parabola through the best delay and its neighbours.
+    """
+    T = truth.shape[-1]
+    if T < 2 * reach + 3:
+        raise ValueError(f"{T} frames are too few to look {reach} frames around; give {2 * reach + 3} or more")
+    middle = truth[..., reach:T - reach]
+    scores = torch.stack([temporal_correlation(measured[..., reach + delay:T - reach + delay], middle)
+                          for delay in range(-reach, reach + 1)], -1)                    # (B, 2 * reach + 1)
+    best = scores.nan_to_num(-2).argmax(-1, keepdim=True)
+    peak = scores.gather(-1, best)
+    before, after = (scores.gather(-1, (best + step).clamp(0, 2 * reach)) for step in (-1, 1))
+    bend = before - 2 * peak + after
+    inside = (best > 0) & (best < 2 * reach) & (bend < 0)
+    between = torch.where(inside, 0.5 * (before - after) / bend, 0.0)                    # -0.5..0.5
+    frames = (best - reach + between).where(peak > 0, math.nan)
+    return Lag(frames[..., 0], peak[..., 0])
+
+
+def mean_of_known(values: Tensor) -> float:
+    """The mean of what is not NaN; NaN when nothing is known."""
+    known = values[~values.isnan()]
+    return known.double().mean().item() if len(known) else math.nan
+
+
+# ---------------------------------------------------------------------------------------------- pixels
+def decibel(mean_square: Tensor | float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error of values in 0..1; 120 dB stands for equal."""
+    return -10 * math.log10(max(float(mean_square), 1e-12))
+
+
+def square_error(video: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared difference of each picture. (B, 3, T, H, W) twice  ->  (B, T)"""
+    return (video.float() - truth.float()).square().mean((1, 3, 4))
+
+
+def box_square_error(video: Tensor, truth: Tensor, center: Tensor,
+                     box_px: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Squared difference within a box that moves along.
+
+    videos (B, 3, T, H, W), center (B, T, 2) x and y in pixels, box_px width and height  ->  sums (B, T) over the pixels
+    of the box (colours averaged), and how many pixels of it lie in the picture (B, T)
+    """
+    square = (video.float() - truth.float()).square().mean(1)                            # (B, T, H, W)
+    H, W = square.shape[-2:]
+    x, y = (torch.arange(n, device=square.device) + 0.5 for n in (W, H))
+    across = (x - center[..., :1]).abs() <= box_px[0] / 2                                # (B, T, W)
+    down = (y - center[..., 1:]).abs() <= box_px[1] / 2
+    inside = (across[..., None, :] & down[..., :, None]).to(square.dtype)
+    return (square * inside).sum((-2, -1)), inside.sum((-2, -1))
+
+
+def corners(video: Tensor, side_px: int = CORNER_PX) -> Tensor:
+    """The two top corners, where nothing but the wall is: (B, 3, T, H, W) -> (B, 3, T, side, 2 * side).
+
+    side_px is that of a picture whose shorter side is 128 px; other sizes are scaled.
+    """
+    side = max(1, round(side_px * min(video.shape[-2:]) / 128))
+    return torch.cat([video[..., :side, :side], video[..., :side, -side:]], -1)
+
+
+def corner_square_error(video: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared error of the static corners over time: (B, T). Its course shows drift.
+
+    truth is the true video or, where there is none, one picture as (B, 3, 1, H, W).
+    """
+    return square_error(corners(video), corners(truth).expand(-1, -1, video.shape[2], -1, -1))
+
+
+def frame_difference(video: Tensor) -> Tensor:
+    """Mean absolute change from one picture to the next: (B, 3, T, H, W) -> (B, T - 1), 0..1. More is restless"""
+    return (video[:, :, 1:].float() - video[:, :, :-1].float()).abs().mean((1, 3, 4))
+
+
+def seam(difference: Tensor, period: int) -> float:
+    """How much more changes where a new block (or latent frame) begins than elsewhere; 1 is no visible seam.
+
+    difference (B, T - 1) of `frame_difference`, period in frames; the video begins with a whole block
+    """
+    onto = torch.arange(1, difference.shape[-1] + 1, device=difference.device)           # the frame that is changed to
+    begins = onto % period == 0
+    if not begins.any() or begins.all():
+        return math.nan
+    return (difference[..., begins].mean() / difference[..., ~begins].mean().clamp(min=1e-12)).item()
+
+
+# ---------------------------------------------------------------------------------------------- identity
+def colour_error(colours: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute error of the colours read off a clip, 0..1: is it still the same person in the same clothes?
+
+    colours (B, T, K, 3) read, truth (B, K, 3)  ->  (B,)
+    """
+    return (colours.float() - truth.float()[:, None]).abs().mean((1, 2, 3))
+
+
+# ---------------------------------------------------------------------------------------------- clouds of features
+@dataclass(frozen=True)
+class Cloud:
+    """Where the features of many pictures lie."""
+
+    mean: Tensor         # (D,) float64
+    covariance: Tensor   # (D, D) float64
+
+
+def cloud(features: Tensor) -> Cloud:
+    """Mean and covariance of features (N, D)."""
+    features = features.double()
+    return Cloud(features.mean(0), torch.cov(features.T).reshape(features.shape[1], -1))
+
+
+def frechet_distance(a: Cloud, b: Cloud) -> float:
+    """How far apart two clouds are, taken for Gaussians, in squared feature units (arXiv:1706.08500, eq. 6).
+
+    |mean a - mean b|^2 + trace(A + B - 2 (A^1/2 B A^1/2)^1/2). 0 is alike; two samples of the
+    same kind score more, and less the larger they are: compare like with like.
+    """
+    root = _square_root(a.covariance)
+    inner = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0).sqrt().sum()
+    apart = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * inner
+    return max(apart.item(), 0.0)
+
+
+def _square_root(symmetric: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(symmetric)
+    return vectors * values.clamp(min=0).sqrt() @ vectors.T
+
+
+# ---------------------------------------------------------------------------------------------- silence
+def share_closed(aperture: Tensor, silent: Tensor, below: float = CLOSED_BELOW) -> float:
+    """The share of silent frames in which the mouth is closed, 0..1; NaN when there is no silence.
+
+    aperture read, silent bool, both (B, T)
+    """
+    return (aperture[silent] < below).double().mean().item() if silent.any() else math.nan
+
+
+def silent_frames(wave: Tensor, frames: int, rate_hz: int = 16_000, fps: float = 25.0,
+                  quiet_db: float = QUIET_DB, quiet_s: float = QUIET_S) -> Tensor:
+    """The video frames of a recording in which, and around which, nobody speaks: (frames,) bool.
+
+    wave (N,) mono. Silent is a frame when all 20 ms pieces from quiet_s before it to quiet_s after it lie quiet_db or
+    more below loud speech (98th percentile of the pieces): so every silence counted lasts 0.2 s at least, and lips have
+    time to close. Past the end of the sound nobody speaks.
+    """
+    hop = round(0.02 * rate_hz)
+    pieces = F.pad(wave.double(), (0, -len(wave) % hop)).unflatten(0, (-1, hop)).square().mean(1)
+    loud = pieces.quantile(0.98)
+    speaks = pieces > (loud * 10 ** (-quiet_db / 10)).clamp(min=1e-10)
+    reach = round(quiet_s / 0.02)
+    per_frame = round(1 / fps / 0.02)
+    speaks = F.pad(speaks.double(), (reach, max(0, frames * per_frame - len(speaks)) + reach))
+    nearby = F.max_pool1d(speaks[None, None], per_frame + 2 * reach, per_frame)[0, 0]
+    return nearby[:frames] == 0

@@ -1,0 +1,170 @@
+"""Measures of quality give the known answers: planted lags, known noise, shifted clouds."""
+
+import math
+
+import pytest
+import torch
+
+from liveavatar.metrics.quality import (
+    box_square_error,
+    cloud,
+    colour_error,
+    corner_square_error,
+    corners,
+    decibel,
+    frame_difference,
+    frechet_distance,
+    lag,
+    mean_of_known,
+    seam,
+    share_closed,
+    silent_frames,
+    temporal_correlation,
+)
+
+
+def wandering(frames: int, late: float = 0.0) -> torch.Tensor:
+    """A smooth curve that never repeats within the search, `late` frames late. (T,)"""
+    t = torch.arange(frames, dtype=torch.float64) - late
+    return torch.sin(t / 3.1) + 0.6 * torch.sin(t / 1.7 + 1)
+
+
+# ------------------------------------------------------------------------------------------------ curves
+
+def test_correlation_knows_same_opposite_and_stretched():
+    truth = wandering(60)
+    measured = torch.stack([truth, -truth, 0.2 * truth + 3])
+    assert temporal_correlation(measured, truth.expand(3, -1)).tolist() == pytest.approx([1, -1, 1])
+
+
+def test_a_mouth_that_never_moves_scores_nothing_and_silence_is_left_out():
+    truth = torch.stack([wandering(60), torch.zeros(60)])
+    scores = temporal_correlation(torch.stack([torch.full((60,), 0.3), wandering(60)]), truth)
+    assert scores[0] == 0 and scores[1].isnan()
+    assert mean_of_known(scores) == 0
+    assert math.isnan(mean_of_known(scores[1:]))
+
+
+@pytest.mark.parametrize("late", [-4, -1, 0, 2, 5])
+def test_a_planted_lag_is_found(late):
+    found = lag(wandering(80, late)[None], wandering(80)[None])
+    assert found.frames.item() == pytest.approx(late, abs=0.05)
+    assert found.correlation.item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("late", [-1.5, 0.25, 0.4, 2.7])
+def test_a_lag_between_frames_is_found(late):
+    assert lag(wandering(80, late)[None], wandering(80)[None]).frames.item() == pytest.approx(late, abs=0.1)
+
+
+def test_each_clip_has_its_own_lag():
+    measured = torch.stack([wandering(80, 3), wandering(80, -2), wandering(80)])
+    truth = torch.stack([wandering(80), wandering(80), torch.zeros(80)])
+    frames = lag(measured, truth).frames
+    assert frames[:2].tolist() == pytest.approx([3, -2], abs=0.05) and frames[2].isnan()
+
+
+def test_curves_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="cut both"):
+        temporal_correlation(torch.zeros(1, 5), torch.zeros(1, 6))
+    with pytest.raises(ValueError, match="give 13 or more"):
+        lag(torch.zeros(1, 10), torch.zeros(1, 10))
+
+
+# ------------------------------------------------------------------------------------------------ pixels
+
+def test_a_tenth_of_noise_is_twenty_decibel():
+    assert decibel(0.1 ** 2) == pytest.approx(20)
+    assert decibel(0) == pytest.approx(120)
+
+
+def test_only_the_top_corners_count():
+    truth = torch.zeros(1, 3, 2, 32, 64)
+    video = truth.clone()
+    video[..., 8:, :] = 1                                   # below: must not matter
+    video[..., 10:54] = 1                                   # between the corners
+    video[:, :, 1, :6, :6] = 0.1                            # one corner of the second picture
+    error = corner_square_error(video, truth)
+    assert corners(video).shape == (1, 3, 2, 6, 12)         # 24 px of 128
+    assert error[0, 0] == 0
+    assert decibel(error[0, 1]) == pytest.approx(10 * math.log10(2 / 0.01), abs=1e-3)
+
+
+def test_corners_may_be_compared_with_one_picture():
+    picture = torch.rand(1, 3, 1, 32, 32)
+    assert corner_square_error(picture.expand(-1, -1, 5, -1, -1), picture).tolist() == [[0] * 5]
+
+
+def test_a_box_follows_its_centre():
+    truth, video = torch.zeros(1, 3, 2, 16, 16), torch.zeros(1, 3, 2, 16, 16)
+    video[0, :, 0, 2:4, 2:4] = 0.5
+    video[0, :, 1, 10:12, 12:14] = 0.5
+    sums, pixels = box_square_error(video, truth, torch.tensor([[[3.0, 3.0], [13.0, 11.0]]]), (2, 2))
+    assert pixels.tolist() == [[4, 4]] and (sums / pixels).tolist() == [[0.25, 0.25]]
+    outside, pixels = box_square_error(video, truth, torch.tensor([[[-9.0, 3.0], [16.0, 11.0]]]), (2, 2))
+    assert pixels.tolist() == [[0, 2]] and outside.sum() == 0
+
+
+def test_change_and_seams():
+    still = torch.zeros(1, 3, 9, 4, 4)
+    assert frame_difference(still).tolist() == [[0] * 8]
+    jumps = still.clone()
+    jumps[:, :, 1::2] = 0.25                                # flickers at each frame
+    assert frame_difference(jumps).mean() == 0.25
+    assert seam(frame_difference(jumps), 4) == pytest.approx(1)
+    difference = torch.tensor([[1.0, 1, 1, 3, 1, 1, 1, 3]])  # frames 4 and 8 begin a piece
+    assert seam(difference, 4) == pytest.approx(3)
+    assert math.isnan(seam(difference[:, :2], 4))
+
+
+def test_colours_off_by_a_tenth():
+    truth = torch.rand(2, 4, 3)
+    read = truth[:, None].expand(-1, 5, -1, -1).clone()
+    read[1] += 0.1
+    assert colour_error(read, truth).tolist() == pytest.approx([0, 0.1], abs=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------ clouds
+
+def test_equal_sets_are_no_distance_apart():
+    features = torch.randn(500, 6, generator=torch.Generator().manual_seed(0))
+    assert frechet_distance(cloud(features), cloud(features)) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_shift_counts_squared_and_a_stretch_as_the_difference_of_deviations():
+    features = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)).double()
+    shifted = features + torch.tensor([3.0, 0, 4])
+    assert frechet_distance(cloud(features), cloud(shifted)) == pytest.approx(25)
+    doubled = 2 * features
+    expected = features.mean(0).square().sum() + torch.cov(features.T).trace()       # (2 - 1)^2 of each
+    assert frechet_distance(cloud(features), cloud(doubled)) == pytest.approx(expected.item())
+
+
+def test_the_order_of_two_clouds_does_not_matter():
+    dice = torch.Generator().manual_seed(1)
+    a, b = cloud(torch.randn(40, 4, generator=dice)), cloud(torch.rand(60, 4, generator=dice))
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a))
+
+
+# ------------------------------------------------------------------------------------------------ silence
+
+def test_closed_share_counts_silent_frames_only():
+    aperture = torch.tensor([[0.0, 0.05, 0.2, 0.9]])
+    assert share_closed(aperture, torch.tensor([[True, True, True, False]])) == pytest.approx(2 / 3)
+    assert math.isnan(share_closed(aperture, torch.zeros(1, 4, dtype=torch.bool)))
+
+
+def test_a_pause_is_silent_but_for_a_tenth_of_a_second_at_its_ends():
+    speech = torch.randn(16_000, generator=torch.Generator().manual_seed(0)) * 0.1
+    wave = torch.cat([speech, 1e-4 * speech, speech])               # one second each
+    silent = silent_frames(wave, 80)
+    expected = torch.zeros(80, dtype=torch.bool)
+    expected[28:47] = True                                          # 1.12..1.88 s: within 1.1..1.9
+    expected[78:] = True                                            # the sound ends at 3 s, frame 75
+    assert silent.tolist() == expected.tolist()
+
+
+def test_a_short_gap_is_no_silence():
+    speech = torch.randn(8_000, generator=torch.Generator().manual_seed(0)) * 0.1
+    wave = torch.cat([speech, torch.zeros(2_400), speech])          # 0.15 s
+    assert not silent_frames(wave, 28).any()
