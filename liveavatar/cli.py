@@ -176,12 +176,17 @@ def spoken(text: str, voice: str) -> Speech:
     return speak(text, voice)
 
 
-def trait_of(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
+def trait_of(text: str) -> tuple[str, str | bool | float]:
+    """hair=long, glasses=true or eye_size=1.1"""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals and value):
+        raise InputError(f"--trait is {text!r}; write name=value, for example hair=long or glasses=true")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
     try:
-        return name.strip(), float(value)
+        return name, float(value)
     except ValueError:
-        raise InputError(f"--trait is {text!r}; write name=number, for example --trait glasses=1") from None
+        return name, value
 
 
 def save_tensors(tensors: dict, about: dict[str, str], path: Path) -> None:
@@ -296,7 +301,8 @@ def make_parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=None, help="the same number is the same person")
     made.add_argument("--output", default="portrait.png")
     made.add_argument("--size", default="128*128", help="width*height (default: %(default)s)")
-    made.add_argument("--trait", action="append", default=[], metavar="NAME=NUMBER", help="may be repeated")
+    made.add_argument("--trait", action="append", default=[], metavar="NAME=VALUE",
+                      help="hair=long, glasses=true, eye_size=1.1 ...; may be repeated")
     made.set_defaults(run=avatar)
 
     shown = commands.add_parser("lab", help="JupyterLab on the notebooks")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from liveavatar.config import GenerationConfig
 from liveavatar.runfolder import sha256_of
 from liveavatar.types import AudioFeatures, InputError, Portrait, Prompt, Speech
@@ -53,6 +55,7 @@ def listen(backend: Backend | type[Backend], audio: Audio, config: GenerationCon
         from liveavatar.audio import load_audio
 
         return load_audio(audio, config.start_s, config.duration_s, backend.rate_hz)
+    check_wave(audio)
     if audio.rate_hz != backend.rate_hz:
         raise InputError(f"the speech is at {audio.rate_hz} Hz, {backend.name} listens at {backend.rate_hz} Hz; "
                          "pass a file instead, files are resampled")
@@ -61,6 +64,17 @@ def listen(backend: Backend | type[Backend], audio: Audio, config: GenerationCon
     first = round(config.start_s * audio.rate_hz)
     last = None if config.duration_s is None else first + round(config.duration_s * audio.rate_hz)
     return replace(audio, wave=audio.wave[first:last]) if first or last is not None else audio
+
+
+def check_wave(speech: Speech) -> None:
+    """Speech that was not read by `load_audio` may hold anything."""
+    wave = speech.wave
+    if wave.ndim != 1 or wave.dtype != np.float32:
+        raise InputError(f"the speech is {wave.dtype} of shape {wave.shape}; give mono float32 samples in [-1, 1]")
+    if not len(wave):
+        raise InputError("the speech is empty; give at least 0.2 s of sound")
+    if not np.isfinite(wave).all():
+        raise InputError(f"the speech holds {wave[~np.isfinite(wave)][0]}; sound must be finite")
 
 
 def hear(backend: Backend | type[Backend], speech: Speech, config: GenerationConfig) -> AudioFeatures:

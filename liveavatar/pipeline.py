@@ -28,7 +28,7 @@ from liveavatar.backends import find
 from liveavatar.config import GenerationConfig
 from liveavatar.inputs import Audio, Image, Inputs, hear, listen, prepare, see, understand
 from liveavatar.rollout import Rollout, roll_out
-from liveavatar.runfolder import RunFolder
+from liveavatar.runfolder import RunFolder, check_new
 from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
 from liveavatar.version import __version__
 from liveavatar.video import Video, VideoWriter, check_output
@@ -54,6 +54,8 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     """Inputs to video in one call. Whatever cannot be used is refused before any weights are loaded."""
     kind = find(backend)
     check_output(output)
+    if run_dir is not None:
+        check_new(run_dir)
     inputs = prepare(kind, audio, image, prompt, config)
     pipeline = load(backend, **options)
     return run_through(pipeline.film_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,

@@ -41,12 +41,8 @@ class RunFolder:
     @classmethod
     def create(cls, path: str | os.PathLike, description: dict, speech: Speech, portrait: Portrait) -> RunFolder:
         """Begin a run: write what was asked and copies of the inputs."""
-        folder = cls(Path(path))
-        if (folder.path / "run.json").exists():
-            raise InputError(f"{folder.path} already holds a run; go on with resume({str(folder.path)!r}) "
-                             "(--resume on the command line) or choose another folder")
+        folder = cls(check_new(path))
         try:
-            folder.path.mkdir(parents=True, exist_ok=True)
             folder._write_inputs(speech, portrait)
             text = json.dumps({"format": FORMAT, **description}, indent=1, ensure_ascii=False)
             write_whole(folder.path / "run.json", lambda part: part.write_text(text + "\n", encoding="utf-8"))
@@ -171,6 +167,21 @@ class RunFolder:
             if block <= self.finished():
                 states.append((block, path))
         return states
+
+
+def check_new(path: str | os.PathLike) -> Path:
+    """Refuse a run folder that cannot be written or has a run in it already."""
+    path = Path(path)
+    if (path / "run.json").exists():
+        raise InputError(f"{path} already holds a run; go on with resume({str(path)!r}) (--resume on the command "
+                         "line) or choose another folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_whole(path / "run.test", lambda part: part.touch())
+        (path / "run.test").unlink()
+    except OSError as error:
+        raise InputError(f"run folder {path} cannot be written ({error.strerror or error}); choose another") from error
+    return path
 
 
 def pack(rollout: Rollout) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -61,7 +61,9 @@ class MiniBackend:
             manifest = read_manifest(folder)
             transformer, vae, trained = trained_networks(manifest, student)
             fingerprint = manifest.fingerprint
-        backend = cls(transformer.to(device, kind), vae.to(device, kind), trained,
+        for network in (transformer, vae):
+            torch.nn.Module.to(network, device, kind)       # diffusers' own `to` only adds a warning
+        backend = cls(transformer, vae, trained,
                       {"name": cls.name, "student": student, "dtype": str(kind).removeprefix("torch."),
                        "weights": str(weights), "fingerprint": fingerprint, "trained": asdict(trained)})
         if compile:

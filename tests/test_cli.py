@@ -1,0 +1,186 @@
+"""The command line: what it makes, what it says, how it ends."""
+
+import signal
+import subprocess
+import sys
+import threading
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import FakeBackend, face, tone
+from safetensors import safe_open
+
+import liveavatar
+from liveavatar import cli
+from liveavatar.backends import BACKENDS
+from liveavatar.video import read_frames, read_provenance
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def given(tmp_path, monkeypatch):
+    """A recording, a picture, a backend that is quick, and a folder to write to."""
+    import soundfile
+    from PIL import Image
+    monkeypatch.setitem(BACKENDS, "fake", "fakes:FakeBackend")
+    monkeypatch.setattr(FakeBackend, "loaded", 0)
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("speech.wav", tone(1.5).wave, 16_000)
+    Image.fromarray(face().pixels.mul(255).byte().permute(1, 2, 0).numpy()).save("portrait.png")
+    return ["generate", "--backend", "fake", "--audio", "speech.wav", "--image", "portrait.png", "--sample_steps", "2"]
+
+
+def test_generate_makes_the_video_and_says_how_fast(given, capsys):
+    assert cli.main([*given, "--prompt", "hello", "--base_seed", "7", "--label"]) == 0
+    assert len(list(read_frames("out.mp4"))) == 38
+    said = capsys.readouterr().out
+    assert said.startswith("out.mp4: 1.52 s of video, ") and "x real time, first picture after" in said
+    facts = read_provenance("out.mp4")
+    assert facts["seed"] == 7 and facts["config"]["sample_steps"] == 2 and facts["config"]["label"] is True
+
+
+def test_every_option_of_the_released_command_line_is_understood(given):
+    assert cli.main([*given, "--output", "deep/er/a.webm", "--size", "48*48", "--infer_frames", "12", "--num_clip", "2",
+                     "--base_seed", "1", "--sample_solver", "euler", "--enable_online_decode", "--offload_model", "1",
+                     "--sample_shift", "5", "--clean", "wiener"]) == 0
+    assert len(list(read_frames("deep/er/a.webm"))) == 24
+
+
+def test_dashes_may_stand_for_underscores(given):
+    assert cli.main([*given, "--num-clip=1", "--infer-frames", "12", "--enable-online-decode", "false"]) == 0
+    assert len(list(read_frames("out.mp4"))) == 12
+
+
+def test_a_stretch_of_the_recording(given):
+    assert cli.main([*given, "--start", "0.5", "--duration", "0.5"]) == 0
+    assert len(list(read_frames("out.mp4"))) == 13
+
+
+def test_text_is_spoken(given, monkeypatch):
+    from liveavatar import speech
+    heard = []
+    monkeypatch.setattr(speech, "speak", lambda text, voice: heard.append((text, voice)) or tone(0.5))
+    where = given.index("--audio")
+    assert cli.main([*given[:where], *given[where + 2:], "--text", "Good day.", "--voice", "flite:slt"]) == 0
+    assert heard == [("Good day.", "flite:slt")] and len(list(read_frames("out.mp4"))) == 13
+
+
+def test_a_run_folder_can_be_gone_on_with(given):
+    assert cli.main([*given, "--run_dir", "run"]) == 0
+    first = list(read_frames("out.mp4"))
+    Path("out.mp4").unlink()
+    assert cli.main(["generate", "--resume", "run"]) == 0
+    assert all((a == b).all() for a, b in zip(first, read_frames("out.mp4"), strict=True))
+    assert cli.main(["generate", "--resume", "run", "--audio", "speech.wav"]) == 2
+
+
+def test_interrupted_it_leaves_what_is_done(given, capsys, monkeypatch):
+    """Ctrl-C while the second block is decoded."""
+    decoded = []
+    once = FakeBackend.decoder
+
+    def decoder(backend):
+        inner = once(backend)
+
+        class Interrupting:
+            def decode(self, latents):
+                decoded.append(latents)
+                if len(decoded) == 2:
+                    signal.raise_signal(signal.SIGINT)
+                return inner.decode(latents)
+
+        return Interrupting()
+
+    monkeypatch.setattr(FakeBackend, "decoder", decoder)
+    before = signal.getsignal(signal.SIGINT)
+    assert cli.main(given) == 130
+    assert len(list(read_frames("out.mp4"))) == 24
+    assert "stopped before the end" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_it_can_run_on_a_thread_where_there_are_no_signals(given):
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(cli.main(given)))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+@pytest.mark.parametrize("name", ["features.safetensors", "features.pt"])
+def test_audio_preprocess_writes_what_the_model_hears_without_weights(given, name):
+    assert cli.main(["audio-preprocess", "--backend", "fake", "--input", "speech.wav", "--output", name]) == 0
+    if name.endswith(".pt"):
+        features = torch.load(name, weights_only=True)
+    else:
+        with safe_open(name, "pt") as file:
+            features = {key: file.get_tensor(key) for key in file.keys()} | {"fps": float(file.metadata()["fps"])}  # noqa
+    assert features["values"].shape == (1, 1, 4, 38) and features["rms"].shape == (38,) and features["fps"] == 25
+    assert FakeBackend.loaded == 0
+
+
+def test_avatar_draws_somebody(tmp_path, capsys):
+    portrait = tmp_path / "portrait.png"
+    assert cli.main(["avatar", "--seed", "7", "--output", str(portrait), "--size", "64*96"]) == 0
+    from PIL import Image
+    assert Image.open(portrait).size == (64, 96)
+    assert liveavatar.load_portrait(portrait).identity is not None      # it knows who it shows
+    assert cli.main(["avatar", "--seed", "7", "--trait", "glasses=true", "--output", str(portrait)]) == 0
+    assert cli.main(["avatar", "--trait", "glasses"]) == 2
+    assert "write name=value" in capsys.readouterr().err
+
+
+def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
+    started = []
+    monkeypatch.setattr(cli.subprocess, "run",
+                        lambda command: started.append(command) or subprocess.CompletedProcess(command, 0))
+    assert cli.main(["lab", "--", "--no-browser"]) == 0
+    assert started == [[sys.executable, "-m", "jupyterlab", str(ROOT / "notebooks"), "--no-browser"]]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ([], "arguments are required: command"),
+    (["generate", "--sample_steps", "four"], "invalid int value: 'four'"),
+    (["generate", "--label", "perhaps"], "'perhaps' is neither True nor False"),
+    (["generate", "--schedule", "1,a,0"], "is not a list of numbers"),
+    (["generate", "--nonsense"], "unrecognized arguments: --nonsense"),
+    (["generate"], "give either --audio speech.wav or --text"),
+    (["generate", "--audio", "a", "--text", "b"], "not both"),
+    (["generate", "--text", "hello"], "--image is missing"),
+    (["generate", "--resume", "nowhere"], "nowhere holds no run"),
+    (["generate", "--sample_guide_scale", "2", "--audio", __file__, "--image", __file__], "add --teacher"),
+    (["audio-preprocess", "--input", __file__, "--output", "a.npz"], ".safetensors or .pt"),
+    (["avatar", "--output", "me.jpg"], "portraits are PNG files"),
+])
+def test_a_wrong_command_is_answered_in_one_line(capsys, arguments, words):
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("liveavatar: ") and said.err.count("\n") == 1 and words in said.err
+
+
+def test_a_slip_of_the_finger_does_not_wake_torch():
+    script = ("import sys; from liveavatar.cli import main; code = main(['generate', '--size', '7*7']); "
+              "print(code, 'torch' in sys.modules)")
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert ran.stdout.split() == ["2", "False"] and "7*7" in ran.stderr
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and all(name in said for name in ("generate", "audio-preprocess", "avatar", "lab"))
+
+
+def test_public_names_are_all_there():
+    assert [name for name in liveavatar.__all__ if getattr(liveavatar, name, None) is None] == []
+    with pytest.raises(AttributeError, match="has no 'portrait'"):
+        _ = liveavatar.portrait
+
+
+def test_one_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project.get("version", liveavatar.__version__) == liveavatar.__version__
