@@ -39,7 +39,7 @@ def run_notebook(name: str = FIRST, out: str | os.PathLike = "out") -> str:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     executed = papermill.execute_notebook(
         source, out / f"{name}.ipynb", parameters={"out": str(out)}, cwd=source.parent, kernel_name="python3",
-        progress_bar=False, store_widget_state=False)
+        progress_bar=False, store_widget_state=False, extra_arguments=["--log-level=ERROR"])
     return "".join(printed(executed))
 
 
@@ -57,7 +57,7 @@ def sheet_of_steps(pipe: Pipeline, trace: Trace, path: str | os.PathLike, blocks
 
     blocks_seen = trace.blocks[:blocks]
     steps = [trace.step(blocks_seen[0], index) for index in range(trace.step(blocks_seen[0], 0).steps)]
-    margin, gap = 76, 4                                            # px
+    margin, gap = 88, 4                                            # px
     sheet = None
     for row, step in enumerate(steps):
         guesses = (trace.step(block, step.index).clean for block in blocks_seen)
@@ -67,7 +67,7 @@ def sheet_of_steps(pipe: Pipeline, trace: Trace, path: str | os.PathLike, blocks
             if sheet is None:
                 sheet = Image.new("RGB", (margin + width * len(blocks_seen), height * len(steps) + gap), "white")
             sheet.paste(picture, (margin + column * width, gap + row * height))
-        label = f"step {step.index}\n\nnoise {step.sigma:.2f}\n   to {step.sigma_next:.2f}"
+        label = f"step {step.index}\n\nnoise\n{step.sigma:.2f} to {step.sigma_next:.2f}"
         ImageDraw.Draw(sheet).text((8, gap + row * height + height // 3), label, fill="black")
     sheet.save(path)
     return sheet
