@@ -210,6 +210,7 @@ class Pipeline:
               watch: Stopwatch) -> Iterator[Step | Block | Video]:
         take = Take(self, self._condition(inputs, config, watch), config, watch, folder, keep_latents)
         facts = {"generated": True} | self._describe(inputs, config)
+        facts["backend"].pop("weights", None)          # a folder's name is nobody's business; the fingerprint says more
         with VideoWriter(path, inputs.size, self.backend.fps, inputs.speech, facts, config.label) as writer, \
                 Progress(take.frames / self.backend.fps, progress) as shown:
             try:

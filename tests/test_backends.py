@@ -1,0 +1,93 @@
+"""mini behind its interface: what is saved as weights is what runs, and what runs is what it was given."""
+
+from dataclasses import asdict
+
+import pytest
+import torch
+from fakes import TINY, face, tone
+
+from liveavatar.backends import Backend, Trained, mini
+from liveavatar.backends.mini import MiniBackend, choose_dtype
+from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
+from liveavatar.config import GenerationConfig
+from liveavatar.lora import attach_lora, lora_state
+from liveavatar.pipeline import Pipeline
+from liveavatar.transformer import CausalS2VTransformer
+from liveavatar.types import Prompt
+from liveavatar.weights import FILE_BYTES, load_part, save_part, split_by_size
+
+SMALL_VAE = VAEConfig(16, (4, 4, 4), (1, 1, 1), (8, 8, 8), (1, 1, 1))
+SMALL = TINY | dict(in_dim=16, out_dim=16, cond_dim=16, text_dim=19, text_len=4, audio_dim=768)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A folder with a small base, its VAE and a student's LoRA, and the networks that went into it."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(1)
+    base, vae = CausalS2VTransformer.from_config(SMALL), VideoVAE(SMALL_VAE)
+    save_part(folder, "base", base.state_dict(), {**SMALL, "trained": asdict(Trained(32, "euler"))})
+    save_part(folder, "vae", vae.state_dict(), asdict(SMALL_VAE))
+    attach_lora(base, rank=4, alpha=8.0)
+    for name, parameter in base.named_parameters():
+        if name.endswith("lora_B"):
+            torch.nn.init.normal_(parameter)
+    save_part(folder, "student", lora_state(base), {"alpha": 8.0, "trained": asdict(Trained(4, "renoise"))})
+    return folder, base
+
+
+def test_the_base_comes_back_and_the_student_is_the_base_plus_its_lora(weights):
+    folder, adapted = weights
+    teacher = MiniBackend.load(student=False, weights=folder, dtype="float32")
+    student = MiniBackend.load(weights=folder, dtype="float32")
+    assert teacher.trained == Trained(32, "euler") and student.trained == Trained(4, "renoise")
+    linear = adapted.blocks[0].ffn[0]
+    assert torch.equal(teacher.transformer.blocks[0].ffn[0].weight, linear.base.weight)
+    x = torch.randn(3, SMALL["dim"])
+    torch.testing.assert_close(student.transformer.blocks[0].ffn[0](x), linear(x))
+    assert student.about()["fingerprint"] == teacher.about()["fingerprint"]
+
+
+def test_a_video_from_saved_weights(weights, tmp_path):
+    pipe = Pipeline(MiniBackend.load(weights=weights[0]))
+    config = GenerationConfig(sample_steps=2, size="64*64")
+    video = pipe.render(tone(0.8), face(), "smiling", config, output=tmp_path / "out.mp4", progress=False)
+    assert (video.frames, video.size, video.complete) == (20, (64, 64), True)
+
+
+def test_what_the_model_is_told_has_the_shapes_the_interface_names(weights):
+    backend: Backend = MiniBackend.load(weights=weights[0], dtype="float32")
+    features = backend.hear(tone(1.0))
+    assert features.values.shape == (1, 1, 768, 25) and features.rms.shape == (25,)
+    assert backend.read(Prompt("")).shape == (1, 4, 19)
+    reference, motion = backend.look(face(), (64, 96))
+    assert reference.shape == (1, 16, 1, 8, 12) and motion is None
+    assert backend.decoder().decode(torch.zeros(1, 16, 3, 8, 12)).shape == (12, 64, 96, 3)
+
+
+def test_random_weights_are_always_the_same(monkeypatch):
+    monkeypatch.setattr("liveavatar.backends.mini.TRANSFORMER", SMALL)
+    before = torch.get_rng_state()
+    first, second = (mini.random_networks()[0].state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(torch.get_rng_state(), before)              # and nobody else's dice are touched
+
+
+def test_precision_follows_the_machine(monkeypatch):
+    for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(mini, "cpu_has_bfloat16", lambda has=has: has)
+        assert choose_dtype("auto", torch.device("cpu")) == expected
+    assert choose_dtype("auto", torch.device("cuda")) == torch.bfloat16
+    assert choose_dtype("float32", torch.device("cuda")) == torch.float32
+
+
+def test_weights_are_cut_into_files_that_stay_within_the_limit(tmp_path):
+    tensors = {str(n): torch.full((2**20,), float(n)) for n in range(9)}        # 4 MiB each
+    manifest = save_part(tmp_path, "base", tensors)
+    assert len(manifest.parts["base"]) == 3
+    assert all((tmp_path / name).stat().st_size <= FILE_BYTES for name in manifest.parts["base"])
+    back = load_part(manifest, "base")
+    assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+    assert len(split_by_size(tensors, torch.bfloat16)) == 2
+    save_part(tmp_path, "base", {"0": torch.zeros(1)})                          # what it was is gone
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
