@@ -304,7 +304,7 @@ def spoiled(speech: Speech, rng: np.random.Generator, split: str = "train") -> n
 # --------------------------------------------------------------------------------------------------------------
 
 def make_utterance(split: str, seed: int, index: int) -> Utterance:
-    """Everything of one utterance follows from the split, the seed and its number."""
+    """All of one utterance follows from the split, the seed and its number (but for espeak-ng's phase, see speak)."""
     rng = np.random.default_rng([seed, index, split == "held"])
     speech, voice = clean_utterance(rng, split)
     wave = speech.wave
@@ -332,7 +332,7 @@ def utterances(split: str, hours: float, seed: int, workers: int) -> Iterator[Ut
             numbers = range(index, index + batch)
             for utterance in pool.imap(partial(make_utterance, split, seed), numbers):
                 if progress.n < progress.total:
-                    progress.update(len(utterance.visemes) // int(FPS))
+                    progress.update(round(len(utterance.visemes) / FPS))
                     yield utterance
             index += batch
 
