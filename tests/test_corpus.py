@@ -17,7 +17,7 @@ needs_both = pytest.mark.skipif(speech._espeak() is None or not speech._flite_vo
 def bursts(seconds: float = 4.0) -> np.ndarray:
     """Voice-like buzz, on and off every 0.4 s."""
     time_s = np.arange(round(seconds * RATE)) / RATE
-    buzz = sum(np.sin(2 * np.pi * 130 * k * time_s) / k for k in range(1, 30))
+    buzz = sum(np.cos(2 * np.pi * 130 * k * time_s) / k for k in range(1, 30))
     return (0.1 * buzz * (time_s // 0.4 % 2 == 1)).astype(np.float32)
 
 
