@@ -40,7 +40,9 @@ class Format:
 
 
 FORMATS = {
-    ".mp4": Format("mp4", "libx264", {"crf": "18", "preset": "veryfast"}, "aac", 96_000, {"movflags": "+faststart"}),
+    # one thread: the model needs the cores, and 12 pictures of 128*128 take 6 ms
+    ".mp4": Format("mp4", "libx264", {"crf": "18", "preset": "veryfast", "threads": "1"}, "aac", 96_000,
+                   {"movflags": "+faststart"}),
     ".webm": Format("webm", "libvpx-vp9", {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"},
                     "libopus", 64_000, {}),
 }
@@ -159,6 +161,7 @@ class VideoWriter:
             self._pictures.pix_fmt = "yuv420p"
             self._pictures.codec_context.time_base = 1 / rate
             self._tag_colours()
+            self._colours = av.video.reformatter.VideoReformatter()     # kept: setting it up costs more than using it
             self._sound = None
             if self._speech is not None:
                 self._sound = self._container.add_stream(form.audio_codec, rate=self._speech.rate_hz, layout="mono")
@@ -185,7 +188,8 @@ class VideoWriter:
         with self._plain_errors():
             for picture in pixels:
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+                frame = self._colours.reformat(frame, format="yuv420p", dst_colorspace="ITU709",
+                                               dst_color_range="MPEG")
                 frame.pts, frame.time_base = self.frames, 1 / self._pictures.average_rate
                 self._container.mux(self._pictures.encode(frame))
                 self.frames += 1
