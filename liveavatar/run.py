@@ -326,6 +326,17 @@ class Run:
         frame = self.facts.frame_at(time_s) - self.facts.block_at(time_s) * self.facts.block_frames
         return block.frames[min(frame, len(block.frames) - 1)]
 
+    @property
+    def seen(self) -> tuple[tuple[int, int], ...]:
+        """(block, step) of every step in the trace, in the order of the run. Safe while the worker records."""
+        with self._changed:
+            return tuple(sorted(self.trace._numbers))
+
+    def look(self, block: int, index: int) -> Step:
+        """One step of the trace. Safe while the worker records. A number below 0 counts from the end."""
+        with self._changed:
+            return self.trace.step(block, index)
+
     def ring_at(self, block: int, index: int, level: int) -> Ring | None:
         """The cache of a noise level as it was after step `index` of a block; None when its size is not known."""
         ring = self.rings.get(level) or next(iter(self.rings.values()), None)

@@ -1,0 +1,385 @@
+"""What all views share: one way to a browser, one clock, one look.
+
+A view draws when it is asked to, at most ten times a second, in a thread of its own (`Painter`), and never in the
+run's. What it draws is a small JSON `body` and named binary `buffers`; both travel in one message with a number, and
+the next message waits until the browser has drawn that one: whoever is slow sees fewer pictures, not older ones.
+
+    worker thread      notices an event: sets a flag, nothing else
+    painter thread     view.draw(full) -> body, buffers -> message 17
+    browser            draws it, answers "17"
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anywidget
+import traitlets
+
+from liveavatar.run import READY, RUNNING, Change, Run, replay
+from liveavatar.trace import Trace
+from liveavatar.types import InputError
+
+if TYPE_CHECKING:
+    import os
+
+    from PIL.Image import Image
+
+    Source = Run | Trace | str | os.PathLike
+
+STATIC = Path(__file__).parent / "static"
+LIBRARIES = {"uplot": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css")}
+
+MOST_HZ = 10.0                # messages a second of one view
+PATIENCE_S = 0.5              # for the browser's answer; then one more message may go
+UNHEARD_S = 2.0               # between full messages to a browser that has never answered (its kernel may be blocked)
+MOST_SHARE = 0.01             # of one core, that one view may spend on drawing while a run is going
+
+Body = dict[str, object]
+Buffers = dict[str, bytes]
+
+
+class Cursor(traitlets.HasTraits):
+    """One point in time that many views share: move it in any of them, and all follow."""
+
+    time_s = traitlets.Float(0.0, min=0.0, help="seconds from the beginning of the video")
+
+    def __repr__(self) -> str:
+        return f"Cursor(time_s={self.time_s:.3f})"
+
+
+class LiveView(anywidget.AnyWidget):
+    """The base of every view. A view has a script in `static/`, traits, and `draw`.
+
+    Traits with `code=True` in their tag are what `as_code` repeats. What is drawn may be read from `self.run`, which
+    is a Run, a replayed trace, or None.
+    """
+
+    script = ""                      # file in static/ that defines `const view = {...}`
+    libraries: tuple[str, ...] = ()  # of LIBRARIES
+    nothing = "Nothing to show yet."  # the sentence of a view that was given nothing
+
+    error = traitlets.Unicode("", help="what went wrong, in a sentence; empty when all is well").tag(sync=True)
+    time_s = traitlets.Float(0.0, help="the time cursor: seconds from the beginning of the video").tag(sync=True)
+    controls = traitlets.Bool(True, help="show the buttons Start, Step, Block and Stop").tag(sync=True, code=True)
+    _cursor = traitlets.Unicode("", help="views with the same name share their cursor within the page").tag(sync=True)
+    _keys = traitlets.Unicode("space: start or pause. Arrow keys: move.", help="shown as a tooltip").tag(sync=True)
+
+    def __init_subclass__(cls, **options: object) -> None:
+        if "script" in cls.__dict__:                       # not in the copies that traitlets makes of a class
+            cls._esm, cls._css = assemble(cls.script, cls.libraries)
+        super().__init_subclass__(**options)
+
+    def __init__(self, source: Source | None = None, *, cursor: Cursor | None = None, **traits: object) -> None:
+        self._unsubscribe: Callable[[], None] = do_nothing
+        self._unlink: Callable[[], None] = do_nothing
+        self._refuse_unknown(traits)
+        self.run: Run | None = None
+        self._lock = threading.RLock()           # of drawing
+        self._mail = Mail()
+        self._problems: dict[str, str] = {}      # where it arose -> what the error line says of it
+        super().__init__(**traits)
+        self.on_msg(self._hear)
+        if cursor is not None:
+            self.follow(cursor)
+        if source is not None:
+            self.watch(source)
+        self.observe(self._trait_moved)
+
+    # ------------------------------------------------------------------ for users
+
+    def watch(self, source: Source | None) -> None:
+        """Show a run, or what was saved of one: a Run, a Trace or a folder. None shows nothing."""
+        self._unsubscribe()
+        self._unsubscribe = do_nothing
+        with self._lock:
+            try:
+                self.run = source if source is None or isinstance(source, Run) else replay(source)
+                self._report("watch", "")
+            except InputError as problem:
+                self.run = None
+                self._report("watch", sentence(problem))
+            self.begin()
+        if self.run is not None:
+            self._unsubscribe = self.run.subscribe(self._notice)
+        self.refresh(full=True)
+
+    def follow(self, cursor: Cursor) -> None:
+        """Share a time cursor with other views."""
+        self._unlink()
+        self._cursor = f"{id(cursor):x}"
+        self._unlink = traitlets.link((cursor, "time_s"), (self, "time_s")).unlink
+
+    def as_code(self) -> str:
+        """Python that makes this view again, with the choices made in it."""
+        traits = self.traits(code=True)
+        chosen = [name for name, trait in traits.items() if getattr(self, name) != trait.default(self)]
+        arguments = ["run", *(f"{name}={getattr(self, name)!r}" for name in sorted(chosen))]
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def refresh(self, full: bool = False, urgent: bool = True) -> None:
+        """Draw again soon. full: everything, not only what is new. May be called from any thread."""
+        self._mail.ask(full, urgent)
+        if self._mail.wanted:
+            painter().wake(self)
+
+    def still(self) -> Image | None:
+        """The view as a picture, for saved notebooks; None where there is nothing to see."""
+        return None
+
+    def close(self) -> None:
+        self._unsubscribe()
+        self._unlink()
+        super().close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.run!r})" if self.run is not None else f"{type(self).__name__}()"
+
+    def _repr_mimebundle_(self, **options: object) -> tuple[dict, dict] | None:
+        self._mail.displayed = True
+        self.refresh(full=True)
+        bundle = super()._repr_mimebundle_(**options)
+        picture = self._still_png() if bundle is not None else None
+        if picture is not None:
+            bundle[0]["image/png"] = picture
+        return bundle
+
+    # ------------------------------------------------------------------ for those who write a view
+
+    def begin(self) -> None:
+        """Another run, or none: forget what was known of the one before. Called with the lock held."""
+
+    def notice(self, event: object) -> None:
+        """An event of the run, in the run's thread: take a note, do not work."""
+
+    def draw(self, full: bool) -> tuple[Body, Buffers]:
+        """What is to be seen: all of the body, and the buffers that are new (all of them when full). In the painter's
+        thread, with the lock held. What it raises becomes the view's error line."""
+        return {}, {}
+
+    def told(self, kind: str, content: dict) -> None:
+        """A message of the view's own script, sent with `ctx.send(kind, content)`."""
+
+    def paint(self, full: bool = True) -> tuple[Body, Buffers]:
+        """Draw now and return what a browser would be sent. What it raises ends up in `error`, not here."""
+        with self._lock:
+            try:
+                body, buffers = self.draw(full) if self.run is not None or not self.nothing else ({}, {})
+                self._report("draw", "")
+            except Exception as problem:
+                body, buffers = {}, {}
+                self._report("draw", sentence(problem))
+        return self._about() | body, buffers
+
+    # ------------------------------------------------------------------ the way to the browser
+
+    def _about(self) -> Body:
+        """What every view's script may know."""
+        if self.run is None:
+            return {"run": None, "nothing": self.nothing, "code": self.as_code()}
+        run, facts = self.run, self.run.facts
+        return {"code": self.as_code(), "run": {
+            "state": run.state, "stopping": run.stopping, "done_s": run.done_s, "total_s": run.total_s,
+            "x_realtime": run.x_realtime, "first_picture_s": run.first_picture_s, "fps": facts.fps,
+            "block_s": facts.block_s, "block_latents": facts.block_latents, "blocks": facts.blocks,
+            "steps": facts.steps, "failure": "" if run.error is None else sentence(run.error)}}
+
+    def _report(self, where: str, problem: str) -> None:
+        """Put a sentence into the error line, or take this place's sentence out of it."""
+        self._problems[where] = problem
+        shown = next(filter(None, self._problems.values()), "")
+        if self.error != shown:
+            self.error = shown
+
+    def _notice(self, event: object) -> None:
+        self.notice(event)
+        self.refresh(urgent=isinstance(event, Change))
+
+    def _trait_moved(self, change: traitlets.Bunch) -> None:
+        if change.name in self.traits(sync=True) and not change.name.startswith("_") and change.name != "error":
+            self.refresh()
+
+    def _hear(self, _: object, content: dict, buffers: list) -> None:
+        """A message from the browser. It may come in any thread."""
+        kind = content.get("kind")
+        if kind == "hello":
+            self._mail.heard()
+            self.refresh(full=True)
+        elif kind == "ack":
+            self._mail.acknowledged(content["number"])
+            painter().wake(self)
+        elif kind == "steer":
+            self._guarded(lambda: self._steer(content["what"]))
+        else:
+            self._guarded(lambda: self.told(kind, content))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do what a click asked for; what it raises is shown where the click was."""
+        try:
+            work()
+            self._report("click", "")
+        except Exception as problem:
+            self._report("click", sentence(problem))
+
+    def _steer(self, what: str) -> None:
+        if self.run is None:
+            raise InputError(self.nothing)
+        steer = {"toggle": self.run.toggle, "step": self.run.step, "block": self.run.next_block, "stop": self.run.stop}
+        steer[what]()
+
+    def _send_picture(self) -> None:
+        """One message, from the painter's thread."""
+        full = self._mail.begin()
+        began_s = time.thread_time()
+        body, buffers = self.paint(full)
+        running = self.run is not None and self.run.state in (RUNNING, READY)
+        number = self._mail.sent(time.thread_time() - began_s if running else 0.0)
+        names = list(buffers)
+        self.send({"number": number, "full": full, "body": body, "names": names}, [buffers[name] for name in names])
+
+    def _still_png(self) -> bytes | None:
+        try:
+            with self._lock:
+                picture = self.still()
+        except Exception:                          # a saved picture is a courtesy; the error line says what is wrong
+            return None
+        if picture is None:
+            return None
+        file = io.BytesIO()
+        picture.save(file, "PNG", optimize=False)
+        return file.getvalue()
+
+    def _refuse_unknown(self, traits: dict) -> None:
+        known = sorted(name for name in self.trait_names(sync=True) if not name.startswith("_"))
+        for name in traits:
+            if name not in known and name != "layout":
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                raise InputError(f"{type(self).__name__} has no {name!r}; {hint}")
+
+
+class Mail:
+    """When the next message of a view may go. All times in seconds of `time.monotonic`."""
+
+    def __init__(self) -> None:
+        self.displayed = False                 # somebody may be looking
+        self._answered = False                 # a browser has spoken
+        self._dirty = self._full = self._urgent = False
+        self._number = self._acknowledged = 0
+        self._sent_s = self._full_s = -1e9
+        self._cost_s = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is something to send and somebody to send it to."""
+        return self._dirty and (self.displayed or self._answered)
+
+    def ask(self, full: bool, urgent: bool) -> None:
+        with self._lock:
+            self._dirty = True
+            self._full |= full
+            self._urgent |= urgent
+
+    def heard(self) -> None:
+        """A browser has opened the view: it knows nothing yet."""
+        with self._lock:
+            self._answered, self._acknowledged = True, self._number
+
+    def acknowledged(self, number: int) -> None:
+        with self._lock:
+            self._acknowledged = max(self._acknowledged, number)
+
+    def due_s(self) -> float:
+        """The earliest moment for the next message."""
+        with self._lock:
+            if not self._answered:
+                return self._full_s + UNHEARD_S
+            waiting = self._acknowledged < self._number
+            pause_s = 1 / MOST_HZ if self._urgent else max(1 / MOST_HZ, self._cost_s / MOST_SHARE)
+            return self._sent_s + (max(pause_s, PATIENCE_S) if waiting else pause_s)
+
+    def begin(self) -> bool:
+        """A message is being made; returns whether it has to be full."""
+        with self._lock:
+            full = self._full or not self._answered
+            self._dirty = self._full = self._urgent = False
+            if full:
+                self._full_s = time.monotonic()
+            return full
+
+    def sent(self, cost_s: float) -> int:
+        """The number of the message that goes now; drawing it took so many seconds of a core."""
+        with self._lock:
+            self._number += 1
+            self._sent_s = time.monotonic()
+            self._cost_s = 0.5 * (self._cost_s + cost_s)
+            return self._number
+
+
+class Painter:
+    """One thread that draws for all views, one after the other, each when it is due."""
+
+    def __init__(self) -> None:
+        self._waiting: weakref.WeakSet[LiveView] = weakref.WeakSet()
+        self._woken = threading.Condition()
+        threading.Thread(target=self._work, name="liveavatar-painter", daemon=True).start()
+
+    def wake(self, view: LiveView) -> None:
+        with self._woken:
+            self._waiting.add(view)
+            self._woken.notify()
+
+    def _work(self) -> None:
+        while True:
+            view = self._next()
+            try:
+                view._send_picture()
+            except Exception:                   # the connection is gone: nobody is left to be told
+                view._mail.displayed = False
+            del view
+
+    def _next(self) -> LiveView:
+        """Wait until a view is due."""
+        with self._woken:
+            while True:
+                due = sorted(((view._mail.due_s(), view) for view in self._waiting if view._mail.wanted),
+                             key=lambda pair: pair[0])
+                if due and due[0][0] <= time.monotonic():
+                    self._waiting.discard(due[0][1])
+                    return due[0][1]
+                wait_s = due[0][0] - time.monotonic() if due else None
+                del due
+                self._woken.wait(wait_s)
+
+
+@cache
+def painter() -> Painter:
+    """The painter of this process, made when it is first needed."""
+    return Painter()
+
+
+def assemble(script: str, libraries: tuple[str, ...]) -> tuple[str, str]:
+    """The module and the style of a view: libraries, what all views share, and its own. Nothing is fetched."""
+    parts = [LIBRARIES[name][0] for name in libraries] + ["live.js", script]
+    styles = [LIBRARIES[name][1] for name in libraries] + ["live.css", script.replace(".js", ".css")]
+    code = [(STATIC / part).read_text(encoding="utf-8") for part in parts]
+    looks = [(STATIC / style).read_text(encoding="utf-8") for style in styles if (STATIC / style).exists()]
+    return "\n".join([*code, "export default live(view);"]), "\n".join(looks)
+
+
+def sentence(problem: BaseException) -> str:
+    """An exception in words."""
+    return str(problem) if isinstance(problem, InputError) else f"{type(problem).__name__}: {problem}"
+
+
+def do_nothing() -> None:
+    """Where there is nothing to undo."""

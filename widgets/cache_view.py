@@ -1,0 +1,95 @@
+"""What the model remembers: one ring of keys and values per noise level."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import traitlets
+
+from liveavatar.run import Ring
+from liveavatar.types import InputError
+from widgets._live import Body, Buffers, LiveView
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MIB = 2**20
+
+
+class CacheView(LiveView):
+    """One ring per noise level: the latent frames it holds, where it wraps, its condition tokens and its bytes.
+
+    Live it shows the newest state. Choose an earlier one with `block` and `step`, or by moving the time cursor.
+    """
+
+    script = "cache_view.js"
+    nothing = "No caches to show yet: give a run, CacheView(run), or a saved one, CacheView('folder')."
+
+    block = traitlets.Int(-1, help="block after which the caches are shown; -1 is the newest").tag(sync=True, code=True)
+    step = traitlets.Int(-1, help="sampler step of that block; -1 is its newest").tag(sync=True, code=True)
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)
+        self.observe(self._cursor_moved, "time_s")
+
+    @property
+    def rings(self) -> tuple[Ring, ...]:
+        """The caches on screen, one per noise level."""
+        block, step = self._moment()
+        return tuple(self.run.ring_at(block, step, level) for level in range(self.run.facts.steps))
+
+    @property
+    def bytes(self) -> int:
+        """Of all rings together."""
+        return sum(ring.bytes for ring in self.rings)
+
+    @property
+    def single_bytes(self) -> int:
+        """What one clean cache would need instead."""
+        return self.rings[0].bytes
+
+    @property
+    def note(self) -> str:
+        """What one clean cache would hold, and what it would cost."""
+        ring, levels = self.rings[0], len(self.rings)
+        return (f"One clean cache would hold the same {ring.capacity} latent frames once: {ring.bytes / MIB:.1f} MiB "
+                f"instead of {self.bytes / MIB:.1f} MiB. But filling it takes one more pass through the network after "
+                f"every block: {levels + 1} instead of {levels}, {100 / levels:.0f} % more work, and the next block "
+                f"could only begin when this one is clean. With a ring per noise level, step {levels - 1} of one block "
+                "and step 0 of the next need nothing from each other.")
+
+    def draw(self, full: bool) -> tuple[Body, Buffers]:
+        if not self.run.seen:
+            return {"rings": []}, {}
+        block, step = self._moment()
+        facts = self.run.facts
+        rings = [{"level": ring.level, "held": ring.held, "end": ring.end, "slot": ring.slot, "wrapped": ring.wrapped,
+                  "capacity": ring.capacity, "frame_tokens": ring.frame_tokens, "bytes": ring.bytes,
+                  "condition_tokens": ring.condition_tokens, "sigma": facts.sigmas[ring.level],
+                  "sigma_next": facts.sigmas[ring.level + 1]} for ring in self.rings]
+        return {"rings": rings, "block": block, "step": step, "note": self.note, "bytes": self.bytes,
+                "single_bytes": self.single_bytes, "frame_s": facts.frames_per_latent / facts.fps}, {}
+
+    def still(self) -> Image | None:
+        from widgets._stills import rings_picture
+
+        return rings_picture(self.rings, self.run.facts) if self.run is not None and self.run.seen else None
+
+    def _moment(self) -> tuple[int, int]:
+        """(block, step) after which the caches are shown."""
+        if self.run is None or not self.run.seen:
+            raise InputError(self.nothing)
+        seen = self.run.seen
+        block = seen[-1][0] if self.block < 0 else min(self.block, seen[-1][0])
+        steps = [step for of, step in seen if of == block]
+        step = steps[-1] if self.step < 0 or self.step not in steps else self.step
+        if self.run.ring_at(block, step, 0) is None:
+            raise InputError("This trace was saved without its run, so the size of the caches is not known. "
+                             "Save with run.save(folder) and open that folder.")
+        return block, step
+
+    def _cursor_moved(self, change: traitlets.Bunch) -> None:
+        """The caches as they were when the block under the cursor was done; the newest when it is the last."""
+        if self.run is not None and self.run.seen:
+            block = self.run.facts.block_at(change.new)
+            self.block = -1 if block >= self.run.seen[-1][0] else block
