@@ -440,6 +440,17 @@ def recordings_line(real: dict) -> str:
             f"{real['silent_frames']} silent frames.")
 
 
+def without_nan(values: object) -> object:
+    """JSON knows no NaN: what is not known becomes null; the rest keeps six digits."""
+    if isinstance(values, dict):
+        return {key: without_nan(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [without_nan(value) for value in values]
+    if isinstance(values, float):
+        return None if math.isnan(values) else float(f"{values:.6g}")
+    return values
+
+
 def save_sheet(report: Report, rows: list[str], path: Path, people: int, scale: int = 2) -> None:
     """People below each other, for each the rows; times go across. 128 px pictures are doubled."""
     rows = [name for name in rows if name in report.pictures]
@@ -509,8 +520,8 @@ def write(report: Report, student: str, arguments: argparse.Namespace) -> None:
     """OUT.json, OUT.md and the sheets."""
     stem = arguments.out.with_suffix("")
     stem.parent.mkdir(parents=True, exist_ok=True)
-    found = {"about": report.about, "rows": report.rows, "recordings": report.recordings,
-             "goals": [asdict(goal) | {"reached": goal.reached} for goal in goals(report, student)]}
+    found = without_nan({"about": report.about, "rows": report.rows, "recordings": report.recordings,
+             "goals": [asdict(goal) | {"reached": goal.reached} for goal in goals(report, student)]})
     stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     stem.with_suffix(".md").write_text(markdown(report, student))
     network = student.split()[0]

@@ -1,10 +1,13 @@
 """Measures of quality give the known answers: planted lags, known noise, shifted clouds."""
 
+import importlib
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from liveavatar.avatars.traits import MOTION, motion_index
 from liveavatar.metrics.quality import (
     box_square_error,
     cloud,
@@ -168,3 +171,39 @@ def test_a_short_gap_is_no_silence():
     speech = torch.randn(8_000, generator=torch.Generator().manual_seed(0)) * 0.1
     wave = torch.cat([speech, torch.zeros(2_400), speech])          # 0.15 s
     assert not silent_frames(wave, 28).any()
+
+
+# ------------------------------------------------------------------------------------------------ the table
+
+@pytest.fixture
+def mini_quality(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    return importlib.import_module("mini_quality")
+
+
+def test_perfect_videos_reach_every_goal_of_the_lips(mini_quality):
+    B, T = 2, 24
+    motion = torch.zeros(B, T, len(MOTION))
+    for name in (*mini_quality.LIPS.values(), "left_hand_y", "right_hand_y"):
+        motion[..., motion_index(name)] = wandering(T).float()
+    silent = torch.zeros(B, T, dtype=torch.bool)
+    video = torch.rand(B, 3, T, 16, 16, generator=torch.Generator().manual_seed(0))
+    colours = torch.rand(B, 4, 3)
+    truth = mini_quality.Truth(None, video, motion, colours, None, torch.zeros(B, T), silent,
+                               torch.tensor([mini_quality.BEAT, 0]))
+    traits = {name: truth.trait(name) for name in (*mini_quality.LIPS.values(), "left_hand_y", "right_hand_y")}
+    features = torch.randn(B * T, 3, generator=torch.Generator().manual_seed(0))
+    seen = mini_quality.Readings(traits, colours[:, None].expand(-1, T, -1, -1), features)
+    row = mini_quality.measure(video, seen, truth, cloud(features))
+    for name in ("aperture", "width", "rounding", "hand"):
+        assert row[f"{name}_correlation"] == pytest.approx(1)
+    assert row["lag_frames"] == pytest.approx(0, abs=1e-6)
+    assert row["colour_error"] == 0 and row["corner_psnr_db"] == pytest.approx(120)
+    assert row["frechet"] == pytest.approx(0, abs=1e-9)
+    assert math.isnan(row["closed_share"])                          # nobody was silent
+
+
+def test_a_goal_knows_which_way_is_good(mini_quality):
+    assert mini_quality.Goal("corners, dB", 39, 40).reached
+    assert not mini_quality.Goal("lag", 0.15, 0.2, most=True).reached
+    assert not mini_quality.Goal("unknown", 1, math.nan).reached

@@ -55,15 +55,21 @@ class Lag:
 def lag(measured: Tensor, truth: Tensor, reach: int = REACH_FRAMES) -> Lag:
     """Find how many frames late each measured curve is, by cross-correlation over +-reach frames.
 
-    measured, truth (B, T), T > 2 * reach + 2. The same frames of the truth are compared at every delay. Between whole
-    frames the peak is that of a parabola through the best delay and its neighbours.
+    measured, truth (B, T), T > 2 * reach + 2. At every delay the middle of the truth is compared with the measured
+    curve shifted one way, and the middle of the measured curve with the truth shifted the other way: so equal curves
+    have no lag, to the last digit. Between whole frames the peak is that of a parabola through the best delay and its
+    neighbours.
     """
     T = truth.shape[-1]
     if T < 2 * reach + 3:
         raise ValueError(f"{T} frames are too few to look {reach} frames around; give {2 * reach + 3} or more")
-    middle = truth[..., reach:T - reach]
-    scores = torch.stack([temporal_correlation(measured[..., reach + delay:T - reach + delay], middle)
-                          for delay in range(-reach, reach + 1)], -1)                    # (B, 2 * reach + 1)
+
+    def moved(curve: Tensor, delay: int) -> Tensor:
+        return curve[..., reach + delay:T - reach + delay]
+
+    scores = torch.stack([temporal_correlation(moved(measured, delay), moved(truth, 0))
+                          + temporal_correlation(moved(measured, 0), moved(truth, -delay))
+                          for delay in range(-reach, reach + 1)], -1) / 2               # (B, 2 * reach + 1)
     best = scores.nan_to_num(-2).argmax(-1, keepdim=True)
     peak = scores.gather(-1, best)
     before, after = (scores.gather(-1, (best + step).clamp(0, 2 * reach)) for step in (-1, 1))
