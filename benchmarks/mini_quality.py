@@ -454,6 +454,8 @@ def without_nan(values: object) -> object:
 def save_sheet(report: Report, rows: list[str], path: Path, people: int, scale: int = 2) -> None:
     """People below each other, for each the rows; times go across. 128 px pictures are doubled."""
     rows = [name for name in rows if name in report.pictures]
+    if not rows:
+        return
     people = min(people, len(report.pictures["truth"]))
     lines = [report.pictures[name][person] for person in range(people) for name in rows]
     sheet = tile(torch.stack(lines)).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
@@ -524,11 +526,11 @@ def write(report: Report, student: str, arguments: argparse.Namespace) -> None:
              "goals": [asdict(goal) | {"reached": goal.reached} for goal in goals(report, student)]})
     stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     stem.with_suffix(".md").write_text(markdown(report, student))
+    print(markdown(report, student), flush=True)
     network = student.split()[0]
     save_sheet(report, ["truth", "VAE", "teacher 32", student], stem.with_suffix(".png"), arguments.people)
     steps = [f"{network} {count}" for count in (1, 2, 3, 4)] + [f"teacher {count}" for count in (1, 2, 4)]
     save_sheet(report, steps, stem.with_name(stem.name + "_steps.png"), max(1, arguments.people // 2))
-    print(markdown(report, student))
 
 
 if __name__ == "__main__":
