@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     import numpy
     from torch import Tensor
 
+    from liveavatar.backends import Backend
     from liveavatar.inputs import Audio, Image
     from liveavatar.pipeline import Pipeline
+    from liveavatar.preview import LatentMap
     from liveavatar.types import Prompt
 
 READY, RUNNING, PAUSED, STOPPED, FINISHED, FAILED = "ready", "running", "paused", "stopped", "finished", "failed"
@@ -163,6 +165,7 @@ class Source(Protocol):
     facts: Facts
     speech: Speech | None
     portrait: Portrait | None
+    backend: Backend | None           # None: no model is at hand
 
     def events(self, stop: Event) -> Iterator[Step | Block | Video]:
         """The events, ending soon after `stop` is set."""
@@ -180,7 +183,7 @@ class Generation:
         if output is None and run_dir is not None:
             raise InputError("a run folder is for a video that can be gone on with; give output='out.mp4' as well")
         backend = pipeline.backend
-        self._pipeline, self._config = pipeline, config
+        self._pipeline, self._config, self.backend = pipeline, config, backend
         self._output, self._run_dir = output if output is None else check_output(output), run_dir
         self._inputs = prepare(backend, audio, image, prompt, config)
         self.speech, self.portrait = self._inputs.speech, self._inputs.portrait
@@ -200,9 +203,9 @@ class Generation:
 class Recording:
     """A source that shows again what a trace holds, with the pictures where they were kept."""
 
-    def __init__(self, trace: Trace, facts: Facts, blocks: dict[int, Block], pace: float,
+    def __init__(self, trace: Trace, facts: Facts, blocks: dict[int, Block], pace: float, backend: Backend | None,
                  speech: Speech | None = None) -> None:
-        self.facts, self.speech, self.portrait = facts, speech, None
+        self.facts, self.speech, self.portrait, self.backend = facts, speech, None, backend
         self._trace, self._blocks, self._pace = trace, blocks, pace
 
     def events(self, stop: Event) -> Iterator[Step | Block]:
@@ -221,6 +224,7 @@ class Run:
                  keep_bytes: int = 256 * MIB) -> None:
         self.trace = trace if trace is not None else Trace()
         self.facts, self.speech, self.portrait = source.facts, source.speech, source.portrait
+        self.backend = source.backend                    # what decodes its latents; None when no model is at hand
         self.keep_bytes = keep_bytes                     # of pictures; the oldest are let go
         self.error: BaseException | None = None          # what ended a failed run
         self.complaints: list[tuple[Callback, Exception]] = []
@@ -241,6 +245,7 @@ class Run:
         self._done_s = self._work_s = 0.0
         self._last: Step | None = None
         self._video: Video | None = None
+        self._latent_map: LatentMap | None = None
 
     @classmethod
     def of(cls, pipeline: Pipeline, audio: Audio, image: Image, prompt: str | Prompt = "",
@@ -345,6 +350,18 @@ class Run:
         written = block + (1 if level <= index else 0)
         return replace(ring, level=level, end=written * self.facts.block_latents)
 
+    def latent_map(self) -> LatentMap | None:
+        """What turns its latents into colours; None while there is nothing to make one from. The first call takes
+        a moment."""
+        from liveavatar.preview import map_of, principal_map, values_of
+
+        if self._latent_map is None:
+            if self.backend is not None:
+                self._latent_map = map_of(self.backend)
+            elif self.seen:
+                self._latent_map = principal_map(values_of(self.look(-1, -1).clean))
+        return self._latent_map
+
     # ------------------------------------------------------------------ watching
 
     def subscribe(self, callback: Callback) -> Callable[[], None]:
@@ -445,11 +462,12 @@ class Run:
         from safetensors.torch import save_file
 
         folder = self.trace.save(folder)
-        blocks = self.blocks
+        blocks, latent_map = self.blocks, self.latent_map()
         save_file({f"{block.index:05d}": block.frames.contiguous() for block in blocks}, folder / "frames.safetensors")
         speech = None if self.speech is None else save_speech(self.speech, folder / "speech.safetensors")
         description = {
             "format": 1, "facts": asdict(self.facts), "speech": speech,
+            "latent_map": None if latent_map is None else latent_map.to_dict(),
             "rings": [asdict(ring) for ring in self.rings.values()],
             "blocks": [[block.index, block.start_s, block.milliseconds] for block in blocks],
             "marks": [[mark.stage, mark.block, mark.index, mark.began_s - self.began_s, mark.ended_s - self.began_s]
@@ -591,24 +609,30 @@ class Stream:
 
 # ------------------------------------------------------------------------------------------- from a trace
 
-def replay(trace: Trace | str | os.PathLike, pace: float = 0.0, facts: Facts | None = None) -> Run:
+def replay(trace: Trace | str | os.PathLike, pace: float = 0.0, facts: Facts | None = None,
+           pipeline: Pipeline | None = None) -> Run:
     """A saved run, or a trace, as a Run: everything it holds can be looked at at once, `start()` shows it again.
 
-    pace 1.0 takes as long as the steps once took, 0 no time at all.
+    pace 1.0 takes as long as the steps once took, 0 no time at all. With a pipeline its decoder can be asked.
     """
+    from liveavatar.preview import LatentMap
+
+    backend = None if pipeline is None else pipeline.backend
     if isinstance(trace, Trace):
         known = facts or facts_of(trace)
-        return Run(Recording(trace, known, {}, pace), trace, record=False)
+        return Run(Recording(trace, known, {}, pace, backend), trace, record=False)
     folder = Path(trace)
     loaded = load_trace(folder)
     if not (folder / "run.json").exists():
-        return replay(loaded, pace, facts)
+        return replay(loaded, pace, facts, pipeline)
     about = read_description(folder / "run.json")
     constant = about["facts"]
     known = Facts(**{**constant, "sigmas": tuple(constant["sigmas"]),
                      "config": GenerationConfig.from_dict(constant["config"]).to_dict()})
     blocks = load_blocks(folder, about, loaded)
-    run = Run(Recording(loaded, known, blocks, pace, load_speech(folder, about["speech"])), loaded, record=False)
+    speech = load_speech(folder, about["speech"])
+    run = Run(Recording(loaded, known, blocks, pace, backend, speech), loaded, record=False)
+    run._latent_map = about["latent_map"] and LatentMap.from_dict(about["latent_map"])
     run.rings = {ring["level"]: Ring(**ring) for ring in about["rings"]}
     run._blocks, run._done_s, run._work_s = dict(blocks), about["done_s"], about["work_s"]
     run.first_picture_s = about["first_picture_s"]

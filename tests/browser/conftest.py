@@ -186,7 +186,8 @@ def open_book(lab: dict, chromium, cells: tuple[str, ...], name: str = "") -> Bo
     book.wait_for(READY, name)
     page.evaluate("async () => { jupyterapp.shell.collapseLeft?.(); "
                   "await jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    assert page.evaluate(ERRORS) == []
+    failed = page.evaluate(ERRORS)
+    assert failed == [], failed
     return book
 
 

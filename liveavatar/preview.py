@@ -1,0 +1,207 @@
+"""Latents that people can look at: cheaply by one matrix, exactly by the decoder; and pictures as small files.
+
+A latent pixel has 16 numbers, its colour 3. A matrix fitted by least squares between them shows most of a picture at no
+cost, at an eighth of the size. The real decoder shows all of it.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liveavatar.types import InputError, Portrait, Step
+
+if TYPE_CHECKING:
+    from liveavatar.backends import Backend
+
+FIT_SIDE = 64            # px of the pictures that a map is fitted on
+FIT_PICTURES = 6
+RIDGE = 1e-3             # keeps channels that say nothing about colour at zero
+
+
+@dataclass(frozen=True)
+class LatentMap:
+    """Colour = weights * latent + bias, both 0..1."""
+
+    weights: np.ndarray      # (C, 3) float32
+    bias: np.ndarray         # (3,) float32
+    explained: float         # share of the decoded pictures' variance that it shows, at most 1
+    source: str = "fitted"   # "fitted" to a decoder, or "principal": colours mean nothing, shapes do
+
+    def colours(self, latents: np.ndarray) -> np.ndarray:
+        """latents (C, F, h, w) -> (F, h, w, 3) uint8"""
+        return to_bytes(np.tensordot(latents, self.weights, (0, 0)) + self.bias)
+
+    def directions(self, latents: np.ndarray, gain: float = 0.5) -> np.ndarray:
+        """The same for something that is added to latents, such as a velocity: nothing is mid-grey."""
+        return to_bytes(0.5 + gain * np.tensordot(latents, self.weights, (0, 0)))
+
+    def to_dict(self) -> dict:
+        return {"weights": self.weights.tolist(), "bias": self.bias.tolist(), "explained": self.explained,
+                "source": self.source}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> LatentMap:
+        weights, bias = (np.asarray(values[name], np.float32) for name in ("weights", "bias"))
+        return cls(weights, bias, values["explained"], values["source"])
+
+
+def fit_map(latents: np.ndarray, colours: np.ndarray) -> LatentMap:
+    """Least squares between latent pixels (N, C) and their colours (N, 3), 0..1."""
+    if len(latents) != len(colours):
+        raise InputError(f"{len(latents)} latent pixels against {len(colours)} colours; give one colour for each")
+    means = latents.mean(0), colours.mean(0)
+    x, y = latents - means[0], colours - means[1]
+    ridge = RIDGE * len(x) * np.eye(x.shape[1])
+    weights = np.linalg.solve(x.T @ x + ridge, x.T @ y)
+    variance = (y ** 2).sum()
+    explained = 1 - ((y - x @ weights) ** 2).sum() / variance if variance > 0 else 1.0
+    return LatentMap(weights.astype(np.float32), (means[1] - means[0] @ weights).astype(np.float32), float(explained))
+
+
+@torch.inference_mode()
+def map_of(backend: Backend) -> LatentMap:
+    """The map of a backend's decoder, fitted once: pictures are looked at, decoded, and compared."""
+    if backend not in _maps:
+        pairs = [looked_at(backend, portrait) for portrait in fit_portraits()]
+        latents, colours = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        _maps[backend] = fit_map(latents, colours)
+    return _maps[backend]
+
+
+_maps: WeakKeyDictionary[Backend, LatentMap] = WeakKeyDictionary()
+
+
+def looked_at(backend: Backend, portrait: Portrait) -> tuple[np.ndarray, np.ndarray]:
+    """A portrait's latent pixels (N, C), and the mean colour (N, 3) of what each is decoded to."""
+    reference, _ = backend.look(portrait, tuple(portrait.pixels.shape[1:]))          # (1, C, 1, h, w)
+    pictures = backend.decoder().decode(reference)[-1].float() / 255                  # (H, W, 3)
+    latents = reference[0, :, 0].float().cpu()
+    colours = torch.nn.functional.adaptive_avg_pool2d(pictures.permute(2, 0, 1), latents.shape[1:])
+    return latents.flatten(1).T.numpy(), colours.flatten(1).T.numpy()
+
+
+def fit_portraits() -> list[Portrait]:
+    """Half rendered avatars, half soft colours: always the same."""
+    from liveavatar.avatars.portraits import avatar
+
+    size, generator = (FIT_SIDE, FIT_SIDE), torch.Generator().manual_seed(0)
+    soft = torch.rand(FIT_PICTURES // 2, 3, 4, 4, generator=generator)
+    fields = torch.nn.functional.interpolate(soft, size, mode="bicubic", align_corners=False).clamp(0, 1)
+    return [avatar(seed, size) for seed in range(FIT_PICTURES - len(fields))] + [Portrait(field) for field in fields]
+
+
+def principal_map(latents: np.ndarray) -> LatentMap:
+    """Where no decoder is at hand: the three directions in which latents (C, F, h, w) differ most, as colours."""
+    pixels = latents.reshape(len(latents), -1)
+    centred = pixels - pixels.mean(1, keepdims=True)
+    variances, directions = np.linalg.eigh(centred @ centred.T / centred.shape[1])
+    chosen = directions[:, ::-1][:, :3]
+    scale = 0.2 / np.sqrt(np.maximum(variances[::-1][:3], 1e-6))
+    weights = np.zeros((len(latents), 3), np.float32)
+    weights[:, :chosen.shape[1]] = chosen * scale
+    bias = 0.5 - pixels.mean(1) @ weights
+    shown = float(variances[::-1][:3].sum() / max(variances.sum(), 1e-9))
+    return LatentMap(weights, bias.astype(np.float32), shown, "principal")
+
+
+@torch.inference_mode()
+def decode_exactly(backend: Backend, latents: Tensor, before: Tensor | None = None) -> np.ndarray:
+    """Latents (1, C, F, h, w) through the real decoder -> (T, H, W, 3) uint8; `before` is the block before them."""
+    decoder = backend.decoder()
+    if before is not None:
+        decoder.decode(before)
+    return decoder.decode(latents).numpy()
+
+
+# ------------------------------------------------------------------------------------------- numbers
+
+@dataclass(frozen=True)
+class StepNumbers:
+    """What can be said of one step in numbers. None: not known, or not kept in the trace."""
+
+    sigma: float
+    sigma_next: float
+    share: float                    # of the path from noise to picture, 0..1
+    velocity_norm: float | None     # root mean square over all values; 1.4 is noise against a picture of unit variance
+    cosine: float | None            # between this velocity and that of the step before, -1..1
+    milliseconds: float
+    mean: float                     # moments of what is shown
+    std: float
+    skew: float
+    kurtosis: float                 # excess: 0 for a normal distribution
+    minimum: float
+    maximum: float
+
+
+def numbers_of(step: Step, before: Step | None, shown: np.ndarray, first_sigma: float = 1.0) -> StepNumbers:
+    """Numbers of a step; `before` is the step before it in the same block, `shown` the values whose moments count."""
+    velocity, earlier = step.velocity, None if before is None else before.velocity
+    norm = None if velocity is None else float(velocity.float().square().mean().sqrt())
+    cosine = None if velocity is None or earlier is None else cosine_between(velocity, earlier)
+    mean, std = float(shown.mean()), float(shown.std())
+    unit = (shown - mean) / max(std, 1e-9)
+    return StepNumbers(step.sigma, step.sigma_next, (step.sigma - step.sigma_next) / first_sigma, norm, cosine,
+                       step.milliseconds, mean, std, float((unit ** 3).mean()), float((unit ** 4).mean() - 3),
+                       float(shown.min()), float(shown.max()))
+
+
+def cosine_between(one: Tensor, other: Tensor) -> float:
+    a, b = one.float().flatten(), other.float().flatten()
+    return float(a @ b / (a.norm() * b.norm()).clamp(min=1e-9))
+
+
+def histogram(values: np.ndarray, reach: float = 4.0, bins: int = 48) -> list[int]:
+    """How many values fall into each of `bins` equal parts of -reach..reach; what lies outside counts at the ends."""
+    return np.histogram(np.clip(values, -reach, reach), bins, (-reach, reach))[0].tolist()
+
+
+# ------------------------------------------------------------------------------------------- pictures as bytes
+
+def values_of(latents: Tensor) -> np.ndarray:
+    """(1, C, F, h, w) of any dtype -> (C, F, h, w) float32 in main memory"""
+    return latents[0].detach().float().cpu().numpy()
+
+
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """0..1 -> 0..255 uint8; what lies outside is clipped."""
+    return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def signed_bytes(values: np.ndarray, reach: float) -> np.ndarray:
+    """-reach..reach -> 0..255 uint8, 0 in the middle."""
+    return to_bytes(0.5 + 0.5 * values / reach)
+
+
+def jpeg(picture: np.ndarray, quality: int = 85) -> bytes:
+    """(H, W, 3) uint8 -> a JPEG file"""
+    return encoded(picture, "JPEG", quality=quality)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """(H, W, 3) or (H, W) uint8 -> a PNG file"""
+    return encoded(picture, "PNG", compress_level=1)
+
+
+def encoded(picture: np.ndarray, form: str, **options: object) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(file, form, **options)
+    return file.getvalue()
+
+
+def strip(frames: np.ndarray, height: int | None = None) -> np.ndarray:
+    """Pictures (T, H, W, 3) side by side, as one (height, T * width, 3)."""
+    from PIL import Image
+
+    if height is not None and height < frames.shape[1]:
+        width = max(round(frames.shape[2] * height / frames.shape[1]), 1)
+        frames = np.stack([np.asarray(Image.fromarray(frame).resize((width, height))) for frame in frames])
+    return np.concatenate(list(frames), axis=1)

@@ -1,0 +1,396 @@
+/* Steps x blocks, filling live; and one cell in depth. Buffers are named "cell/block/step/kind/frames/width/height". */
+
+const GRID_HEAD = 34, GRID_GAP = 4, GRID_LABEL = 132;
+
+const GRID_STOPS = {   // colour at 0, 0.25 ... 1
+  signed: [[0, 68, 136], [86, 150, 214], [245, 245, 245], [232, 130, 66], [164, 52, 0]],
+  heat: [[10, 8, 26], [84, 27, 109], [187, 55, 84], [249, 142, 9], [252, 255, 190]],
+};
+
+const gridTables = {};
+function gridTable(kind) {
+  return (gridTables[kind] ??= Uint32Array.from({ length: 256 }, (_, value) => {
+    const stops = GRID_STOPS[kind], at = (value / 255) * (stops.length - 1), low = Math.min(Math.floor(at), stops.length - 2);
+    const [r, g, b] = [0, 1, 2].map((i) => Math.round(stops[low][i] + (at - low) * (stops[low + 1][i] - stops[low][i])));
+    return 0xff000000 | (b << 16) | (g << 8) | r;
+  }));
+}
+
+/* -> {source, frames, width, height, across}: frames lie one below the other, or side by side in a JPEG. */
+function gridPicture(ctx, bytes, kind, frames, width, height, done) {
+  const picture = { source: null, frames, width, height, across: kind === "jpeg" };
+  if (kind === "jpeg") {
+    createImageBitmap(new Blob([bytes], { type: "image/jpeg" })).then((bitmap) => { picture.source = bitmap; ctx.changed(); });
+  } else if (kind === "rgb") {
+    picture.source = laPicture(bytes, width, frames * height);
+  } else {
+    const table = gridTable(kind), data = new ImageData(width, frames * height), out = new Uint32Array(data.data.buffer);
+    for (let i = 0; i < out.length; i++) out[i] = table[bytes[i]];
+    picture.source = document.createElement("canvas");
+    picture.source.width = width;
+    picture.source.height = frames * height;
+    picture.source.getContext("2d").putImageData(data, 0, 0);
+  }
+  return picture;
+}
+
+function gridFrame(pen, picture, frame, x, y, width, height, smooth = true) {
+  if (!picture?.source) return;
+  pen.imageSmoothingEnabled = smooth;
+  pen.imageSmoothingQuality = "high";
+  const f = Math.min(Math.max(frame, 0), picture.frames - 1), { width: w, height: h } = picture;
+  pen.drawImage(picture.source, picture.across ? f * w : 0, picture.across ? 0 : f * h, w, h, x, y, width, height);
+}
+
+const gridNumber = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+
+const view = {
+  name: "la-grid",
+
+  build(ctx) {
+    ctx.transport();
+    ctx.space();
+    ctx.newest = ctx.button("Follow newest", "Open the newest cell again, and every new one", () => { ctx.set("block", -1); ctx.set("step", -1); }, "la-quiet");
+    ctx.copyButton();
+    ctx.bar2 = laElement("div", { class: "la-bar" });
+    ctx.main.append(ctx.bar2);
+    const bar = ctx.bar;
+    ctx.bar = ctx.bar2;
+    ctx.select("show", "Show", "What is drawn in every cell",
+      [["clean", "clean guess"], ["x", "noisy latent x"], ["velocity", "velocity"], ["difference", "difference to the step before"],
+       ["channel", "one latent channel"], ["mean", "channel mean"]]);
+    ctx.channelField = ctx.slider("channel", "channel", "Latent channel", { min: 0, max: 15, step: 1 });
+    ctx.exactField = ctx.check("exact", "real decoder", "Sharp pictures by the decoder instead of one fitted matrix; takes time from the run");
+    ctx.words = laElement("span", { class: "la-note" });
+    ctx.bar.append(ctx.words);
+    ctx.bar = bar;
+
+    ctx.labels = laElement("div", { class: "la-grid-labels" });
+    ctx.canvas = laElement("canvas", { role: "img", "aria-label": "sampler steps by blocks" });
+    ctx.spacer = laElement("div", { class: "la-grid-spacer" }, ctx.canvas);
+    ctx.scroller = laElement("div", { class: "la-grid-scroll" }, ctx.spacer);
+    ctx.main.append(laElement("div", { class: "la-grid-wrap" }, ctx.labels, ctx.scroller));
+    ctx.scroller.addEventListener("scroll", () => { view.tellVisible(ctx); ctx.changed(); });
+    ctx.canvas.addEventListener("pointerdown", (event) => view.pressed(ctx, event));
+    ctx.canvas.addEventListener("pointermove", (event) => view.moved(ctx, event));
+    ctx.canvas.addEventListener("pointerup", () => { ctx.dragging = false; });
+
+    ctx.cells = new Map();
+    view.buildDetail(ctx);
+  },
+
+  buildDetail(ctx) {
+    ctx.title = laElement("div", { class: "la-grid-title" });
+    ctx.big = laElement("canvas", { role: "img", "aria-label": "the chosen cell, large" });
+    ctx.scrub = laElement("input", { type: "range", min: 0, max: 2, step: 1, value: 0, "aria-label": "frame of the block", "data-trait": "frame" });
+    ctx.frameWords = laElement("output");
+    ctx.playing = !window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    ctx.frame = 0;
+    const play = laElement("button", { type: "button", class: "la-button", title: "Play or hold the frames of this block" });
+    const showPlay = () => { play.textContent = ctx.playing ? "Hold" : "Play"; };
+    play.addEventListener("click", () => { ctx.playing = !ctx.playing; showPlay(); view.animate(ctx); });
+    showPlay();
+    ctx.hold = () => { ctx.playing = false; showPlay(); };
+    ctx.scrub.addEventListener("input", () => {
+      ctx.hold();
+      ctx.frame = Number(ctx.scrub.value);
+      const { block } = ctx.body.detail, frames = ctx.picture?.frames ?? 1;
+      ctx.move((block + (ctx.frame + 0.5) / frames) * ctx.body.run.block_s);
+    });
+    ctx.channelsCanvas = laElement("canvas", { role: "img", "aria-label": "all latent channels" });
+    ctx.channelsCanvas.addEventListener("click", (event) => {
+      const channel = view.channelAt(ctx, event);
+      if (channel !== null) { ctx.set("channel", channel); ctx.set("show", "channel"); }
+    });
+    ctx.channelsCanvas.addEventListener("pointermove", (event) => {
+      const channel = view.channelAt(ctx, event);
+      ctx.channelsCanvas.title = channel === null ? "" : `channel ${channel}: click to see it in every cell`;
+    });
+    ctx.histogramCanvas = laElement("canvas", { role: "img", "aria-label": "histogram of the values" });
+    ctx.numbers = laElement("table", { class: "la-numbers" });
+    ctx.numbers2 = laElement("table", { class: "la-numbers" });
+    ctx.detail = laElement("div", { class: "la-grid-detail" },
+      laElement("section", {}, ctx.title, ctx.big, laElement("div", { class: "la-grid-scrub" }, play, ctx.scrub, ctx.frameWords)),
+      laElement("section", {}, laElement("div", { class: "la-note" }, "all channels, blue below zero, red above"), ctx.channelsCanvas),
+      laElement("section", { class: "la-grid-numbers" }, laElement("div", { class: "la-note" }, "values, against a normal distribution"), ctx.histogramCanvas,
+        laElement("div", { class: "la-grid-tables" }, ctx.numbers, ctx.numbers2)));
+    ctx.main.append(ctx.detail);
+  },
+
+  received(ctx, names, full) {
+    if (full) ctx.cells.clear();
+    for (const name of names) {
+      const [what, block, step, kind, ...numbers] = name.split("/"), [frames, width, height] = numbers.map(Number);
+      const bytes = ctx.store.buffers.get(name);
+      if (!bytes || !numbers.length) continue;
+      const picture = gridPicture(ctx, bytes, kind, frames, width, height);
+      if (what === "cell") ctx.cells.set(`${block}/${step}`, picture);
+      else ctx[what] = picture;                            // picture, channels: of the chosen cell
+    }
+  },
+
+  /* ---- the grid */
+
+  geometry(ctx) {
+    const { run } = ctx.body, room = ctx.scroller.clientWidth / Math.max(run.blocks, 1) - GRID_GAP;
+    const width = ctx.get("cell_px") || Math.floor(Math.min(Math.max(room, 60), run.steps > 5 ? 72 : 96)), sample = ctx.cells.values().next().value;
+    const height = sample ? Math.round((width * sample.height) / sample.width) : width;
+    const rows = Math.max(run.steps, 1), columns = Math.max(run.blocks, 1);
+    return { width, height, rows, columns, pitch: width + GRID_GAP, drop: height + GRID_GAP, offset: ctx.scroller.scrollLeft };
+  },
+
+  cellAt(ctx, event) {
+    const g = view.geometry(ctx), x = event.offsetX + g.offset, block = Math.floor(x / g.pitch);
+    const step = Math.floor((event.offsetY - GRID_HEAD) / g.drop), share = Math.min((x - block * g.pitch) / g.width, 0.999);
+    return { block, step, time: Math.min(block + share, g.columns) * ctx.body.run.block_s, inHead: event.offsetY < GRID_HEAD, known: block < g.columns };
+  },
+
+  pressed(ctx, event) {
+    const cell = view.cellAt(ctx, event);
+    if (!cell.known) return;
+    if (cell.inHead) { ctx.dragging = true; ctx.canvas.setPointerCapture(event.pointerId); ctx.move(cell.time); return; }
+    if (!view.has(ctx, cell.block, cell.step)) return;
+    ctx.set("step", cell.step);
+    ctx.set("block", cell.block);
+    ctx.move(cell.time);
+  },
+
+  moved(ctx, event) {
+    const cell = view.cellAt(ctx, event);
+    if (ctx.dragging) { ctx.move(cell.time); return; }
+    const has = view.has(ctx, cell.block, cell.step), { block_s } = ctx.body.run, sigmas = ctx.body.sigmas;
+    ctx.canvas.style.cursor = cell.inHead ? "ew-resize" : has ? "pointer" : "default";
+    ctx.canvas.title = cell.inHead ? "Drag to move the time cursor"
+      : has ? `block ${cell.block} (${laSeconds(cell.block * block_s)}), step ${cell.step}: noise ${sigmas[cell.step].toFixed(3)} → ${sigmas[cell.step + 1].toFixed(3)}` : "";
+  },
+
+  has(ctx, block, step) { return ctx.seen?.has(`${block}/${step}`) ?? false; },
+
+  tellVisible(ctx) {
+    const g = view.geometry(ctx), first = Math.max(0, Math.floor(g.offset / g.pitch) - 2);
+    const last = Math.ceil((g.offset + ctx.scroller.clientWidth) / g.pitch) + 2, [a, b] = ctx.get("_visible");
+    if (first < a || last > b || b - a > 3 * (last - first)) ctx.set("_visible", [Math.max(0, first - 4), last + 4]);
+  },
+
+  drawGrid(ctx, theme) {
+    const g = view.geometry(ctx), { run, sigmas } = ctx.body, detail = ctx.body.detail;
+    const height = GRID_HEAD + g.rows * g.drop, width = Math.max(ctx.scroller.clientWidth, 50);
+    ctx.spacer.style.width = `${g.columns * g.pitch}px`;
+    ctx.spacer.style.height = `${height}px`;
+    const pen = laCanvas(ctx.canvas, width, height);
+    const first = Math.floor(g.offset / g.pitch), last = Math.min(g.columns - 1, Math.floor((g.offset + width) / g.pitch));
+    const now = Math.min(Math.floor(ctx.time / run.block_s + 1e-6), g.columns - 1);
+    pen.textAlign = "left";
+    pen.textBaseline = "alphabetic";
+    for (let block = first; block <= last; block++) {
+      const x = block * g.pitch - g.offset;
+      pen.fillStyle = block === now ? theme.ink : theme.soft;
+      pen.font = `${block === now ? "600 " : ""}12px ${theme.font}`;
+      pen.fillText(`block ${block}`, x + 1, 12);
+      pen.fillStyle = theme.soft;
+      pen.font = `11px ${theme.font}`;
+      pen.fillText(laSeconds(block * run.block_s), x + 1, 26);
+      for (let step = 0; step < g.rows; step++) view.drawCell(ctx, pen, theme, g, block, step, x, GRID_HEAD + step * g.drop);
+    }
+    view.drawCursor(ctx, pen, theme, g, height);
+    if (detail) view.follow(ctx, g, detail.block);
+    view.drawLabels(ctx, theme, g, sigmas);
+  },
+
+  drawCell(ctx, pen, theme, g, block, step, x, y) {
+    const picture = ctx.cells.get(`${block}/${step}`), detail = ctx.body.detail;
+    pen.save();
+    pen.beginPath();
+    pen.roundRect(x, y, g.width, g.height, 4);
+    if (picture?.source) {
+      pen.clip();
+      gridFrame(pen, picture, Math.floor(picture.frames / 2), x, y, g.width, g.height);
+    } else {
+      pen.fillStyle = theme.faint;
+      pen.globalAlpha = view.has(ctx, block, step) ? 1 : 0.55;
+      pen.fill();
+    }
+    pen.restore();
+    if (detail && detail.block === block && detail.step === step) {
+      pen.lineWidth = 3;
+      pen.strokeStyle = theme.vermilion;
+      pen.beginPath();
+      pen.roundRect(x + 0.5, y + 0.5, g.width - 1, g.height - 1, 4);
+      pen.stroke();
+    }
+  },
+
+  drawCursor(ctx, pen, theme, g, height) {
+    const block = Math.min(ctx.time / ctx.body.run.block_s, g.columns - 1e-6), whole = Math.floor(block);
+    const x = whole * g.pitch + (block - whole) * g.width - g.offset;
+    pen.strokeStyle = pen.fillStyle = theme.ink;
+    pen.lineWidth = 1;
+    pen.globalAlpha = 0.75;
+    pen.beginPath();
+    pen.moveTo(x, GRID_HEAD - 5);
+    pen.lineTo(x, height);
+    pen.stroke();
+    pen.globalAlpha = 1;
+    pen.beginPath();
+    pen.moveTo(x - 5, GRID_HEAD - 7);
+    pen.lineTo(x + 5, GRID_HEAD - 7);
+    pen.lineTo(x, GRID_HEAD);
+    pen.fill();
+  },
+
+  /* Keep the chosen cell in view when it changes. */
+  follow(ctx, g, block) {
+    if (ctx.followed === block) return;
+    ctx.followed = block;
+    const left = block * g.pitch, view_ = ctx.scroller;
+    if (left < view_.scrollLeft || left + g.width > view_.scrollLeft + view_.clientWidth) view_.scrollLeft = left + g.width - view_.clientWidth + g.pitch;
+  },
+
+  drawLabels(ctx, theme, g, sigmas) {
+    const key = JSON.stringify([g.rows, g.drop, sigmas, theme.dark]);
+    if (ctx.labelled === key) return;
+    ctx.labelled = key;
+    ctx.labels.style.paddingTop = `${GRID_HEAD}px`;
+    ctx.labels.replaceChildren(...Array.from({ length: g.rows }, (_, step) => {
+      const [from, to] = [sigmas[step], sigmas[step + 1]], share = (from - to) / sigmas[0];
+      return laElement("div", { class: "la-grid-label", style: `height:${g.height}px;margin-bottom:${GRID_GAP}px;border-color:${theme.steps[step % 8]}`,
+        title: `step ${step} covers ${laPercent(share)} of the path from noise to picture` },
+        laElement("b", {}, `step ${step}`), laElement("span", {}, `noise ${from.toFixed(2)} → ${to.toFixed(2)}`),
+        g.height > 56 ? laElement("span", {}, `${laPercent(share)} of the path`) : null);
+    }));
+  },
+
+  /* ---- the chosen cell */
+
+  drawDetail(ctx, theme) {
+    const detail = ctx.body.detail, numbers = detail.numbers;
+    ctx.title.replaceChildren(laElement("b", {}, `block ${detail.block}, step ${detail.step}`), ` · ${ctx.body.shown}`);
+    const rows = (table, pairs) => table.replaceChildren(...pairs.map(([name, value, tip]) =>
+      laElement("tr", { title: tip ?? "" }, laElement("th", {}, name), laElement("td", {}, value))));
+    rows(ctx.numbers, [
+      ["sigma", `${gridNumber(numbers.sigma, 3)} → ${gridNumber(numbers.sigma_next, 3)}`, "Share of noise before and after this step"],
+      ["share of path", laPercent(numbers.share), "Part of the way from noise to picture that this step covers"],
+      ["velocity norm", gridNumber(numbers.velocity_norm), "Root mean square of noise minus picture"],
+      ["cosine to step before", gridNumber(numbers.cosine, 3), "1: the network still wants to go the same way"],
+      ["time", `${Math.round(numbers.milliseconds)} ms`, "What this step took"]]);
+    rows(ctx.numbers2, [
+      ["mean", gridNumber(numbers.mean, 3)], ["std", gridNumber(numbers.std, 3)],
+      ["skew", gridNumber(numbers.skew), "0: symmetric"], ["kurtosis", gridNumber(numbers.kurtosis), "0: as flat as a normal distribution"],
+      ["range", `${gridNumber(numbers.minimum)} to ${gridNumber(numbers.maximum)}`]]);
+    view.drawHistogram(ctx, theme, detail);
+    view.drawFrame(ctx, theme);
+    view.animate(ctx);
+  },
+
+  drawHistogram(ctx, theme, { histogram, numbers }) {
+    const width = 300, height = 104, base = height - 16, bins = histogram.length, most = Math.max(...histogram, 1);
+    const total = histogram.reduce((a, b) => a + b, 0), step = width / bins;
+    const pen = laCanvas(ctx.histogramCanvas, width, height);
+    const normal = Array.from({ length: bins + 1 }, (_, i) => (total * (8 / bins) * Math.exp(-0.5 * ((i / bins) * 8 - 4) ** 2)) / Math.sqrt(2 * Math.PI));
+    const top = Math.max(most, ...normal) * 1.05;
+    pen.fillStyle = theme.steps[ctx.body.detail.step % 8];
+    histogram.forEach((count, i) => pen.fillRect(i * step + 0.5, base - (count / top) * base, step - 1, (count / top) * base));
+    pen.strokeStyle = theme.ink;
+    pen.lineWidth = 1.2;
+    pen.beginPath();
+    normal.forEach((value, i) => pen.lineTo(i * step, base - (value / top) * base));
+    pen.stroke();
+    pen.strokeStyle = theme.line;
+    pen.beginPath();
+    pen.moveTo(0, base + 0.5);
+    pen.lineTo(width, base + 0.5);
+    pen.stroke();
+    pen.fillStyle = theme.soft;
+    pen.font = `11px ${theme.font}`;
+    pen.textBaseline = "top";
+    [-4, -2, 0, 2, 4].forEach((value) => {
+      pen.textAlign = value === -4 ? "left" : value === 4 ? "right" : "center";
+      pen.fillText(value, ((value + 4) / 8) * width, base + 3);
+    });
+  },
+
+  drawFrame(ctx, theme) {
+    const picture = ctx.picture, channels = ctx.channels, detail = ctx.body.detail;
+    if (!picture?.source || !detail) return;
+    const frames = picture.frames, frame = Math.min(ctx.frame, frames - 1);
+    const width = 268, height = Math.round((width * picture.height) / picture.width);
+    gridFrame(laCanvas(ctx.big, width, height), picture, frame, 0, 0, width, height);
+    ctx.scrub.max = frames - 1;
+    ctx.scrub.value = frame;
+    const kind = ctx.body.run.block_latents === frames ? "latent frame" : "frame";
+    ctx.frameWords.textContent = `${kind} ${frame + 1} of ${frames}`;
+    if (!channels?.source) return;
+    const latents = ctx.body.run.block_latents, C = channels.frames / latents, across = Math.ceil(Math.sqrt(C)), tile = 268 / across;
+    const tall = Math.round((tile * channels.height) / channels.width), latent = Math.min(Math.floor((frame / frames) * latents), latents - 1);
+    const pen = laCanvas(ctx.channelsCanvas, 268, Math.ceil(C / across) * tall);
+    ctx.tiles = { across, tile, tall, C };
+    ctx.channelField.range.max = C - 1;
+    for (let channel = 0; channel < C; channel++) {
+      const x = (channel % across) * tile, y = Math.floor(channel / across) * tall;
+      gridFrame(pen, channels, channel * latents + latent, x + 1, y + 1, tile - 2, tall - 2);
+      pen.font = `10px ${theme.font}`;
+      pen.textBaseline = "top";
+      pen.textAlign = "left";
+      pen.lineWidth = 2.5;
+      pen.strokeStyle = "#ffffffcc";
+      pen.strokeText(channel, x + 4, y + 4);
+      pen.fillStyle = "#111";
+      pen.fillText(channel, x + 4, y + 4);
+      if (ctx.get("show") === "channel" && ctx.get("channel") === channel) {
+        pen.strokeStyle = theme.vermilion;
+        pen.lineWidth = 3;
+        pen.strokeRect(x + 2, y + 2, tile - 4, tall - 4);
+      }
+    }
+  },
+
+  channelAt(ctx, event) {
+    if (!ctx.tiles) return null;
+    const { across, tile, tall, C } = ctx.tiles, channel = Math.floor(event.offsetY / tall) * across + Math.floor(event.offsetX / tile);
+    return channel < C ? channel : null;
+  },
+
+  /* Let the frames of the chosen block run, in their own speed. */
+  animate(ctx) {
+    if (ctx.animation || !ctx.playing) return;
+    ctx.animation = setInterval(() => {
+      if (!ctx.playing || !ctx.root.isConnected) { clearInterval(ctx.animation); ctx.animation = null; return; }
+      const frames = ctx.picture?.frames ?? 1, run = ctx.body?.run;
+      if (!run || document.hidden || !ctx.get("detail")) return;
+      const frame = Math.floor(((performance.now() / 1000) % run.block_s) / run.block_s * frames);
+      if (frame !== ctx.frame) { ctx.frame = frame; view.drawFrame(ctx, ctx.theme()); }
+    }, 40);
+  },
+
+  leave(ctx) { clearInterval(ctx.animation); },
+
+  draw(ctx) {
+    const { body } = ctx, theme = ctx.theme(), show = ctx.get("show");
+    ctx.seen = new Set((body.seen ?? []).map(([block, step]) => `${block}/${step}`));
+    ctx.channelField.hidden = show !== "channel";
+    ctx.exactField.hidden = !["clean", "x"].includes(show);
+    ctx.newest.hidden = ctx.get("block") < 0;
+    ctx.words.textContent = body.words ?? "";
+    if (!ctx.playing && body.detail && ctx.picture) {          // the cursor chooses the frame
+      const inside = ctx.time / body.run.block_s - body.detail.block;
+      if (inside >= 0 && inside < 1) ctx.frame = Math.floor(inside * ctx.picture.frames + 1e-6);
+    }
+    view.drawGrid(ctx, theme);
+    view.tellVisible(ctx);
+    ctx.detail.hidden = !ctx.get("detail") || !body.detail;
+    if (!ctx.detail.hidden) view.drawDetail(ctx, theme);
+  },
+
+  key(ctx, key) {
+    const detail = ctx.body?.detail, run = ctx.body?.run;
+    const hop = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
+    if (!hop || !run || !ctx.seen?.size) return false;
+    const from = detail ?? { block: 0, step: 0 };
+    const block = Math.max(0, from.block + hop[0]), step = Math.min(Math.max(from.step + hop[1], 0), run.steps - 1);
+    if (!view.has(ctx, block, step)) return true;
+    ctx.set("step", step);
+    ctx.set("block", block);
+    if (hop[0]) ctx.move((block + 0.01) * run.block_s);
+    return true;
+  },
+};
