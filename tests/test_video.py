@@ -91,6 +91,14 @@ def test_colours_come_back(tmp_path):
         assert np.abs(back[32, x].astype(int) - pictures[0, 32, x]).max() <= 6
 
 
+def test_the_same_pictures_and_sound_give_the_same_bytes(tmp_path):
+    pictures = np.repeat(np.repeat(NOISE[:, :16, :16], 4, 1), 4, 2)
+    for _ in range(8):
+        write(tmp_path / "out.mp4", np.concatenate([pictures] * 3), click())
+        (tmp_path / "out.mp4").rename(tmp_path / f"{len(os.listdir(tmp_path))}.mp4")
+    assert len({path.read_bytes().replace(b"out", b"") for path in tmp_path.iterdir()}) == 1
+
+
 @pytest.mark.parametrize("ending", ["mp4", "webm"])
 def test_a_video_says_that_it_was_generated(tmp_path, ending):
     facts = {"generated": True, "by": "liveavatar", "inputs": {"audio": "ä" * 64}}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from liveavatar.weights import Manifest, load_part, read_manifest
 
 if TYPE_CHECKING:
     from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
-    from liveavatar.transformer import CausalS2VTransformer
+    from liveavatar.transformer import CausalS2VTransformer, See
 
 WEIGHTS = Path(__file__).parent / "weights"
 RANDOM_SEED = 0
@@ -107,9 +108,26 @@ class MiniBackend:
         return dict(self._about)
 
     def compile(self) -> None:
-        """Compile the repeated parts: needs a C++ compiler, takes a minute, gains about a third."""
-        self.transformer.compile_repeated_blocks(dynamic=False)
+        """Compile the repeated parts: needs a C++ compiler and takes a while before the first picture."""
+        for layer in self.transformer.blocks:
+            layer.forward = without_the_past(torch.compile(layer.forward, dynamic=False))
         self.vae.decode_stream = torch.compile(self.vae.decode_stream, dynamic=False)
+
+
+class Aside:
+    """A look at the past that stays out of compiled code: it depends on how many blocks there are, which would be
+    compiled anew for every block."""
+
+    def __init__(self, see: See) -> None:
+        self._see = see
+
+    @torch.compiler.disable
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self._see(q, k, v)
+
+
+def without_the_past(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda x, modulation, text, see: forward(x, modulation, text, Aside(see))
 
 
 def random_networks() -> tuple[CausalS2VTransformer, VideoVAE]:
