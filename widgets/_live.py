@@ -122,7 +122,8 @@ class LiveView(anywidget.AnyWidget):
         """Python that makes this view again, with the choices made in it."""
         traits = self.traits(code=True)
         chosen = [name for name, trait in traits.items() if getattr(self, name) != trait.default(self)]
-        arguments = ["run", *(f"{name}={getattr(self, name)!r}" for name in sorted(chosen))]
+        arguments = [*(["run"] if self.run is not None else []),
+                     *(f"{name}={getattr(self, name)!r}" for name in sorted(chosen))]
         return f"{type(self).__name__}({', '.join(arguments)})"
 
     def refresh(self, full: bool = False, urgent: bool = True) -> None:

@@ -13,8 +13,6 @@ from widgets._live import Body, Buffers, LiveView
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MIB = 2**20
-
 
 class CacheView(LiveView):
     """One ring per noise level: the latent frames it holds, where it wraps, its condition tokens and its bytes.
@@ -52,8 +50,8 @@ class CacheView(LiveView):
     def note(self) -> str:
         """What one clean cache would hold, and what it would cost."""
         ring, levels = self.rings[0], len(self.rings)
-        return (f"One clean cache would hold the same {ring.capacity} latent frames once: {ring.bytes / MIB:.1f} MiB "
-                f"instead of {self.bytes / MIB:.1f} MiB. But filling it takes one more pass through the network after "
+        return (f"One clean cache would hold the same {ring.capacity} latent frames once: {size_words(ring.bytes)} "
+                f"instead of {size_words(self.bytes)}. But filling it takes one more pass through the network after "
                 f"every block: {levels + 1} instead of {levels}, {100 / levels:.0f} % more work, and the next block "
                 f"could only begin when this one is clean. With a ring per noise level, step {levels - 1} of one block "
                 "and step 0 of the next need nothing from each other.")
@@ -93,3 +91,9 @@ class CacheView(LiveView):
         if self.run is not None and self.run.seen:
             block = self.run.facts.block_at(change.new)
             self.block = -1 if block >= self.run.seen[-1][0] else block
+
+
+def size_words(count: int) -> str:
+    """Bytes in words."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB" if count >= 2**20 else (
+        f"{count / 2**10:.0f} KiB")

@@ -30,7 +30,7 @@ SHOWN = {   # what can be drawn -> in words
     "difference": "difference to the step before", "channel": "one latent channel", "mean": "channel mean",
 }
 DECODABLE = ("clean", "x")
-CHANNEL_REACH, MEAN_REACH, DIFFERENCE_REACH = 3.0, 1.0, 1.2     # drawn in full colour; latents have unit variance
+CHANNEL_REACH, MEAN_REACH, DIFFERENCE_REACH = 3.0, 1.0, 0.7     # drawn in full colour; latents have unit variance
 CELLS_A_MESSAGE = 24          # so that a click is answered soon, however many cells there are
 CELLS_KEPT = 4000
 THUMBNAIL_PX = 96             # height of decoded thumbnails
@@ -171,7 +171,8 @@ class StepGrid(LiveView):
         """Cells in view that the browser does not have yet, as many as one message takes; decoding is one at a time."""
         first, last = self._visible
         most = 1 if self._decodes else CELLS_A_MESSAGE
-        found = (key for key in seen if first <= key[0] <= last and key not in self._sent)
+        changed_least = 1 if self.show == "difference" else 0          # the first step has no step before it
+        found = (key for key in seen if first <= key[0] <= last and key[1] >= changed_least and key not in self._sent)
         for key, _ in zip(found, range(most), strict=False):
             yield key
 

@@ -58,13 +58,16 @@ function drawRing(pen, ring, theme, colour, body, blockLatents) {
   pen.stroke();
   /* where the next frame will be written */
   const [from] = ringAngles(ring, ring.slot), tip = outer + 1;
-  const turn = from + Math.PI / ring.capacity;
+  pen.save();
+  pen.translate(middle, middle);
+  pen.rotate(from + Math.PI / ring.capacity);
   pen.fillStyle = theme.vermilion;
   pen.beginPath();
-  pen.moveTo(middle + tip * Math.cos(turn), middle + tip * Math.sin(turn));
-  pen.lineTo(middle + (tip + 10) * Math.cos(turn - 0.075), middle + (tip + 10) * Math.sin(turn - 0.075));
-  pen.lineTo(middle + (tip + 10) * Math.cos(turn + 0.075), middle + (tip + 10) * Math.sin(turn + 0.075));
+  pen.moveTo(tip, 0);
+  pen.lineTo(tip + 11, -7);
+  pen.lineTo(tip + 11, 7);
   pen.fill();
+  pen.restore();
   /* the portrait, always there */
   pen.fillStyle = theme.grey;
   pen.globalAlpha = theme.dark ? 0.42 : 0.26;
@@ -130,12 +133,12 @@ const view = {
       const place = ctx.places[level];
       place.ring = ring;
       drawRing(laCanvas(place.canvas, RING, RING), ring, theme, theme.steps[level % theme.steps.length], ctx.body, ctx.body.run.block_latents);
-      place.canvas.parentElement.classList.toggle("la-writing", level === ctx.body.step);
+      place.canvas.parentElement.classList.toggle("la-writing", level === ctx.body.step && ["running", "paused"].includes(ctx.body.run.state));
       const holds = ring.held.length ? `frames ${ring.held[0]} to ${ring.held.at(-1)}` : "empty";
-      const wraps = ring.wrapped ? `wrapped, ${ring.end - ring.capacity} frames let go` : `${ring.capacity - ring.held.length} slots free`;
+      const wraps = ring.wrapped ? `wrapped, ${ring.end - ring.capacity} let go` : `${ring.capacity - ring.held.length} slots free`;
       place.words.replaceChildren(
         laElement("b", {}, `step ${level}`), laElement("span", {}, `noise ${ring.sigma.toFixed(2)} → ${ring.sigma_next.toFixed(2)}`),
-        laElement("span", {}, holds), laElement("span", {}, `${wraps} · ${laBytes(ring.bytes)}`));
+        laElement("span", {}, `${holds} · ${laBytes(ring.bytes)}`), laElement("span", {}, wraps));
     });
     if (!rings.length) { ctx.side.replaceChildren("The caches fill when the first step is done."); return; }
     ctx.side.replaceChildren(

@@ -147,6 +147,7 @@ class LaContext {
   draw() {
     this.body = this.store.body;
     this.buffers = this.store.buffers;
+    if (!this.root.clientWidth) { setTimeout(() => this.changed(), 150); return; }     // not laid out yet
     this.showWords();
     const bare = !this.body || (this.body.nothing && !this.body.run);
     this.main.hidden = bare;
@@ -325,7 +326,7 @@ function live(view) {
 
         const size = new ResizeObserver(redraw);
         size.observe(place.root);
-        const theme = new MutationObserver(redraw);
+        const theme = new MutationObserver(() => { redraw(); setTimeout(redraw, 300); });   // its style sheet comes later
         theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
         const comm = () => {
           if (model.get("comm_live") === false) { store.gone = "The kernel has gone. Run this cell again."; redraw(); }

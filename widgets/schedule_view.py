@@ -1,0 +1,203 @@
+"""The noise levels of a schedule as a picture: how far each step goes on the way from noise to picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import traitlets
+
+from liveavatar.preview import to_bytes
+from liveavatar.sampler import SCHEDULES, SOLVERS, Schedule, make_schedule
+from liveavatar.types import InputError, Step
+from widgets._live import Body, Buffers, LiveView
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IDLE, HEAVY = 0.05, 0.45      # shares of the path below and above which a step deserves a word
+EXAMPLE_PX = 64
+
+
+class ScheduleView(LiveView):
+    """The path from noise to picture, and the share of it that each step covers.
+
+    Needs no run. With one it begins with that run's schedule and shows which step is being made. What is chosen can be
+    handed on: `GenerationConfig(**view.choice)`.
+    """
+
+    script = "schedule_view.js"
+    nothing = ""
+
+    schedule = traitlets.Enum([*SCHEDULES, "own"], "trained", help="trained (mini), released (Live Avatar), linear, or "
+                                                                   "own: the noise levels in `sigmas`").tag(
+        sync=True, code=True)
+    steps = traitlets.Int(4, min=1, max=50, help="sampler steps").tag(sync=True, code=True)
+    shift = traitlets.Float(3.0, min=0.1, max=100, help="moves the noise levels towards 1; trained and released").tag(
+        sync=True, code=True)
+    solver = traitlets.Enum(list(SOLVERS), "euler", help="euler: follow the velocity; renoise: jump to the clean guess "
+                                                         "and add fresh noise").tag(sync=True, code=True)
+    sigmas = traitlets.List(traitlets.Float(), help="noise levels from at most 1 down to 0, one more than steps").tag(
+        sync=True)
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        self._times: dict[int, list[float]] = {}         # step -> milliseconds it took, seen live
+        self._now: tuple[int, int] | None = None         # (block, step) that was made last
+        self._settling = False
+        given = options.pop("sigmas", None)
+        super().__init__(*arguments, **options)
+        self._settle()
+        if given is not None:
+            self.use(given)
+        self.observe(self._choice_moved, ["schedule", "steps", "shift"])
+        self.observe(self._sigmas_moved, "sigmas")
+
+    # ------------------------------------------------------------------ what is on screen
+
+    @property
+    def result(self) -> Schedule:
+        """The schedule that is shown."""
+        return Schedule(tuple(self.sigmas), self.schedule if self.schedule != "own" else "custom")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The part of the path that each step covers, 0..1."""
+        return tuple(share / self.sigmas[0] for share in self.result.shares)
+
+    @property
+    def timesteps(self) -> tuple[float, ...]:
+        """Where the network is asked, 0..1000."""
+        return self.result.timesteps
+
+    @property
+    def milliseconds(self) -> tuple[float | None, ...]:
+        """The median time of each step of the run; None where there is none."""
+        return tuple(float(np.median(self._times[step])) if step in self._times else None
+                     for step in range(self.result.steps))
+
+    @property
+    def choice(self) -> dict:
+        """For GenerationConfig(**view.choice)."""
+        own = self.schedule == "own"
+        return {"sample_steps": self.result.steps, "schedule": tuple(self.sigmas) if own else self.schedule,
+                "sample_solver": self.solver} | ({} if own else {"shift": self.shift})
+
+    @property
+    def note(self) -> str:
+        """What is remarkable about it, in words."""
+        shares = self.shares
+        heavy = [f"Step {i} covers {percent(share)} of the path by itself." for i, share in enumerate(shares)
+                 if share >= HEAVY and len(shares) > 2]
+        idle = [f"Step {i} covers {percent(share)} and takes as long as any other: it is nearly idle."
+                for i, share in enumerate(shares) if share < IDLE]
+        return " ".join(heavy + idle) or "No step is idle, and none does more than half of the way."
+
+    def use(self, times: Iterable[float] | str) -> None:
+        """An own list: noise levels from 1 to 0, or time steps from 1000 (a closing 0 may be left out)."""
+        if isinstance(times, str):
+            times = [float(number) for number in re.findall(r"\d+\.?\d*(?:e-?\d+)?", times)]
+        levels = [float(time) for time in times]
+        if levels and max(levels) > 1:
+            levels = [level / 1000 for level in levels]
+        if levels and levels[-1] != 0:
+            levels.append(0.0)
+        Schedule(tuple(levels))                          # refuses nonsense in words
+        self.sigmas = levels
+
+    def as_code(self) -> str:
+        if self.schedule != "own":
+            return super().as_code()
+        run = ["run"] if self.run is not None else []
+        solver = [f"solver={self.solver!r}"] if self.solver != "euler" else []
+        return f"ScheduleView({', '.join([*run, *solver, f'sigmas={[round(sigma, 4) for sigma in self.sigmas]}'])})"
+
+    # ------------------------------------------------------------------ drawing
+
+    def begin(self) -> None:
+        self._times.clear()
+        self._now = None
+        if self.run is None or not self.run.facts.sigmas:
+            return
+        config, sigmas = self.run.facts.config, list(self.run.facts.sigmas)
+        for block, step in self.run.seen:
+            self._times.setdefault(step, []).append(self.run.look(block, step).milliseconds)
+        self.solver = self.run.facts.solver or self.solver
+        name, shift = config.get("schedule", "own"), config.get("shift", self.shift)
+        named = isinstance(name, str) and name in SCHEDULES and len(sigmas) > 1 and np.allclose(
+            make_schedule(name, len(sigmas) - 1, shift).sigmas, sigmas)
+        if named:
+            self.schedule, self.steps, self.shift = name, len(sigmas) - 1, shift
+        else:
+            self.use(sigmas)
+
+    def notice(self, event: object) -> None:
+        if isinstance(event, Step):
+            self._now = event.block, event.index
+            times = self._times.setdefault(event.index, [])
+            times.append(event.milliseconds)
+            del times[:-100]
+
+    def told(self, kind: str, content: dict) -> None:
+        if kind == "list":
+            self.use(content["text"])
+
+    def draw(self, full: bool) -> tuple[Body, Buffers]:
+        body = {"note": self.note, "milliseconds": self.milliseconds, "now": self._now, "choice": self.choice}
+        if not full:
+            return body, {}
+        example = self._example()
+        return body, {} if example is None else {"example": example.tobytes()}
+
+    def still(self) -> Image | None:
+        from widgets._stills import schedule_picture
+
+        return schedule_picture(self.result, self.note)
+
+    def _example(self) -> np.ndarray | None:
+        """The run's portrait, (64, 64, 3) uint8, to be drowned in noise."""
+        if self.run is None or self.run.portrait is None:
+            return None
+        import torch
+
+        pixels = self.run.portrait.pixels
+        side = min(pixels.shape[1:])
+        top, left = ((extent - side) // 2 for extent in pixels.shape[1:])
+        square = pixels[None, :, top:top + side, left:left + side]
+        small = torch.nn.functional.interpolate(square, (EXAMPLE_PX, EXAMPLE_PX), mode="area")[0]
+        return to_bytes(small.permute(1, 2, 0).numpy())
+
+    # ------------------------------------------------------------------ what moves
+
+    def _settle(self) -> None:
+        """Noise levels that follow from the other choices."""
+        if self.schedule == "own":
+            return
+        self._settling = True
+        try:
+            self.sigmas = list(make_schedule(self.schedule, self.steps, self.shift).sigmas)
+        finally:
+            self._settling = False
+
+    def _choice_moved(self, change: traitlets.Bunch) -> None:
+        if change.name == "steps" and self.schedule == "own" and change.new != len(self.sigmas) - 1:
+            self.schedule = "trained"                    # an own list cannot grow by itself
+        self._settle()
+
+    def _sigmas_moved(self, change: traitlets.Bunch) -> None:
+        if self._settling:
+            return
+        try:
+            Schedule(tuple(change.new))
+        except InputError as problem:
+            self._report("click", str(problem))
+            self.sigmas = change.old
+            return
+        self._report("click", "")
+        self.schedule = "own"
+        self.steps = len(change.new) - 1
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
