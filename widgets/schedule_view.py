@@ -104,7 +104,7 @@ class ScheduleView(LiveView):
         if levels and levels[-1] != 0:
             levels.append(0.0)
         Schedule(tuple(levels))                          # refuses nonsense in words
-        self.sigmas = levels
+        self._put(levels, own=True)
 
     def as_code(self) -> str:
         if self.schedule != "own":
@@ -174,13 +174,21 @@ class ScheduleView(LiveView):
         """Noise levels that follow from the other choices."""
         if self.schedule == "own":
             return
+        self._put(list(make_schedule(self.schedule, self.steps, self.shift).sigmas), own=False)
+
+    def _put(self, sigmas: list[float], own: bool) -> None:
+        """Show these noise levels; the other choices follow."""
         self._settling = True
         try:
-            self.sigmas = list(make_schedule(self.schedule, self.steps, self.shift).sigmas)
+            self.sigmas = sigmas
+            if own:
+                self.schedule, self.steps = "own", len(sigmas) - 1
         finally:
             self._settling = False
 
     def _choice_moved(self, change: traitlets.Bunch) -> None:
+        if self._settling:
+            return
         if change.name == "steps" and self.schedule == "own" and change.new != len(self.sigmas) - 1:
             self.schedule = "trained"                    # an own list cannot grow by itself
         self._settle()
@@ -189,14 +197,11 @@ class ScheduleView(LiveView):
         if self._settling:
             return
         try:
-            Schedule(tuple(change.new))
+            self.use(change.new)
+            self._report("click", "")
         except InputError as problem:
+            self._put(change.old, own=False)
             self._report("click", str(problem))
-            self.sigmas = change.old
-            return
-        self._report("click", "")
-        self.schedule = "own"
-        self.steps = len(change.new) - 1
 
 
 def percent(share: float) -> str:

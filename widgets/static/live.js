@@ -221,7 +221,7 @@ class LaContext {
     const button = this.button("Copy code", "Copy Python that makes this view again, with the choices made in it", async () => {
       const code = this.body?.code ?? "";
       try { await navigator.clipboard.writeText(code); }
-      catch {                                          // no clipboard without https or permission: select it by hand
+      catch {                                          // no clipboard without permission: select it by hand
         const area = laElement("textarea", {});
         area.value = code;
         this.root.append(area);
@@ -328,10 +328,10 @@ function live(view) {
         size.observe(place.root);
         const theme = new MutationObserver(() => { redraw(); setTimeout(redraw, 300); });   // its style sheet comes later
         theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
-        const comm = () => {
-          if (model.get("comm_live") === false) { store.gone = "The kernel has gone. Run this cell again."; redraw(); }
-        };
-        place.on("comm:close", comm);
+        place.on("comm_live_update", () => {               // a restart, or the end; whatever is heard later undoes it
+          store.gone = "The kernel that drew this has gone: run this cell again.";
+          redraw();
+        });
         place.changed();
         return () => {
           size.disconnect();

@@ -68,7 +68,7 @@ const view = {
     ctx.field("steps", "Sampler steps", buttons);
     ctx.shiftField = ctx.slider("shift", "shift", "Moves the noise levels towards 1, as high resolutions need", { min: 0.5, max: 12, step: 0.1, words: (value) => value.toFixed(1) });
     ctx.select("solver", "solver", "How a step is made of the network's answer", [["euler", "Euler"], ["renoise", "re-noise"]]);
-    ctx.list = laElement("input", { type: "text", size: 24, "aria-label": "own noise levels", placeholder: "1, 0.9, 0.75, 0.5, 0" });
+    ctx.list = laElement("input", { type: "text", size: 20, "aria-label": "own noise levels", placeholder: "1, 0.9, 0.75, 0.5, 0" });
     ctx.list.addEventListener("change", () => ctx.send("list", { text: ctx.list.value }));
     ctx.field("noise levels", "An own list, from 1 down to 0; or time steps from 1000. Press Enter.", ctx.list);
     ctx.space();

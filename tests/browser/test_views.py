@@ -1,0 +1,142 @@
+"""StepGrid, ScheduleView and CacheView in a real browser: one page, one run, one cursor, looked at in turn."""
+
+import pytest
+
+CELLS = (
+    """
+from fakes import FakeBackend, face, tone
+from liveavatar.config import GenerationConfig
+from liveavatar.pipeline import Pipeline
+from liveavatar.run import Run
+from widgets import CacheView, Cursor, ScheduleView, StepGrid
+run = Run.of(Pipeline(FakeBackend()), tone(1.9), face(32, 32), "", GenerationConfig(size=(32, 32)))
+cursor = Cursor()
+""",
+    "grid = StepGrid(run, cursor=cursor)\ngrid",
+    "schedule = ScheduleView(schedule='released')\nschedule",
+    "caches = CacheView(run, cursor=cursor)\ncaches",
+    "empty = StepGrid()\nempty",
+)
+PROGRESS = "() => document.querySelector('.la-grid .la-progress').textContent"
+PIXEL = """([selector, x, y]) => {
+    const canvas = document.querySelector(selector), scale = canvas.width / canvas.clientWidth;
+    return [...canvas.getContext('2d').getImageData(x * scale, y * scale, 1, 1).data].slice(0, 3).join();
+}"""
+CELL = 96 + 4                                             # px from one cell of the grid to the next
+
+
+@pytest.fixture(scope="module")
+def book(open_shared_notebook):
+    return open_shared_notebook(*CELLS)
+
+
+@pytest.fixture(scope="module")
+def played(book):
+    """The same, after a click on Start has made the whole video."""
+    book.page.locator(".la-grid").first.locator(".la-main-button").click()
+    book.wait_for(f"() => ({PROGRESS})().startsWith('finished')")
+    return book
+
+
+def grid_pixel(book, block: int, step: int) -> str:
+    """The colour in the middle of a cell."""
+    return book.page.evaluate(PIXEL, [".la-grid-scroll canvas", block * CELL + 48, 34 + step * CELL + 48])
+
+
+def test_a_view_that_was_given_nothing_says_so(book):
+    assert "StepGrid(run)" in book.page.locator(".la-grid").nth(1).locator(".la-nothing").inner_text()
+
+
+def test_one_step_by_its_button_fills_one_cell(book):
+    before = [grid_pixel(book, 0, step) for step in (0, 1)]
+    book.page.locator(".la-grid").first.get_by_role("button", name="Step", exact=True).click()
+    book.wait_for(f"() => ({PROGRESS})().startsWith('paused')")
+    book.wait_for_kernel("len(run.seen) == 1")
+    book.wait_for("() => document.querySelector('.la-grid-title')?.textContent.includes('block 0, step 0')")
+    book.page.wait_for_timeout(300)
+    after = [grid_pixel(book, 0, step) for step in (0, 1)]
+    assert after[0] != before[0] and after[1] == before[1]
+
+
+def test_all_cells_and_rings_fill_while_it_runs(played):
+    assert played.run("print(run.state, len(run.seen))") == "finished 16"
+    played.page.wait_for_timeout(500)
+    assert len({grid_pixel(played, block, step) for block in range(4) for step in range(4)}) > 8
+    played.wait_for("() => document.querySelectorAll('.la-ring').length === 4")
+    played.wait_for("() => document.querySelector('.la-ring-words').textContent.includes('frames 6 to 11')")
+    played.shoot(".la-grid", "step_grid")
+    played.shoot(".la-schedule", "schedule_view")
+    played.shoot(".la-cache", "cache_view")
+
+
+def test_a_click_opens_a_cell_and_moves_the_cursor_of_all(played):
+    played.page.locator(".la-grid-scroll canvas").first.click(position={"x": CELL + 48, "y": 34 + 2 * CELL + 48})
+    played.wait_for("() => document.querySelector('.la-grid-title').textContent.includes('block 1, step 2')")
+    played.wait_for("() => document.querySelector('.la-ring-words').textContent.includes('frames 0 to 5')")
+    assert played.run("print(grid.chosen, 0.48 < cursor.time_s < 0.96, caches.time_s == cursor.time_s)") == (
+        "(1, 2) True True")
+    played.run("cursor.time_s = 0.1")
+    played.wait_for("() => document.querySelector('.la-grid-title').textContent.includes('block 0, step 2')")
+    played.wait_for("() => document.querySelector('.la-ring-words').textContent.includes('frames 0 to 2')")
+
+
+def test_arrow_keys_walk_through_the_grid(played):
+    grid = played.page.locator(".la-grid").first
+    grid.focus()
+    grid.press("ArrowRight")
+    grid.press("ArrowDown")
+    played.wait_for("() => document.querySelector('.la-grid-title').textContent.includes('block 1, step 3')")
+    played.wait_for_kernel("grid.chosen == (1, 3)")
+
+
+def test_what_is_drawn_can_be_chosen(played):
+    before = grid_pixel(played, 1, 3)
+    played.page.locator(".la-grid select[data-trait=show]").first.select_option(label="velocity")
+    played.wait_for("() => document.querySelector('.la-grid-title').textContent.includes('velocity')")
+    played.page.wait_for_timeout(300)
+    assert grid_pixel(played, 1, 3) != before
+    assert played.run("print(grid.show, grid.as_code())") == (
+        "velocity StepGrid(run, block=1, show='velocity', step=3)")
+
+
+def test_an_error_is_a_sentence_in_the_view_and_goes_away(played):
+    played.run("grid.show = 'channel'; grid.channel = 99")
+    error = played.page.locator(".la-grid").first.locator(".la-error")
+    error.wait_for(state="visible")
+    assert "channels 0 to 3" in error.inner_text()
+    played.run("grid.channel = 1")
+    error.wait_for(state="hidden")
+
+
+def test_the_schedule_is_switched_by_buttons_and_dragged(played):
+    view = played.page.locator(".la-schedule")
+    assert "0.9 %" in view.inner_text() and "nearly idle" in view.inner_text()
+    view.locator("button[data-steps='5']").click()
+    played.wait_for("() => document.querySelectorAll('.la-schedule-table tr').length === 6")
+    view.locator("canvas").nth(1).scroll_into_view_if_needed()
+    box = view.locator("canvas").nth(1).bounding_box()
+    left, right, top, bottom = 54, 416, 14, 216           # of the path in its canvas
+    sigma = float(played.run("print(schedule.sigmas[2])"))
+    x, y = box["x"] + left + 2 / 5 * (right - left), box["y"] + bottom - sigma * (bottom - top)
+    played.page.mouse.move(x, y)
+    played.page.mouse.down()
+    played.page.mouse.move(x, y + 12, steps=4)
+    played.page.mouse.up()
+    played.wait_for_kernel(f"schedule.schedule == 'own' and schedule.sigmas[2] < {sigma - 0.03}")
+
+
+def test_the_keyboard_starts_and_pauses(played):
+    played.run("again = Run.of(Pipeline(FakeBackend()), tone(9.6), face(32, 32), '', GenerationConfig(size=(32, 32)))\n"
+               "again.subscribe(lambda event: __import__('time').sleep(0.02)); grid.watch(again)")
+    played.wait_for(f"() => ({PROGRESS})().startsWith('ready')")
+    played.page.locator(".la-grid").first.press("Space")
+    played.wait_for_kernel("again.state == 'running' and len(again.seen) > 1")
+    played.page.locator(".la-grid").first.press("Space")
+    played.wait_for_kernel("again.state == 'paused'")
+    played.page.locator(".la-grid").first.get_by_role("button", name="Stop").click()
+    played.wait_for_kernel("again.state == 'stopped'")
+
+
+def test_a_kernel_that_is_gone_leaves_a_sentence(played):
+    played.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    played.wait_for("() => document.querySelector('.la-cache .la-error').innerText.includes('run this cell again')")

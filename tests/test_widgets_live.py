@@ -1,0 +1,266 @@
+"""What all views share, without a browser: what is sent and when, errors in words, the cursor, the code."""
+
+import io
+import re
+import threading
+import time
+
+import numpy as np
+import pytest
+import traitlets
+from fakes import FakeBackend, face, tone
+from PIL import Image
+
+import widgets
+from liveavatar.config import GenerationConfig
+from liveavatar.pipeline import Pipeline
+from liveavatar.run import Run
+from liveavatar.types import InputError, Step
+from widgets._live import STATIC, Cursor, LiveView, Mail, assemble
+from widgets.cache_view import CacheView
+
+
+class Plain(LiveView):
+    """Draws how often it was asked to."""
+
+    script = "cache_view.js"
+    height = traitlets.Int(3, help="something to choose").tag(sync=True, code=True)
+
+    def __init__(self, *arguments, **options) -> None:
+        self.drawn, self.fulls, self.problem, self.sent = 0, 0, None, []
+        super().__init__(*arguments, **options)
+
+    def draw(self, full):
+        if self.problem is not None:
+            raise self.problem
+        self.drawn += 1
+        self.fulls += full
+        return {"drawn": self.drawn}, {"pixels": b"12"}
+
+    def send(self, content, buffers=None):
+        self.sent.append((content, buffers))
+
+
+def make_run(seconds: float = 0.96) -> Run:
+    config = GenerationConfig(size=(32, 32))
+    return Run.of(Pipeline(FakeBackend()), tone(seconds), face(32, 32), "", config)
+
+
+@pytest.fixture(scope="module")
+def finished() -> Run:
+    run = make_run()
+    run.start().result()
+    return run
+
+
+def hello(view: LiveView) -> None:
+    view._hear(view, {"kind": "hello"}, [])
+
+
+def wait_until(happened) -> None:
+    patient_until = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < patient_until
+        time.sleep(0.01)
+
+
+def test_a_view_says_what_it_lacks_instead_of_failing():
+    body, buffers = Plain().paint()
+    assert body["nothing"] == Plain.nothing and body["run"] is None and buffers == {}
+
+
+def test_a_view_shows_a_run_a_trace_or_a_folder(finished, tmp_path):
+    for source in (finished, finished.trace, finished.save(tmp_path / "seen")):
+        body, buffers = Plain(source).paint()
+        assert body["drawn"] == 1 and buffers == {"pixels": b"12"}
+        assert body["run"]["blocks"] == 2 and body["run"]["steps"] == 4
+
+
+def test_what_cannot_be_opened_is_said_in_the_error_line(tmp_path):
+    view = Plain(tmp_path / "nowhere")
+    assert "nowhere" in view.error and view.run is None
+    view.watch(make_run())
+    assert view.error == ""
+
+
+def test_what_drawing_raises_is_said_in_the_error_line_and_goes_away(finished):
+    view = Plain(finished)
+    view.problem = InputError("no room for 3 hats; take 2")
+    view.paint()
+    assert view.error == "no room for 3 hats; take 2"
+    view.problem = ZeroDivisionError("by zero")
+    view.paint()
+    assert view.error == "ZeroDivisionError: by zero"
+    view.problem = None
+    view.paint()
+    assert view.error == ""
+
+
+def test_a_misspelt_argument_is_refused_by_name():
+    with pytest.raises(InputError, match="no 'hight'; did you mean 'height'"):
+        Plain(hight=2)
+
+
+def test_printing_a_view_costs_nothing(finished):
+    view = Plain(finished)
+    assert repr(view).startswith("Plain(Run(finished") and view.drawn == 0
+
+
+def test_choices_become_code(finished):
+    assert Plain().as_code() == "Plain()"
+    assert Plain(finished, height=5).as_code() == "Plain(run, height=5)"
+    again = eval(Plain(finished, height=5).as_code(), {"Plain": Plain, "run": finished})
+    assert again.height == 5 and again.run is finished
+
+
+def test_nothing_is_drawn_while_nobody_looks():
+    run = make_run()
+    view = Plain(run)
+    run.start().result()
+    assert view.drawn == 0 and view.sent == []
+
+
+def test_a_browser_is_sent_everything_once_and_no_more_until_it_answers(finished):
+    view = Plain(finished)
+    hello(view)
+    wait_until(lambda: view.sent)
+    content, buffers = view.sent[0]
+    assert content["full"] and content["names"] == ["pixels"] and buffers == [b"12"]
+    view._mail._sent_s = 1e9                               # as if it had just been sent, for ever
+    for _ in range(20):
+        view.refresh()
+    time.sleep(0.25)
+    assert len(view.sent) == 1
+    view._mail._sent_s = 0
+    view._hear(view, {"kind": "ack", "number": content["number"]}, [])
+    wait_until(lambda: len(view.sent) == 2)
+    assert not view.sent[1][0]["full"]
+
+
+def test_many_changes_become_few_pictures(finished):
+    view = Plain(finished)
+    hello(view)
+    wait_until(lambda: view.sent)
+    view._hear(view, {"kind": "ack", "number": 1}, [])
+    began = time.monotonic()
+    while time.monotonic() < began + 0.5:
+        view.height += 1
+        view._hear(view, {"kind": "ack", "number": len(view.sent)}, [])
+        time.sleep(0.002)
+    assert 2 <= len(view.sent) <= 8                        # 10 a second at most
+
+
+def test_mail_waits_for_the_answer_and_loses_patience():
+    mail = Mail()
+    mail.ask(full=False, urgent=True)
+    assert not mail.wanted                                 # nobody looks
+    mail.heard()
+    assert mail.wanted and mail.begin() is False
+    mail.sent(0.0)
+    assert mail.due_s() == pytest.approx(mail._sent_s + 0.5)
+    mail.acknowledged(1)
+    assert mail.due_s() == pytest.approx(mail._sent_s + 0.1)
+    mail.sent(0.02)                                        # costly, while a run is going
+    mail.acknowledged(2)
+    assert mail.due_s() == pytest.approx(mail._sent_s + 1.0)
+    mail.ask(full=False, urgent=True)                      # but a click is answered at once
+    assert mail.due_s() == pytest.approx(mail._sent_s + 0.1)
+
+
+def test_the_cursor_moves_all_views_that_share_it(finished):
+    cursor = Cursor()
+    one, other, alone = Plain(finished, cursor=cursor), Plain(finished, cursor=cursor), Plain(finished)
+    one.time_s = 0.5
+    assert cursor.time_s == other.time_s == 0.5 and alone.time_s == 0
+    cursor.time_s = 0.7
+    assert one.time_s == other.time_s == 0.7
+    assert one._cursor == other._cursor != alone._cursor
+
+
+def test_clicks_steer_the_run_and_their_errors_are_shown():
+    run = make_run()
+    view = Plain(run)
+    view._hear(view, {"kind": "steer", "what": "step"}, [])
+    wait_until(lambda: run.state == "paused")
+    assert len(run.seen) == 1
+    view._hear(view, {"kind": "steer", "what": "stop"}, [])
+    run.result()
+    assert run.state == "stopped"
+    view._hear(view, {"kind": "steer", "what": "step"}, [])
+    assert "over" in view.error
+    empty = Plain()
+    empty._hear(empty, {"kind": "steer", "what": "toggle"}, [])
+    assert empty.error == Plain.nothing
+
+
+def test_a_failed_run_says_why_in_its_views():
+    backend = FakeBackend()
+    backend.decoder = lambda: None
+    run = Run.of(Pipeline(backend), tone(0.96), face(32, 32), "", GenerationConfig(size=(32, 32)))
+    view = Plain(run)
+    run.start()
+    run.wait()
+    assert "decode" in view.paint()[0]["run"]["failure"]
+
+
+def test_watching_another_run_forgets_the_first():
+    first, second = make_run(), make_run()
+    heard = []
+
+    class Listening(Plain):
+        def notice(self, event):
+            heard.append(event)
+
+    view = Listening(first)
+    view.watch(second)
+    first.start().result()
+    assert heard == []
+    second.start().result()
+    assert sum(isinstance(event, Step) for event in heard) == 8
+    view.watch(None)
+    assert view.run is None
+
+
+def test_the_run_does_not_wait_for_a_slow_view():
+    run = make_run()
+    drawing = threading.Event()
+
+    class Slow(Plain):
+        def draw(self, full):
+            drawing.wait(10)
+            return {}, {}
+
+    view = Slow(run)
+    hello(view)
+    run.start().result()                                   # would wait 10 s for every picture
+    assert run.state == "finished"
+    drawing.set()
+
+
+def test_a_still_picture_travels_with_the_output(finished):
+    data = CacheView(finished)._repr_mimebundle_()[0]
+    assert "application/vnd.jupyter.widget-view+json" in data
+    picture = Image.open(io.BytesIO(data["image/png"]))
+    assert picture.width > 400 and np.asarray(picture).std() > 5
+    assert "image/png" not in CacheView()._repr_mimebundle_()[0]
+
+
+def test_scripts_fetch_nothing():
+    for path in STATIC.rglob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        assert "import(" not in text and "fetch(" not in text and not text.startswith("import ")
+        if "uplot" not in path.parts:
+            assert not re.search("https?://", text)
+    code, style = assemble("cache_view.js", ("uplot",))
+    assert "uPlot" in code and code.rstrip().endswith("export default live(view);") and ".uplot" in style
+
+
+def test_every_trait_is_explained():
+    for name in ("StepGrid", "ScheduleView", "CacheView"):
+        for trait, declared in getattr(widgets, name).class_own_traits().items():
+            assert trait.startswith("_") or declared.help, f"{name}.{trait}"
+
+
+def test_an_unknown_widget_is_named():
+    with pytest.raises(AttributeError, match="no 'StepGird'"):
+        _ = widgets.StepGird
