@@ -1,0 +1,44 @@
+"""Pack what training left into the weights folder of the package, with a manifest of hashes.
+
+    python -m liveavatar.training.ship --work .train
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from liveavatar.backends.mini import WEIGHTS
+from liveavatar.backends.mini.preset import LORA_ALPHA
+from liveavatar.backends.mini.vae import load_vae
+from liveavatar.metrics.regressor import load_regressor
+from liveavatar.training.loop import load_pieces
+from liveavatar.weights import save_part
+
+
+def ship(work: Path, folder: Path, solver: str) -> None:
+    """Base, student, VAE and regressor from `work` into `folder`, in half precision."""
+    vae = load_vae(work / "vae" / "vae.safetensors")
+    regressor = load_regressor(work / "regressor" / "regressor.safetensors")
+    base, _ = load_pieces(work / "teacher", "teacher")
+    student, _ = load_pieces(work / "dmd", "student")
+    save_part(folder, "vae", vae.state_dict(), asdict(vae.config), torch.float16)
+    save_part(folder, "regressor", regressor.state_dict(), regressor.config, torch.float16)
+    save_part(folder, "base", base, {"trained": {"solver": "euler"}}, torch.float16)
+    save_part(folder, "student", student, {"alpha": LORA_ALPHA, "trained": {"solver": solver}}, torch.float16)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder with vae/, teacher/, dmd/ and regressor/")
+    parser.add_argument("--to", type=Path, default=WEIGHTS)
+    parser.add_argument("--solver", choices=("euler", "renoise"), default="euler", help="the student's default")
+    arguments = parser.parse_args(argv)
+    ship(arguments.work, arguments.to, arguments.solver)
+
+
+if __name__ == "__main__":
+    main()
