@@ -11,6 +11,7 @@ the next message waits until the browser has drawn that one: whoever is slow see
 
 from __future__ import annotations
 
+import base64
 import difflib
 import io
 import threading
@@ -85,6 +86,8 @@ class LiveView(anywidget.AnyWidget):
         self.run: Run | None = None
         self._lock = threading.RLock()           # of drawing
         self._mail = Mail()
+        self._still_name = ""                    # of the output that holds the still
+        self._still_of: Run | None = None        # whose end it shows
         self._problems: dict[str, str] = {}      # where it arose -> what the error line says of it
         super().__init__(**traits)
         self.on_msg(self._hear)
@@ -148,10 +151,23 @@ class LiveView(anywidget.AnyWidget):
         self._mail.displayed = True
         self.refresh(full=True)
         bundle = super()._repr_mimebundle_(**options)
-        picture = self._still_png() if bundle is not None else None
-        if picture is not None:
+        picture = self._still_png()
+        if bundle is not None and picture is not None:
             bundle[0]["image/png"] = picture
         return bundle
+
+    def _ipython_display_(self, **options: object) -> None:
+        """Show the view and, below it, a still that is hidden as long as the view is alive (see live.css): JupyterLab
+        cannot draw the widgets of a saved notebook."""
+        from IPython.display import HTML, display
+
+        bundle = self._repr_mimebundle_(**options)
+        if bundle is None:
+            return
+        bundle[0].pop("image/png", None)
+        display(bundle[0], metadata=bundle[1], raw=True)
+        self._still_name = f"liveavatar-still-{self.model_id}"
+        display(HTML(self._still_html()), display_id=self._still_name)
 
     # ------------------------------------------------------------------ for those who write a view
 
@@ -245,6 +261,22 @@ class LiveView(anywidget.AnyWidget):
         number = self._mail.sent(time.thread_time() - began_s if running else 0.0)
         names = list(buffers)
         self.send({"number": number, "full": full, "body": body, "names": names}, [buffers[name] for name in names])
+        if self._still_name and self.run is not None and self.run.over and self._still_of is not self.run:
+            self._still_of = self.run
+            self._keep_still()
+
+    def _keep_still(self) -> None:
+        """The run has ended: put its picture into the notebook."""
+        from IPython.display import HTML, update_display
+
+        update_display(HTML(self._still_html()), display_id=self._still_name)
+
+    def _still_html(self) -> str:
+        picture = self._still_png()
+        if picture is None:
+            return '<span class="la-still"></span>'
+        source = base64.b64encode(picture).decode()
+        return f'<img class="la-still" alt="{type(self).__name__} as it was last" src="data:image/png;base64,{source}">'
 
     def _still_png(self) -> bytes | None:
         try:

@@ -69,6 +69,12 @@ def test_all_cells_and_rings_fill_while_it_runs(played):
     played.shoot(".la-cache", "cache_view")
 
 
+def test_a_still_waits_out_of_sight_for_the_day_the_kernel_is_gone(played):
+    still = played.page.locator("img.la-still[alt^=StepGrid]")
+    still.wait_for(state="attached")
+    assert not still.is_visible() and still.evaluate("(picture) => picture.naturalWidth") > 300
+
+
 def test_a_click_opens_a_cell_and_moves_the_cursor_of_all(played):
     played.page.locator(".la-grid-scroll canvas").first.click(position={"x": CELL + 48, "y": 34 + 2 * CELL + 48})
     played.wait_for("() => document.querySelector('.la-grid-title').textContent.includes('block 1, step 2')")
