@@ -75,7 +75,7 @@ def test_random_weights_are_always_the_same(monkeypatch):
 
 def test_precision_follows_the_machine(monkeypatch):
     for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(mini, "cpu_has_bfloat16", lambda has=has: has)
+        monkeypatch.setattr(mini, "bfloat16_is_faster", lambda has=has: has)
         assert choose_dtype("auto", torch.device("cpu")) == expected
     assert choose_dtype("auto", torch.device("cuda")) == torch.bfloat16
     assert choose_dtype("float32", torch.device("cuda")) == torch.float32

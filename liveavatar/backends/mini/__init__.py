@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 RANDOM_SEED = 0
+BFLOAT16_MARGIN = 1.3      # times faster that bfloat16 must be to be chosen
 
 
 class MiniBackend:
@@ -192,15 +195,36 @@ def choose_device(device: str) -> torch.device:
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16}
     if dtype == "auto":
-        fast = device.type == "cuda" or cpu_has_bfloat16()
+        fast = device.type == "cuda" or bfloat16_is_faster()
         return torch.bfloat16 if fast else torch.float32
     if dtype not in known:
         raise InputError(f"dtype is {dtype!r}; known: auto, float32, bfloat16")
     return known[dtype]
 
 
+@cache
+def bfloat16_is_faster() -> bool:
+    """Whether this processor multiplies matrices of mini's shape clearly faster in bfloat16 than in float32.
+
+    Having the instructions is not enough: some processors list avx512_bf16 and are slower with it. So it is tried, in a
+    few milliseconds; bfloat16 must win by a wide margin, so that the choice is the same every time.
+    """
+    if not cpu_has_bfloat16():
+        return False
+    best = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        tokens, weight = torch.ones(192, 256, dtype=dtype), torch.ones(1024, 256, dtype=dtype)
+        durations = []
+        for _ in range(12):
+            began = time.perf_counter()
+            torch.nn.functional.linear(tokens, weight)
+            durations.append(time.perf_counter() - began)
+        best[dtype] = min(durations)
+    return best[torch.bfloat16] * BFLOAT16_MARGIN < best[torch.float32]
+
+
 def cpu_has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices by itself; where it does not, float32 is faster."""
+    """Whether this processor has instructions for bfloat16 matrices at all."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
