@@ -66,13 +66,13 @@ class Book:
         self.page, self.path = page, path
         self.complaints: list[str] = []
         self.left_the_machine: list[str] = []
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda message: self._complain(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self._complain(str(error)))
         page.on("request", lambda request: self._request(request.url, base))
 
-    def _console(self, message) -> None:
-        if message.type == "error" and not any(words in message.text for words in HARMLESS):
-            self.complaints.append(message.text)
+    def _complain(self, text: str) -> None:
+        if not any(words in text for words in HARMLESS):
+            self.complaints.append(text)
 
     def _request(self, url: str, base: str) -> None:
         if not url.startswith((base, base.replace("http", "ws"), "data:", "blob:")):
