@@ -6,8 +6,11 @@ cost, at an eighth of the size. The real decoder shows all of it.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -20,6 +23,7 @@ from liveavatar.types import InputError, Portrait, Step
 if TYPE_CHECKING:
     from liveavatar.backends import Backend
 
+SHIPPED = Path(__file__).with_name("preview_maps.json")    # name of a VAE -> its map; `python -m liveavatar.preview`
 FIT_SIDE = 64            # px of the pictures that a map is fitted on
 FIT_PICTURES = 6
 RIDGE = 1e-3             # keeps channels that say nothing about colour at zero
@@ -65,17 +69,32 @@ def fit_map(latents: np.ndarray, colours: np.ndarray) -> LatentMap:
     return LatentMap(weights.astype(np.float32), (means[1] - means[0] @ weights).astype(np.float32), float(explained))
 
 
-@torch.inference_mode()
 def map_of(backend: Backend) -> LatentMap:
-    """The map of a backend's decoder, fitted once: pictures are looked at, decoded, and compared."""
+    """The map of a backend's decoder: the shipped one where it was made for these weights, else fitted, once."""
     if backend not in _maps:
-        pairs = [looked_at(backend, portrait) for portrait in fit_portraits()]
-        latents, colours = (np.concatenate(part) for part in zip(*pairs, strict=True))
-        _maps[backend] = fit_map(latents, colours)
+        shipped = json.loads(SHIPPED.read_text(encoding="utf-8")).get(name_of_vae(backend))
+        _maps[backend] = LatentMap.from_dict(shipped) if shipped else fit_backend(backend)
     return _maps[backend]
 
 
 _maps: WeakKeyDictionary[Backend, LatentMap] = WeakKeyDictionary()
+
+
+@torch.inference_mode()
+def fit_backend(backend: Backend) -> LatentMap:
+    """Pictures are looked at and decoded, and latents and colours compared. Takes about a second."""
+    pairs = [looked_at(backend, portrait) for portrait in fit_portraits()]
+    latents, colours = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return fit_map(latents, colours)
+
+
+def name_of_vae(backend: Backend) -> str:
+    """A short name for the weights of its VAE, the same in every number format."""
+    vae = getattr(backend, "vae", None)
+    if vae is None:
+        return ""
+    weight = next(vae.parameters()).detach().to("cpu", torch.bfloat16).float()
+    return hashlib.sha256(weight.numpy().tobytes()).hexdigest()[:16]
 
 
 def looked_at(backend: Backend, portrait: Portrait) -> tuple[np.ndarray, np.ndarray]:
@@ -147,8 +166,9 @@ def numbers_of(step: Step, before: Step | None, shown: np.ndarray, first_sigma: 
     cosine = None if velocity is None or earlier is None else cosine_between(velocity, earlier)
     mean, std = float(shown.mean()), float(shown.std())
     unit = (shown - mean) / max(std, 1e-9)
+    square = unit * unit
     return StepNumbers(step.sigma, step.sigma_next, (step.sigma - step.sigma_next) / first_sigma, norm, cosine,
-                       step.milliseconds, mean, std, float((unit ** 3).mean()), float((unit ** 4).mean() - 3),
+                       step.milliseconds, mean, std, float((square * unit).mean()), float((square * square).mean() - 3),
                        float(shown.min()), float(shown.max()))
 
 
@@ -205,3 +225,19 @@ def strip(frames: np.ndarray, height: int | None = None) -> np.ndarray:
         width = max(round(frames.shape[2] * height / frames.shape[1]), 1)
         frames = np.stack([np.asarray(Image.fromarray(frame).resize((width, height))) for frame in frames])
     return np.concatenate(list(frames), axis=1)
+
+
+def main() -> None:
+    """Fit the map of the shipped weights and ship it with them; to be called when the VAE of mini was trained anew."""
+    from liveavatar.backends import find
+
+    backend = find("mini").load(dtype="float32", device="cpu")
+    fitted = fit_backend(backend)
+    rounded = LatentMap(fitted.weights.round(5), fitted.bias.round(5), round(fitted.explained, 4))
+    values = {name: np.round(value, 5).tolist() for name, value in rounded.to_dict().items() if name != "source"}
+    SHIPPED.write_text(json.dumps({name_of_vae(backend): values | {"source": "fitted"}}, indent=1) + "\n", "utf-8")
+    print(f"{SHIPPED.name}: shows {fitted.explained:.1%} of the colours")
+
+
+if __name__ == "__main__":
+    main()

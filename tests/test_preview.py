@@ -84,3 +84,14 @@ def test_signed_values_are_grey_at_zero_and_histograms_lose_nothing():
 def test_a_fit_needs_a_colour_for_every_pixel():
     with pytest.raises(InputError, match="3 latent pixels against 2"):
         fit_map(np.zeros((3, 4)), np.zeros((2, 3)))
+
+
+def test_the_shipped_weights_have_their_map():
+    import liveavatar
+    from liveavatar.preview import SHIPPED, name_of_vae
+    try:
+        backend = liveavatar.load("mini", dtype="float32").backend
+    except InputError as problem:
+        pytest.skip(str(problem))
+    assert name_of_vae(backend) in SHIPPED.read_text(), "the VAE was trained anew: python -m liveavatar.preview"
+    assert map_of(backend).explained > 0.9

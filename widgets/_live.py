@@ -43,6 +43,7 @@ MOST_HZ = 10.0                # messages a second of one view
 PATIENCE_S = 0.5              # for the browser's answer; then one more message may go
 UNHEARD_S = 2.0               # between full messages to a browser that has never answered (its kernel may be blocked)
 MOST_SHARE = 0.01             # of one core, that one view may spend on drawing while a run is going
+LONGEST_PAUSE_S = 1.0         # between two pictures, however much they cost
 
 Body = dict[str, object]
 Buffers = dict[str, bytes]
@@ -337,7 +338,8 @@ class Mail:
             if not self._answered:
                 return self._full_s + UNHEARD_S
             waiting = self._acknowledged < self._number
-            pause_s = 1 / MOST_HZ if self._urgent else max(1 / MOST_HZ, self._cost_s / MOST_SHARE)
+            thrifty_s = min(max(1 / MOST_HZ, self._cost_s / MOST_SHARE), LONGEST_PAUSE_S)
+            pause_s = 1 / MOST_HZ if self._urgent else thrifty_s
             return self._sent_s + (max(pause_s, PATIENCE_S) if waiting else pause_s)
 
     def begin(self) -> bool:

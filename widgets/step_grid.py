@@ -112,6 +112,8 @@ class StepGrid(LiveView):
     def begin(self) -> None:
         self._pictures.clear()
         self._forget_sent()
+        if self.run is not None and self.run.backend is not None:
+            self.run.latent_map()                        # now, where it does not take time from the run
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         if full:
