@@ -1,0 +1,1 @@
+"""Memory: what a run takes, moment by moment (`watch`)."""

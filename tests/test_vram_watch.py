@@ -1,0 +1,195 @@
+"""The memory sampler: what it reads, to whom it gives it, what it costs, and that it can be kept."""
+
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from fakes import FakeBackend, face, tone
+
+from liveavatar.config import GenerationConfig
+from liveavatar.pipeline import Pipeline
+from liveavatar.run import Run
+from liveavatar.types import InputError
+from liveavatar.vram.watch import (
+    OWNERS,
+    GpuMeter,
+    Label,
+    MemoryRecord,
+    MemoryWatch,
+    ProcessMeter,
+    bytes_of_vae_state,
+    bytes_of_weights,
+    meter_for,
+    thin_record,
+)
+
+MIB = 2**20
+
+
+class Script:
+    """A meter that reads what it is told to."""
+
+    names, main, device, total, words = ("process",), "process", "a script", 1000, "As written."
+
+    def __init__(self, *readings: int) -> None:
+        self.readings = list(readings)
+
+    def read(self) -> dict[str, int]:
+        return {"process": self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]}
+
+
+def make_run(seconds: float = 0.96, pause_s: float = 0.0) -> Run:
+    config = GenerationConfig(size=(32, 32))
+    return Run.of(Pipeline(FakeBackend(pause_s=pause_s)), tone(seconds), face(32, 32), "", config)
+
+
+@pytest.fixture(scope="module")
+def watched() -> tuple[Run, MemoryWatch]:
+    """Two blocks of four steps, each decoded in 0.15 s."""
+    run = make_run(pause_s=0.15)
+    watch = MemoryWatch.of(run, period_s=0.01)
+    run.start().result()
+    return run, watch
+
+
+def wait_until(happened) -> None:
+    patient_until = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < patient_until
+        time.sleep(0.01)
+
+
+def test_without_a_gpu_it_says_in_words_that_it_is_this_process():
+    meter = meter_for(FakeBackend())
+    assert isinstance(meter, ProcessMeter) and "No NVIDIA GPU" in meter.words
+    assert 10 * MIB < meter.read()["process"] < meter.total
+
+
+def test_a_hundred_megabytes_are_seen_and_so_is_their_end():
+    with MemoryWatch(period_s=0.01) as watch:
+        wait_until(lambda: len(watch.record) > 3)
+        ballast = np.ones(100 * MIB // 8)
+        wait_until(lambda: watch.record.left_over > 90 * MIB)
+        del ballast
+        wait_until(lambda: watch.record.left_over < 50 * MIB)
+    assert watch.record.peak.bytes - watch.record.values[0] > 90 * MIB
+
+
+def test_it_begins_and_ends_with_its_run(watched):
+    run, watch = watched
+    wait_until(lambda: not watch.going)
+    record = watch.record
+    assert record.times_s[0] < record.labels[1].began_s and record.times_s[-1] > record.labels[-1].ended_s
+    assert (np.diff(record.times_s) > 0).all()
+
+
+def test_labels_are_what_the_run_did(watched):
+    labels = watched[1].record.labels
+    steps = [(label.block, label.step) for label in labels if label.stage == "step"]
+    assert steps == [(block, step) for block in (0, 1) for step in range(4)]
+    assert [label.words for label in labels if label.stage == "decode"] == ["block 0, decoding", "block 1, decoding"]
+
+
+def test_a_moment_knows_what_was_done_then(watched):
+    record = watched[1].record
+    decoding = next(label for label in record.labels if label.stage == "decode")
+    middle_s = (decoding.began_s + decoding.ended_s) / 2
+    assert record.when(middle_s) == "block 0, decoding" and record.label_at(middle_s) == decoding
+    assert record.when(record.times_s[-1] + 9) == "after the run" and record.when(-1) == "before the run"
+
+
+def test_owners_add_up_to_the_whole(watched):
+    run, watch = watched
+    record = watch.record
+    last = {name: int(record.series[name][-1]) for name in OWNERS}
+    assert last["weights"] == bytes_of_weights(run.backend) > 0
+    assert last["caches"] == sum(ring.bytes for ring in run.rings.values()) > 0
+    assert record.series["caches"][0] == 0 and last["vae"] == 8            # the fake VAE remembers one number
+    assert np.array_equal(sum(record.series[name] for name in OWNERS), record.values)
+
+
+def test_state_of_the_real_vae_is_found_without_decoding():
+    from liveavatar.backends.mini import random_networks
+
+    _, vae = random_networks()
+    latents = torch.randn(1, 16, 3, 4, 4)
+    with torch.inference_mode():
+        _, memory = vae.decode_stream(latents, None)
+    assert bytes_of_vae_state(SimpleNamespace(vae=vae), latents) == sum(tensor.nbytes for tensor in memory) > 0
+    assert bytes_of_vae_state(None, latents) == 0
+
+
+def test_the_peak_is_the_highest_moment_and_is_named():
+    labels = (Label(0.0, 1.0, "step", 0, 0), Label(1.0, 2.0, "decode", 0, -1))
+    values = np.array([5, 9, 7])
+    record = MemoryRecord(np.array([0.5, 1.5, 2.5]), {"process": values}, "process", labels, "", 10, "")
+    assert (record.peak.bytes, record.peak.time_s, record.peak.when) == (9, 1.5, "block 0, decoding")
+    assert record.at(1.9) == {"process": 9} and record.left_over == 2
+
+
+def test_it_costs_less_than_two_percent_of_a_core_at_twenty_looks_a_second():
+    watch = MemoryWatch(meter=ProcessMeter())
+    watch._look(time.perf_counter())
+    began_s = time.thread_time()
+    for _ in range(200):
+        watch._look(time.perf_counter())
+    assert (time.thread_time() - began_s) / 200 / watch.period_s < 0.02
+
+
+def test_a_record_can_be_kept(watched, tmp_path):
+    record = watched[1].record
+    again = MemoryRecord.load(record.save(tmp_path / "seen").parent)
+    assert again.labels == record.labels and again.words == record.words and again.peak == record.peak
+    assert all(np.array_equal(again.series[name], record.series[name]) for name in record.series)
+
+
+def test_what_cannot_be_read_is_said(tmp_path):
+    with pytest.raises(InputError, match="watch.record.save"):
+        MemoryRecord.load(tmp_path)
+    with pytest.raises(InputError, match="period_s"):
+        MemoryWatch(period_s=0)
+    with pytest.raises(InputError, match="nothing has been watched"):
+        _ = MemoryWatch(meter=Script(1)).record.peak
+
+
+def test_hours_are_thinned_without_losing_a_peak():
+    watch = MemoryWatch(meter=Script(*([1] * 30), 99, *([2] * 40)))
+    watch.most_samples = 16
+    for moment in range(60):
+        watch._look(float(moment))
+    assert len(watch.record) < 16 and watch.thinned >= 2 and watch.record.peak.bytes == 99
+
+
+def test_a_picture_of_a_record_keeps_its_peak():
+    values = np.ones(1000, np.int64)
+    values[777] = 5
+    record = MemoryRecord(np.arange(1000.0), {"process": values}, "process", (), "", 10, "")
+    thin = thin_record(record, 50)
+    assert len(thin) == 50 and thin.peak.bytes == 5 and thin.peak.time_s == 777
+
+
+def test_a_gpu_is_asked_through_its_driver_and_its_allocator(monkeypatch):
+    """Neither is here: both are played."""
+    asked = []
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: asked.append(uuid),
+        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=70, total=100),
+        nvmlDeviceGetComputeRunningProcesses=lambda handle: [
+            SimpleNamespace(pid=1, usedGpuMemory=20), SimpleNamespace(pid=os.getpid(), usedGpuMemory=50)])
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid="abc"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a card")
+    monkeypatch.setattr(torch.cuda, "memory_stats_as_nested_dict", lambda index: {
+        "allocated_bytes": {"all": {"current": 30}}, "reserved_bytes": {"all": {"current": 40}}})
+    meter = GpuMeter(torch.device("cuda:0"))
+    assert meter.read() == {"used": 70, "process": 50, "allocated": 30, "reserved": 40}
+    assert meter.main == "process" and meter.total == 100 and "a card" in meter.words
+    nvml.nvmlDeviceGetComputeRunningProcesses = lambda handle: []
+    meter = GpuMeter(torch.device("cuda:0"))
+    assert meter.main == "reserved" and "does not say" in meter.words
+    assert asked == ["GPU-abc", "GPU-abc"]
