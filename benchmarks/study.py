@@ -1,0 +1,90 @@
+"""The study behind "why four?": every video is made, measured and entered into one table.
+
+    python benchmarks/study.py --out benchmarks/results/study.csv                  all of it
+    python benchmarks/study.py --scale small --out benchmarks/results/study_smoke.csv   2 people, 2 recordings of 2 s
+    python benchmarks/study.py --smoke --out /tmp/study.csv                        a few videos of one second
+
+Stop it at any time: the same command goes on where it was. Beside the table a .json says by which command, on what
+machine and from which commit it was made. Progress and videos are kept in --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from liveavatar.study.plan import SCALES, cells_of
+from liveavatar.study.sweep import Sweep, share_cores
+
+ROOT = Path(__file__).resolve().parent.parent
+MOST_BYTES = 2_000_000                  # of the committed table
+DROPPED = ("guidance", "weights", "frames", "block_deadline_ms", "generation_s", "measuring_s")   # said in the .json
+
+
+def about(arguments: argparse.Namespace, cells: int, failed: int, jobs: int, threads: int, seconds: float) -> dict:
+    import torch
+
+    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True,
+                            text=True).stdout.strip()
+    processor = platform.processor() or platform.machine()
+    try:
+        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+        processor = f"{names[0]}, {len(names)} cores" if names else processor
+    except OSError:
+        pass
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"command": shlex.join(["python", "benchmarks/study.py", *sys.argv[1:]]), "commit": commit,
+            "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": processor, "device": device,
+            "python": platform.python_version(), "torch": torch.__version__, "videos": cells, "failed": failed,
+            "processes": jobs, "threads": threads, "seconds_of_this_call": round(seconds, 1),
+            "scale": arguments.scale, "seconds_of_a_video": arguments.seconds}
+
+
+def main(given: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", default="benchmarks/results/study.csv", help="(default: %(default)s)")
+    parser.add_argument("--scale", choices=SCALES, default="full")
+    parser.add_argument("--smoke", action="store_true", help="a few short videos: does it run?")
+    parser.add_argument("--people", type=int, help="instead of the scale's own number")
+    parser.add_argument("--recordings", type=int)
+    parser.add_argument("--seconds", type=float, help="of every video")
+    parser.add_argument("--jobs", type=int, help="processes at a time (default: half the cores)")
+    parser.add_argument("--threads", type=int, help="of each process (default: its share of the cores)")
+    parser.add_argument("--work", help="folder for videos and progress (default: runs/study_SCALE)")
+    parser.add_argument("--retry", action="store_true", help="try again what failed before")
+    arguments = parser.parse_args(given)
+    if arguments.smoke:
+        arguments.scale = "smoke"
+    asked = {name: value for name in ("people", "recordings", "seconds")
+             if (value := getattr(arguments, name)) is not None}
+    scale = replace(SCALES[arguments.scale], **asked)
+    arguments.seconds = scale.seconds
+    sweep = Sweep(cells_of(scale), arguments.work or ROOT / "runs" / f"study_{arguments.scale}")
+    jobs, threads = share_cores(arguments.jobs, arguments.threads)
+    began_s = time.monotonic()
+    table = sweep.run(arguments.jobs, threads=arguments.threads, retry=arguments.retry)
+    for row in table:
+        for name in DROPPED:
+            row.pop(name, None)
+    table = type(table)(table.rows)
+    path = table.write(arguments.out)
+    failed = len({row["key"] for row in table.failed})
+    described = about(arguments, len(sweep.cells), failed, jobs, threads, time.monotonic() - began_s)
+    path.with_suffix(".json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    size = path.stat().st_size
+    print(f"{path}: {len(table)} rows of {len(sweep.cells)} videos, {failed} failed, {size / 1e6:.2f} MB")
+    if size > MOST_BYTES:
+        print(f"that is more than {MOST_BYTES / 1e6:g} MB: too large to commit", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

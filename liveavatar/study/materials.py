@@ -1,0 +1,91 @@
+"""What a cell names: recordings and portraits. The same name is always the same sound and the same person."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from liveavatar.study.grid import Cell
+from liveavatar.types import InputError, Portrait, Speech
+
+PINK_FROM_HZ = 50.0                # below, noise has no more power than there
+
+
+@dataclass(frozen=True)
+class Materials:
+    """The inputs of one cell."""
+
+    heard: Speech        # what goes into the pipeline, noise included
+    spoken: Speech       # the same words without noise: the truth for lips, with phonemes where they are known
+    portrait: Portrait
+
+
+def gather(cell: Cell) -> Materials:
+    """Bring a cell's recording, with its noise, and its portrait."""
+    spoken = first_seconds(recording(cell.recording), cell.seconds)
+    heard = spoken if cell.noise_db is None else with_noise(spoken, cell.noise_db)
+    return Materials(heard, spoken, portrait(cell.portrait))
+
+
+@cache
+def recording(name: str) -> Speech:
+    """A shipped sample by name, "voice|words" to be spoken now, or a file."""
+    from liveavatar.audio import load_audio
+    from liveavatar.speech import samples, speak
+
+    if "|" in name:
+        voice, _, words = name.partition("|")
+        return speak(words.strip(), voice.strip())
+    known = samples()
+    if name in known:
+        return known[name]
+    if not Path(name).suffix:
+        raise InputError(f"recording {name!r} is unknown; give {', '.join(known)}, a file, or \"voice|words to say\"")
+    return load_audio(name)
+
+
+@cache
+def portrait(name: str) -> Portrait:
+    """A number is the avatar of that seed; anything else a file."""
+    from liveavatar.avatars.portraits import avatar
+    from liveavatar.conditions import load_portrait
+
+    return avatar(int(name)) if name.lstrip("-").isdigit() else load_portrait(name)
+
+
+def first_seconds(speech: Speech, seconds: float) -> Speech:
+    """The beginning of a recording, with the phonemes that are heard in it."""
+    end_s = min(seconds, speech.duration_s)
+    phonemes = tuple(replace(phoneme, end_s=min(phoneme.end_s, end_s)) for phoneme in speech.phonemes
+                     if phoneme.start_s < end_s)
+    return replace(speech, wave=speech.wave[:round(end_s * speech.rate_hz)], phonemes=phonemes)
+
+
+def with_noise(speech: Speech, snr_db: float) -> Speech:
+    """Add steady pink noise, like a fan, so many dB below the speech (its speaking parts, not its pauses)."""
+    from liveavatar.audio import active_rms
+
+    noise = pink_noise(len(speech.wave), speech.rate_hz)
+    gain = active_rms(speech.wave, speech.rate_hz) / 10 ** (snr_db / 20)
+    return replace(speech, wave=(speech.wave + gain * noise).astype(np.float32))
+
+
+def pink_noise(samples: int, rate_hz: int, seed: int = 0) -> np.ndarray:
+    """Power falls as 1/f above 50 Hz; root mean square 1. (samples,) float64"""
+    white = np.fft.rfft(np.random.default_rng(seed).standard_normal(samples))
+    frequencies = np.fft.rfftfreq(samples, 1 / rate_hz)
+    pink = np.fft.irfft(white / np.sqrt(np.maximum(frequencies, PINK_FROM_HZ)), samples)
+    return pink / np.sqrt(np.mean(pink**2))
+
+
+def fingerprint(materials: Materials) -> dict[str, str]:
+    """Short hashes of the inputs, for a cell's key."""
+    def short(data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest()[:16]
+
+    return {"heard": short(materials.heard.wave.tobytes()),
+            "portrait": short(materials.portrait.pixels.numpy().tobytes())}
