@@ -27,6 +27,8 @@ MAX_SIDE_PX = 16_384
 MAX_PIXELS = 64_000_000       # 64 megapixels: 192 MB once decoded
 MAX_ASPECT = 2.0              # longer pictures are cropped to 2:1
 
+CUT_ABOVE = 0.15             # share of a tall picture's overhang that is cut off above the head
+
 MAX_WORDS = 512               # what the real model's text encoder reads
 MAX_CHARACTERS = 8192
 
@@ -181,7 +183,10 @@ def _round_up(length_px: float, multiple: int) -> int:
 
 
 def fit_portrait(portrait: Portrait, size: tuple[int, int]) -> Tensor:
-    """Scale until the picture just covers size (height, width), then cut around the centre -> (3, H, W) 0..1."""
+    """Scale until the picture just covers size (height, width), then cut what hangs over -> (3, H, W) 0..1.
+
+    Sideways around the centre; of a tall picture mostly from below, since faces are in its upper part.
+    """
     rows, columns = size
     height, width = portrait.pixels.shape[-2:]
     scale = max(rows / height, columns / width)
@@ -189,7 +194,7 @@ def fit_portrait(portrait: Portrait, size: tuple[int, int]) -> Tensor:
     pixels = portrait.pixels[None]
     if scaled != (height, width):
         pixels = functional.interpolate(pixels, scaled, mode="bicubic", align_corners=False, antialias=True)
-    top, left = (scaled[0] - rows) // 2, (scaled[1] - columns) // 2
+    top, left = round((scaled[0] - rows) * CUT_ABOVE), (scaled[1] - columns) // 2
     return pixels[0, :, top:top + rows, left:left + columns].clamp(0, 1)
 
 
@@ -239,6 +244,8 @@ VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
                    "vivid", "enthusiastic", "enthusiastically", "passionate", "dynamic", "vigorous", "expressive"),
     },
 }
+
+UNSAID = {"gesture": "rest", "mood": "neutral", "lighting": "neutral", "energy": "normal"}   # where a prompt is silent
 
 NEGATIONS = frozenset(("not", "no", "never", "without", "don't", "doesn't", "isn't", "nor", "neither", "hardly"))
 
@@ -299,15 +306,15 @@ def _phrase_at(words: list[str], start: int) -> tuple[str, ...]:
 
 
 def controls_of(prompt: Prompt) -> Tensor:
-    """(1, 4) long: which value each slot has; the number of its values where the prompt says nothing."""
+    """(1, 4) long: which value each slot has; UNSAID where the prompt says nothing."""
     from liveavatar.avatars.motion import CONTROLS
 
     chosen = []
     for slot, values in CONTROLS.items():
-        value = prompt.slots.get(slot)
-        if value is not None and value not in values:
+        value = prompt.slots.get(slot, UNSAID[slot])
+        if value not in values:
             raise InputError(f"{slot} {value!r} is not known; known: {', '.join(values)}")
-        chosen.append(len(values) if value is None else values.index(value))
+        chosen.append(values.index(value))
     stray = set(prompt.slots) - set(CONTROLS)
     if stray:
         raise InputError(f"unknown slot {sorted(stray)[0]!r}; known: {', '.join(CONTROLS)}")
@@ -317,6 +324,13 @@ def controls_of(prompt: Prompt) -> Tensor:
 def prompt_vector(prompt: Prompt) -> Tensor:
     """A prompt as four tokens: (1, 4, 19), one row per slot, see controls_vector."""
     return controls_vector(controls_of(prompt))
+
+
+def nothing_said() -> Tensor:
+    """All slots "not given" (1, 4, 19): what guidance compares with. A video is made with UNSAID instead."""
+    from liveavatar.avatars.motion import CONTROLS
+
+    return controls_vector(torch.tensor([[len(values) for values in CONTROLS.values()]]))
 
 
 def controls_vector(controls: Tensor) -> Tensor:

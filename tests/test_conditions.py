@@ -14,6 +14,7 @@ from liveavatar.avatars.motion import CONTROLS
 from liveavatar.conditions import (
     controls_vector,
     fit_portrait,
+    nothing_said,
     fit_size,
     load_portrait,
     parse_prompt,
@@ -254,15 +255,27 @@ def test_each_slot_is_one_row_with_one_column_set():
     vector = prompt_vector(parse_prompt("waving, in cool light"))
     assert vector.shape == (1, 4, 19)
     # gesture 0..3 | 4 not given | mood 5..8 | 9 | lighting 10..13 | 14 | energy 15..17 | 18
-    assert vector[0].argmax(1).tolist() == [2, 9, 12, 18]
+    assert vector[0].argmax(1).tolist() == [2, 5, 12, 16]
     assert vector.sum().item() == 4
 
 
 def test_a_batch_of_controls_gives_the_same_rows():
-    vectors = controls_vector(torch.tensor([[0, 0, 0, 0], [2, 4, 2, 3]]))
+    vectors = controls_vector(torch.tensor([[0, 0, 0, 0], [2, 0, 2, 1]]))
     assert vectors.shape == (2, 4, 19)
     assert torch.equal(vectors[1:], prompt_vector(parse_prompt("waving, in cool light")))
     assert vectors[0].argmax(1).tolist() == [0, 5, 10, 15]
+
+
+def test_an_empty_prompt_is_quiet_and_that_is_not_the_same_as_nothing_said():
+    assert prompt_vector(parse_prompt(""))[0].argmax(1).tolist() == [0, 5, 10, 16]
+    assert nothing_said()[0].argmax(1).tolist() == [4, 9, 14, 18]
+
+
+def test_of_a_tall_picture_the_head_is_kept():
+    pixels = torch.zeros(3, 300, 100)
+    pixels[:, 40:80] = 1                                           # the head
+    fitted = fit_portrait(Portrait(pixels), (64, 64))
+    assert fitted[0].mean(1).gt(0.5).sum() == pytest.approx(64 * 40 / 100, abs=1)
 
 
 def test_controls_out_of_range_are_refused():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from liveavatar.avatars.motion import CONTROLS
 from liveavatar.backends.mini.vae import VideoVAE
-from liveavatar.conditions import controls_vector
+from liveavatar.conditions import controls_vector, nothing_said
 from liveavatar.sampler import Schedule, Solver, move
 from liveavatar.training.clips import ClipBatch, Clips
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer, Context
@@ -42,12 +42,7 @@ class Told:
         sound = torch.as_tensor(sound, device=device).expand(B)[:, None, None, None]
         words = torch.as_tensor(words, device=device).expand(B, slots)[..., None]
         return replace(self, audio=self.audio.masked_fill(sound, 0.0),
-                       text=torch.where(words, unspoken(device), self.text))
-
-
-def unspoken(device: torch.device) -> Tensor:
-    """The words of an empty prompt (1, slots, text_dim)."""
-    return controls_vector(torch.tensor([[len(values) for values in CONTROLS.values()]])).to(device)
+                       text=torch.where(words, nothing_said().to(device), self.text))
 
 
 @torch.no_grad()

@@ -102,7 +102,9 @@ class MiniBackend:
         return self.vae.encode_portrait(picture[None]), None
 
     def unconditional(self, condition: Condition) -> Condition:
-        return replace(condition, text=self.read(Prompt("")), audio=torch.zeros_like(condition.audio))
+        from liveavatar.conditions import nothing_said
+
+        return replace(condition, text=nothing_said(), audio=torch.zeros_like(condition.audio))
 
     def decoder(self) -> Decoder:
         return Decoder(self.vae)
