@@ -409,7 +409,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         mask = self.trainable_cond_mask.weight
         grid = self.grid(reference)
         tokens = self.patches(self.patch_embedding, reference)[:, 0] + mask[1]               # (B, n, D)
-        tables = self.rotation_of_frames(torch.tensor([REFERENCE_POSITION], device=tokens.device), grid)
+        tables = self.rotation_of_frames(torch.full((1,), REFERENCE_POSITION, device=tokens.device), grid)
         if motion is not None:
             dtype = self.patch_embedding.weight.dtype
             packed = torch.cat(self.frame_packer(motion.to(dtype)), 1)
@@ -436,7 +436,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         x (B, C, F, h, w) noisy latents; the block starts at latent frame `cache.end`  ->  velocity (B, C, F, h, w)
         """
         frames, grid = x.shape[2], self.grid(x)
-        start = torch.tensor([cache.end], device=x.device)
+        start = torch.full((1,), cache.end, device=x.device)
         tables = self.rotation_of_frames(start + torch.arange(frames, device=x.device), grid)
         cache.hold_condition(self.rotated_condition(condition, start)[0], condition.v)
 
