@@ -154,7 +154,9 @@ const view = {
   key(ctx, key) {
     const run = ctx.body?.run, hop = { ArrowLeft: -1, ArrowRight: 1 }[key];
     if (!hop || !run) return false;
-    const block = Math.max(0, (ctx.body.block ?? 0) + hop);
+    const at = ctx.get("block") >= 0 ? ctx.get("block") : ctx.body.block ?? 0;       // the picture may be behind
+    const block = Math.max(0, at + hop);
+    ctx.set("block", block);
     ctx.move((block + 0.01) * run.block_s);
     return true;
   },

@@ -313,7 +313,7 @@ function live(view) {
         clock.listeners.add(redraw);
         if (model.get("time_s")) place.timeFromKernel();
 
-        place.root.title ||= "";
+        place.root.setAttribute("aria-description", model.get("_keys"));
         place.root.addEventListener("keydown", (event) => {
           if (event.target !== place.root && event.target.matches("input, select, textarea, button")) return;
           let used = view.key?.(place, event.key);

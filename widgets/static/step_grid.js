@@ -385,8 +385,8 @@ const view = {
     const detail = ctx.body?.detail, run = ctx.body?.run;
     const hop = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
     if (!hop || !run || !ctx.seen?.size) return false;
-    const from = detail ?? { block: 0, step: 0 };
-    const block = Math.max(0, from.block + hop[0]), step = Math.min(Math.max(from.step + hop[1], 0), run.steps - 1);
+    const chosen = (name) => (ctx.get(name) >= 0 ? ctx.get(name) : detail?.[name] ?? 0);    // the picture may be behind
+    const block = Math.max(0, chosen("block") + hop[0]), step = Math.min(Math.max(chosen("step") + hop[1], 0), run.steps - 1);
     if (!view.has(ctx, block, step)) return true;
     ctx.set("step", step);
     ctx.set("block", block);
