@@ -8,12 +8,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
 QUIET  := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lab setup voices clean
+.PHONY: demo test lab setup voices browser clean
 
 demo: setup
 	$(QUIET) $(BIN)/python -m liveavatar demo
 
-test: setup voices
+test: setup voices browser
 	$(QUIET) $(BIN)/python -m pytest
 
 lab: setup
@@ -39,6 +39,16 @@ voices:
 	else \
 		echo "espeak-ng or flite is missing: tests with synthetic voices will be skipped."; \
 		echo "To run them too: sudo apt-get install espeak-ng flite   (macOS: brew install espeak-ng flite)"; \
+	fi
+
+# The browser that opens the notebooks as a person would. Without it those tests are skipped and say so.
+browser:
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null || \
+		echo "chromium could not be installed: tests in a real browser will be skipped"; \
+	else \
+		echo "chromium is missing: tests in a real browser will be skipped. To run them too: sudo apt-get install chromium"; \
 	fi
 
 clean:
