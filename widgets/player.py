@@ -1,0 +1,249 @@
+"""The video with its sound, while it is made and afterwards; and two videos against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import traitlets
+
+from liveavatar.preview import encoded, strip
+from liveavatar.run import Run, replay
+from liveavatar.types import InputError
+from widgets._live import Body, Buffers, Cursor, LiveView, sentence
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from liveavatar.types import Block, Speech
+    from widgets._live import Source
+
+SHOWN = {"one": "A alone", "side": "side by side", "wipe": "wipe", "blink": "blink", "difference": "difference"}
+QUALITY = {"quality": 95, "subsampling": 0}     # of the JPEGs; colours as sharp as the rest: mouths are small
+BLOCKS_A_MESSAGE = 6
+FEW_WORDS = 3                # differences that a name tells
+
+
+class Player(LiveView):
+    """Plays the blocks as they are decoded, with their sound; waits when they come slower than they are played.
+
+    With `other` two runs are compared, on the same clock. The player drives the time cursor and follows it.
+    """
+
+    script = "player.js"
+    nothing = "Nothing to play yet: give a run, Player(run), or the folder of a saved one, Player('folder')."
+
+    show = traitlets.Enum(list(SHOWN), "side", help="how two runs are compared: " + ", ".join(SHOWN)).tag(
+        sync=True, code=True)
+    split = traitlets.Float(0.5, min=0, max=1, help="where the wipe stands: left of it A, right of it B, 0 to 1").tag(
+        sync=True, code=True)
+    blink_s = traitlets.Float(0.5, min=0.1, max=5, help="seconds for which the blink shows each of the two").tag(
+        sync=True, code=True)
+    gain = traitlets.Float(4.0, min=1, max=32, help="how many times the difference is made brighter").tag(
+        sync=True, code=True)
+    sound = traitlets.Enum(["a", "b", "off"], "a", help="whose sound is heard: a, b or off").tag(sync=True, code=True)
+    speed = traitlets.Float(1.0, min=0.1, max=4, help="how fast it is played, 1 is real time; the pitch follows").tag(
+        sync=True, code=True)
+    loop = traitlets.Bool(False, help="begin again at the end").tag(sync=True, code=True)
+    autoplay = traitlets.Bool(True, help="play as soon as a run that has just begun has its first block").tag(
+        sync=True, code=True)
+    height_px = traitlets.Int(384, min=64, max=2000, help="height of the picture in pixels").tag(sync=True, code=True)
+    playing = traitlets.Bool(False, help="whether it is being played; set it to play or hold").tag(sync=True)
+    _keys = traitlets.Unicode("space: play or hold. Arrow keys: one frame back or on. Home: the beginning.").tag(
+        sync=True)
+
+    def __init__(self, source: Source | None = None, other: Source | None = None, *, cursor: Cursor | None = None,
+                 **traits: object) -> None:
+        self.other: Run | None = None
+        self._unsubscribe_other = None
+        self._sent: set[tuple[str, int]] = set()
+        self._heard = False                          # the sound has been sent
+        super().__init__(source, cursor=cursor, **traits)
+        if other is not None:
+            self.compare(other)
+
+    def compare(self, other: Source | None) -> None:
+        """Show another run, or a saved one, against the first. None: the first alone again."""
+        if self._unsubscribe_other is not None:
+            self._unsubscribe_other()
+            self._unsubscribe_other = None
+        with self._lock:
+            try:
+                self.other = other if other is None or isinstance(other, Run) else replay(other)
+                self._report("compare", "")
+            except InputError as problem:
+                self.other = None
+                self._report("compare", sentence(problem))
+        if self.other is not None:
+            self._unsubscribe_other = self.other.subscribe(lambda event: self.refresh(urgent=False))
+        self.refresh(full=True)
+
+    def close(self) -> None:
+        self.compare(None)
+        super().close()
+
+    def as_code(self) -> str:
+        code = super().as_code()
+        return code if self.other is None else code.replace("Player(run", "Player(run, other", 1)
+
+    # ------------------------------------------------------------------ what is on screen
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """"a" and, where two are compared, "b"."""
+        return {name: run for name, run in (("a", self.run), ("b", self.other)) if run is not None}
+
+    @property
+    def ready_s(self) -> float:
+        """Seconds of video that can be played without waiting."""
+        return min((played_to_s(run) for run in self.runs.values()), default=0.0)
+
+    @property
+    def picture(self) -> np.ndarray:
+        """(H, W, 3) uint8: the frame of A under the cursor."""
+        return self._picture("a")
+
+    @property
+    def picture_b(self) -> np.ndarray:
+        """(H, W, 3) uint8: the frame of B under the cursor."""
+        return self._picture("b")
+
+    @property
+    def difference(self) -> float:
+        """Mean absolute difference of the two frames under the cursor; 0 the same, 1 black against white."""
+        a, b = self.picture, self.picture_b
+        if a.shape != b.shape:
+            raise InputError(f"A is {a.shape[1]}*{a.shape[0]} px and B {b.shape[1]}*{b.shape[0]}; only pictures of one "
+                             "size have a difference")
+        return float(np.abs(a.astype(np.int16) - b).mean() / 255)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each of the two is called: where they differ, in words."""
+        if self.other is None:
+            return {"a": ""}
+        differing = different_choices(self.run, self.other)
+        told = {name: ", ".join(words for words, _ in differing[:FEW_WORDS]) if name == "a" else
+                ", ".join(words for _, words in differing[:FEW_WORDS]) for name in ("a", "b")}
+        return {name: f"{name.upper()}: {words}" if words else name.upper() for name, words in told.items()}
+
+    def _picture(self, name: str) -> np.ndarray:
+        if name not in self.runs:
+            raise InputError(self.nothing if name == "a" else "there is no B; compare with player.compare(other_run)")
+        picture = self.runs[name].picture_at(self.time_s)
+        if picture is None:
+            raise InputError(f"the picture at {self.time_s:.2f} s is not decoded yet")
+        return picture.numpy()
+
+    # ------------------------------------------------------------------ drawing
+
+    def begin(self) -> None:
+        self._forget_sent()
+
+    def draw(self, full: bool) -> tuple[Body, Buffers]:
+        if full:
+            self._forget_sent()
+        self._refuse_bare_traces()
+        buffers: Buffers = {}
+        for name, block in self._missing():
+            buffers[picture_name(name, block)] = encoded(strip(block.frames.numpy()), "JPEG", **QUALITY)
+            self._sent.add((name, block.index))
+            if len(buffers) >= BLOCKS_A_MESSAGE:
+                self.refresh(urgent=True)
+                break
+        sounds = self._sounds()
+        if not self._heard:
+            buffers |= {f"wave/{name}": samples(speech) for name, speech in sounds.items()}
+            self._heard = True
+        body: Body = {"names": self.names, "ready_s": self.ready_s, "total_s": self._total_s(),
+                      "rates": {name: speech.rate_hz for name, speech in sounds.items()},
+                      "same_sound": self.other is not None and "b" not in sounds,
+                      "others": {name: facts_of(run) for name, run in self.runs.items()}}
+        return body, buffers
+
+    def still(self) -> Image | None:
+        rows = {self.names[name]: run.blocks for name, run in self.runs.items() if run.blocks}
+        return film_picture(rows) if rows else None
+
+    def _total_s(self) -> float:
+        return min(run.total_s for run in self.runs.values())
+
+    def _missing(self) -> Iterator[tuple[str, Block]]:
+        """Blocks that the browser does not have, both runs in turn."""
+        blocks = [(block.index, name, block) for name, run in self.runs.items() for block in run.blocks
+                  if (name, block.index) not in self._sent]
+        for _, name, block in sorted(blocks, key=lambda one: one[:2]):
+            yield name, block
+
+    def _sounds(self) -> dict[str, Speech]:
+        """The sound of each run; B's only where it is another."""
+        sounds = {name: run.speech for name, run in self.runs.items() if run.speech is not None}
+        if len(sounds) == 2 and np.array_equal(sounds["a"].wave, sounds["b"].wave):
+            del sounds["b"]
+        return sounds
+
+    def _refuse_bare_traces(self) -> None:
+        for run in self.runs.values():
+            if run.speech is None and not run.blocks and run.seen:
+                raise InputError("This trace was saved without its run, so it has no pictures and no sound. "
+                                 "Save with run.save(folder) and open that folder.")
+
+    def _forget_sent(self) -> None:
+        self._sent.clear()
+        self._heard = False
+
+
+def played_to_s(run: Run) -> float:
+    """Seconds from the beginning of which every picture is kept, or will not be kept any more."""
+    blocks = run.blocks
+    if not blocks:
+        return 0.0
+    last = blocks[-1]
+    return last.start_s + len(last.frames) / run.facts.fps
+
+
+def picture_name(name: str, block: Block) -> str:
+    """"a/block/frames/width/height" of a JPEG that holds a block's frames side by side."""
+    count, height, width = block.frames.shape[:3]
+    return f"{name}/{block.index}/{count}/{width}/{height}"
+
+
+def samples(speech: Speech) -> bytes:
+    """The sound as 16-bit numbers."""
+    return (np.clip(speech.wave, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+def facts_of(run: Run) -> dict:
+    facts = run.facts
+    return {"fps": facts.fps, "block_frames": facts.block_frames, "frames": facts.frames, "ready_s": played_to_s(run),
+            "state": run.state, "over": run.over, "total_s": run.total_s}
+
+
+def different_choices(a: Run, b: Run) -> list[tuple[str, str]]:
+    """What was chosen differently: [("4 steps", "2 steps"), ...]"""
+    words = {"sample_steps": "{} steps", "base_seed": "seed {}", "sample_solver": "{}", "schedule": "{} schedule"}
+    ours, theirs = ({**run.facts.config, "backend": run.facts.backend} for run in (a, b))
+    return [tuple(words.get(key, key.replace("_", " ") + " {}").format(side.get(key)) for side in (ours, theirs))
+            for key in ours if ours.get(key) != theirs.get(key)]
+
+
+def film_picture(rows: dict[str, tuple[Block, ...]], pictures: int = 8) -> Image:
+    """Some pictures of each video side by side: for a saved notebook."""
+    from PIL import Image
+
+    from widgets._stills import SOFT, letters, sheet
+
+    side, gap, top = 112, 6, 40
+    page, pen = sheet(14 + pictures * (side + gap) + 10, top + len(rows) * (side + 30) + 8, "The video")
+    for row, (name, blocks) in enumerate(rows.items()):
+        frames = np.concatenate([block.frames.numpy() for block in blocks])
+        chosen = frames[np.linspace(0, len(frames) - 1, pictures).astype(int)]
+        height = round(side * chosen.shape[1] / chosen.shape[2])
+        y = top + row * (side + 30)
+        for column, frame in enumerate(chosen):
+            small = Image.fromarray(frame).resize((side, height), Image.Resampling.BICUBIC)
+            small.thumbnail((side, side))
+            page.paste(small, (14 + column * (side + gap), y))
+        pen.text((14, y + side + 5), name or f"{len(frames)} pictures", SOFT, letters(12))
+    return page
