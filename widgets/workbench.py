@@ -1,0 +1,540 @@
+"""Everything on one page: what goes in, the video while it is made, and every view of it under one time cursor."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import traitlets
+
+import widgets
+from liveavatar.backends import find
+from liveavatar.conditions import load_portrait, parse_prompt
+from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig
+from liveavatar.run import PAUSED, RUNNING, Run
+from liveavatar.types import InputError, Portrait, Prompt, Speech
+from widgets._live import Body, Buffers, Cursor, LiveView, sentence
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from liveavatar.pipeline import Pipeline
+    from liveavatar.trace import Trace
+    from liveavatar.video import Video
+    from widgets._live import Source
+
+SIZES = ("96*96", "128*128", "160*96", "96*160", "192*192")
+SAMPLES = ("welcome", "river", "steps")
+VOICES = ("espeak:en-us", "espeak:en-gb+f3", "espeak:de", "espeak:es", "espeak:fr-fr", "flite:slt", "flite:rms",
+          "flite:kal16")                                  # of these, the ones that this machine has
+LONGEST_TEXT = 600                                        # characters that are spoken
+LARGEST_UPLOAD = 64 * 2**20                               # bytes
+WAVE_POINTS = 120                                         # of the drawing of the sound
+FACE_PX = 96                                              # of the drawing of the portrait
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings that go together, and why."""
+
+    settings: dict[str, object]
+    article: str                # what the article recommends (reported, for the 14-billion model)
+    mini: str                   # what that means for mini (measured, or how it was trained)
+
+
+PRESETS = {
+    "beginner": Preset(
+        {"steps": 4, "size": "128*128", "schedule": "trained", "clean": ""},
+        "The article: 4 steps at 688*368, 50 clips at most.",
+        "Here: 4 steps at 128*128, just as mini was trained."),
+    "faster": Preset(
+        {"steps": 4, "size": "96*96", "schedule": "trained", "clean": ""},
+        "The article: lower the size first (384*256), not the steps.",
+        "Here: 96*96, about twice as fast. The steps stay at 4."),
+    "better": Preset(
+        {"steps": 4, "size": "128*128", "schedule": "trained", "clean": "wiener",
+         "prompt": "smiling, gesturing with both hands, in warm light, lively"},
+        "The article: improve the prompt and the sound first, before you add steps.",
+        "Here: a prompt that fills all four slots, and noise taken out of the sound before mini hears it."),
+    "production": Preset(
+        {"steps": 4, "size": "192*192", "schedule": "trained", "clean": "wiener"},
+        "The article: 704*384 with 4 steps, on a card of 80 GB.",
+        "Here: mini's largest picture, 192*192. About three times the work of 128*128."),
+}
+
+
+class Workbench(LiveView):
+    """A portrait speaks, and everything can be watched: `Workbench()`, then a click on Run.
+
+    All that is on the page can be had by name: `workbench.run`, `.config`, `.speech`, `.portrait`, `.words`,
+    `.cursor`, `.video`; the views are `.player`, `.grid`, `.lips`, `.memory`, `.path`, `.caches` and `.designer`.
+    """
+
+    script = "workbench.js"
+    nothing = ""
+
+    sound = traitlets.Enum(["sample", "text", "recording"], "sample", help="where the speech comes from").tag(
+        sync=True, code=True)
+    sample = traitlets.Enum(list(SAMPLES), "welcome", help="which of the recordings that are shipped").tag(
+        sync=True, code=True)
+    text = traitlets.Unicode("Hello! I say whatever you write here.", help="what a synthetic voice should say").tag(
+        sync=True, code=True)
+    voice = traitlets.Unicode("espeak:en-us", help="the voice that says it, as liveavatar.speak names them").tag(
+        sync=True, code=True)
+    recording = traitlets.Unicode("", help="a sound file; an upload is put here").tag(sync=True, code=True)
+    seconds = traitlets.Float(0.0, min=0, help="seconds of sound at most; 0 is all of it").tag(sync=True, code=True)
+    face = traitlets.Enum(["designer", "picture"], "designer", help="where the portrait comes from").tag(
+        sync=True, code=True)
+    picture = traitlets.Unicode("", help="a picture file; an upload is put here").tag(sync=True, code=True)
+    prompt = traitlets.Unicode("smiling, in warm light", help="gesture, mood, light and energy in words").tag(
+        sync=True, code=True)
+    steps = traitlets.Int(4, min=1, max=50, help="sampler steps of a block; mini was trained for 4").tag(
+        sync=True, code=True)
+    size = traitlets.Unicode("128*128", help="of the video, width*height in pixels").tag(sync=True, code=True)
+    seed = traitlets.Int(420, min=0, help="of the noise that the video begins with").tag(sync=True, code=True)
+    schedule = traitlets.Enum([*SCHEDULES, "own"], "trained", help="the noise levels; own: those drawn in the view "
+                                                                   "Path").tag(sync=True, code=True)
+    solver = traitlets.Enum(list(SOLVERS), "euler", help="how a step moves: straight on, or by fresh noise").tag(
+        sync=True, code=True)
+    clean = traitlets.Enum(["", *CLEANERS], "", help="how noise is taken out of the sound before it is heard; "
+                                                    "empty: not at all").tag(sync=True, code=True)
+    output = traitlets.Unicode("", help="the video file; empty: one in the folder for temporary files").tag(
+        sync=True, code=True)
+    backend = traitlets.Unicode("mini", help="which model").tag(sync=True, code=True)
+    page = traitlets.Unicode("avatar", help="the view that is open at the bottom").tag(sync=True, code=True)
+    _children = traitlets.Dict({}, help="views by name").tag(sync=True)
+    _keys = traitlets.Unicode("Space: run, pause or go on.").tag(sync=True)
+
+    def __init__(self, source: Source | None = None, *, cursor: Cursor | None = None,
+                 pipeline: Pipeline | None = None, **traits: object) -> None:
+        self.cursor = cursor if cursor is not None else Cursor()
+        self.pipeline = pipeline                         # brought by the first run where none is given
+        self.views: dict[str, LiveView] = {}
+        self._door = threading.Lock()                    # one video at a time
+        self._preparing: threading.Thread | None = None
+        self._cancelled = threading.Event()
+        self._problem: BaseException | None = None       # what kept the last run from beginning
+        self._says, self._remarks = "", ""               # what is going on; what was noticed about the inputs
+        self._sent_sound: object = None
+        self._sent_face: object = None
+        self._uploads: dict[str, list[bytes]] = {}
+        super().__init__(None, cursor=self.cursor, **traits)
+        for name, view in VIEWS.items():
+            if available(view):
+                self.views[name] = self._make(view)
+        self._children = {name: view.model_id for name, view in self.views.items()}
+        self._link()
+        if source is not None:
+            self.watch(source)
+
+    # ------------------------------------------------------------------ what is on the page, by name
+
+    def __getattr__(self, name: str) -> LiveView:
+        views = self.__dict__.get("views", {})
+        if name in views:
+            return views[name]
+        if name in VIEWS:
+            raise AttributeError(f"the view {VIEWS[name]} is not there")
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")
+
+    @property
+    def speech(self) -> Speech:
+        """What will be said."""
+        return heard(*self._sound_wanted)
+
+    @property
+    def portrait(self) -> Portrait:
+        """Who will say it."""
+        return self.designer.portrait if self.face == "designer" else seen(self.picture)
+
+    @property
+    def words(self) -> Prompt:
+        """What was understood of the prompt."""
+        return parse_prompt(self.prompt)
+
+    @property
+    def config(self) -> GenerationConfig:
+        """How the next video will be made."""
+        return GenerationConfig(**self.path.choice, size=self.size, base_seed=self.seed,
+                                duration_s=self.seconds or None, clean=self.clean or None)
+
+    @property
+    def preset(self) -> str:
+        """Which preset the settings are, or "own"."""
+        return next((name for name, preset in PRESETS.items()
+                     if all(getattr(self, trait) == value for trait, value in preset.settings.items())), "own")
+
+    @preset.setter
+    def preset(self, name: str) -> None:
+        if name not in PRESETS:
+            raise InputError(f"preset {name!r} is unknown; known: {', '.join(PRESETS)}")
+        with self.hold_trait_notifications():
+            for trait, value in PRESETS[name].settings.items():
+                setattr(self, trait, value)
+
+    @property
+    def video(self) -> Video | None:
+        """The file of the newest run, once it is whole."""
+        return None if self.run is None else self.run.video
+
+    @property
+    def busy(self) -> bool:
+        """A video is being made, or about to be."""
+        return self._preparing is not None or (self.run is not None and self.run.state in (RUNNING, PAUSED))
+
+    # ------------------------------------------------------------------ steering
+
+    def start(self) -> Workbench:
+        """Begin a new video, or go on with one that rests. Returns at once; `result()` waits."""
+        if self._rests:
+            self.run.resume()
+            return self
+        return self._begin(Run.start)
+
+    def step(self) -> Workbench:
+        """Make one sampler step and rest."""
+        return self._go(Run.step)
+
+    def next_block(self) -> Workbench:
+        """Go on until the next block is decoded, and rest."""
+        return self._go(Run.next_block)
+
+    def pause(self) -> None:
+        """Rest after the step that is being made."""
+        if self.run is not None:
+            self.run.pause()
+
+    def stop(self) -> None:
+        """End within one step. What is done is kept, and its video can be played."""
+        self._cancelled.set()
+        if self.run is not None and self._preparing is None:
+            self.run.stop()
+
+    def result(self) -> Video | Trace:
+        """Wait for the end of the video; raises what went wrong."""
+        preparing = self._preparing
+        if preparing is not None:
+            preparing.join()
+        if self._problem is not None:
+            raise self._problem
+        if self.run is None:
+            raise InputError("nothing has begun; call workbench.start() first")
+        return self.run.result()
+
+    def __await__(self) -> Generator:
+        return asyncio.to_thread(self.result).__await__()
+
+    def watch(self, source: Source | None) -> None:
+        """Show a run, or what was saved of one, in all views."""
+        super().watch(source)
+        for name, view in self.views.items():
+            if name != "designer":
+                view.watch(self.run)
+
+    def as_code(self) -> str:
+        """Python that makes this page again, with its settings."""
+        traits = self.traits(code=True)
+        chosen = {name: getattr(self, name) for name, trait in traits.items()
+                  if name != "page" and getattr(self, name) != trait.default(self)}
+        return f"Workbench({', '.join(f'{name}={value!r}' for name, value in sorted(chosen.items()))})"
+
+    def still(self) -> Image | None:
+        return self.grid.still()
+
+    def close(self) -> None:
+        self.stop()
+        for view in self.views.values():
+            view.close()
+        super().close()
+
+    # ------------------------------------------------------------------ drawing
+
+    def draw(self, full: bool) -> tuple[Body, Buffers]:
+        words = self.words
+        body: Body = {
+            "words": {"slots": words.slots, "unknown": words.unknown}, "preset": self.preset,
+            "presets": [[name, preset.article, preset.mini] for name, preset in PRESETS.items()],
+            "voices": voices(), "samples": sample_texts(), "sizes": SIZES, "busy": self.busy,
+            "preparing": self._preparing is not None, "says": self._says, "remarks": self._remarks,
+            "file": "" if self.video is None else str(self.video.path), "recording": Path(self.recording).name,
+            "picture": Path(self.picture).name, "about": ""}
+        if self.run is not None and self.run.facts.config:
+            body["about"] = f"{self.run.facts.steps} steps, {self.run.facts.solver}"
+        buffers: Buffers = {}
+        self._draw_sound(full, body, buffers)
+        self._draw_face(full, body, buffers)
+        return body, buffers
+
+    def _draw_sound(self, full: bool, body: Body, buffers: Buffers) -> None:
+        try:
+            speech = self.speech
+            self._report("sound", "")
+        except InputError as problem:
+            body["sound"] = {"seconds": 0.0, "text": ""}
+            self._report("sound", sentence(problem))
+            return
+        body["sound"] = {"seconds": speech.duration_s, "text": speech.text}
+        if full or self._sent_sound != self._sound_wanted:
+            self._sent_sound = self._sound_wanted
+            buffers["wave"] = outline(speech.wave).tobytes()
+
+    def _draw_face(self, full: bool, body: Body, buffers: Buffers) -> None:
+        try:
+            portrait = self.portrait
+            self._report("face", "")
+        except InputError as problem:
+            self._report("face", sentence(problem))
+            return
+        body["rendered"] = portrait.identity is not None
+        if full or self._sent_face is not portrait:
+            self._sent_face = portrait
+            pixels = thumbnail(portrait)
+            buffers[f"face/{pixels.shape[1]}/{pixels.shape[0]}"] = pixels.tobytes()
+
+    def told(self, kind: str, content: dict) -> None:
+        if kind == "run":
+            self._begin(Run.start)
+        elif kind == "preset":
+            self.preset = content["name"]
+        elif kind == "random":
+            self.face = "designer"
+            self.designer.random()
+        elif kind == "upload":
+            self._receive(**{name: content[name] for name in ("what", "name", "part", "parts", "data")})
+        self.refresh()
+
+    def _steer(self, what: str) -> None:
+        """Clicks on Pause, Step, Block and Stop, and the space key."""
+        if what == "toggle" and self.run is not None and self.run.state == RUNNING:
+            self.pause()
+        else:
+            {"toggle": self.start, "step": self.step, "block": self.next_block, "stop": self.stop}[what]()
+
+    # ------------------------------------------------------------------ beginning, off the main thread
+
+    @property
+    def _rests(self) -> bool:
+        return self._preparing is None and self.run is not None and self.run.state == PAUSED
+
+    def _go(self, how: Callable[[Run], object]) -> Workbench:
+        """One step or block of the video that rests, or the first one of a new video."""
+        if not self._rests:
+            return self._begin(how)
+        how(self.run)
+        return self
+
+    def _begin(self, how: Callable[[Run], object]) -> Workbench:
+        with self._door:
+            if self.busy:
+                raise InputError("One video at a time: this one is still being made. Stop it to begin another.")
+            self._cancelled.clear()
+            self._problem, self._remarks = None, ""
+            config = self.config                         # refuses what cannot be made, before anything is loaded
+            output = self.output or str(temporary() / f"workbench-{time.monotonic_ns()}.mp4")
+            self._preparing = threading.Thread(target=self._prepare, args=(how, config, output),
+                                               name="liveavatar-workbench", daemon=True)
+            self._preparing.start()
+        self._report("begin", "")
+        self.refresh()
+        return self
+
+    def _prepare(self, how: Callable[[Run], object], config: GenerationConfig, output: str) -> None:
+        """Bring the weights, read the inputs and let the run go."""
+        try:
+            run = self._make_run(config, output)
+            if not self._cancelled.is_set():
+                self.watch(run)
+                how(run)
+            self._report("begin", "")
+        except Exception as problem:                     # kept for result(); the page says it in words
+            self._problem = problem
+            self._report("begin", sentence(problem))
+        finally:
+            self._preparing = None
+            self._say("")
+
+    def _make_run(self, config: GenerationConfig, output: str) -> Run:
+        self._say("Reading the sound and the portrait ...")
+        speech, portrait = self.speech, self.portrait
+        if self.pipeline is None:
+            self._say(f"Loading the weights of {self.backend}, a few seconds ...")
+            self.pipeline = bring(self.backend)
+        with warnings.catch_warnings(record=True) as noticed:
+            warnings.simplefilter("always")
+            run = Run.of(self.pipeline, speech, portrait, self.prompt, config, output=output)
+        about_words = "does not know"                    # these are shown below the prompt anyway
+        self._remarks = " ".join(str(one.message) for one in noticed
+                                 if one.category is UserWarning and about_words not in str(one.message))
+        return run
+
+    def _say(self, what: str) -> None:
+        self._says = what
+        self.refresh()
+
+    # ------------------------------------------------------------------ what the page is made of
+
+    @property
+    def _sound_wanted(self) -> tuple[str, ...]:
+        return {"sample": ("sample", self.sample), "text": ("text", self.text, self.voice),
+                "recording": ("recording", self.recording)}[self.sound]
+
+    def _make(self, view: str) -> LiveView:
+        if view == "Designer":
+            return widgets.Designer(size=self.size)
+        options = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 64}}.get(view, {})
+        return getattr(widgets, view)(cursor=self.cursor, controls=False, **options)
+
+    def _link(self) -> None:
+        """Settings that are shown in two places."""
+        for trait in ("steps", "schedule", "solver"):
+            setattr(self.path, trait, getattr(self, trait)) if getattr(self, trait) != "own" else None
+            traitlets.link((self, trait), (self.path, trait))
+        traitlets.link((self, "size"), (self.designer, "size"))
+        self.designer.observe(self._designed, ["seed", "choices"])
+
+    def _designed(self, _: traitlets.Bunch) -> None:
+        self.face = "designer"
+        self.refresh()
+
+    def _receive(self, what: str, name: str, part: int, parts: int, data: str) -> None:
+        """A piece of a file from the browser; the last one makes it whole."""
+        pieces = self._uploads.setdefault(what, [])
+        if part == 0:
+            pieces.clear()
+        pieces.append(base64.b64decode(data))
+        if sum(map(len, pieces)) > LARGEST_UPLOAD:
+            pieces.clear()
+            raise InputError(f"{name} is larger than {LARGEST_UPLOAD // 2**20} MiB; give a shorter one, or its path: "
+                             f"workbench.{'recording' if what == 'sound' else 'picture'} = '...'")
+        if part < parts - 1:
+            return
+        path = temporary() / f"{time.monotonic_ns()}-{Path(name).name}"
+        path.write_bytes(b"".join(pieces))
+        pieces.clear()
+        if what == "sound":
+            self.recording, self.sound = str(path), "recording"
+        else:
+            self.picture, self.face = str(path), "picture"
+
+
+VIEWS = {"player": "Player", "grid": "StepGrid", "lips": "LipView", "memory": "MemoryView", "path": "ScheduleView",
+         "caches": "CacheView", "designer": "Designer"}           # name in the workbench -> widget
+
+
+def available(view: str) -> bool:
+    """Whether a view is part of this installation."""
+    return find_spec(f"widgets.{widgets._HOME[view]}") is not None
+
+
+@cache
+def bring(backend: str) -> Pipeline:
+    """The weights of a model, once for all workbenches."""
+    from liveavatar.pipeline import load
+
+    find(backend)
+    return load(backend)
+
+
+@cache
+def temporary() -> Path:
+    """A folder that goes when Python does."""
+    _kept.append(tempfile.TemporaryDirectory(prefix="liveavatar-"))
+    return Path(_kept[-1].name)
+
+
+_kept: list[tempfile.TemporaryDirectory] = []
+
+
+def heard(source: str, *what: str) -> Speech:
+    """Speech from a sample, from text or from a file, remembered."""
+    key = (source, *what)
+    if key not in _heard:
+        while len(_heard) >= 8:
+            _heard.pop(next(iter(_heard)), None)
+        _heard[key] = {"sample": sampled, "text": spoken, "recording": recorded}[source](*what)
+    return _heard[key]
+
+
+_heard: dict[tuple[str, ...], Speech] = {}
+
+
+def sampled(name: str) -> Speech:
+    from liveavatar.speech import samples
+
+    return samples()[name]
+
+
+def spoken(text: str, voice: str) -> Speech:
+    from liveavatar.speech import speak
+
+    if len(text) > LONGEST_TEXT:
+        raise InputError(f"the text has {len(text)} letters; at most {LONGEST_TEXT} are spoken here: shorten it")
+    return speak(text, voice)
+
+
+def recorded(path: str) -> Speech:
+    from liveavatar.audio import load_audio
+
+    if not path:
+        raise InputError("no recording yet: choose a sound file, or take one of the samples")
+    return load_audio(path)
+
+
+def seen(path: str) -> Portrait:
+    """A picture from a file, remembered."""
+    if not path:
+        raise InputError("no picture yet: choose a picture file, or take the avatar")
+    if path not in _seen:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")              # said again, and shown, when the run begins
+            _seen.clear()
+            _seen[path] = load_portrait(path)
+    return _seen[path]
+
+
+_seen: dict[str, Portrait] = {}
+
+
+@cache
+def voices() -> list[str]:
+    """The voices of this machine that are offered."""
+    from liveavatar.speech import available_voices
+
+    there = set(available_voices())
+    return [voice for voice in VOICES if voice.split("+")[0] in there]
+
+
+@cache
+def sample_texts() -> list[list[str]]:
+    """[name, text] of the recordings that are shipped."""
+    from liveavatar.speech import samples
+
+    return [[name, speech.text] for name, speech in samples().items() if name in SAMPLES]
+
+
+def outline(wave: np.ndarray, points: int = WAVE_POINTS) -> np.ndarray:
+    """(points,) float32: the loudest moment in each part of a sound, 0..1."""
+    edges = np.linspace(0, len(wave), points + 1).astype(int)
+    peaks = [np.abs(wave[a:max(b, a + 1)]).max(initial=0) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return np.asarray(peaks, "<f4") / max(max(peaks), 1e-6)
+
+
+def thumbnail(portrait: Portrait) -> np.ndarray:
+    """(H, W, 3) uint8, at most FACE_PX * 2 high."""
+    from PIL import Image
+
+    pixels = (portrait.pixels * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((2 * FACE_PX, 2 * FACE_PX))
+    return np.asarray(picture)
