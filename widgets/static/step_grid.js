@@ -240,8 +240,9 @@ const view = {
 
   /* Keep the chosen cell in view when it changes. */
   follow(ctx, g, block) {
-    if (ctx.followed === block) return;
-    ctx.followed = block;
+    const place = `${block} ${ctx.scroller.clientWidth}`;
+    if (ctx.followed === place) return;
+    ctx.followed = place;
     const left = block * g.pitch, view_ = ctx.scroller;
     if (left < view_.scrollLeft || left + g.width > view_.scrollLeft + view_.clientWidth) view_.scrollLeft = left + g.width - view_.clientWidth + g.pitch;
   },
