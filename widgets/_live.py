@@ -73,7 +73,7 @@ class LiveView(anywidget.AnyWidget):
     time_s = traitlets.Float(0.0, help="the time cursor: seconds from the beginning of the video").tag(sync=True)
     controls = traitlets.Bool(True, help="show the buttons Start, Step, Block and Stop").tag(sync=True, code=True)
     _cursor = traitlets.Unicode("", help="views with the same name share their cursor within the page").tag(sync=True)
-    _keys = traitlets.Unicode("space: start or pause. Arrow keys: move.", help="read out by screen readers").tag(sync=True)
+    _keys = traitlets.Unicode("space: start or pause; arrows: move", help="read by screen readers").tag(sync=True)
 
     def __init_subclass__(cls, **options: object) -> None:
         if "script" in cls.__dict__:                       # not in the copies that traitlets makes of a class
