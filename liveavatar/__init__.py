@@ -25,7 +25,7 @@ _HOME = {   # public name -> module
     # the whole
     "load": "pipeline", "Pipeline": "pipeline", "generate": "pipeline", "resume": "pipeline",
     # what is seen
-    "Trace": "trace", "read_provenance": "video",
+    "Run": "run", "replay": "run", "Trace": "trace", "read_provenance": "video",
 }
 
 __all__ = ["__version__", *_HOME]
