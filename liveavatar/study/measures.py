@@ -1,0 +1,61 @@
+"""The columns of the table that questions are asked of: their names, units, and what is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from liveavatar.study.table import Table
+
+REPORTED = Path(__file__).parent / "reported.json"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column, and how it is read."""
+
+    column: str
+    label: str
+    unit: str
+    better: int          # +1: higher is better, -1: lower is better
+    worth: float         # the smallest difference that matters, in the unit
+    reported: str = ""   # the article's column of the same thing
+
+    @property
+    def axis(self) -> str:
+        """For the axis of a plot."""
+        arrow = "higher" if self.better > 0 else "lower"
+        return f"{self.label}\n({self.unit}, {arrow} is better)" if self.unit else f"{self.label}\n({arrow} is better)"
+
+
+LIPS = Measure("lips.error_frames", "lip error", "frames", -1, 0.2, "lip_error_frames")
+FOLLOWS = Measure("lips.correlation", "lips follow the sound", "correlation", +1, 0.02)
+PSNR = Measure("texture.psnr_db", "face against the true rendering", "dB", +1, 0.3, "face_psnr_db")
+TEXTURE = Measure("texture.kept", "texture kept", "share", +1, 0.03)
+FLICKER = Measure("texture.flicker", "flicker", "", -1, 0.02)
+JERK = Measure("motion.hand_jerk", "hand jerk", "log dimensionless", -1, 0.2, "")
+IDENTITY = Measure("identity.drift", "identity drift", "", -1, 0.005)
+TIME = Measure("ms_per_frame", "time per frame", "ms", -1, 1.0, "ms_per_frame")
+WORK = Measure("cpu_ms_per_frame", "processor time per frame", "ms", -1, 1.0)
+CACHES = Measure("caches_mib", "caches", "MiB", -1, 1.0)
+
+QUALITY = (LIPS, FOLLOWS, PSNR, TEXTURE, FLICKER, JERK, IDENTITY)
+ALL = (*QUALITY, TIME, WORK, CACHES)
+
+USUAL = {"schedule": "trained", "solver": "euler", "size": "128*128", "prompt": "", "noise_db": None, "clean": "",
+         "seed": 420}
+
+
+def usual(table: Table, **changes: object) -> Table:
+    """The finished videos at usual settings, but for `changes`; a change to ... lets that setting be anything."""
+    wanted = {name: value for name, value in (USUAL | changes).items() if value is not ...}
+    return table.finished.where(**wanted)
+
+
+@cache
+def reported() -> dict:
+    """The figures of others; see reported.json."""
+    import json
+
+    return json.loads(REPORTED.read_text(encoding="utf-8"))
