@@ -3,6 +3,8 @@
     weights/manifest.json          what the parts are, how they are configured, which files they are made of
     weights/base-00.safetensors    a part is the union of its files
     weights/base-01.safetensors
+
+Matrices may be stored in 8 bits, each row with a scale of its own: half the room of float16, and an error of about 0.6 % of a row.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 FILE_BYTES = 16 * 2**20
 ROOM_FOR_HEADER = 256 * 2**10
+SMALLEST_MATRIX = 4096               # numbers; smaller ones are not worth a scale
+SCALE = ".row_scale"
 REMEDY = "install liveavatar again, or restore the file with git"
 
 
@@ -61,7 +65,7 @@ def load_part(manifest: Manifest, part: str) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name in manifest.parts[part]:
         tensors |= read_checked(manifest.folder / name, manifest.sha256.get(name, ""))
-    return tensors
+    return from_8_bits(tensors)
 
 
 def read_checked(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -84,7 +88,10 @@ def read_checked(path: Path, sha256: str) -> dict[str, Tensor]:
 
 def save_part(folder: Path, part: str, tensors: dict[str, Tensor], config: dict | None = None,
               dtype: torch.dtype | None = None) -> Manifest:
-    """Write one part in files of at most 16 MiB and enter it into the folder's manifest, replacing what it was."""
+    """Write one part in files of at most 16 MiB and enter it into the folder's manifest, replacing what it was.
+
+    dtype: keep floating-point tensors as they are (None), in another float type, or matrices in 8 bits (torch.int8)
+    """
     from safetensors.torch import save_file
 
     folder = Path(folder)
@@ -97,6 +104,8 @@ def save_part(folder: Path, part: str, tensors: dict[str, Tensor], config: dict 
         values["sha256"].pop(name, None)
         (folder / name).unlink(missing_ok=True)
     names = []
+    if str(dtype) == "torch.int8":
+        tensors, dtype = to_8_bits(tensors), None
     for number, piece in enumerate(split_by_size(tensors, dtype)):
         names.append(f"{part}-{number:02d}.safetensors")
         save_file(piece, folder / names[-1])
@@ -105,6 +114,29 @@ def save_part(folder: Path, part: str, tensors: dict[str, Tensor], config: dict 
     values["config"][part] = config or {}
     path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return read_manifest(folder)
+
+
+def to_8_bits(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices as int8 and a scale for each row; everything else in float16."""
+    import torch
+
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.ndim >= 2 and tensor.numel() >= SMALLEST_MATRIX:
+            rows = tensor.detach().float().flatten(1)
+            scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+            stored[name] = (rows / scale).round().to(torch.int8).view(tensor.shape)
+            stored[name + SCALE] = scale.squeeze(1)
+        else:
+            stored[name] = tensor.half() if tensor.is_floating_point() else tensor
+    return stored
+
+
+def from_8_bits(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `to_8_bits` stored, in float32; other tensors as they are."""
+    return {name: (tensor.float().flatten(1) * tensors[name + SCALE][:, None]).view(tensor.shape)
+            if name + SCALE in tensors else tensor
+            for name, tensor in tensors.items() if not name.endswith(SCALE)}
 
 
 def split_by_size(tensors: dict[str, Tensor], dtype: torch.dtype | None = None) -> list[dict[str, Tensor]]:

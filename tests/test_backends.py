@@ -81,6 +81,17 @@ def test_precision_follows_the_machine(monkeypatch):
     assert choose_dtype("float32", torch.device("cuda")) == torch.float32
 
 
+def test_eight_bits_keep_every_row_within_one_percent_and_the_rest_exactly(tmp_path):
+    torch.manual_seed(0)
+    tensors = {"matrix": torch.randn(64, 96) * torch.logspace(-3, 3, 64)[:, None], "bias": torch.randn(64).half(),
+               "zeros": torch.zeros(64, 96), "count": torch.arange(3)}
+    back = load_part(save_part(tmp_path, "base", tensors, dtype=torch.int8), "base")
+    assert set(back) == set(tensors) and back["matrix"].dtype == torch.float32
+    rows = (back["matrix"] - tensors["matrix"]).norm(dim=1) / tensors["matrix"].norm(dim=1)
+    assert rows.max() < 0.01 and rows.mean() < 0.007
+    assert all(torch.equal(back[name].to(tensors[name]), tensors[name]) for name in ("bias", "zeros", "count"))
+
+
 def test_weights_are_cut_into_files_that_stay_within_the_limit(tmp_path):
     tensors = {str(n): torch.full((2**20,), float(n)) for n in range(9)}        # 4 MiB each
     manifest = save_part(tmp_path, "base", tensors)

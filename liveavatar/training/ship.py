@@ -20,14 +20,14 @@ from liveavatar.weights import save_part
 
 
 def ship(work: Path, folder: Path, solver: str) -> None:
-    """Base, student, VAE and regressor from `work` into `folder`, in half precision."""
+    """Base, student, VAE and regressor from `work` into `folder`: the base in 8 bits, the others in half precision."""
     vae = load_vae(work / "vae" / "vae.safetensors")
     regressor = load_regressor(work / "regressor" / "regressor.safetensors")
     base, _ = load_pieces(work / "teacher", "teacher")
     student, _ = load_pieces(work / "dmd", "student")
     save_part(folder, "vae", vae.state_dict(), asdict(vae.config), torch.float16)
     save_part(folder, "regressor", regressor.state_dict(), regressor.config, torch.float16)
-    save_part(folder, "base", base, {"trained": {"solver": "euler"}}, torch.float16)
+    save_part(folder, "base", base, {"trained": {"solver": "euler"}}, torch.int8)
     save_part(folder, "student", student, {"alpha": LORA_ALPHA, "trained": {"solver": solver}}, torch.float16)
 
 
