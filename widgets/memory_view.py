@@ -1,0 +1,243 @@
+"""Memory while a video is made: a live curve, who owns what, and what the run was doing."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import traitlets
+
+from liveavatar.run import READY
+from liveavatar.types import InputError
+from liveavatar.vram.watch import FILE, OWNERS, MemoryRecord, MemoryWatch, Peak
+from widgets._live import Body, Buffers, Cursor, LiveView, sentence
+from widgets._palette import GREY
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from liveavatar.run import Run
+    from widgets._live import Source
+
+WORDS = {"weights": "weights", "caches": "caches", "vae": "VAE state", "rest": "the rest",
+         "used": "all on this GPU", "process": "this process", "reserved": "held by torch",
+         "allocated": "used by torch"}
+COLOURS = {"weights": "#5b4fb0", "caches": "#9d8fe0", "vae": "#e3a0c4", "rest": GREY}     # none of a sampler step
+STAGES = ("prepare", "step", "decode", "close")
+
+Forecast = tuple[np.ndarray, np.ndarray]       # seconds, bytes
+
+
+class MemoryView(LiveView):
+    """The memory of a run twenty times a second: whole, by owner, with its peak; behind it what the run was doing.
+
+    It begins to look when the run starts. Drag over the curve to zoom in, double-click to see all again. A click moves
+    the time cursor to the block that was being made. What was seen is `view.record`; keep it with
+    `view.record.save(folder)`.
+    """
+
+    script = "memory_view.js"
+    libraries = ("uplot",)
+    nothing = "No memory to show yet: give a run, MemoryView(run), or a folder with a saved record."
+
+    from_zero = traitlets.Bool(True, help="the scale begins at zero; False: only what changes is shown, large").tag(
+        sync=True, code=True)
+    owners = traitlets.Bool(True, help="show to whom the memory belongs: weights, caches, VAE state, the rest").tag(
+        sync=True, code=True)
+    zoom = traitlets.List(traitlets.Float(), [], help="seconds of the record in view, [from, to]; []: all").tag(
+        sync=True, code=True)
+    height_px = traitlets.Int(260, min=120, max=2000, help="height of the plot in pixels").tag(sync=True, code=True)
+    _keys = traitlets.Unicode("space: start or pause. Arrow keys: one block back or on. Escape: see all.").tag(
+        sync=True)
+
+    def __init__(self, source: Source | None = None, *, record: MemoryRecord | None = None,
+                 forecast: Forecast | None = None, cursor: Cursor | None = None, **traits: object) -> None:
+        self.watcher: MemoryWatch | None = None       # looks at the run that is shown
+        self._given: MemoryRecord | None = record     # what is shown where nothing is watched
+        self._forecast = forecast
+        self._sent_rows = self._sent_labels = self._thinned = 0
+        super().__init__(source, cursor=cursor, **traits)
+
+    def watch(self, source: Source | None) -> None:
+        """Show a run that will be, is being or was made; or a folder in which a record was saved."""
+        if isinstance(source, str | os.PathLike):
+            self._given = self._read(Path(source))
+        super().watch(source)
+
+    def close(self) -> None:
+        self._stop_watching()
+        super().close()
+
+    # ------------------------------------------------------------------ what is on screen
+
+    @property
+    def record(self) -> MemoryRecord:
+        """What was seen so far: times, series by name, labels, peak."""
+        if self.watcher is not None and self.watcher.names and (self.watcher.going or self._given is None):
+            return self.watcher.record
+        if self._given is not None:
+            return self._given
+        raise InputError(self.nothing if self.run is None else self._missing())
+
+    @property
+    def peak(self) -> Peak:
+        """The most that was seen: bytes, time_s, when (in words)."""
+        return self.record.peak
+
+    @property
+    def now(self) -> dict[str, int]:
+        """The newest value of every series, in bytes."""
+        record = self.record
+        return record.at(record.times_s[-1]) if len(record) else {}
+
+    @property
+    def words(self) -> str:
+        """What the curve is, in a sentence."""
+        return self.record.words
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """(seconds, bytes) that were expected; None where nothing was."""
+        if self._forecast is None and self.run is not None:
+            self._forecast = planned(self.run)
+        return self._forecast
+
+    # ------------------------------------------------------------------ drawing
+
+    def begin(self) -> None:
+        self._stop_watching()
+        self._forget_sent()
+        if self.run is not None and self.run.backend is not None and not self.run.over:
+            self._given = None
+            self.watcher = MemoryWatch.of(self.run, looked=lambda: self.refresh(urgent=False))
+
+    def draw(self, full: bool) -> tuple[Body, Buffers]:
+        if self._given is None and self.watcher is None:
+            raise InputError(self._missing())
+        if full or (self.watcher is not None and self.watcher.thinned != self._thinned):
+            self._forget_sent()
+        return self._draw_watched() if self._given is None else self._draw_given()
+
+    def still(self) -> Image | None:
+        if self._given is None and self.watcher is None:
+            return None
+        record = self.record
+        return memory_picture(record, self.run.facts.steps) if len(record) else None
+
+    def _draw_watched(self) -> tuple[Body, Buffers]:
+        """What is new since the last message; "fresh" in a name says that the browser begins anew."""
+        watcher = self.watcher
+        times_s, values = watcher.rows(self._sent_rows)
+        labels = watcher.labels(self._sent_labels)
+        first = "fresh" if self._sent_rows == 0 else str(self._sent_rows)
+        self._sent_rows += len(times_s)
+        self._sent_labels += len(labels)
+        meter = watcher._meter
+        body = self._body(watcher.names, meter.main, meter.total, meter.words, watcher.going)
+        return body, packed(first, times_s, values, labels)
+
+    def _draw_given(self) -> tuple[Body, Buffers]:
+        record = self._given
+        body = self._body(tuple(record.series), record.main, record.total, record.words, False)
+        if self._sent_rows:
+            return body, {}
+        self._sent_rows = len(record)
+        values = np.stack(list(record.series.values()), axis=1)
+        return body, packed("fresh", record.times_s, values, record.labels)
+
+    def _body(self, names: tuple[str, ...], main: str, total: int, words: str, going: bool) -> Body:
+        forecast = self.forecast
+        return {"names": names, "main": main, "total": total, "words": words, "going": going, "called": WORDS,
+                "owners": [name for name in OWNERS if name in names], "colours": COLOURS,
+                "forecast": None if forecast is None else [np.asarray(part).tolist() for part in forecast]}
+
+    def _missing(self) -> str:
+        if self.run.state == READY and self.run.backend is not None:
+            return "Nothing was watched yet: start the run."
+        return ("No memory was recorded of this run. While it is being made keep the view open, and then "
+                "view.record.save(folder).")
+
+    def _read(self, folder: Path) -> MemoryRecord | None:
+        if not (folder / FILE).exists():
+            return None                                    # the run itself may still be of interest: _missing says so
+        try:
+            self._report("record", "")
+            return MemoryRecord.load(folder)
+        except InputError as problem:
+            self._report("record", sentence(problem))
+            return None
+
+    def _stop_watching(self) -> None:
+        if self.watcher is not None:
+            self.watcher.stop()
+            self.watcher = None
+
+    def _forget_sent(self) -> None:
+        self._sent_rows = self._sent_labels = 0
+        self._thinned = 0 if self.watcher is None else self.watcher.thinned
+
+
+def packed(first: str, times_s: np.ndarray, values: np.ndarray, labels: tuple) -> Buffers:
+    """Rows of (time, series ...) and of (began, ended, stage, block, step): float64, as bytes need over 24 bits."""
+    buffers = {}
+    if len(times_s) or first == "fresh":
+        buffers[f"rows/{first}"] = np.column_stack([times_s, values]).astype("<f8").tobytes()
+    if labels or first == "fresh":
+        table = [(label.began_s, label.ended_s, STAGES.index(label.stage), label.block, label.step) for label in labels]
+        buffers[f"labels/{first}/{labels[0].began_s if labels else 0}"] = np.array(table, "<f8").tobytes()
+    return buffers
+
+
+def planned(run: Run) -> Forecast | None:
+    """What `liveavatar.vram.plan` expects of a run, where there is such a module and it knows the model."""
+    if find_spec("liveavatar.vram.plan") is None:
+        return None
+    from liveavatar.vram import plan
+
+    forecast = getattr(plan, "forecast", None)
+    return None if forecast is None else forecast(run)
+
+
+def memory_picture(record: MemoryRecord, steps: int) -> Image:
+    """The curve by owner, with its peak: for a saved notebook."""
+    from liveavatar.vram.watch import thin_record
+    from widgets._palette import VERMILION, of_step
+    from widgets._stills import INK, SOFT, letters, sheet
+
+    width, left, top, tall = 900, 90, 50, 190
+    page, pen = sheet(width, top + tall + 70, f"Memory of {record.device}")
+    record = thin_record(record, width - left - 20)
+    end_s, most = max(float(record.times_s[-1]), 1e-3), 1.1 * max(int(record.values.max()), 1)
+
+    def x(time_s: float) -> float:
+        return left + time_s / end_s * (width - left - 14)
+
+    def y(size: float) -> float:
+        return top + tall - size / most * tall
+
+    floor = np.zeros(len(record))
+    for name in (name for name in OWNERS if name in record.series):
+        roof = floor + record.series[name]
+        edge = [(x(t), y(v)) for t, v in zip(record.times_s, roof, strict=True)]
+        base = [(x(t), y(v)) for t, v in zip(record.times_s, floor, strict=True)]
+        if len(edge) > 1:
+            pen.polygon(edge + base[::-1], COLOURS[name])
+        floor = roof
+    for label in record.labels:
+        colour = of_step(label.step) if label.stage == "step" else "#c0c6cc"
+        pen.rectangle((x(max(label.began_s, 0)), top + tall + 6, x(max(label.ended_s, 0)), top + tall + 14), colour)
+    peak = record.peak
+    pen.line((x(peak.time_s), y(peak.bytes), x(peak.time_s), y(peak.bytes) - 12), VERMILION, 2)
+    pen.text((min(x(peak.time_s), width - 220), y(peak.bytes) - 30),
+             f"peak {peak.bytes / 2**20:.0f} MiB: {peak.when}", VERMILION, letters(12))
+    for share in (0, 0.5, 1):
+        pen.text((left - 8, y(share * most)), f"{share * most / 2**20:.0f} MiB", SOFT, letters(11), "rm")
+    pen.text((left, top + tall + 22), f"0 to {end_s:.1f} s; the strip: {steps} sampler steps of every block", SOFT,
+             letters(11))
+    for column, name in enumerate(name for name in OWNERS if name in record.series):
+        pen.rectangle((left + 150 * column, top + tall + 46, left + 150 * column + 10, top + tall + 56), COLOURS[name])
+        pen.text((left + 150 * column + 16, top + tall + 44), WORDS[name], INK, letters(12))
+    return page
