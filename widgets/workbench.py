@@ -121,6 +121,7 @@ class Workbench(LiveView):
         self.cursor = cursor if cursor is not None else Cursor()
         self.pipeline = pipeline                         # brought by the first run where none is given
         self.views: dict[str, LiveView] = {}
+        self.run = None
         self._door = threading.Lock()                    # one video at a time
         self._preparing: threading.Thread | None = None
         self._cancelled = threading.Event()
@@ -240,7 +241,7 @@ class Workbench(LiveView):
         super().watch(source)
         for name, view in self.views.items():
             if name != "designer":
-                view.watch(self.run)
+                view._guarded(lambda view=view: view.watch(self.run))     # a view that fails says so; the video is made
 
     def as_code(self) -> str:
         """Python that makes this page again, with its settings."""
@@ -254,8 +255,6 @@ class Workbench(LiveView):
 
     def close(self) -> None:
         self.stop()
-        for view in self.views.values():
-            view.close()
         super().close()
 
     # ------------------------------------------------------------------ drawing
@@ -354,7 +353,11 @@ class Workbench(LiveView):
         try:
             run = self._make_run(config, output)
             if not self._cancelled.is_set():
+                self.cursor.time_s = 0.0
                 self.watch(run)
+                self.grid.block = self.grid.step = -1    # follow the newest
+                if self.page == "avatar":
+                    self.page = "lips" if "lips" in self.views else "cell"
                 how(run)
             self._report("begin", "")
         except Exception as problem:                     # kept for result(); the page says it in words
@@ -392,8 +395,9 @@ class Workbench(LiveView):
     def _make(self, view: str) -> LiveView:
         if view == "Designer":
             return widgets.Designer(size=self.size)
-        options = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 64}}.get(view, {})
-        return getattr(widgets, view)(cursor=self.cursor, controls=False, **options)
+        made = getattr(widgets, view)(cursor=self.cursor, controls=False, **OPTIONS.get(view, {}))
+        made.nothing = made.nothing and WAITING.get(view, "A click on Run fills this.")
+        return made
 
     def _link(self) -> None:
         """Settings that are shown in two places."""
@@ -430,6 +434,10 @@ class Workbench(LiveView):
 
 VIEWS = {"player": "Player", "grid": "StepGrid", "lips": "LipView", "memory": "MemoryView", "path": "ScheduleView",
          "caches": "CacheView", "designer": "Designer"}           # name in the workbench -> widget
+
+OPTIONS = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 60}}
+WAITING = {"Player": "Here somebody will speak.",
+           "StepGrid": "Here every sampler step appears while it is made: one row a step, one column a block."}
 
 
 def available(view: str) -> bool:

@@ -43,7 +43,7 @@ const view = {
 
   buildHead(ctx) {
     const steer = (what) => () => ctx.send("steer", { what });
-    const presets = laElement("div", { class: "la-segments la-bench-presets", role: "group", "aria-label": "presets" });
+    const presets = laElement("div", { class: "la-picks la-bench-presets", role: "group", "aria-label": "presets" });
     const state = laElement("div", { class: "la-bench-state", role: "status" });
     const buttons = ctx.fill(laElement("div", { class: "la-bench-buttons" }), () => {
       ctx.runButton = ctx.button("Run", "Make a new video (space)", () => ctx.send("run"), "la-main-button");
@@ -51,7 +51,6 @@ const view = {
       ctx.stepButton = ctx.button("Step", "Make one sampler step and rest", steer("step"));
       ctx.blockButton = ctx.button("Block", "Go on until the next block is decoded, and rest", steer("block"));
       ctx.stopButton = ctx.button("Stop", "End within one step; what is done is kept", steer("stop"));
-      ctx.copyButton();
     });
     ctx.head.append(buttons, state, laElement("span", { class: "la-space" }), presets);
     ctx.shows.push((body) => {
@@ -63,7 +62,7 @@ const view = {
       ctx.stopButton.disabled = !body.busy || run?.stopping;
       view.showState(ctx, state, body);
       if (!presets.childElementCount) {
-        presets.append(...body.presets.map(([name, article, mini]) => laElement("button", { type: "button", class: "la-segment", "data-preset": name, title: `${article}\n${mini}`,
+        presets.append(...body.presets.map(([name, article, mini]) => laElement("button", { type: "button", class: "la-pick", "data-preset": name, title: `${article}\n${mini}`,
           onclick: () => ctx.send("preset", { name }) }, name)));
       }
       for (const button of presets.children) button.setAttribute("aria-pressed", button.dataset.preset === body.preset);
@@ -95,9 +94,9 @@ const view = {
 
   /* One of a few, as buttons side by side. */
   segments(ctx, trait, label, options) {
-    const buttons = options.map(([value, words, tip]) => laElement("button", { type: "button", class: "la-segment", title: tip, "data-value": value, onclick: () => ctx.set(trait, value) }, words));
+    const buttons = options.map(([value, words, tip]) => laElement("button", { type: "button", class: "la-pick", title: tip, "data-value": value, onclick: () => ctx.set(trait, value) }, words));
     ctx.shows.push(() => buttons.forEach((button) => button.setAttribute("aria-pressed", button.dataset.value === ctx.get(trait))));
-    return laElement("div", { class: "la-segments", role: "group", "aria-label": label, "data-trait": trait }, ...buttons);
+    return laElement("div", { class: "la-picks", role: "group", "aria-label": label, "data-trait": trait }, ...buttons);
   },
 
   buildPortrait(ctx) {
@@ -123,7 +122,7 @@ const view = {
   buildSound(ctx) {
     const file = view.fileInput(ctx, "sound", "audio/*,video/*");
     const choose = view.segments(ctx, "sound", "where the speech comes from", [["sample", "Sample", "A recording that is shipped"], ["text", "Write", "A synthetic voice says what you write"], ["recording", "Upload", "A recording of your own"]]);
-    const samples = laElement("div", { class: "la-segments la-bench-samples", role: "group", "aria-label": "samples" });
+    const samples = laElement("div", { class: "la-picks la-bench-samples", role: "group", "aria-label": "samples" });
     const text = view.text(ctx, "text", "What the voice should say", 2);
     const voice = laElement("select", { "aria-label": "voice", "data-trait": "voice", title: "The voice", onchange: () => ctx.set("voice", voice.value) });
     const upload = ctx.fill(laElement("div", { class: "la-bench-upload" }), () => ctx.button("Choose a file …", "Any sound or video file", () => file.click()));
@@ -137,7 +136,7 @@ const view = {
     view.card(ctx, "Sound", choose, samples, text, voice, upload, ctx.waveCanvas, said, laElement("div", { class: "la-bench-length" }, length, laElement("span", { class: "la-space" }), seconds), file);
     ctx.shows.push((body) => {
       const kind = ctx.get("sound"), total = body.sound?.seconds ?? 0, most = ctx.get("seconds");
-      if (!samples.childElementCount) samples.append(...body.samples.map(([name, words]) => laElement("button", { type: "button", class: "la-segment", "data-value": name, title: words, onclick: () => ctx.set("sample", name) }, name)));
+      if (!samples.childElementCount) samples.append(...body.samples.map(([name, words]) => laElement("button", { type: "button", class: "la-pick", "data-value": name, title: words, onclick: () => ctx.set("sample", name) }, name)));
       if (voice.childElementCount !== body.voices.length) voice.replaceChildren(...body.voices.map((name) => laElement("option", {}, name)));
       for (const button of samples.children) button.setAttribute("aria-pressed", button.dataset.value === ctx.get("sample"));
       const write = choose.querySelector("[data-value=text]");
@@ -181,11 +180,11 @@ const view = {
       ctx.select("clean", "clean", "Take noise out of the sound before mini hears it; the video keeps the sound", [["", "no"], ["wiener", "Wiener"], ["noisereduce", "gate"]]);
     });
     const why = laElement("div", { class: "la-note la-bench-why" });
-    view.card(ctx, "Settings", grid, why);
+    const card = view.card(ctx, "Settings", grid, why);
+    ctx.fill(card.firstChild, () => ctx.copyButton());
     ctx.shows.push((body) => {
       const preset = body.presets.find(([name]) => name === body.preset);
-      why.replaceChildren(...(preset ? [laElement("div", {}, preset[2])] : []));
-      why.title = preset ? preset[1] : "";
+      why.replaceChildren(...(preset ? preset.slice(1).map((words) => laElement("div", {}, words)) : []));
     });
   },
 
@@ -204,7 +203,7 @@ const view = {
     ctx.shows.push((body) => {
       const now = ctx.get(trait), all = options(body);
       const values = all.includes(now) ? all : [...all, now];
-      if (list.childElementCount !== values.length) list.replaceChildren(...values.map((value) => laElement("option", { value }, value.replace("*", " × "))));
+      if (list.childElementCount !== values.length) list.replaceChildren(...values.map((value) => laElement("option", { value }, value.replace("*", "×"))));
       list.value = now;
     });
   },

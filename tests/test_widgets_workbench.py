@@ -1,0 +1,219 @@
+"""The Workbench without a browser: settings become a run, runs follow each other, errors are sentences."""
+
+import base64
+import time
+
+import numpy as np
+import pytest
+from fakes import FakeBackend, tone
+
+import widgets
+from liveavatar import speech as speech_module
+from liveavatar.avatars.portraits import avatar, save_portrait
+from liveavatar.config import GenerationConfig
+from liveavatar.pipeline import Pipeline
+from liveavatar.types import InputError
+from widgets import Workbench
+from widgets import workbench as module
+
+SMALL = dict(size="32*32", seconds=0.96)
+
+
+def make(pause_s: float = 0.0, **traits) -> Workbench:
+    return Workbench(pipeline=Pipeline(FakeBackend(pause_s=pause_s)), **SMALL | traits)
+
+
+def told(page: Workbench, kind: str, **content) -> None:
+    """A click in the browser."""
+    page._hear(page, {"kind": kind, **content}, [])
+
+
+def wait_until(happened) -> None:
+    patient_until = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < patient_until
+        time.sleep(0.01)
+
+
+def test_one_click_makes_a_video_that_all_views_show(tmp_path):
+    page = make(output=str(tmp_path / "speaks.mp4"))
+    told(page, "run")
+    video = page.result()
+    assert video is page.video and video.path == tmp_path / "speaks.mp4" and video.frames == 24
+    assert page.run.state == "finished" and page.error == "" and not page.busy
+    assert all(view.run is page.run for name, view in page.views.items() if name != "designer")
+    assert page.page != "avatar"                           # what moves is in view
+
+
+def test_settings_become_the_configuration():
+    page = make(steps=3, seed=7, schedule="linear", solver="renoise", clean="wiener", seconds=2.0)
+    assert page.config == GenerationConfig(sample_steps=3, base_seed=7, schedule="linear", sample_solver="renoise",
+                                           clean="wiener", duration_s=2.0, size="32*32", shift=3.0)
+    assert page.path.steps == 3 and page.designer.size == "32*32"
+    page.path.use([1, 0.8, 0.3, 0])                        # drawn by hand in the view
+    assert page.schedule == "own" and page.config.schedule == (1.0, 0.8, 0.3, 0.0)
+    page.schedule = "trained"
+    assert page.path.schedule == "trained"
+
+
+def test_settings_become_code():
+    page = make(prompt="waving", steps=5)
+    assert page.as_code() == "Workbench(prompt='waving', seconds=0.96, size='32*32', steps=5)"
+    assert eval(page.as_code(), {"Workbench": Workbench}).config == page.config
+
+
+def test_presets_set_what_they_say_and_are_recognised():
+    page = make()
+    assert page.preset == "own"
+    for name, preset in module.PRESETS.items():
+        told(page, "preset", name=name)
+        assert page.preset == name and page.config.sample_steps == preset.settings["steps"] == 4
+        assert page.words.unknown == ()
+    page.steps = 6
+    assert page.preset == "own"
+    with pytest.raises(InputError, match="known: beginner"):
+        page.preset = "best"
+
+
+def test_the_prompt_says_what_it_understood():
+    page = make(prompt="happy, in warm light, juggling")
+    assert page.words.slots == {"mood": "happy", "lighting": "warm"} and page.words.unknown == ("juggling",)
+    body, _ = page.paint()
+    assert body["words"] == {"slots": page.words.slots, "unknown": ("juggling",)}
+
+
+def test_one_video_at_a_time_and_the_refusal_is_kind():
+    page = make(pause_s=0.05, seconds=4.0)
+    told(page, "run")
+    told(page, "run")
+    assert "one is still being made" in page.error and page.busy
+    with pytest.raises(InputError, match="Stop it"):
+        page.start()
+    wait_until(lambda: page.run is not None and len(page.run.seen) > 1)
+    told(page, "steer", what="stop")
+    page.result()
+    assert page.run.state == "stopped" and page.error == ""
+
+
+def test_it_works_again_after_a_stop_and_after_an_error():
+    page = make(pause_s=0.02, seconds=4.0)
+    page.start()
+    wait_until(lambda: page.run is not None and page.run.done_s > 0)
+    page.stop()
+    page.result()
+    page.sound = "recording"
+    page.recording = "nowhere.wav"
+    page.start()
+    with pytest.raises(InputError, match=r"nowhere\.wav"):
+        page.result()
+    assert "nowhere.wav" in page.error and not page.busy
+    page.sound, page.seconds = "sample", 0.96
+    assert page.start().result().frames == 24 and page.error == ""
+
+
+def test_a_failure_in_the_run_is_said_and_the_next_one_works():
+    page = make()
+    backend = page.pipeline.backend
+    decoder, backend.decoder = backend.decoder, lambda: None
+    page.start()
+    with pytest.raises(AttributeError):
+        page.result()
+    assert "decode" in page.paint()[0]["run"]["failure"] and "decode" in page.grid.error
+    backend.decoder = decoder
+    assert page.start().result().frames == 24
+
+
+def test_step_and_block_begin_a_video_and_walk_through_it():
+    page = make()
+    page.step()
+    wait_until(lambda: page.run is not None and page.run.state == "paused")
+    assert len(page.run.seen) == 1
+    first = page.run
+    told(page, "steer", what="block")
+    wait_until(lambda: page.run.state == "paused" and page.run.done_s > 0)
+    told(page, "steer", what="toggle")
+    page.result()
+    assert page.run is first and page.run.state == "finished"
+
+
+def test_stop_while_weights_are_loaded_begins_nothing(monkeypatch):
+    page = Workbench(**SMALL)
+    monkeypatch.setattr(module, "bring", lambda backend: time.sleep(0.3) or Pipeline(FakeBackend()))
+    page.start()
+    wait_until(lambda: "Loading" in page.paint()[0]["says"])
+    assert page.paint()[0]["preparing"] and page.run is None
+    page.stop()
+    wait_until(lambda: not page.busy)
+    assert page.run is None
+    with pytest.raises(InputError, match="nothing has begun"):
+        page.result()
+
+
+def test_one_cursor_for_all_views():
+    page = make()
+    page.cursor.time_s = 0.7
+    assert {view.time_s for name, view in page.views.items() if name != "designer"} == {0.7} and page.time_s == 0.7
+    page.grid.time_s = 0.2
+    assert page.caches.time_s == page.cursor.time_s == 0.2
+
+
+def test_the_portrait_comes_from_the_designer_or_from_a_file(tmp_path):
+    page = make()
+    assert page.portrait is page.designer.portrait and page.portrait.pixels.shape == (3, 32, 32)
+    save_portrait(avatar(3), tmp_path / "she.png")
+    page.face, page.picture = "picture", str(tmp_path / "she.png")
+    assert page.portrait.source.endswith("she.png") and page.paint()[0]["rendered"]
+    told(page, "random")                                   # a click on Random: the avatar again
+    assert page.face == "designer"
+    page.face, page.picture = "picture", ""
+    assert page.paint()[0]["presets"] and "no picture yet" in page.error
+
+
+def test_uploads_arrive_in_pieces(tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "me.wav", tone(1.0).wave, 16000)
+    data, page = (tmp_path / "me.wav").read_bytes(), make()
+    pieces = [data[:1000], data[1000:]]
+    for part, piece in enumerate(pieces):
+        told(page, "upload", what="sound", name="../me.wav", part=part, parts=2, data=base64.b64encode(piece).decode())
+    assert page.sound == "recording" and page.speech.duration_s == pytest.approx(1.0)
+    assert page.recording.endswith("me.wav") and ".." not in page.recording
+    told(page, "upload", what="sound", name="notes.txt", part=0, parts=1, data=base64.b64encode(b"hello").decode())
+    page.paint()
+    assert "notes.txt" in page.error                       # not a sound; said at once
+
+
+@pytest.mark.skipif(not speech_module.available_voices(), reason="no synthetic voice: apt-get install espeak-ng flite")
+def test_what_is_written_is_said():
+    page = make(sound="text", text="Good morning.", voice=module.voices()[0])
+    assert page.speech.text == "Good morning." and page.speech.phonemes
+    page.text = "long " * 200
+    page.paint()
+    assert "shorten it" in page.error
+
+
+def test_a_saved_run_can_be_looked_at(tmp_path):
+    page = make()
+    page.start().result()
+    again = Workbench(page.run.save(tmp_path / "seen"))
+    assert again.grid.run is again.run and len(again.run.seen) == 8
+
+
+def test_what_the_browser_needs_is_small():
+    body, buffers = make().paint()
+    assert len(repr(body)) < 6000 and sum(map(len, buffers.values())) < 150_000
+    wave = np.frombuffer(buffers["wave"], "<f4")
+    assert wave.max() == 1 and wave.min() >= 0
+
+
+def test_a_misspelt_name_is_refused():
+    with pytest.raises(InputError, match="did you mean 'prompt'"):
+        Workbench(promt="smiling")
+    with pytest.raises(AttributeError, match="no 'griddle'"):
+        _ = make().griddle
+
+
+def test_every_trait_is_explained():
+    for name, trait in widgets.Workbench.class_own_traits().items():
+        assert name.startswith("_") or trait.help, name
