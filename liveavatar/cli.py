@@ -2,6 +2,8 @@
 
     liveavatar generate --audio speech.wav --image portrait.png --prompt "smiling, in warm light" --output out.mp4
     liveavatar avatar --seed 7 --output portrait.png
+    liveavatar sweep --grid steps=3,4,5 --grid seed=1,2 --out sweep --report report.html
+    liveavatar report sweep --output report.html
     liveavatar audio-preprocess --input speech.wav --output features.safetensors
     liveavatar lab
     liveavatar demo
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from liveavatar.config import GenerationConfig, parse_size
+from liveavatar.study.cli import add_commands as add_study
 from liveavatar.types import InputError
 from liveavatar.version import __version__
 
@@ -308,6 +311,8 @@ def make_parser() -> argparse.ArgumentParser:
     shown = commands.add_parser("lab", help="JupyterLab on the notebooks")
     shown.add_argument("rest", nargs="*", help="options for jupyter lab, after --")
     shown.set_defaults(run=lab)
+
+    add_study(commands)
 
     first = commands.add_parser("demo", help="the first notebook, run without a browser")
     first.add_argument("--out", default="out", help="folder for what it leaves (default: %(default)s)")

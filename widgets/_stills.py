@@ -82,3 +82,17 @@ def schedule_picture(schedule: Schedule, note: str) -> Image.Image:
     pen.line((14, top + tall + 34, width - 14, top + tall + 34), GREY)
     pen.text((14, top + tall + 46), note, SOFT, letters(13))
     return page
+
+
+def sweep_picture(pictures: list[tuple[str, np.ndarray]], columns: int = 6) -> Image.Image:
+    """One picture (H, W, 3) uint8 a video, with its name."""
+    side, gap, top = 128, 10, 46
+    rows, columns = -(-len(pictures) // columns), min(len(pictures), columns)
+    page, pen = sheet(14 + columns * (side + gap), top + rows * (side + 36), f"A sweep of {len(pictures)} videos")
+    for number, (name, picture) in enumerate(pictures):
+        x, y = 14 + number % columns * (side + gap), top + number // columns * (side + 36)
+        small = Image.fromarray(picture)
+        small.thumbnail((side, side))
+        page.paste(small, (x, y))
+        pen.text((x, y + side + 4), name[:24], SOFT, letters(11))
+    return page

@@ -499,8 +499,8 @@ def _(evidence: Evidence) -> Verdict:
         return untested("the table has too few numbers of steps")
     each = [mib / steps for steps, mib in caches.items()]
     by_caches = max(each) - min(each) < 0.01 * max(each) and len(weights) == 1
-    says = (f"weights take {min(weights):.0f} MiB at any number of steps, caches {each[0]:.1f} MiB a step: memory grows "
-            "with steps where nothing is sharded")
+    says = (f"weights take {min(weights):.0f} MiB at any number of steps, caches {each[0]:.1f} MiB a step: memory "
+            "grows with steps where nothing is sharded")
     return judged(not by_caches, says, cache_mib=each[0])
 
 
@@ -538,8 +538,9 @@ def _(evidence: Evidence) -> Verdict:
     work = released.clip_petaflop(asked["size"], asked["clip_frames"], 4)
     fastest = {kind: 1e6 * work / cards[f"h100_{kind}_tflops"] for kind in ("bf16", "fp8")}
     said = asked["rows"][0]["clip_ms"]
-    return judged(said >= min(fastest.values()), f"reported {said} ms; without portrait, sound and "
-                  f"decoding, at the peak of the card, {fastest['bf16']:.0f} ms in bf16 and {fastest['fp8']:.0f} ms in fp8", **fastest)
+    says = (f"reported {said} ms; without portrait, sound and decoding, at the peak of the card, "
+            f"{fastest['bf16']:.0f} ms in bf16 and {fastest['fp8']:.0f} ms in fp8")
+    return judged(said >= min(fastest.values()), says, **fastest)
 
 
 @claim("fifth-late", "Streaming", "A fifth step turns 620 ms a clip into more than 850 ms.",

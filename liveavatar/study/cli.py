@@ -1,0 +1,108 @@
+"""`liveavatar sweep` and `liveavatar report`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from liveavatar.study.grid import Grid, parse_axis
+from liveavatar.types import InputError
+
+if TYPE_CHECKING:
+    from liveavatar.study.sweep import Sweep
+
+INTERRUPTED = 130
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Enter both commands into the command line."""
+    asked = commands.add_parser("sweep", help="many videos: every combination of settings, measured")
+    asked.add_argument("--grid", action="append", default=[], metavar="SETTING=VALUES",
+                       help="steps=1..8, model=student,teacher, noise_db=none,10,5,0 ...; may be repeated")
+    asked.add_argument("--out", default="out/sweep", help="folder for videos and table (default: %(default)s)")
+    asked.add_argument("--jobs", type=int, default=None,
+                       help="processes at a time (default: half the cores, each with two threads)")
+    asked.add_argument("--threads", type=int, default=None, help="of each process (default: its share of the cores)")
+    asked.add_argument("--retry", action="store_true", help="try again what failed before")
+    asked.add_argument("--report", default=None, metavar="FILE.html", help="write a report as well")
+    asked.add_argument("--cluster", default=None, metavar="ADDRESS",
+                       help="scheduler of a dask cluster whose machines all see --out; \"local\" starts one here")
+    asked.set_defaults(run=sweep)
+
+    told = commands.add_parser("report", help="one web page of a sweep or a run that plays by itself")
+    told.add_argument("source", help="folder of a sweep or a run, or an .mp4")
+    told.add_argument("--output", "-o", default="report.html", help="(default: %(default)s)")
+    told.add_argument("--most", type=int, default=None, help="at most so many videos of a sweep")
+    told.set_defaults(run=report)
+
+
+def sweep(asked: argparse.Namespace) -> int:
+    """Every combination of what was asked for. Interrupted, it goes on with the same command."""
+    if not asked.grid:
+        raise InputError("--grid is missing; say what to vary, for example --grid steps=3,4,5 --grid seed=1,2")
+    grid = Grid(**dict(parse_axis(text) for text in asked.grid))
+    from liveavatar.study.sweep import Sweep
+
+    videos = Sweep(grid, asked.out)
+    with stop_on_interrupt(videos), on_cluster(asked.cluster):
+        jobs = -1 if asked.cluster and asked.jobs is None else asked.jobs
+        table = videos.run(jobs, threads=asked.threads, retry=asked.retry)
+    for row in table.failed:
+        print(f"failed: {row['model']} {row['steps']} steps, {row['recording'][:40]}: {row['error']}")
+    print(f"{videos.folder / 'table.csv'}: {len(table)} rows, {len(videos.results)} of {len(videos.cells)} videos, "
+          f"{len(table.failed)} failed")
+    if asked.report and videos.results:
+        from liveavatar.study.report import write_report
+
+        print(write_report(videos, asked.report))
+    return 0 if len(videos.results) == len(videos.cells) else INTERRUPTED
+
+
+def report(asked: argparse.Namespace) -> int:
+    """One web page."""
+    from liveavatar.study.report import write_report
+
+    path = write_report(asked.source, asked.output, most=asked.most)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, plays without a kernel and without a network")
+    return 0
+
+
+@contextmanager
+def on_cluster(address: str | None) -> Iterator[None]:
+    """Send joblib's work to a dask cluster, for as long as this lasts."""
+    if address is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError("--cluster needs dask: pip install 'liveavatar[cluster]'") from error
+    import joblib
+
+    with Client(None if address == "local" else address), joblib.parallel_config(backend="dask"):
+        yield
+
+
+@contextmanager
+def stop_on_interrupt(videos: Sweep) -> Iterator[None]:
+    """Ctrl-C ends the sweep after the videos that are being made; a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+        videos.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

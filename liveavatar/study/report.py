@@ -1,0 +1,209 @@
+"""One HTML file of a sweep or a run: it plays and scrubs by itself, without a kernel, without a network.
+
+    write_report("out/sweep", "report.html")       a sweep: all videos together, plot, sorting, numbers
+    write_report("seen", "report.html")            a run saved by Run.save: the video, and every step's guess
+    write_report("run", "report.html")             a run folder of `liveavatar generate --run_dir`, or an mp4
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liveavatar.study.sweep import FAILED, Result, Sweep
+from liveavatar.types import InputError
+
+if TYPE_CHECKING:
+    import numpy
+
+    from liveavatar.run import Run
+
+STATIC = Path(__file__).parent / "static"
+MOST_BYTES = 25_000_000
+TILE_PX = 128                   # longer side of a step's picture
+COLUMNS = 16                    # of those pictures in one sheet
+BARS = 400                      # of the loudness
+
+
+def write_report(source: str | os.PathLike | Sweep | Run, output: str | os.PathLike = "report.html", *,
+                 most: int | None = None) -> Path:
+    """Write the report of a sweep, a run, or a video file. most: at most so many videos of a sweep, the first ones."""
+    output = Path(output)
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"output {output} ends in {output.suffix or 'nothing'!r}; a report is a web page: report.html")
+    page = page_of(source, most)
+    size = len(page.encode())
+    if size > MOST_BYTES:
+        raise InputError(f"the report would have {size / 1e6:.0f} MB, more than {MOST_BYTES / 1e6:.0f}; show fewer "
+                         "videos of a sweep with --most, or make shorter ones")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page, encoding="utf-8")
+    return output
+
+
+def page_of(source: str | os.PathLike | Sweep | Run, most: int | None) -> str:
+    """The whole page."""
+    if isinstance(source, Sweep):
+        return sweep_page(source, most)
+    if not isinstance(source, (str, os.PathLike)):
+        return run_page(source, "A run")
+    path = Path(source)
+    if (path / "sweep.json").is_file():
+        return sweep_page(Sweep.open(path), most)
+    if (path / "trace.json").is_file():
+        from liveavatar.run import replay
+
+        return run_page(replay(path), path.name)
+    if (path / "run.json").is_file():
+        from liveavatar.runfolder import RunFolder
+
+        path = Path(RunFolder(path).read().get("output", ""))
+    if path.suffix.lower() == ".mp4" and path.is_file():
+        return video_page(path)
+    raise InputError(f"{source} is neither a sweep, nor a run, nor an .mp4; give a folder written by `liveavatar "
+                     "sweep`, by Run.save or by `liveavatar generate --run_dir`")
+
+
+# ------------------------------------------------------------------------------------------- a sweep
+
+def sweep_page(sweep: Sweep, most: int | None) -> str:
+    from liveavatar.study.summary import summary
+
+    results = sweep.results[:most]
+    if not results:
+        raise InputError(f"{sweep.folder} holds no finished videos yet; run the sweep first")
+    data = summary(results)
+    for entry, result in zip(data["cells"], results, strict=True):
+        if result.video is not None and result.video.is_file():
+            entry["video"] = base64.b64encode(result.video.read_bytes()).decode()
+    failed = sum(result.state == FAILED for result in results)
+    lead = (f"{len(results) - failed} videos, made from the same noise wherever seed and block are the same. "
+            + (f"{failed} failed. " if failed else "") + weights_words(results)
+            + " Numbers were measured on these videos; nothing here is reported by others.")
+    return filled("A sweep: " + ", ".join(name.replace("_", " ") for name in data["settings"]), lead, data,
+                  ("sweep_grid.js", "report_sweep.js"), ("sweep_grid.css",), numbers_table(data))
+
+
+def weights_words(results: Sequence[Result]) -> str:
+    names = sorted({f"{result.cell.backend} ({result.cell.weights} weights)" for result in results})
+    devices = sorted({str(result.numbers["device"]) for result in results if "device" in result.numbers})
+    return f"Model: {', '.join(names)}" + (f", on {', '.join(devices)}." if devices else ".")
+
+
+def numbers_table(data: dict) -> str:
+    """All numbers, for those who want to read rather than look."""
+    head = ["", *(f"{one['label']}{', ' + one['unit'] if one['unit'] else ''}" for one in data["measures"])]
+    rows = []
+    for cell in data["cells"]:
+        if cell["state"] == FAILED:
+            rows.append(f"<tr><td>{html.escape(cell['label'])}</td><td class=failed colspan={len(head) - 1}>"
+                        f"{html.escape(cell['error'])}</td></tr>")
+            continue
+        numbers = (cell["numbers"].get(one["column"]) for one in data["measures"])
+        rows.append(f"<tr><td>{html.escape(cell['label'])}</td>"
+                    + "".join(f"<td>{'–' if value is None else f'{value:.3g}'}</td>" for value in numbers) + "</tr>")
+    return (f"<h2>Numbers</h2><div class=wide><table><tr>{''.join(f'<th>{html.escape(one)}</th>' for one in head)}</tr>"
+            f"{''.join(rows)}</table></div>")
+
+
+# ------------------------------------------------------------------------------------------- a run
+
+def run_page(run: Run, name: str) -> str:
+    """What a run has kept: the pictures of its blocks, and every step's guess in the colours of its latents."""
+    blocks, steps = run.blocks, run.seen
+    if not blocks or not steps:
+        raise InputError("this run has no pictures yet; wait for run.result(), or save one that was finished")
+    strips, tile = strips_of(run)
+    data = {"video": base64.b64encode(video_of(run)).decode(), "strips": strips, "tile": tile, "columns": COLUMNS,
+            "tiles": len(run.trace.blocks) * run.facts.block_latents, "fps": run.facts.fps,
+            "frames_per_latent": run.facts.frames_per_latent,
+            "duration_s": sum(len(block.frames) for block in blocks) / run.facts.fps, "loudness": loudness_of(run)}
+    lead = (f"{data['duration_s']:.2f} s of video in {run.facts.steps} steps a block ({run.facts.solver}), "
+            f"{run.x_realtime:.2f}x real time. Drag the line under the pictures: each step's guess follows.")
+    return filled(f"A run: {name}", lead, data, ("sweep_grid.js", "report_run.js"),
+                  ("sweep_grid.css", "report_run.css"), "")
+
+
+def strips_of(run: Run) -> tuple[list[dict], tuple[int, int]]:
+    """One JPEG for each step: the guesses of all latent frames, COLUMNS in a row; and the size of one, px."""
+    import numpy as np
+    from PIL import Image
+
+    from liveavatar.preview import jpeg, to_bytes, values_of
+
+    colours = run.latent_map()
+    strips, tile = [], (0, 0)
+    for index in range(run.facts.steps):
+        made = [run.look(block, index) for block in run.trace.blocks]
+        pictures = [Image.fromarray(to_bytes(picture)) for step in made
+                    for picture in colours.colours(values_of(step.clean))]
+        scale = TILE_PX / max(pictures[0].size)
+        tile = tuple(round(side * scale) for side in pictures[0].size)
+        rows = -(-len(pictures) // COLUMNS)
+        sheet = Image.new("RGB", (COLUMNS * tile[0], rows * tile[1]))
+        for place, picture in enumerate(pictures):
+            small = picture.resize(tile, Image.Resampling.BICUBIC)
+            sheet.paste(small, (place % COLUMNS * tile[0], place // COLUMNS * tile[1]))
+        strips.append({"jpeg": base64.b64encode(jpeg(np.asarray(sheet), 80)).decode(), "sigma": made[0].sigma,
+                       "sigma_next": made[0].sigma_next,
+                       "milliseconds": sum(step.milliseconds for step in made) / len(made)})
+    return strips, tile
+
+
+def video_of(run: Run) -> bytes:
+    """The kept pictures with their sound, as mp4."""
+    from liveavatar.video import VideoWriter
+
+    blocks = run.blocks
+    size = tuple(blocks[0].frames.shape[1:3])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.mp4"
+        with VideoWriter(path, size, run.facts.fps, run.speech, {"generated": True}) as writer:
+            for block in blocks:
+                writer.write(block.frames)
+        return path.read_bytes()
+
+
+def loudness_of(run: Run) -> list[float]:
+    """The sound in BARS pieces, 0..1 of the loudest."""
+    import numpy as np
+
+    if run.speech is None or not len(run.speech.wave):
+        return []
+    pieces = np.array_split(np.abs(run.speech.wave), min(BARS, len(run.speech.wave)))
+    loud: numpy.ndarray = np.array([piece.max() for piece in pieces])
+    return [round(float(value), 3) for value in loud / max(loud.max(), 1e-6)]
+
+
+def video_page(path: Path) -> str:
+    """A finished file alone: it plays, and says where it came from."""
+    from liveavatar.video import read_provenance
+
+    about = read_provenance(path)
+    rows = "".join(f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(json.dumps(value, ensure_ascii=False))}</td>"
+                   f"</tr>" for name, value in about.items())
+    cells = {"key": "video", "label": path.stem, "state": "made", "error": "", "settings": {"video": path.stem},
+             "numbers": {}, "video": base64.b64encode(path.read_bytes()).decode()}
+    data = {"cells": [cells], "measures": [], "settings": ["video"]}
+    more = f"<h2>What it says of itself</h2><div class=wide><table>{rows}</table></div>" if rows else ""
+    return filled(f"A video: {path.name}", "One finished file; no steps were kept of it.", data,
+                  ("sweep_grid.js", "report_sweep.js"), ("sweep_grid.css",), more)
+
+
+# ------------------------------------------------------------------------------------------- the page
+
+def filled(title: str, lead: str, data: dict, scripts: Iterable[str], styles: Iterable[str], more: str) -> str:
+    """Put everything into the page. Nothing in the data can end its element."""
+    page = (STATIC / "report.html").read_text(encoding="utf-8")
+    parts = {"title": html.escape(title), "lead": html.escape(lead), "more": more,
+             "style": "\n".join((STATIC / name).read_text(encoding="utf-8") for name in styles),
+             "script": "\n".join((STATIC / name).read_text(encoding="utf-8") for name in scripts),
+             "data": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")}
+    pieces = page.split("{{")
+    return pieces[0] + "".join(parts[piece.partition("}}")[0]] + piece.partition("}}")[2] for piece in pieces[1:])

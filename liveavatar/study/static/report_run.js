@@ -1,0 +1,59 @@
+/* The report of a run: the video and, at the moment it shows, what each sampler step believed the picture to be. */
+const data = JSON.parse(document.getElementById("data").textContent);
+const view = document.getElementById("view");
+view.classList.add("rr");
+view.tabIndex = 0;
+
+const video = sgElement("video", { playsinline: true, preload: "auto", src: `data:video/mp4;base64,${data.video}` });
+const play = sgElement("button", { type: "button", class: "sg-button sg-main", title: "Play or pause (space)", onclick: () => toggle() }, "Play");
+const scrub = sgElement("input", { type: "range", min: 0, max: data.duration_s, step: 0.001, value: 0, class: "sg-scrub", "aria-label": "time", oninput: () => seek(Number(scrub.value)) });
+const clock = sgElement("output", { class: "sg-clock" });
+const strips = data.strips.map((strip) => { const picture = new Image(); picture.src = `data:image/jpeg;base64,${strip.jpeg}`; picture.onload = () => draw(); return picture; });
+const screens = data.strips.map((strip, index) => {
+  const canvas = sgElement("canvas", { width: data.tile[0], height: data.tile[1] });
+  const belief = sgElement("figure", { class: "rr-step" }, canvas, sgElement("figcaption", {}, sgElement("b", {}, `after step ${index}`), sgElement("span", {}, `noise ${strip.sigma.toFixed(2)} to ${strip.sigma_next.toFixed(2)}, ${strip.milliseconds.toFixed(0)} ms`)));
+  return { canvas, belief };
+});
+const wave = sgElement("canvas", { class: "rr-wave", role: "img", "aria-label": "sound, and where the video stands" });
+view.append(sgElement("div", { class: "sg sg-bar" }, play, scrub, clock),
+  sgElement("div", { class: "rr-row" }, sgElement("figure", { class: "rr-step rr-video" }, video, sgElement("figcaption", {}, sgElement("b", {}, "the video"), sgElement("span", {}, "after the last step, decoded"))), ...screens.map(({ belief }) => belief)), wave);
+
+let time = 0;
+function toggle() { video.paused ? video.play() : video.pause(); }
+function seek(to) { time = Math.min(Math.max(to, 0), data.duration_s); video.currentTime = time; draw(); }
+function draw() {
+  const frame = Math.min(Math.floor(time * data.fps / data.frames_per_latent + 1e-6), data.tiles - 1), [w, h] = data.tile;
+  screens.forEach(({ canvas }, index) => {
+    const pen = canvas.getContext("2d"), column = frame % data.columns, row = Math.floor(frame / data.columns);
+    if (strips[index].complete) pen.drawImage(strips[index], column * w, row * h, w, h, 0, 0, w, h);
+  });
+  scrub.value = time;
+  clock.textContent = `${time.toFixed(2)} s`;
+  drawWave();
+}
+function drawWave() {
+  const scale = window.devicePixelRatio || 1, W = wave.clientWidth, H = 64, pen = wave.getContext("2d"), style = getComputedStyle(view);
+  wave.width = W * scale; wave.height = H * scale;
+  pen.scale(scale, scale);
+  pen.fillStyle = style.getPropertyValue("--la-accent") || "#0072b2";
+  data.loudness.forEach((value, i) => { const x = i / data.loudness.length * W, tall = Math.max(value * (H - 4), 1); pen.fillRect(x, (H - tall) / 2, Math.max(W / data.loudness.length - 0.5, 0.5), tall); });
+  pen.fillStyle = "#d55e00";
+  pen.fillRect(time / data.duration_s * W - 1, 0, 2, H);
+}
+function follow() { if (!video.paused) { time = video.currentTime; draw(); } requestAnimationFrame(follow); }
+video.addEventListener("play", () => { play.textContent = "Pause"; });
+video.addEventListener("pause", () => { play.textContent = "Play"; });
+video.addEventListener("seeked", draw);
+const toTime = (event) => seek(event.offsetX / wave.clientWidth * data.duration_s);
+wave.addEventListener("pointerdown", toTime);
+wave.addEventListener("pointermove", (event) => { if (event.buttons) toTime(event); });
+view.addEventListener("keydown", (event) => {
+  if (event.target.matches("button, input")) return;
+  if (event.key === " ") toggle();
+  else if (event.key === "ArrowRight" || event.key === "ArrowLeft") { video.pause(); seek(time + (event.key === "ArrowRight" ? 1 : -1) / data.fps); }
+  else return;
+  event.preventDefault();
+});
+window.addEventListener("resize", draw);
+draw();
+follow();
