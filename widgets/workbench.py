@@ -24,7 +24,7 @@ from liveavatar.conditions import load_portrait, parse_prompt
 from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig
 from liveavatar.run import PAUSED, RUNNING, Run
 from liveavatar.types import InputError, Portrait, Prompt, Speech
-from widgets._live import Body, Buffers, Cursor, LiveView, sentence
+from widgets._live import STATIC, Body, Buffers, Cursor, LiveView, sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -442,7 +442,8 @@ WAITING = {"Player": "Here somebody will speak.",
 
 def available(view: str) -> bool:
     """Whether a view is part of this installation."""
-    return find_spec(f"widgets.{widgets._HOME[view]}") is not None
+    module = widgets._HOME[view]
+    return find_spec(f"widgets.{module}") is not None and (STATIC / f"{module}.js").exists()
 
 
 @cache
