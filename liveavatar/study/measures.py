@@ -33,14 +33,15 @@ LIPS = Measure("lips.error_frames", "lip error", "frames", -1, 0.2, "lip_error_f
 FOLLOWS = Measure("lips.correlation", "lips follow the sound", "correlation", +1, 0.02)
 PSNR = Measure("texture.psnr_db", "face against the true rendering", "dB", +1, 0.3, "face_psnr_db")
 TEXTURE = Measure("texture.kept", "texture kept", "share", +1, 0.03)
-FLICKER = Measure("texture.flicker", "flicker", "", -1, 0.02)
-JERK = Measure("motion.hand_jerk", "hand jerk", "log dimensionless", -1, 0.2, "")
-IDENTITY = Measure("identity.drift", "identity drift", "", -1, 0.005)
+FLICKER = Measure("texture.flicker", "flicker of the wall", "levels of 255", -1, 0.05)
+EARS = Measure("texture.flicker_ears_levels", "regular flicker of the ear lobes", "levels of 255", -1, 0.5)
+JERK = Measure("motion.hand_jerk", "hand jerk", "log dimensionless", -1, 0.2)
+IDENTITY = Measure("identity.drift", "identity drift", "colour, 0..1", -1, 0.005)
 TIME = Measure("ms_per_frame", "time per frame", "ms", -1, 1.0, "ms_per_frame")
 WORK = Measure("cpu_ms_per_frame", "processor time per frame", "ms", -1, 1.0)
 CACHES = Measure("caches_mib", "caches", "MiB", -1, 1.0)
 
-QUALITY = (LIPS, FOLLOWS, PSNR, TEXTURE, FLICKER, JERK, IDENTITY)
+QUALITY = (LIPS, FOLLOWS, PSNR, TEXTURE, FLICKER, EARS, JERK, IDENTITY)
 ALL = (*QUALITY, TIME, WORK, CACHES)
 
 USUAL = {"schedule": "trained", "solver": "euler", "size": "128*128", "prompt": "", "noise_db": None, "clean": "",

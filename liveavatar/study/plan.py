@@ -50,7 +50,7 @@ class Scale:
 
 
 FULL = Scale()
-SMALL = Scale(2, 2, 1, 2.0, (1, 2, 3, 4, 5, 6, 8), (16,), (3, 4, 5), (4, 6), sound_steps=(3, 4))
+SMALL = Scale(2, 2, 1, 2.0, (1, 2, 3, 4, 5, 6, 8), (16,), (3, 4, 6), (4,), sound_steps=(4,))
 SMOKE = Scale(1, 1, 1, 1.0, (1, 4), (), (), (4,), (), ())
 SCALES = {"full": FULL, "small": SMALL, "smoke": SMOKE}
 

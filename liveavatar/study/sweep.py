@@ -432,15 +432,20 @@ def measure_video(path: Path, materials: Materials) -> Numbers:
     """All that `liveavatar.metrics` finds in a video file, as flat numbers: "lips.error_frames" and so on."""
     from liveavatar.metrics import measure
 
-    return flat(measure(path, speech=materials.spoken, portrait=materials.portrait).to_dict())
+    found = flat(measure(path, speech=materials.spoken, portrait=materials.portrait).to_dict())
+    return {name: value for name, value in found.items()
+            if not name.startswith(("seconds.", "cost.")) and not name.endswith(".applies")}
 
 
 def flat(values: dict, before: str = "") -> Numbers:
-    """{"lips": {"late_frames": 1.0}} -> {"lips.late_frames": 1.0}; lists and words are left out."""
+    """{"lips": {"late_frames": 1.0}} -> {"lips.late_frames": 1.0}. Of lists named entries are kept, and no words."""
     numbers: Numbers = {}
     for name, value in values.items():
         if isinstance(value, dict):
             numbers |= flat(value, f"{before}{name}.")
+        elif isinstance(value, (list, tuple)):
+            named = {entry["name"]: entry for entry in value if isinstance(entry, dict) and "name" in entry}
+            numbers |= flat(named, f"{before}{name}.")
         elif isinstance(value, (bool, int, float)):
             numbers[before + name] = value
     return numbers
