@@ -1,0 +1,400 @@
+"""Lips against sound: does the mouth open when and how it should, frame by frame and sound by sound."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import traitlets
+
+from liveavatar.audio import RATE_HZ, mel_of
+from liveavatar.metrics.lips import ACCEPTABLE_MS, DETECTABLE_MS, SHAPES, OffsetCurve, PhonemeReport
+from liveavatar.preview import decode_exactly, encoded, values_of
+from liveavatar.speech import viseme_of
+from liveavatar.types import InputError, Phoneme
+from widgets._live import Body, Buffers, Cursor, LiveView
+from widgets._mouth import Lips, MouthReader
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from widgets._live import Source
+
+PEAKS_HZ = 400               # of the drawn wave
+MEL_REACH = (-1.7, 2.5)      # silence and loud speech in the numbers of `audio.normalise`
+FRAMES_OF_A_SOUND = 8        # shown at most
+DECODED_KEPT = 48            # blocks at one step
+CROP = 0.36                  # side of the piece around the mouth, of the picture's shorter side
+QUALITY = {"quality": 92, "subsampling": 0}
+
+
+class LipView(LiveView):
+    """Sound above, mouth below, on one time line; and how well they agree at every delay.
+
+    The opening of the mouth is read off the generated pictures as they appear. It is compared with the mouth that says
+    just these sounds, where they are known, or with the loudness. Positive delays: the lips are late.
+    """
+
+    script = "lip_view.js"
+    nothing = "No lips to read yet: give a run, LipView(run), or the folder of a saved one, LipView('folder')."
+
+    against = traitlets.Enum(["sounds", "loudness"], "sounds", help="what the mouth is compared with: the mouth that "
+                             "says these sounds (where they are known), or the loudness").tag(sync=True, code=True)
+    window_s = traitlets.Float(8.0, min=0.5, help="seconds in view").tag(sync=True, code=True)
+    sound = traitlets.Int(-1, help="number of the chosen sound (phoneme), whose frames are shown at every step; "
+                                   "-1: none").tag(sync=True, code=True)
+    _keys = traitlets.Unicode("space: start or pause. Arrow keys: one frame back or on; with a chosen sound, the "
+                              "sound before or after. Escape: choose none.").tag(sync=True)
+
+    def __init__(self, source: Source | None = None, *, cursor: Cursor | None = None, **traits: object) -> None:
+        self.reader: MouthReader | None = None
+        self._hovered_s: float | None = None             # where the mouse is, if it is here
+        self._sent: dict[str, object] = {}               # buffer -> what it was made of
+        self._decoded: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._sound_frames: dict[int, np.ndarray] = {}
+        self._asked: set[int] = set()
+        self._mel: np.ndarray | None = None
+        super().__init__(source, cursor=cursor, **traits)
+        self.observe(self._against_moved, "against")
+
+    def close(self) -> None:
+        if self.reader is not None:
+            self.reader.stop()
+        super().close()
+
+    # ------------------------------------------------------------------ what is on screen
+
+    @property
+    def lips(self) -> Lips:
+        """All measurements; complete once the run is over."""
+        return self._need_reader().lips
+
+    @property
+    def opening(self) -> np.ndarray:
+        """(T,) of the mouth in every video frame: 0 closed, 1 wide open, NaN where there is no picture yet."""
+        return self.lips.opening
+
+    @property
+    def expected(self) -> np.ndarray:
+        """(T,) what it is compared with."""
+        return self.lips.expected
+
+    @property
+    def loudness(self) -> np.ndarray:
+        """(T,) of the sound, 0..1."""
+        return self.lips.loudness
+
+    @property
+    def agreement(self) -> np.ndarray:
+        """(T,) 1: the mouth is as expected, 0: as far from it as can be."""
+        return self.lips.agreement
+
+    @property
+    def curve(self) -> OffsetCurve:
+        """Correlation for every delay; `curve.best_ms`, `curve.peak`."""
+        return self.lips.curve
+
+    @property
+    def best_ms(self) -> float:
+        """The delay at which mouth and sound agree best; positive: the lips are late (the sound is early)."""
+        return self.curve.best_ms
+
+    @property
+    def verdict(self) -> str:
+        """What people would say of that delay, by ITU-R BT.1359-1."""
+        return verdict_of(self.curve)
+
+    @property
+    def report(self) -> PhonemeReport | None:
+        """Sound by sound: closed for p b m, teeth for f v, round for u o w, closed in silence."""
+        return self.lips.report
+
+    @property
+    def phonemes(self) -> tuple[Phoneme, ...]:
+        """The sounds, where they are known."""
+        self._need_reader()
+        return self.run.speech.phonemes
+
+    @property
+    def picture(self) -> np.ndarray:
+        """(H, W, 3) uint8: the frame under the mouse, else under the cursor."""
+        self._need_reader()
+        picture = self.run.picture_at(self._shown_s)
+        if picture is None:
+            raise InputError(f"the picture at {self._shown_s:.2f} s is not decoded yet")
+        return picture.numpy()
+
+    @property
+    def sound_frames(self) -> np.ndarray:
+        """(S, n, h, w, 3) uint8: the mouth in the n frames of the chosen sound, as guessed at each of S steps."""
+        if not 0 <= self.sound < len(self.phonemes):
+            raise InputError(f"no sound is chosen (sound={self.sound}); the run has {len(self.phonemes)}")
+        return self._frames_of_sound(self.sound)
+
+    # ------------------------------------------------------------------ drawing
+
+    def begin(self) -> None:
+        if self.reader is not None:
+            self.reader.stop()
+        self.reader = None
+        self._mel, self._hovered_s = None, None
+        for kept in (self._sent, self._decoded, self._sound_frames, self._asked):
+            kept.clear()
+        if self.run is not None and self.run.speech is not None and self.run.facts.frames:
+            self.reader = MouthReader(self.run, lambda: self.refresh(urgent=False))
+            self.reader.against = self.against
+
+    def draw(self, full: bool) -> tuple[Body, Buffers]:
+        if full:
+            self._sent.clear()
+        reader = self._need_reader()
+        reader.keep_up()
+        lips = reader.lips_so_far
+        body: Body = {"shapes": list(SHAPES), "detectable": DETECTABLE_MS, "acceptable": ACCEPTABLE_MS,
+                      "peaks_hz": PEAKS_HZ, "mel_hz": RATE_HZ / 320, "frames": self.run.facts.frames}
+        buffers: Buffers = {}
+        self._add(buffers, "peaks", 0, lambda: peaks_of(self.run.speech.wave, self.run.speech.rate_hz))
+        self._add(buffers, "mel", 0, self._mel_bytes)
+        self._add(buffers, "sounds", id(lips), lambda: json.dumps(self._sounds(lips)).encode())
+        if lips is not None:
+            body |= {"curve": curve_of(lips.curve), "verdict": verdict_of(lips.curve), "exact": lips.exact,
+                     "against": lips.against, "checks": checks_of(lips.report)}
+            self._add(buffers, "curves", id(lips), lambda: np.stack(
+                [lips.opening, lips.expected, lips.loudness, lips.agreement], 1).astype("<f4").tobytes())
+        body["frame"] = self._add_frame(buffers, lips)
+        body["tiles"] = self._add_tiles(buffers)
+        return body, buffers
+
+    def told(self, kind: str, content: dict) -> None:
+        if kind == "hover":
+            self._hovered_s = content["time"]
+            self.refresh()
+
+    def still(self) -> Image | None:
+        lips = None if self.reader is None else self.reader.lips_so_far
+        return None if lips is None else lips_picture(self, lips)
+
+    # ------------------------------------------------------------------ pieces
+
+    def _add(self, buffers: Buffers, name: str, version: object, make: object) -> None:
+        """A buffer, where it has changed."""
+        if self._sent.get(name, self) != version:
+            buffers[name] = make()
+            self._sent[name] = version
+
+    @property
+    def _shown_s(self) -> float:
+        return self.time_s if self._hovered_s is None else self._hovered_s
+
+    def _add_frame(self, buffers: Buffers, lips: Lips | None) -> Body | None:
+        """The picture under the mouse or the cursor, and where its mouth is."""
+        picture = self.run.picture_at(self._shown_s)
+        if picture is None:
+            return None
+        frame = self.run.facts.frame_at(self._shown_s)
+        self._add(buffers, "frame", frame, lambda: encoded(picture.numpy(), "JPEG", **QUALITY))
+        height, width = picture.shape[:2]
+        place = None if lips is None or np.isnan(lips.places[frame]).any() else lips.places[frame].tolist()
+        return {"index": frame, "width": width, "height": height, "place": place, "crop": CROP}
+
+    def _add_tiles(self, buffers: Buffers) -> Body | None:
+        """The frames of the chosen sound at every step: made in the reader's thread, sent when they are there."""
+        if not 0 <= self.sound < len(self.phonemes):
+            return None
+        phoneme, number = self.phonemes[self.sound], self.sound
+        first, last = self._span(phoneme)
+        tiles = self._sound_frames.get(number)
+        body: Body = {"sound": number, "symbol": phoneme.symbol, "start_s": phoneme.start_s, "end_s": phoneme.end_s,
+                      "first": first, "shape": shape_of(phoneme), "how": self._how()}
+        if tiles is None:
+            if number not in self._asked and self._made(last):
+                self._asked.add(number)
+                self.reader.ask(lambda: self._frames_of_sound(number))
+            return body | {"waiting": True, "made": self._made(last)}
+        S, n, h, w, _ = tiles.shape
+        rows = tiles.transpose(0, 2, 1, 3, 4).reshape(S * h, n * w, 3)
+        self._add(buffers, "tiles", number, lambda: encoded(rows, "JPEG", **QUALITY))
+        return body | {"steps": S, "count": n, "width": w, "height": h}
+
+    def _sounds(self, lips: Lips | None) -> list:
+        """[symbol, from, to, shape, kept] of each; kept: did the mouth do what the sound asks for? None: not asked."""
+        kept = [sound.kept for sound in lips.report.sounds] if lips is not None and lips.report is not None else []
+        kept += [None] * len(self.run.speech.phonemes)
+        return [[phoneme.symbol, round(phoneme.start_s, 4), round(phoneme.end_s, 4), shape_of(phoneme), kept[number]]
+                for number, phoneme in enumerate(self.run.speech.phonemes)]
+
+    def _mel_bytes(self) -> bytes:
+        """(M, 64) as bytes, silence 0."""
+        if self._mel is None:
+            low, high = MEL_REACH
+            mel = mel_of(resampled(self.run.speech.wave, self.run.speech.rate_hz)).numpy()
+            self._mel = (np.clip((mel - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+        return self._mel.tobytes()
+
+    # ------------------------------------------------------------------ one sound at every step
+
+    def _span(self, phoneme: Phoneme) -> tuple[int, int]:
+        """First and last frame in which it is heard."""
+        fps, most = self.run.facts.fps, self.run.facts.frames - 1
+        first = min(math.floor(phoneme.start_s * fps + 1e-6), most)
+        last = min(max(math.ceil(phoneme.end_s * fps - 1e-6) - 1, first), most)
+        return first, min(last, first + FRAMES_OF_A_SOUND - 1)
+
+    def _made(self, frame: int) -> bool:
+        return self.run.picture_at((frame + 0.5) / self.run.facts.fps) is not None
+
+    def _how(self) -> str:
+        if self.run.backend is not None:
+            return "as the decoder draws it"
+        return "earlier steps by one fitted matrix: no decoder is at hand for a saved run"
+
+    def _frames_of_sound(self, number: int) -> np.ndarray:
+        """(S, n, h, w, 3) uint8: the mouth in each frame of a sound, at each step."""
+        if number not in self._sound_frames:
+            facts = self.run.facts
+            first, last = self._span(self.phonemes[number])
+            steps = []
+            for step in range(facts.steps):
+                pictures = [self._block_at(frame // facts.block_frames, step)[frame % facts.block_frames]
+                            for frame in range(first, last + 1)]
+                steps.append([self._mouth_piece(picture, frame) for frame, picture in enumerate(pictures, first)])
+            self._sound_frames[number] = np.array(steps)
+        return self._sound_frames[number]
+
+    def _block_at(self, block: int, step: int) -> np.ndarray:
+        """(T, H, W, 3) uint8: a block's pictures as they were guessed at a step."""
+        key = block, step
+        if key not in self._decoded:
+            while len(self._decoded) >= DECODED_KEPT:
+                self._decoded.popitem(last=False)
+            self._decoded[key] = self._decode(block, step)
+        self._decoded.move_to_end(key)
+        return self._decoded[key]
+
+    def _decode(self, block: int, step: int) -> np.ndarray:
+        done = next((one.frames.numpy() for one in self.run.blocks if one.index == block), None)
+        if done is None:
+            raise InputError(f"block {block} is not decoded yet, or no longer kept; choose a sound that was made")
+        if step == self.run.facts.steps - 1:
+            return done
+        clean = self.run.look(block, step).clean
+        if self.run.backend is not None:
+            before = self.run.look(block - 1, -1).x if (block - 1, 0) in self.run.seen else None
+            return decode_exactly(self.run.backend, clean, before)
+        colours = self.run.latent_map().colours(values_of(clean))                       # (F, h, w, 3)
+        each = self.run.facts.frames_per_latent
+        return np.stack([enlarged(colours[frame // each], done.shape[1:3]) for frame in range(len(done))])
+
+    def _mouth_piece(self, picture: np.ndarray, frame: int) -> np.ndarray:
+        """The part of a picture around the mouth."""
+        places = self.reader.lips_so_far.places if self.reader.lips_so_far is not None else None
+        place = (0.0, 0.3) if places is None or np.isnan(places[frame]).any() else places[frame]
+        H, W = picture.shape[:2]
+        square, side = min(H, W), round(CROP * min(H, W))
+        x, y = ((1 + place[axis]) / 2 * square + (long - square) / 2 for axis, long in ((0, W), (1, H)))
+        left, top = (round(min(max(middle - side / 2, 0), long - side)) for middle, long in ((x, W), (y, H)))
+        return picture[top:top + side, left:left + side]
+
+    # ------------------------------------------------------------------ what moves
+
+    def _need_reader(self) -> MouthReader:
+        if self.run is None:
+            raise InputError(self.nothing)
+        if self.reader is None:
+            raise InputError("This trace was saved without its run, so it has no pictures and no sound. "
+                             "Save with run.save(folder) and open that folder.")
+        return self.reader
+
+    def _against_moved(self, change: traitlets.Bunch) -> None:
+        if self.reader is not None:
+            self.reader.against = change.new
+            self.reader.keep_up()
+
+
+def shape_of(phoneme: Phoneme) -> int:
+    """Index into SHAPES of what the mouth does; -1: silence, -2: no shape of its own."""
+    viseme = viseme_of(phoneme.symbol)[0]
+    if viseme == "sil":
+        return -1
+    return next((index for index, visemes in enumerate(SHAPES.values()) if viseme in visemes), -2)
+
+
+def peaks_of(wave: np.ndarray, rate_hz: int) -> bytes:
+    """Lowest and highest sample of each 1/400 s, as signed bytes; the loudest sample is 127."""
+    size = max(rate_hz // PEAKS_HZ, 1)
+    count = max(math.ceil(len(wave) / size), 1)
+    pieces = np.pad(wave, (0, count * size - len(wave))).reshape(count, size)
+    most = max(float(np.abs(wave).max(initial=0)), 1e-6)
+    both = np.stack([pieces.min(1), pieces.max(1)], 1) / most * 127
+    return both.round().astype(np.int8).tobytes()
+
+
+def resampled(wave: np.ndarray, rate_hz: int) -> np.ndarray:
+    """At the rate that mel is made of."""
+    if rate_hz == RATE_HZ:
+        return wave
+    import soxr
+
+    return soxr.resample(wave, rate_hz, RATE_HZ).astype(np.float32)
+
+
+def curve_of(curve: OffsetCurve) -> Body:
+    """An offset curve in JSON."""
+    known = curve.applies
+    return {"lags_ms": curve.lags_ms.tolist(), "correlation": curve.correlation.tolist() if known else [],
+            "best_ms": curve.best_ms if known else None, "peak": curve.peak if known else None, "reason": curve.reason}
+
+
+def checks_of(report: PhonemeReport | None) -> list:
+    """[name, of how many, share, share that can be reached]"""
+    checks = report.checks if report is not None else ()
+    return [[check.name, check.of, check.share, check.reachable] for check in checks if check.of]
+
+
+def verdict_of(curve: OffsetCurve) -> str:
+    """What people would say of a delay."""
+    if not curve.applies:
+        return curve.reason
+    if DETECTABLE_MS[0] <= curve.best_ms <= DETECTABLE_MS[1]:
+        return "people do not notice"
+    if ACCEPTABLE_MS[0] <= curve.best_ms <= ACCEPTABLE_MS[1]:
+        return "people notice, few mind"
+    return "people mind"
+
+
+def enlarged(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w, 3) -> (H, W, 3) uint8"""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def lips_picture(view: LipView, lips: Lips) -> Image:
+    """Loudness, mouth and what was expected: for a saved notebook."""
+    from widgets._palette import BLUE, ORANGE
+    from widgets._stills import INK, SOFT, letters, sheet
+
+    width, left, top, tall = 900, 14, 56, 150
+    page, pen = sheet(width, top + tall + 56, "Lips against sound")
+    T = len(lips.opening)
+
+    def line(values: np.ndarray, colour: str, thick: int) -> None:
+        points = [(left + frame / T * (width - 2 * left), top + tall - value * tall)
+                  for frame, value in enumerate(values) if not np.isnan(value)]
+        if len(points) > 1:
+            pen.line(points, colour, thick)
+
+    line(lips.loudness, "#d0d7de", 1)
+    line(lips.expected, ORANGE, 2)
+    line(lips.opening, BLUE, 3)
+    pen.line((left, top + tall, width - left, top + tall), SOFT)
+    curve = lips.curve
+    words = f"lips {curve.best_ms:+.0f} ms (correlation {curve.peak:.2f}): {verdict_of(curve)}" if curve.applies else (
+        curve.reason)
+    pen.text((left, top + tall + 10), words, INK, letters(13))
+    pen.text((left, top + tall + 32), "blue: opening of the mouth, read off the video. orange: expected from the "
+             f"{lips.against}. grey: loudness. 0 to {T / view.run.facts.fps:.2f} s", SOFT, letters(11))
+    return page
