@@ -14,6 +14,7 @@ Options have the names of the released Live Avatar; dashes may stand for undersc
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -77,10 +78,28 @@ def generate(asked: argparse.Namespace) -> int:
     audio = spoken(asked.text, asked.voice) if asked.text is not None else asked.audio
     options = {"student": not asked.teacher, "dtype": asked.dtype, "compile": asked.compile, "device": asked.device,
                "weights": asked.weights}
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:         # one of several processes that torchrun has started
+        return by_many(asked, audio, config, output, options)
     with stop_on_interrupt() as stop:
         video = pipeline.generate(audio, asked.image, asked.prompt, config, output=output,
                                   backend=asked.backend, run_dir=asked.run_dir, stop=stop, **options)
     return report(video)
+
+
+def by_many(asked: argparse.Namespace, audio: object, config: GenerationConfig, output: Path, options: dict) -> int:
+    """The same by several processes, each with its own steps."""
+    if asked.run_dir is not None:
+        raise InputError("--run_dir is kept by one process only; leave it out, or start without torchrun")
+    from liveavatar import parallel
+
+    try:
+        with stop_on_interrupt() as stop:
+            video = parallel.generate(audio, asked.image, asked.prompt, config, output=output, backend=asked.backend,
+                                      stop=stop, **options)
+    except parallel.PartnerGone as gone:
+        print(f"liveavatar: {gone}", file=sys.stderr)
+        parallel.leave_at_once(1)
+    return 0 if video is None else report(video)
 
 
 def go_on(asked: argparse.Namespace) -> int:

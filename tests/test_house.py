@@ -21,7 +21,7 @@ FLOORS = (
     ("cache", "transformer", "config", "lora", "weights", "sampler",
      "avatars", "speech", "audio", "conditions", "decoder", "video"),
     ("backends",),
-    ("pipeline", "inputs", "rollout", "runfolder", "trace"),
+    ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
     ("metrics", "vram", "run", "preview"),
     ("study",),
     ("cli", "demo", "__main__"),

@@ -1,0 +1,157 @@
+"""Steps over processes: who owns what, the same video as one process bit for bit, and an end when one dies."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from liveavatar.config import GenerationConfig
+from liveavatar.parallel import Layout, Span, Timeline, gantt
+from liveavatar.types import InputError
+
+CONFIG = GenerationConfig(size=(32, 32), sample_steps=3)
+SECONDS = 1.5                                             # four blocks through rings of two
+
+
+@pytest.mark.parametrize(("steps", "ranks", "owned", "vae_rank"), [
+    (4, 1, [[0, 1, 2, 3]], 0),
+    (4, 2, [[0, 1], [2, 3]], 1),
+    (4, 3, [[0, 1], [2], [3]], 2),
+    (4, 5, [[0], [1], [2], [3], []], 4),
+    (3, 5, [[0], [1], [2], [], []], 3),
+    (6, 4, [[0, 1], [2, 3], [4], [5]], 3),
+    (1, 1, [[0]], 0),
+])
+def test_every_step_has_one_rank_and_ranks_own_runs(steps, ranks, owned, vae_rank):
+    layout = Layout.of(steps, ranks)
+    assert [list(layout.owned(rank)) for rank in range(ranks)] == owned
+    assert layout.vae_rank == vae_rank
+
+
+def test_the_vae_may_be_given_a_rank_of_its_own():
+    layout = Layout.of(4, 3, "own")
+    assert [layout.words(rank) for rank in range(3)] == ["steps 0 to 1", "steps 2 to 3", "VAE"]
+    with pytest.raises(InputError, match="shared"):
+        Layout.of(4, 1, "own")
+
+
+# ------------------------------------------------------------------------------------------------ processes
+
+def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver: str, dies_at: int) -> None:
+    """A rank: as `torchrun` would start it. Leaves its latents, or the sentence it ended with."""
+    import fakes
+
+    from liveavatar import parallel
+    from liveavatar.backends import BACKENDS
+    from liveavatar.decoder import Decoder
+
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    BACKENDS["fake"] = "fakes:FakeBackend"
+    seen, decode, some_steps = [], Decoder.decode, parallel.some_steps
+    Decoder.decode = lambda self, latents: (seen.append(latents.clone()), decode(self, latents))[1]
+
+    def mortal(backend, constants, config, block, *rest):
+        if dies_at >= 0 and rank == 1 and block == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if dies_at >= 0:
+            time.sleep(0.05)
+        return some_steps(backend, constants, config, block, *rest)
+
+    parallel.some_steps = mortal
+    config = GenerationConfig(size=(32, 32), sample_steps=3, sample_solver=solver)
+    path = Path(folder)
+    began = time.monotonic()
+    try:
+        video = parallel.generate(fakes.tone(SECONDS if dies_at < 0 else 60), fakes.face(32, 32), "hello", config,
+                                  output=path / "out.mp4", backend="fake", vae=vae, progress=False)
+        if video is not None:
+            torch.save((seen, video.frames, video.complete), path / "video.pt")
+    except parallel.PartnerGone as gone:
+        (path / f"gone{rank}.json").write_text(json.dumps([str(gone), time.monotonic() - began]))
+        parallel.leave_at_once(1)
+
+
+@pytest.fixture(scope="module")
+def company():
+    """A way to start a company of processes, whose imports are made once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fakes", "liveavatar.parallel", "liveavatar.pipeline", "liveavatar.decoder",
+                                    "liveavatar.transformer", "av"])
+
+    def start(folder, ranks, vae="auto", solver="renoise", dies_at=-1):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        people = [context.Process(target=one_process, args=(rank, ranks, port, str(folder), vae, solver, dies_at))
+                  for rank in range(ranks)]
+        for person in people:
+            person.start()
+        for person in people:
+            person.join(60)
+        alive = [person for person in people if person.is_alive()]
+        for person in alive:
+            person.kill()
+        assert not alive, "a process hangs"
+        return [person.exitcode for person in people]
+
+    return start
+
+
+def alone(solver: str) -> list[torch.Tensor]:
+    """The latents of a single process."""
+    from fakes import FakeBackend, face, tone
+
+    from liveavatar.pipeline import Pipeline
+
+    config = GenerationConfig(size=(32, 32), sample_steps=3, sample_solver=solver)
+    return [step.x for step in Pipeline(FakeBackend()).steps(tone(SECONDS), face(32, 32), "hello", config) if step.last]
+
+
+@pytest.mark.parametrize(("ranks", "vae", "solver"), [(2, "auto", "renoise"), (3, "own", "euler")])
+def test_the_latents_are_those_of_one_process_bit_for_bit(company, tmp_path, ranks, vae, solver):
+    assert company(tmp_path, ranks, vae, solver) == [0] * ranks
+    latents, frames, complete = torch.load(tmp_path / "video.pt")
+    expected = alone(solver)
+    assert len(latents) == len(expected) == 4 and frames == 38 and complete
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(latents, expected, strict=True))
+
+    timeline = Timeline.load(tmp_path / "out.timeline.json")
+    layout = Layout.of(3, ranks, vae)
+    for rank in range(ranks):
+        done = {(span.block, span.step) for span in timeline.of(rank, "step")}
+        assert done == {(block, step) for block in range(4) for step in layout.owned(rank)}
+    assert [span.block for span in timeline.of(layout.vae_rank, "decode")] == [0, 1, 2, 3]
+
+
+def test_when_one_dies_the_others_say_so_within_seconds_and_the_video_can_be_played(company, tmp_path):
+    began = time.monotonic()
+    codes = company(tmp_path, 3, "auto", "euler", dies_at=4)
+    assert time.monotonic() - began < 30
+    assert codes == [1, -signal.SIGKILL, 1]
+    for rank in (0, 2):
+        sentence, _ = json.loads((tmp_path / f"gone{rank}.json").read_text())
+        assert sentence.startswith(f"rank {rank} stops: rank 1 has ") and "start the command again" in sentence
+    from liveavatar.video import read_frames
+    assert len(list(read_frames(tmp_path / "out.mp4"))) >= 12
+
+
+# ------------------------------------------------------------------------------------------------ the time line
+
+def test_a_time_line_is_drawn_and_kept(tmp_path):
+    spans = (Span(0, "step", 0, 0, 0.0, 1.0), Span(1, "wait", 0, -1, 0.0, 1.0), Span(1, "step", 0, 1, 1.0, 2.0),
+             Span(0, "step", 1, 0, 1.0, 2.0), Span(1, "decode", 0, -1, 2.0, 2.5))
+    timeline = Timeline(spans, 2)
+    assert timeline.busy(0) == pytest.approx(0.8) and timeline.busy(1) == pytest.approx(0.6)
+    assert Timeline.load(timeline.save(tmp_path / "line.json")) == timeline
+    assert len(gantt(timeline).axes[0].patches) == 5
+    with pytest.raises(InputError, match="no time line"):
+        Timeline.load(tmp_path / "none.json")
+    with pytest.raises(InputError, match="empty"):
+        gantt(Timeline((), 2))
