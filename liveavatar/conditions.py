@@ -173,6 +173,32 @@ def fit_size(size: tuple[int, int], portrait: Portrait, multiple: int = 16) -> t
                      f"try {8 * multiple}*{8 * multiple}")
 
 
+def released_size(height: int, width: int, area: tuple[int, int], multiple: int = 64) -> tuple[int, int]:
+    """The released model's (height, width) for a picture of that size. Of area = (height, width) the product counts.
+
+    It tries a hundred scales from the largest down and takes the first whose sides, rounded up to the multiple, fit.
+    Pictures smaller than the area are not enlarged. What the picture does not fill is not left black as there, but
+    covered: `fit_portrait`.
+    """
+    most = area[0] * area[1]
+    if most < multiple * multiple:
+        raise InputError(f"size {area[1]}*{area[0]} has too few pixels for sides that are multiples of {multiple}; "
+                         f"try {4 * multiple}*{4 * multiple}")
+    pixels, slack = height * width, multiple - 1
+    largest, smallest = 1.0, 0.1
+    if pixels > most:
+        largest = sqrt(most / pixels)                              # as if nothing were rounded up
+        b, c = slack * (height + width), slack * slack - most
+        smallest = (sqrt(max(b * b - 2 * pixels * c, 0)) - b) / (2 * pixels)     # as if both sides were, by the most
+    for index in range(100):
+        scale = largest - (largest - smallest) * index / 100
+        rows, columns = (max(-(-int(side * scale) // multiple), 1) * multiple for side in (height, width))
+        if rows * columns <= most:
+            return rows, columns
+    rows = max(int(sqrt(most * height / width)) // multiple, 1) * multiple
+    return rows, max(min(int(sqrt(most * width / height)), most // rows) // multiple, 1) * multiple
+
+
 def _tame_aspect(height: float, width: float) -> tuple[float, float]:
     return min(height, MAX_ASPECT * width), min(width, MAX_ASPECT * height)
 

@@ -40,6 +40,7 @@ class GenerationConfig:
     enable_online_decode: bool = True        # decode each block when it is ready; False: all after the last one
     offload_model: bool = False              # move parts to main memory while they rest (no effect on a CPU)
     label: bool = False                      # burn a small visible mark into the pictures
+    pose_video: str | None = None            # path of a video whose poses are followed (wan-s2v-14b only)
     start_s: float = 0.0                     # of the recording
     duration_s: float | None = None
     clean: str | None = None                 # "wiener" | "noisereduce": what the model hears; the video keeps the sound

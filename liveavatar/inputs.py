@@ -37,6 +37,7 @@ class Inputs:
 def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt: str | Prompt,
             config: GenerationConfig) -> Inputs:
     """Read the inputs and refuse what cannot be used. Needs the backend's plain attributes only, no weights."""
+    check_pose(backend, config)
     speech = listen(backend, audio, config)
     portrait, size = see(backend, image, config)
     words = understand(backend, prompt)
@@ -47,6 +48,14 @@ def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt
         "prompt": {"text": words.text, "slots": words.slots},
     }
     return Inputs(speech, portrait, words, size, origin)
+
+
+def check_pose(backend: Backend | type[Backend], config: GenerationConfig) -> None:
+    """A pose video is for backends that can follow one."""
+    if hasattr(backend, "follow"):
+        backend.check(config)
+    elif config.pose_video is not None:
+        raise InputError(f"{backend.name} follows no pose video; leave out pose_video, or use backend 'wan-s2v-14b'")
 
 
 def listen(backend: Backend | type[Backend], audio: Audio, config: GenerationConfig) -> Speech:
@@ -91,6 +100,8 @@ def see(backend: Backend | type[Backend], image: Image, config: GenerationConfig
     from liveavatar.conditions import fit_size, load_portrait
 
     portrait = load_portrait(image, expects_rendered=backend.expects_rendered)
+    if hasattr(backend, "size_of"):                # a rule of its own
+        return portrait, backend.size_of(config.size, portrait)
     if config.size is None:
         return portrait, backend.default_size
     return portrait, fit_size(config.size, portrait, backend.size_multiple)
@@ -101,6 +112,8 @@ def understand(backend: Backend | type[Backend], prompt: str | Prompt) -> Prompt
     from liveavatar.conditions import parse_prompt
 
     words = prompt if isinstance(prompt, Prompt) else parse_prompt(prompt)
+    if getattr(backend, "free_text", False):       # it reads every word
+        return Prompt(words.text)
     if words.unknown:
         named = ", ".join(map(repr, words.unknown[:WORDS_NAMED]))
         more = f" and {len(words.unknown) - WORDS_NAMED} more" if len(words.unknown) > WORDS_NAMED else ""

@@ -73,6 +73,15 @@ def merge_lora(model: nn.Module, state: dict[str, Tensor], alpha: float) -> int:
 
     Every target must be matched and every key used: an adapter that only half fits is refused before anything changes.
     """
+    wanted, adapters = targets(model), adapters_of(model, state)
+    for name, (a, b) in adapters.items():
+        weight = wanted[name].weight
+        weight.copy_(adapted(weight, a, b, alpha))
+    return len(adapters)
+
+
+def adapters_of(model: nn.Module, state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Module name -> its A and B. An adapter that does not fit the model wholly is refused."""
     sides: dict[str, dict[str, Tensor]] = {}
     strangers = []
     for key, value in state.items():
@@ -90,7 +99,14 @@ def merge_lora(model: nn.Module, state: dict[str, Tensor], alpha: float) -> int:
         raise InputError(f"the LoRA matches {len(wanted) - len(missing)} of {len(wanted)} modules; first missing: "
                          f"{missing[:2]}, first unknown: {strangers[:2]}; it was made for another model")
     for name, pair in sides.items():
-        weight = wanted[name].weight
-        a, b = (pair[side].to(weight.device, torch.float32) for side in "AB")
-        weight.copy_(weight.float() + alpha / len(a) * (b @ a))
-    return len(sides)
+        changed, shape = (pair["B"].shape[0], pair["A"].shape[-1]), tuple(wanted[name].weight.shape)
+        if changed != shape or pair["A"].shape[0] != pair["B"].shape[-1]:
+            raise InputError(f"the LoRA's {name} changes a weight of {changed}, the model's is {shape}; it was made "
+                             "for another model")
+    return {name: (pair["A"], pair["B"]) for name, pair in sides.items()}
+
+
+def adapted(weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    """A weight with its adapter added, in float32. weight (out, in), a (rank, in), b (out, rank)"""
+    a, b = (side.to(weight.device, torch.float32) for side in (a, b))
+    return weight.float() + alpha / len(a) * (b @ a)

@@ -44,6 +44,7 @@ def load(name: str = "mini", **options: object) -> Pipeline:
 
     mini takes student=True (False: the many-step base), dtype="auto" | "float32" | "bfloat16", compile=False,
     weights="shipped" | "random" | a folder, device="auto" | "cpu" | "cuda".
+    wan-s2v-14b takes checkpoint_dir=..., lora=... or weights="random", and more: `backends.wan.WanBackend.load`.
     """
     return Pipeline(find(name).load(**options))
 
@@ -66,7 +67,7 @@ def resume(run_dir: str | os.PathLike, *, output: str | os.PathLike | None = Non
            progress: bool = True) -> Video:
     """Go on with a run that was stopped or killed, with the weights it was begun with."""
     about = RunFolder(Path(run_dir)).read()["backend"]
-    options = {name: about[name] for name in ("student", "dtype", "weights") if name in about}
+    options = about.get("options") or {name: about[name] for name in ("student", "dtype", "weights") if name in about}
     return load(about["name"], **options).resume(run_dir, output=output, stop=stop, progress=progress)
 
 
@@ -101,8 +102,8 @@ class Pipeline:
         self.backend = backend
 
     def __repr__(self) -> str:
-        about = self.backend.about()
-        return f"Pipeline({', '.join(f'{key}={value!r}' for key, value in about.items() if key != 'trained')})"
+        about = {key: value for key, value in self.backend.about().items() if key not in ("trained", "options")}
+        return f"Pipeline({', '.join(f'{key}={value!r}' for key, value in about.items())})"
 
     @property
     def block_frames(self) -> int:
@@ -140,9 +141,10 @@ class Pipeline:
         for step, _ in roll_out(self.backend, condition, config):
             yield step
 
-    def decode(self, latents: Iterable[Tensor], frames: int | None = None) -> Iterator[Tensor]:
+    def decode(self, latents: Iterable[Tensor], frames: int | None = None,
+               condition: Condition | None = None) -> Iterator[Tensor]:
         """Latents of each block, in order -> its pictures (T, H, W, 3) uint8; at most `frames` in all."""
-        decoder, done = self.backend.decoder(), 0
+        decoder, done = self.backend.decoder(condition), 0
         for block in latents:
             pictures = decoder.decode(block)[:None if frames is None else frames - done]
             done += len(pictures)
@@ -210,7 +212,10 @@ class Pipeline:
               watch: Stopwatch) -> Iterator[Step | Block | Video]:
         take = Take(self, self._condition(inputs, config, watch), config, watch, folder, keep_latents)
         facts = {"generated": True} | self._describe(inputs, config)
-        facts["backend"].pop("weights", None)          # a folder's name is nobody's business; the fingerprint says more
+        for private in ("weights", "options"):         # a folder's name is nobody's business; the fingerprint says more
+            facts["backend"].pop(private, None)
+        if config.pose_video is not None:
+            facts["config"]["pose_video"] = Path(config.pose_video).name
         with VideoWriter(path, inputs.size, self.backend.fps, inputs.speech, facts, config.label) as writer, \
                 Progress(take.frames / self.backend.fps, progress) as shown:
             try:
@@ -238,7 +243,11 @@ class Pipeline:
             reference, motion = self.backend.look(inputs.portrait, inputs.size)
         text = self.backend.read(inputs.prompt)
         frames = int(min(features.frames, config.most_frames))
-        return Condition(reference, motion, text, features.values[..., :frames], self.backend.frames_per_latent)
+        pose = None
+        if config.pose_video is not None:
+            with watch.measure("follow"):
+                pose = self.backend.follow(config.pose_video, inputs.size, frames, config.infer_frames)
+        return Condition(reference, motion, text, features.values[..., :frames], self.backend.frames_per_latent, pose)
 
     def _check(self, config: GenerationConfig) -> None:
         if config.guidance != 1.0 and self.backend.about().get("student"):
@@ -257,13 +266,14 @@ class Take:
 
     def __init__(self, pipeline: Pipeline, condition: Condition, config: GenerationConfig, watch: Stopwatch,
                  folder: RunFolder | None = None, keep_latents: bool = False) -> None:
-        self.frames = condition.frames                         # of the whole video
+        self._trim = getattr(pipeline.backend, "trim_frames", 0)   # pictures left out at the beginning
+        self.frames = max(condition.frames - self._trim, 0)    # of the whole video
         self.fps = pipeline.backend.fps
         self.first_picture_s = 0.0
         self.watch = watch
         self._backend, self._block_frames = pipeline.backend, pipeline.block_frames
         self._condition, self._config, self._folder = condition, config, folder
-        self._decoder: PictureDecoder = pipeline.backend.decoder()
+        self._decoder: PictureDecoder = pipeline.backend.decoder(condition)
         self._waiting: list[Tensor] = []                       # latents of blocks made but not decoded
         self._kept: list[Tensor] | None = [] if keep_latents else None
         self._decoded = 0                                      # blocks
@@ -290,9 +300,9 @@ class Take:
         """Decode the blocks that wait for it."""
         while self._waiting:
             latents = self._waiting.pop(0)
-            began, first = time.perf_counter(), self._decoded * self._block_frames
+            began, first = time.perf_counter(), max(self._decoded * self._block_frames - self._trim, 0)
             with self.watch.measure("decode"):
-                pictures = self._decoder.decode(latents)[:self.frames - first]
+                pictures = self._decoder.decode(latents)[0 if self._decoded else self._trim:][:self.frames - first]
             spent_ms = (time.perf_counter() - began) * 1000
             self._decoded += 1
             if self._decoded == 1:

@@ -101,8 +101,14 @@ def constants_of(backend: Backend, condition: Condition, config: GenerationConfi
 def beginning(backend: Backend, constants: Constants) -> Rollout:
     """Nothing made yet, nothing remembered."""
     branches = [branch for branch in (constants.told, constants.free) if branch is not None]
-    return Rollout(0, *(tuple(backend.transformer.new_cache(branch.portrait) for _ in range(constants.schedule.steps))
-                        for branch in branches))
+    return Rollout(0, *(new_caches(backend, branch.portrait, constants.schedule.steps) for branch in branches))
+
+
+def new_caches(backend: Backend, condition: ConditionCache, steps: int) -> tuple[RingCache, ...]:
+    """An empty ring for each step, where the backend wants them to be."""
+    if hasattr(backend, "new_caches"):
+        return backend.new_caches(condition, steps)
+    return tuple(backend.transformer.new_cache(condition) for _ in range(steps))
 
 
 @torch.inference_mode()
@@ -144,6 +150,10 @@ def steps_of_block(backend: Backend, constants: Constants, config: GenerationCon
     guidance = None
     if free is not None:
         guidance = Guidance(config.guidance, context(free), free.portrait, rollout.free_caches)
+    pose = told.condition.pose
+    if pose is not None:
+        first = block * backend.block_latents
+        pose = pose[:, :, first:first + backend.block_latents].to(backend.device)
     return denoise_block(model, noise.to(backend.device, model.dtype), context(told), told.portrait, rollout.caches,
                          constants.schedule, levels=constants.levels, solver=constants.solver, generator=generator,
-                         block=block, guidance=guidance)
+                         block=block, guidance=guidance, pose=pose)

@@ -88,6 +88,7 @@ class Condition:
     text: Tensor               # (1, L, text_dim)
     audio: Tensor              # (1, layers, A, T) one column per video frame
     frames_per_latent: int     # video frames in one latent frame
+    pose: Tensor | None = None   # (1, C, F, h, w) latents of a pose video, F latent frames or more than are made
 
     @property
     def frames(self) -> int:

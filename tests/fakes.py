@@ -79,7 +79,7 @@ class FakeBackend:
     def unconditional(self, condition):
         return replace(condition, text=torch.zeros_like(condition.text), audio=torch.zeros_like(condition.audio))
 
-    def decoder(self):
+    def decoder(self, condition=None):
         return Decoder(self.vae)
 
     def about(self):

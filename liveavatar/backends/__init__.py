@@ -36,7 +36,12 @@ class PictureDecoder(Protocol):
 
 
 class Backend(Protocol):
-    """A model and its encoders, as the pipeline sees them."""
+    """A model and its encoders, as the pipeline sees them.
+
+    A backend may offer more, which is used where it is there: free_text (the prompt is read, not searched for phrases),
+    size_of (its own rule for a video's size), check (of a configuration, before weights load), follow (a pose video),
+    new_caches (rings where it wants them), trim_frames (pictures left out at the beginning, their sound kept).
+    """
 
     name: ClassVar[str]
     fps: ClassVar[float]
@@ -68,8 +73,8 @@ class Backend(Protocol):
     def unconditional(self, condition: Condition) -> Condition:
         """The same without words and sound: the other branch of guidance."""
 
-    def decoder(self) -> PictureDecoder:
-        """A fresh decoder for one video."""
+    def decoder(self, condition: Condition | None = None) -> PictureDecoder:
+        """A fresh decoder for one video; some begin from what the condition shows."""
 
     def about(self) -> dict:
         """Which weights these are: enough to load the same again, and to say in a video what made it."""
@@ -77,6 +82,7 @@ class Backend(Protocol):
 
 BACKENDS: dict[str, str] = {   # name -> module:class
     "mini": "liveavatar.backends.mini:MiniBackend",
+    "wan-s2v-14b": "liveavatar.backends.wan:WanBackend",
 }
 
 

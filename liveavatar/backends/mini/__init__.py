@@ -106,7 +106,7 @@ class MiniBackend:
 
         return replace(condition, text=nothing_said(), audio=torch.zeros_like(condition.audio))
 
-    def decoder(self) -> Decoder:
+    def decoder(self, condition: Condition | None = None) -> Decoder:
         return Decoder(self.vae)
 
     def about(self) -> dict:

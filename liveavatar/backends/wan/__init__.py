@@ -1,0 +1,13 @@
+"""wan-s2v-14b: the released Live Avatar, its public checkpoints read as they are downloaded.
+
+    checkpoints   what the folders must hold         networks    the transformer, weight by weight; LoRA, fp8
+    text, audio   words and sound to features        vae, pose   pictures to latents and back, as streams
+    precision     fp8 linear layers                  offload     ring caches in main memory
+    preset        every number                       backend     all of it behind `liveavatar.backends.Backend`
+"""
+
+from __future__ import annotations
+
+from liveavatar.backends.wan.backend import WanBackend
+
+__all__ = ["WanBackend"]

@@ -1,0 +1,240 @@
+"""The released networks behind the interface that `mini` has too."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liveavatar.backends import Trained
+from liveavatar.backends.mini import choose_device, without_the_past
+from liveavatar.backends.wan import checkpoints, preset
+from liveavatar.backends.wan.audio import AudioEncoder, random_audio_encoder, read_audio_encoder
+from liveavatar.backends.wan.networks import bring_transformer, random_source
+from liveavatar.backends.wan.offload import host_rings
+from liveavatar.backends.wan.preset import Networks
+from liveavatar.backends.wan.residence import Residence
+from liveavatar.backends.wan.text import TextEncoder, random_text_encoder, read_text_encoder
+from liveavatar.backends.wan.vae import CONDITIONINGS, StreamingWanVAE, WanDecoder, random_vae, read_vae, see
+from liveavatar.cache import ConditionCache, RingCache
+from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
+
+RELEASED_TRIM = 3          # pictures that the released code cuts from the beginning, but not from the sound: 120 ms
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16}
+RANDOM_MARK = "RANDOM"     # burnt into every picture that untrained weights make
+
+
+class WanBackend:
+    """wan-s2v-14b behind the interface of `liveavatar.backends.Backend`."""
+
+    name = preset.NAME
+    fps = 25.0
+    rate_hz = 16_000
+    block_latents = 3
+    frames_per_latent = 4
+    size_multiple = preset.SIZE_MULTIPLE
+    default_size = preset.AREA
+    expects_rendered = False
+    sees_past_sound = False
+    free_text = True                   # the prompt is read word by word, not searched for known phrases
+
+    def __init__(self, transformer: torch.nn.Module, text: TextEncoder, audio: AudioEncoder, vae: StreamingWanVAE,
+                 about: dict, *, conditioning: str = "single-gpu", released_trim: bool = False,
+                 offload_kv_cache: bool = False) -> None:
+        self.transformer, self.text, self.audio, self.vae = transformer, text, audio, vae
+        self.trained = Trained(solver="euler", schedule="released")
+        self.conditioning = conditioning
+        self.trim_frames = RELEASED_TRIM if released_trim else 0
+        self.offload_kv_cache = offload_kv_cache
+        self._about = about | {"trained": asdict(self.trained)}
+
+    @classmethod
+    def load(cls, checkpoint_dir: str | os.PathLike | None = None, lora: str | os.PathLike | None = None,
+             weights: str = "released", config: dict | None = None, dtype: str = "auto", device: str = "auto",
+             fp8: bool = False, compile: bool = False, conditioning: str = "single-gpu", released_trim: bool = False,
+             offload_model: bool = True, offload_kv_cache: bool = False, download: bool = False) -> WanBackend:
+        """Bring the weights.
+
+        checkpoint_dir  the folder of Wan2.2-S2V-14B, as downloaded
+        lora            liveavatar.safetensors or its folder; without it four steps yield noise
+        weights         "released", or "random": untrained networks without any file, to measure memory and speed
+        config          sizes of the networks by name, for tests; see `preset.Networks`
+        conditioning    "single-gpu" | "multi-gpu": which of the two released ways the portrait is encoded
+        released_trim   let the picture lead the sound by 120 ms, as released
+        offload_model   text and audio encoders rest in main memory while they have nothing to do
+        download        bring what is missing from the Hub; otherwise nothing is ever fetched
+        """
+        if conditioning not in CONDITIONINGS:
+            raise InputError(f"conditioning is {conditioning!r}; known: {', '.join(CONDITIONINGS)}")
+        device = choose_device(device)
+        kind = choose_dtype(dtype, device)
+        networks, residence = Networks.asked(config), Residence(device, offload_model)
+        if weights == "random":
+            if checkpoint_dir is not None or lora is not None:
+                raise InputError('weights="random" takes no files; leave out checkpoint_dir and lora')
+            parts, origin = random_parts(networks, kind, residence, fp8)
+        elif weights == "released":
+            if checkpoint_dir is None:
+                raise InputError("checkpoint_dir is missing (--ckpt_dir): the folder of "
+                                 f"{preset.BASE_REPOSITORY}, from: "
+                                 f"{checkpoints.fetch_command(preset.BASE_REPOSITORY, Path('ckpt/Wan2.2-S2V-14B'))}; "
+                                 'or try weights="random", which needs no files')
+            if download:
+                checkpoints.download(checkpoint_dir, lora)
+            parts, origin = released_parts(checkpoint_dir, lora, networks, kind, residence, fp8)
+        else:
+            raise InputError(f'weights is {weights!r}; known: "released" with checkpoint_dir=..., "random"')
+        options = {"checkpoint_dir": text_of(checkpoint_dir), "lora": text_of(lora), "weights": weights,
+                   "config": config, "dtype": dtype, "fp8": fp8, "conditioning": conditioning,
+                   "released_trim": released_trim, "offload_model": offload_model, "offload_kv_cache": offload_kv_cache}
+        about = {"name": cls.name, "student": True, "dtype": str(kind).removeprefix("torch."), "fp8": fp8,
+                 "conditioning": conditioning, "released_trim": released_trim, **origin, "options": options}
+        backend = cls(*parts, about, conditioning=conditioning, released_trim=released_trim,
+                      offload_kv_cache=offload_kv_cache)
+        if compile:
+            backend.compile()
+        return backend
+
+    # ------------------------------------------------------------------------------------------ before weights load
+
+    @classmethod
+    def size_of(cls, area: tuple[int, int] | None, portrait: Portrait) -> tuple[int, int]:
+        """The video's (height, width): the largest in the portrait's shape, as released."""
+        from liveavatar.conditions import released_size
+
+        return released_size(*portrait.pixels.shape[-2:], area or cls.default_size, cls.size_multiple)
+
+    @classmethod
+    def check(cls, config: object) -> None:
+        """Refuse a configuration that names files which cannot be read."""
+        from liveavatar.backends.wan.pose import check_pose_video
+
+        if config.pose_video is not None:
+            check_pose_video(config.pose_video)
+
+    # ------------------------------------------------------------------------------------------ stages
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.transformer.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.transformer.parameters()).dtype
+
+    def hear(self, speech: Speech) -> AudioFeatures:
+        return self.audio.hear(speech)
+
+    def read(self, prompt: Prompt) -> Tensor:
+        return self.text.read(prompt.text, self.transformer.config.text_len)
+
+    def look(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The portrait, and the portrait standing still before the video begins, both encoded."""
+        from liveavatar.conditions import fit_portrait
+
+        seen = see(self.vae, fit_portrait(portrait, size), self.conditioning)
+        return seen.reference, seen.motion
+
+    def follow(self, pose_video: str | os.PathLike, size: tuple[int, int], frames: int, clip_frames: int) -> Tensor:
+        """A pose video -> latents (1, C, F, h, w) for every block."""
+        from liveavatar.backends.wan.pose import check_pose_video, pose_latents
+
+        return pose_latents(self.vae, check_pose_video(pose_video), size, frames, clip_frames, self.fps)
+
+    def unconditional(self, condition: Condition) -> Condition:
+        return replace(condition, text=self.text.read(""), audio=torch.zeros_like(condition.audio))
+
+    def decoder(self, condition: Condition | None = None) -> WanDecoder | Marked:
+        """Knowing the portrait, it begins as if the portrait had stood still before."""
+        decoder = WanDecoder(self.vae, None if condition is None else condition.motion, self.conditioning)
+        return Marked(decoder) if self._about.get("untrained") else decoder
+
+    def new_caches(self, condition: ConditionCache, steps: int) -> tuple[RingCache, ...]:
+        """An empty ring for each step."""
+        if self.offload_kv_cache:
+            return host_rings(condition, self.transformer.config.cache_frames, steps)
+        return tuple(self.transformer.new_cache(condition) for _ in range(steps))
+
+    def about(self) -> dict:
+        return dict(self._about)
+
+    def compile(self) -> None:
+        """Compile the repeated parts, with fixed shapes."""
+        for layer in self.transformer.blocks:
+            layer.forward = without_the_past(torch.compile(layer.forward, dynamic=False))
+        self.vae.vae.decoder.forward = torch.compile(self.vae.vae.decoder.forward, dynamic=False)
+
+
+class Marked:
+    """A decoder that writes over every picture that its weights are untrained."""
+
+    def __init__(self, decoder: WanDecoder) -> None:
+        self._decoder = decoder
+
+    def decode(self, latents: Tensor) -> Tensor:
+        from liveavatar.video import burn_label
+
+        return torch.from_numpy(np.ascontiguousarray(burn_label(self._decoder.decode(latents).numpy(), RANDOM_MARK)))
+
+
+Parts = tuple[torch.nn.Module, TextEncoder, AudioEncoder, StreamingWanVAE]
+
+
+def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | None, networks: Networks,
+                   dtype: torch.dtype, residence: Residence, fp8: bool) -> tuple[Parts, dict]:
+    """The four networks from the public files, and where they came from. The files are all looked at first."""
+    needs_transformers()
+    checkpoint = checkpoints.open_checkpoint(checkpoint_dir)
+    adapter = None if lora is None else checkpoints.read_lora(lora)
+    if adapter is None:
+        warnings.warn("no LoRA is given (lora=, --lora_path_dmd): the base model alone needs some forty steps, four "
+                      "yield noise", stacklevel=4)
+    config = preset.transformer_config(checkpoint.config, str(checkpoint.folder / checkpoints.CONFIG))
+    device = residence.device
+    audio = read_audio_encoder(checkpoint.audio, dtype, residence)
+    vae = read_vae(checkpoint.vae, networks.vae, device, dtype)
+    text = read_text_encoder(checkpoint.text, checkpoint.tokenizer, networks.text, dtype, residence)
+    transformer = bring_transformer(config | networks.transformer, checkpoint.shards.read, device, dtype, adapter, fp8)
+    checkpoint.shards.close()
+    origin = {"weights": "released", "fingerprint": checkpoint.fingerprint,
+              "lora": None if lora is None else checkpoints.fingerprint_of([checkpoints.lora_file(lora)])}
+    return (transformer, text, audio, vae), origin
+
+
+def random_parts(networks: Networks, dtype: torch.dtype, residence: Residence, fp8: bool) -> tuple[Parts, dict]:
+    """Untrained networks, always the same ones on the same kind of device."""
+    needs_transformers()
+    warnings.warn(f"random weights: {preset.NAME} is untrained here and its pictures mean nothing; they are marked "
+                  f"{RANDOM_MARK}", stacklevel=4)
+    device = residence.device
+    parts = (bring_transformer(networks.transformer, random_source(device), device, dtype, fp8=fp8),
+             random_text_encoder(networks.text, dtype, residence),
+             random_audio_encoder(networks.audio, dtype, residence),
+             random_vae(networks.vae, device, dtype))
+    return parts, {"weights": "random", "untrained": True, "fingerprint": "random-0", "lora": None}
+
+
+def needs_transformers() -> None:
+    try:
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise InputError(f'{preset.NAME} reads words and sound with the library transformers: pip install -e ".[wan]"'
+                         ) from error
+
+
+def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU, as released; float32 on a CPU."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}; known: auto, float32, bfloat16")
+    return DTYPES[dtype]
+
+
+def text_of(path: str | os.PathLike | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().resolve())

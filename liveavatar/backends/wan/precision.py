@@ -1,0 +1,68 @@
+"""fp8: a linear layer whose weight takes one byte a number, with one scale per row.
+
+W[i, j] ~ rows[i, j] * scale[i], rows in float8 e4m3 (largest value 448); tokens likewise, with one scale each, measured
+when they come. Scales per row keep one large value from coarsening all others, which one scale per tensor does not.
+On GPUs with fp8 units (sm_89 and newer) `torch._scaled_mm` multiplies them directly; elsewhere the same numbers are
+multiplied in float32, which is slow and serves tests.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FP8 = torch.float8_e4m3fn
+LARGEST = 448.0
+FP8_PARTS = ("blocks.", "audio_injector.")     # the linear layers in them, as released
+
+
+def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x (N, D) -> fp8 (N, D) and scale (N, 1) float32, so that x ~ fp8 * scale"""
+    scale = (x.abs().amax(1, keepdim=True).float() / LARGEST).clamp(min=1e-12)
+    return (x.float() / scale).clamp(-LARGEST, LARGEST).to(FP8), scale
+
+
+class Fp8Linear(nn.Module):
+    """Stands in for nn.Linear. Made after adapters are merged: one byte cannot take small changes."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.dtype = linear.weight.dtype
+        rows, scale = quantise_rows(linear.weight.detach())
+        self.register_buffer("rows", rows)
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", linear.bias.detach())
+
+    @property
+    def weight(self) -> Tensor:
+        """Tells the layer's shape and dtype; it holds no numbers, which are in `rows` and `scale`."""
+        return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device="meta")
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens, scale = quantise_rows(x.reshape(-1, self.in_features))
+        if multiplies_fp8(x.device):
+            y = torch._scaled_mm(tokens, self.rows.t(), scale_a=scale, scale_b=self.scale.t(),
+                                 bias=self.bias.bfloat16(), out_dtype=torch.bfloat16, use_fast_accum=True)
+        else:
+            y = F.linear(tokens.float(), self.rows.float()) * scale * self.scale.t() + self.bias.float()
+        return y.to(self.dtype).unflatten(0, x.shape[:-1])
+
+
+@cache
+def multiplies_fp8(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+
+
+def fp8_targets(model: nn.Module) -> dict[str, nn.Linear]:
+    """The linear layers that fp8 touches, by name."""
+    return {name: module for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and name.startswith(FP8_PARTS)}
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)

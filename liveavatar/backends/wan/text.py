@@ -1,0 +1,116 @@
+"""Words -> what the transformer reads: UMT5-XXL, the encoder alone (Chung et al. 2023, arXiv:2304.09151).
+
+The transformer pads with zero rows to 512 and attends to the padding, as released; here only the words are computed.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from liveavatar.backends.wan.checkpoints import damaged, fill, read_pickle
+from liveavatar.backends.wan.networks import randomise
+from liveavatar.backends.wan.residence import Residence
+
+if TYPE_CHECKING:
+    from transformers import UMT5EncoderModel
+
+END, FIRST_BYTE = 1, 3           # ids of the end of text, and of byte 0 where there is no tokenizer
+
+Tokenize = Callable[[str], list[int]]
+
+# Name in models_t5_umt5-xxl-enc-bf16.pth -> name in transformers.
+_WHOLE = {"token_embedding": "shared", "norm": "encoder.final_layer_norm"}
+_IN_BLOCK = {
+    "attn.q": "layer.0.SelfAttention.q", "attn.k": "layer.0.SelfAttention.k", "attn.v": "layer.0.SelfAttention.v",
+    "attn.o": "layer.0.SelfAttention.o", "pos_embedding.embedding": "layer.0.SelfAttention.relative_attention_bias",
+    "norm1": "layer.0.layer_norm", "norm2": "layer.1.layer_norm",
+    "ffn.gate.0": "layer.1.DenseReluDense.wi_0", "ffn.fc1": "layer.1.DenseReluDense.wi_1",
+    "ffn.fc2": "layer.1.DenseReluDense.wo",
+}
+
+
+def transformers_name(released: str) -> str:
+    """'blocks.3.ffn.gate.0.weight' -> 'encoder.block.3.layer.1.DenseReluDense.wi_0.weight'"""
+    module = released.removesuffix(".weight")
+    if module in _WHOLE:
+        return f"{_WHOLE[module]}.weight"
+    found = re.fullmatch(r"blocks\.(\d+)\.(.+)", module)
+    return f"encoder.block.{found[1]}.{_IN_BLOCK[found[2]]}.weight" if found and found[2] in _IN_BLOCK else released
+
+
+class TextEncoder:
+    """Words -> features."""
+
+    def __init__(self, network: UMT5EncoderModel, tokenize: Tokenize, residence: Residence) -> None:
+        self.network, self.tokenize, self.residence = network, tokenize, residence
+
+    @torch.inference_mode()
+    def read(self, text: str, most_tokens: int = 512) -> Tensor:
+        """-> (1, L, text_dim) in main memory, L at most `most_tokens`"""
+        ids = self.tokenize(tidy(text))[:most_tokens]
+        ids[-1] = END                                              # a long prompt is cut, but it still ends
+        with self.residence.at_work(self.network) as network:
+            return network(torch.tensor([ids], device=self.residence.device)).last_hidden_state.cpu()
+
+
+def tidy(text: str) -> str:
+    """Entities and odd characters to plain ones, all white space to single spaces, as in training."""
+    text = html.unescape(html.unescape(unicodedata.normalize("NFC", text)))
+    for quotes, plain in (("‘’‚‛", "'"), ("“”„‟", '"')):
+        text = re.sub(f"[{quotes}]", plain, text)
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def read_text_encoder(weights: Path, tokenizer: Path, config: dict, dtype: torch.dtype,
+                      residence: Residence) -> TextEncoder:
+    """From the released .pth file and tokenizer folder."""
+    network = empty_encoder(config)
+    tensors = {transformers_name(name): tensor for name, tensor in read_pickle(weights).items()}
+    if "shared.weight" in tensors:
+        tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"]
+    fill(network, tensors, weights, dtype)
+    return TextEncoder(tied(network), read_tokenizer(tokenizer), residence)
+
+
+def random_text_encoder(config: dict, dtype: torch.dtype, residence: Residence) -> TextEncoder:
+    """Untrained, at full size or small; its tokens are the bytes of the text."""
+    network = randomise(empty_encoder(config), torch.device("cpu") if residence.rests_elsewhere else residence.device,
+                        dtype)
+    return TextEncoder(tied(network), lambda text: [byte + FIRST_BYTE for byte in text.encode()] + [END], residence)
+
+
+def empty_encoder(config: dict) -> UMT5EncoderModel:
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    with torch.device("meta"):
+        return UMT5EncoderModel(UMT5Config(**config)).requires_grad_(False).eval()
+
+
+def tied(network: UMT5EncoderModel) -> UMT5EncoderModel:
+    """One table of words under its two names."""
+    network.encoder.embed_tokens.weight = network.shared.weight
+    return network.requires_grad_(False).eval()
+
+
+def read_tokenizer(folder: Path) -> Tokenize:
+    from transformers import PreTrainedTokenizerFast
+
+    file = folder / "tokenizer.json"
+    try:
+        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file))
+    except Exception as error:                                     # the library raises bare Exception
+        raise damaged(file, str(error)) from error
+
+    def tokenize(text: str) -> list[int]:
+        ids = tokenizer(text).input_ids
+        return ids if ids and ids[-1] == END else [*ids, END]
+
+    return tokenize
