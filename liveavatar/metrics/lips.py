@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 REACH_MS = 400.0
 FINE = 100                          # places between two frames at which the peak is looked for
+AGREES = 0.5                        # correlation that a piece of 1 s must reach: less comes about by chance
 DETECTABLE_MS = (-125.0, 45.0)      # ITU-R BT.1359-1: people begin to notice; lips early, lips late
 ACCEPTABLE_MS = (-185.0, 90.0)      # and begin to mind
 
@@ -150,14 +151,20 @@ def spline_peak(values: Tensor) -> tuple[float, float]:
 # ---------------------------------------------------------------------------------------------- offset through time
 @dataclass(frozen=True)
 class OffsetTrack:
-    """The delay in pieces of the video, one after the other; NaN where nothing moves or nothing agrees."""
+    """The delay in pieces of the video, one after the other; NaN where mouth and sound do not agree."""
 
     time_s: Tensor           # (W,) middle of each piece
     offset_ms: Tensor        # (W,) positive: the lips are late
-    correlation: Tensor      # (W,) at that delay, in whole frames
+    correlation: Tensor      # (W,) at that delay, in whole frames; below 0.5 it counts as no agreement
     weight: Tensor           # (W,) how much the sound moves there, 0..1 of the liveliest piece
     applies: bool = True
     reason: str = ""
+
+    @property
+    def agreeing(self) -> float:
+        """Share of the lively pieces in which mouth and sound agree at any delay, 0..1."""
+        total = self.weight.sum()
+        return (self.weight[~self.offset_ms.isnan()].sum() / total).item() if total > 0 else math.nan
 
     @property
     def spread_ms(self) -> float:
@@ -179,6 +186,8 @@ def offset_track(opening: Curve, envelope: Curve, fps: float = 25.0, window_s: f
     reach, window, hop = (max(1, round(seconds * fps)) for seconds in (reach_ms / 1000, window_s, hop_s))
     whole = window + 2 * reach                                      # what a piece needs to be shifted within
     none = torch.empty(0)
+    if len(opening) != len(envelope):
+        raise InputError(f"{len(opening)} mouth frames against {len(envelope)} frames of sound; cut them alike")
     if len(opening) < whole or envelope.std() < STILL:
         reason = f"{len(opening)} frames are fewer than a piece, {whole}" if len(opening) < whole else \
             "the sound does not change: nothing to compare with"
@@ -188,7 +197,8 @@ def offset_track(opening: Curve, envelope: Curve, fps: float = 25.0, window_s: f
     middle_s = (torch.arange(len(said)) * hop + whole / 2) / fps
     lively = sounded[:, reach:-reach].std(1)
     weight = (lively / lively.max()).square()
-    return OffsetTrack(middle_s, (found.frames * 1000 / fps).float(), found.correlation.float(),
+    offset_ms = (found.frames * 1000 / fps).where(found.correlation >= AGREES, math.nan)
+    return OffsetTrack(middle_s, offset_ms.float(), found.correlation.float(),
                        weight.where(weight > 1 / 16, 0.0).float())
 
 
@@ -198,7 +208,8 @@ class LipError:
     """How far a mouth is from the mouth that says just this."""
 
     late_frames: float       # one delay for the whole video; positive: the lips are late
-    error_frames: float      # root mean square of the delays of 1 s pieces: "lips +-1.8 frames"
+    error_frames: float      # root mean square of the delays of 1 s pieces that agree: "lips +-1.8 frames"
+    agreeing: float          # share of the pieces that agree with the truth at any delay, 0..1
     fraction: float          # mean absolute error of the opening; 1 is a mouth wide open
     correlation: float       # without any delay, -1..1
     applies: bool = True
@@ -209,14 +220,17 @@ def lip_error(opening: Curve, truth: Curve, fps: float = 25.0) -> LipError:
     """Compare the opening read off a video with the true one.
 
     opening, truth (T,) in units of `mouth_aperture`, see `true_opening`. Videos too short for a 1 s piece have their
-    one delay as error_frames.
+    one delay as error_frames; so have videos no piece of which agrees.
     """
     curve, track = offset_curve(opening, truth, fps), offset_track(opening, truth, fps)
     if not curve.applies:
-        return LipError(math.nan, math.nan, math.nan, math.nan, False, curve.reason)
-    spread = track.spread_ms * fps / 1000 if track.applies else abs(curve.best_frames)
+        return LipError(*[math.nan] * 5, False, curve.reason)
+    spread, agreeing = track.spread_ms * fps / 1000, track.agreeing if track.applies else math.nan
+    if math.isnan(spread):
+        spread = abs(curve.best_frames)
     opening, truth = as_curve(opening), as_curve(truth)
-    return LipError(curve.best_frames, spread, (opening - truth).abs().mean().item(), pearson(opening, truth).item())
+    off = (opening - truth).abs().mean().item()
+    return LipError(curve.best_frames, spread, agreeing, off, pearson(opening, truth).item())
 
 
 # ---------------------------------------------------------------------------------------------- sound by sound

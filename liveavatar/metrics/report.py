@@ -101,8 +101,9 @@ def _shown(value: float) -> str:
 
 def _lip_rows(report: Report) -> Iterator[Row]:
     lips = report.lips
-    yield Row("lips.error_frames", lips.error_frames, "frames", lips.reason or "how far 1 s pieces are off, root mean "
-              "square")
+    yield Row("lips.error_frames", lips.error_frames, "frames", lips.reason or "delay of 1 s pieces that "
+              "agree, root mean square")
+    yield Row("lips.agreeing", lips.agreeing, "share", lips.reason or "pieces that agree with the truth at some delay")
     yield Row("lips.late_frames", lips.late_frames, "frames", lips.reason or "against the true curve; positive: the "
               "lips are late")
     yield Row("lips.fraction", lips.fraction, "of open", lips.reason or "mean error of the opening")
@@ -221,7 +222,7 @@ def is_rendered(shown: Footage) -> bool:
 def _lips(reading: Reading, shown: Footage,
           readable: bool) -> tuple[LipError, Alignment | None, PhonemeReport | None]:
     def unknown(reason: str) -> LipError:
-        return LipError(*[math.nan] * 4, False, reason)
+        return LipError(*[math.nan] * 5, False, reason)
 
     if not readable:
         return unknown(UNREADABLE), None, None
