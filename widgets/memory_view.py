@@ -172,7 +172,7 @@ class MemoryView(LiveView):
 
     def _stop_watching(self) -> None:
         if self.watcher is not None:
-            self.watcher.stop()
+            self.watcher.end()
             self.watcher = None
 
     def _forget_sent(self) -> None:

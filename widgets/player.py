@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import traitlets
 from liveavatar.preview import encoded, strip
 from liveavatar.run import Run, replay
 from liveavatar.types import InputError
-from widgets._live import Body, Buffers, Cursor, LiveView, sentence
+from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,7 +56,7 @@ class Player(LiveView):
     def __init__(self, source: Source | None = None, other: Source | None = None, *, cursor: Cursor | None = None,
                  **traits: object) -> None:
         self.other: Run | None = None
-        self._unsubscribe_other = None
+        self._unsubscribe_other: Callable[[], None] = do_nothing
         self._sent: set[tuple[str, int]] = set()
         self._heard = False                          # the sound has been sent
         super().__init__(source, cursor=cursor, **traits)
@@ -65,9 +65,7 @@ class Player(LiveView):
 
     def compare(self, other: Source | None) -> None:
         """Show another run, or a saved one, against the first. None: the first alone again."""
-        if self._unsubscribe_other is not None:
-            self._unsubscribe_other()
-            self._unsubscribe_other = None
+        self._leave_other()
         with self._lock:
             try:
                 self.other = other if other is None or isinstance(other, Run) else replay(other)
@@ -80,7 +78,7 @@ class Player(LiveView):
         self.refresh(full=True)
 
     def close(self) -> None:
-        self.compare(None)
+        self._leave_other()
         super().close()
 
     def as_code(self) -> str:
@@ -165,6 +163,10 @@ class Player(LiveView):
     def still(self) -> Image | None:
         rows = {self.names[name]: run.blocks for name, run in self.runs.items() if run.blocks}
         return film_picture(rows) if rows else None
+
+    def _leave_other(self) -> None:
+        self._unsubscribe_other()
+        self._unsubscribe_other = do_nothing
 
     def _total_s(self) -> float:
         return min(run.total_s for run in self.runs.values())

@@ -323,10 +323,14 @@ class MemoryWatch:
         self._thread.start()
         return self
 
-    def stop(self) -> MemoryRecord:
-        """Look no more; what was seen."""
+    def end(self) -> None:
+        """Look no more. Returns at once."""
         self._unsubscribe()
         self._ended.set()
+
+    def stop(self) -> MemoryRecord:
+        """Look no more; what was seen."""
+        self.end()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(2)
         return self.record
