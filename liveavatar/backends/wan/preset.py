@@ -29,6 +29,7 @@ WAV2VEC2_LARGE = {               # sound: for weights="random" only; the release
     "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
     "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True, "vocab_size": 33,
 }
+WAN21_VAE: dict = {}             # the defaults of diffusers.AutoencoderKLWan
 
 # What the released configuration may say in one way only.
 FIXED = {"enable_adain": True, "adain_mode": "attn_norm", "zero_timestep": True, "add_last_motion": True,
@@ -53,7 +54,8 @@ class Networks:
             raise InputError(f"config names an unknown network {stray[0]!r}; known: "
                              f"{', '.join(cls.__dataclass_fields__)}")
         networks = replace(cls(), **(config or {}))
-        return replace(networks, text=UMT5_XXL | networks.text, audio=WAV2VEC2_LARGE | networks.audio)
+        return replace(networks, text=UMT5_XXL | networks.text, audio=WAV2VEC2_LARGE | networks.audio,
+                       vae=WAN21_VAE | networks.vae)
 
 
 def transformer_config(released: dict, source: str) -> dict:

@@ -1,0 +1,137 @@
+"""Weights of wan-s2v-14b on their way to the device: the full network's counts, adapters merged, fp8, rings at rest."""
+
+import pytest
+import torch
+from torch import nn
+from wan_fakes import TRANSFORMER, small_lora, small_transformer
+
+from liveavatar.backends.wan import preset
+from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
+from liveavatar.backends.wan.offload import host_rings
+from liveavatar.backends.wan.precision import FP8, Fp8Linear, fp8_targets, quantise_rows
+from liveavatar.lora import merge_lora, targets
+from liveavatar.sampler import denoise_block, released_schedule
+from liveavatar.transformer import Context
+from liveavatar.types import InputError
+
+CPU = torch.device("cpu")
+
+
+def source_of(model):
+    state = model.state_dict()
+    return lambda name, shape: state[name].clone()
+
+
+@pytest.fixture(scope="module")
+def full():
+    return empty_transformer({})                                   # on the meta device: shapes, no numbers
+
+
+def test_the_full_network_has_the_released_counts(full):
+    assert sum(parameter.numel() for parameter in full.parameters()) == preset.PARAMETERS == 16_295_755_609
+    assert len(full.state_dict()) == 1260
+    assert len(targets(full)) == preset.LORA_MODULES == 448
+    assert len(fp8_targets(full)) == preset.FP8_LINEARS == 460
+
+
+def test_the_full_adapter_has_the_released_size_and_less_is_refused(full):
+    adapter = {}
+    for name, linear in targets(full).items():
+        adapter[f"base_model.model.{name}.lora_A.default.weight"] = torch.empty(128, linear.in_features, device="meta")
+        adapter[f"base_model.model.{name}.lora_B.default.weight"] = torch.empty(linear.out_features, 128, device="meta")
+    assert sum(side.numel() for side in adapter.values()) == 676_331_520
+    assert merge_lora(full, adapter, preset.LORA_ALPHA) == 448
+    adapter.pop("base_model.model.blocks.7.ffn.2.lora_B.default.weight")
+    with pytest.raises(InputError, match=r"447 of 448 modules; first missing: \['blocks.7.ffn.2'\]"):
+        merge_lora(full, adapter, preset.LORA_ALPHA)
+
+
+def test_weight_by_weight_gives_the_same_as_loading_and_merging():
+    model = small_transformer()
+    adapter = small_lora(model)
+    brought = bring_transformer(TRANSFORMER, source_of(model), CPU, torch.float32, adapter)
+    merge_lora(model, adapter, preset.LORA_ALPHA)
+    expected = model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in brought.state_dict().items())
+
+
+def test_an_adapter_of_another_width_is_refused_before_anything_is_read():
+    adapter = small_lora(small_transformer())
+    adapter["base_model.model.blocks.0.ffn.0.lora_B.default.weight"] = torch.zeros(40, 4)
+    with pytest.raises(InputError, match=r"blocks.0.ffn.0 changes a weight of \(40, 24\), the model's is \(32, 24\)"):
+        bring_transformer(TRANSFORMER, lambda *_: pytest.fail("read"), CPU, torch.float32, adapter)
+
+
+def test_random_weights_depend_on_their_names_alone():
+    source = random_source(CPU)
+    one, other = source("blocks.0.ffn.0.weight", torch.Size((4, 5))), source("blocks.0.ffn.2.weight", torch.Size((4, 5)))
+    assert torch.equal(one, source("blocks.0.ffn.0.weight", torch.Size((4, 5)))) and not torch.equal(one, other)
+    assert source("blocks.0.norm3.weight", torch.Size((3,))).tolist() == [1, 1, 1]
+
+
+def test_rows_are_rounded_to_one_byte_with_at_most_a_sixteenth_of_error():
+    x = torch.randn(8, 64) * torch.logspace(-3, 3, 8)[:, None]     # rows of very different size
+    rows, scale = quantise_rows(x)
+    assert rows.dtype == FP8 and scale.shape == (8, 1)
+    off = (rows.float() * scale - x).abs()
+    assert (off <= x.abs() / 16 + scale * 2**-9).all()             # three bits behind the leading one
+
+
+def test_an_fp8_layer_multiplies_what_it_stores():
+    torch.manual_seed(0)
+    linear = nn.Linear(32, 48)
+    layer = Fp8Linear(linear)
+    x = torch.randn(2, 5, 32)
+    tokens, scale = quantise_rows(x.view(-1, 32))
+    exact = (tokens.float() * scale) @ (layer.rows.float() * layer.scale).T + linear.bias
+    torch.testing.assert_close(layer(x), exact.view(2, 5, 48), rtol=1e-5, atol=1e-5)
+    assert (layer(x) - linear(x)).norm() / linear(x).norm() < 0.05
+    assert layer.weight.dtype == torch.float32 and layer.weight.shape == (48, 32)
+
+
+def test_zeros_stay_zeros_in_fp8():
+    layer = Fp8Linear(nn.Linear(16, 16, bias=True))
+    assert torch.equal(layer(torch.zeros(3, 16)), layer.bias.expand(3, -1))
+
+
+def steps_with(model, caches_of, blocks=3):
+    """Three blocks of two steps with given rings: the ring of two blocks goes round."""
+    torch.manual_seed(6)
+    text = model.encode_text(torch.randn(1, 5, 16))
+    condition = model.prefill(torch.randn(1, 16, 1, 8, 8), torch.randn(1, 16, 19, 8, 8), text)
+    schedule, caches, finished = released_schedule(2), caches_of(model, condition, 2), []
+    for block in range(blocks):
+        context = Context(text, model.encode_audio(torch.randn(1, 3, 16, 9 + 12)))
+        steps = list(denoise_block(model, torch.randn(1, 16, 3, 8, 8), context, condition, caches, schedule,
+                                   block=block))
+        caches = tuple(step.cache for step in steps)
+        finished.append(steps[-1].x)
+    return torch.cat(finished, 2), caches
+
+
+def on_the_device(model, condition, steps):
+    return tuple(model.new_cache(condition) for _ in range(steps))
+
+
+def at_rest(model, condition, steps):
+    return host_rings(condition, model.config.cache_frames, steps)
+
+
+def test_rings_that_rest_in_main_memory_change_nothing():
+    model = small_transformer().eval()
+    (here, near), (there, far) = steps_with(model, on_the_device), steps_with(model, at_rest)
+    assert torch.equal(here, there)
+    for ours, theirs in zip(near, far, strict=True):
+        assert (ours.end, ours.held, ours.slot) == (theirs.end, theirs.held, theirs.slot)
+        assert torch.equal(ours.k[:, :, :, ours.condition_tokens:], theirs.k)
+    assert far[0].desk is far[1].desk                              # two places on the device, however many steps
+
+
+def test_fp8_changes_the_picture_a_little_and_only_where_it_may():
+    model = small_transformer().eval()
+    small = bring_transformer(TRANSFORMER, source_of(model), CPU, torch.float32, fp8=True)
+    assert sum(isinstance(module, Fp8Linear) for module in small.modules()) == 2 * 10 + 4 + 1
+    assert isinstance(small.head.head, nn.Linear) and isinstance(small.time_projection[1], nn.Linear)
+    exact, rounded = steps_with(model, on_the_device)[0], steps_with(small, on_the_device)[0]
+    error = (exact - rounded).norm() / exact.norm()
+    assert 0 < error < 0.05
