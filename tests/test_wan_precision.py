@@ -63,9 +63,9 @@ def test_an_adapter_of_another_width_is_refused_before_anything_is_read():
 
 
 def test_random_weights_depend_on_their_names_alone():
-    source = random_source(CPU)
-    one, other = source("blocks.0.ffn.0.weight", torch.Size((4, 5))), source("blocks.0.ffn.2.weight", torch.Size((4, 5)))
-    assert torch.equal(one, source("blocks.0.ffn.0.weight", torch.Size((4, 5)))) and not torch.equal(one, other)
+    source, shape = random_source(CPU), torch.Size((4, 5))
+    one, other = source("blocks.0.ffn.0.weight", shape), source("blocks.0.ffn.2.weight", shape)
+    assert torch.equal(one, source("blocks.0.ffn.0.weight", shape)) and not torch.equal(one, other)
     assert source("blocks.0.norm3.weight", torch.Size((3,))).tolist() == [1, 1, 1]
 
 
