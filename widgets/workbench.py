@@ -22,7 +22,7 @@ import widgets
 from liveavatar.backends import find
 from liveavatar.conditions import load_portrait, parse_prompt
 from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig
-from liveavatar.run import PAUSED, RUNNING, Run
+from liveavatar.run import FINISHED, PAUSED, RUNNING, STOPPED, Change, Run
 from liveavatar.types import InputError, Portrait, Prompt, Speech
 from widgets._live import STATIC, Body, Buffers, Cursor, LiveView, sentence
 
@@ -112,6 +112,8 @@ class Workbench(LiveView):
     output = traitlets.Unicode("", help="the video file; empty: one in the folder for temporary files").tag(
         sync=True, code=True)
     backend = traitlets.Unicode("mini", help="which model").tag(sync=True, code=True)
+    sharpen = traitlets.Bool(True, help="draw the steps with the real decoder once the video is made").tag(
+        sync=True, code=True)
     page = traitlets.Unicode("avatar", help="the view that is open at the bottom").tag(sync=True, code=True)
     _children = traitlets.Dict({}, help="views by name").tag(sync=True)
     _keys = traitlets.Unicode("Space: run, pause or go on.").tag(sync=True)
@@ -301,6 +303,10 @@ class Workbench(LiveView):
             pixels = thumbnail(portrait)
             buffers[f"face/{pixels.shape[1]}/{pixels.shape[0]}"] = pixels.tobytes()
 
+    def notice(self, event: object) -> None:
+        if self.sharpen and isinstance(event, Change) and event.state in (FINISHED, STOPPED):
+            self.grid.exact = True
+
     def told(self, kind: str, content: dict) -> None:
         if kind == "run":
             self._begin(Run.start)
@@ -354,6 +360,7 @@ class Workbench(LiveView):
             run = self._make_run(config, output)
             if not self._cancelled.is_set():
                 self.cursor.time_s = 0.0
+                self.grid.exact = False                  # while it is made, the decoder is needed for the video
                 self.watch(run)
                 self.grid.block = self.grid.step = -1    # follow the newest
                 if self.page == "avatar":
@@ -435,7 +442,7 @@ class Workbench(LiveView):
 VIEWS = {"player": "Player", "grid": "StepGrid", "lips": "LipView", "memory": "MemoryView", "path": "ScheduleView",
          "caches": "CacheView", "designer": "Designer"}           # name in the workbench -> widget
 
-OPTIONS = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 60}}
+OPTIONS = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 60}, "MemoryView": {"height_px": 230}}
 WAITING = {"Player": "Here somebody will speak.",
            "StepGrid": "Here every sampler step appears while it is made: one row a step, one column a block."}
 
