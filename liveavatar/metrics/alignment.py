@@ -3,9 +3,10 @@
     opening (T,), wave --align--> how late the lips are, and how sure that is
 
 Mouths open for what sounds between 300 and 2500 Hz: vowels. Their loudness rises and falls with the opening, but is
-not the opening (nasals sound with closed lips, "s" with narrow ones), so the peak of the curve is low, 0.6 for perfect
-videos, and its place is not exactly 0. Both are calibrated on true openings of six voices (benchmarks/lip_calibration):
-over pieces of 4 s the delay reads BIAS_MS too late on average, with a standard deviation of SPREAD_MS. Real faces are
+not the opening (nasals sound with closed lips, "s" with narrow ones), so the peak of the curve stays below 1: 0.7 for
+perfect videos. Its place was calibrated on true openings of eleven synthetic voices (benchmarks/lip_calibration.py):
+over pieces of 3 s or more the bias is BIAS_MS, the standard deviation SPREAD_MS, and nine of ten read within +-27 ms.
+Real faces are
 another matter: in real speech the mouth leads the sound by up to 200 ms and follows it by up to 40 ms (Schwartz and
 Savariaux 2014, PLoS Comput Biol 10:e1003743), so between real videos compare differences.
 """
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 
 VOWELS_HZ = (300.0, 2500.0)
 SMOOTHING_S = 0.02
-BIAS_MS = 2.0               # what the delay of true openings reads
-SPREAD_MS = 9.0             # standard deviation of it over pieces of CALIBRATED_S
-CALIBRATED_S = 4.0
-LEAST_PEAK = 0.3            # true openings reach 0.45 to 0.8; below this the delay is a guess
+BIAS_MS = 1.0               # what the delay of true openings reads
+SPREAD_MS = 10.0            # standard deviation of it over pieces of CALIBRATED_S or more
+CALIBRATED_S = 3.0
+LEAST_PEAK = 0.4            # true openings reach 0.57 to 0.8; below this the delay is a guess
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Alignment:
 
     late_ms: float           # positive: the lips are late; the bias is taken off. NaN when it does not apply
     spread_ms: float         # standard deviation of late_ms on true videos of this length
-    peak: float              # correlation there; 0.6 is usual for true videos
+    peak: float              # correlation there; 0.7 is usual for true videos
     noticeable: bool         # whether people notice such a delay (ITU-R BT.1359-1: 125 ms early, 45 ms late)
     curve: OffsetCurve       # the bias is taken off its best_ms, not off its lags
     track: OffsetTrack       # through time
@@ -84,7 +85,7 @@ def align(opening: Curve, speech: Speech, fps: float = 25.0, reach_ms: float = R
     if not curve.applies:
         return Alignment(math.nan, math.nan, curve.peak, False, curve, track, False, curve.reason)
     late_ms = curve.best_ms - BIAS_MS
-    spread_ms = SPREAD_MS * math.sqrt(max(CALIBRATED_S * fps / len(envelope), 0.25))
+    spread_ms = SPREAD_MS * max(CALIBRATED_S * fps / len(envelope), 1.0)
     early, late = DETECTABLE_MS
     curve = replace(curve, best_ms=late_ms)
     return Alignment(late_ms, spread_ms, curve.peak, not early <= late_ms <= late, curve, track)

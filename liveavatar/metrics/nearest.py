@@ -5,6 +5,7 @@ portrait shows can be drawn in any pose. The regressor gives a first guess of it
 read, are the ones of mini's vocabulary that fit all pictures best; then the pose is refined by least squares
 (Levenberg-Marquardt, derivatives by differences), coarse before fine, on a box around the face only.
 
+On true pictures of 128 px this reaches 28 dB within the box (the first guess 20), in 0.1 s a picture on one core.
 What remains between a picture and its nearest true one is what is wrong with it, plus what the search did not find.
 The latter is found out by doing the same with the true pictures themselves, in the same poses.
 """
@@ -45,7 +46,7 @@ STEPS, REACHES = (torch.tensor(values) for values in zip(*SOUGHT.values(), stric
 LOW, HIGH = (torch.tensor([getattr(trait, end) for trait in MOTION]) for end in ("low", "high"))
 
 NOISE = 0.05                # of a pixel, 0..1: what weighs pixels against the first guess
-DAMPING = (0.0, 0.3, 3.0)   # tried at once; the best one counts
+DAMPING = (0.0, 1.0)        # tried at once; the best one counts
 ROLLS = (-0.12, -0.08, -0.04, 0.0, 0.04, 0.08, 0.12)
 GAZES = tuple(product((-0.5, 0.0, 0.5), (-0.3, 0.0, 0.3)))
 # Hands are left out: in mini's gestures they never come before the face.
@@ -86,10 +87,9 @@ def nearest_truth(frames: Tensor, reading: Reading, identity: Tensor, first_gues
     who = identity.to(torch.float32).expand(len(pictures), -1)
     motion = choose_mood_and_light(coarse, who, motion)
     motion = try_all(coarse, who, motion, [{"head_roll": roll} for roll in ROLLS])
-    motion = refine(coarse, who, motion, tuple(HEAD), rounds=2)
     motion = try_all(fine, who, motion, [{"gaze_x": x, "gaze_y": y} for x, y in GAZES])
     motion = refine(fine, who, motion, tuple(HEAD), rounds=1)
-    motion = refine(fine, who, motion, tuple(SOUGHT), rounds=3)
+    motion = refine(fine, who, motion, tuple(SOUGHT), rounds=2)
     found = boxes(pictures, who, motion)
     return Nearest(motion, found.pictures, paint(who, motion, found), tuple(found.pictures.shape[-2:]))
 

@@ -113,7 +113,7 @@ def _lip_rows(report: Report) -> Iterator[Row]:
     late_ms, peak = (math.nan, math.nan) if alignment is None else (alignment.late_ms, alignment.peak)
     yield Row("lips.late_ms", late_ms, "ms", reason or f"against the loudness, +-{alignment.spread_ms:.0f}; "
               f"{'noticeable' if alignment.noticeable else 'not noticeable'} (ITU-R BT.1359)")
-    yield Row("lips.peak", peak, "", reason or "correlation there; true videos reach 0.5 to 0.7")
+    yield Row("lips.peak", peak, "", reason or "correlation there; true videos reach 0.5 to 0.8")
     phonemes = report.phonemes
     if phonemes is None:
         return
