@@ -38,7 +38,7 @@ EARS = Measure("texture.flicker_ears_levels", "regular flicker of the ear lobes"
 JERK = Measure("motion.hand_jerk", "hand jerk", "log dimensionless", -1, 0.2)
 IDENTITY = Measure("identity.drift", "identity drift", "colour, 0..1", -1, 0.005)
 TIME = Measure("ms_per_frame", "time per frame", "ms", -1, 1.0, "ms_per_frame")
-WORK = Measure("cpu_ms_per_frame", "processor time per frame", "ms", -1, 1.0)
+WORK = Measure("work_ms_per_frame", "work per frame", "ms", -1, 1.0, "ms_per_frame")
 CACHES = Measure("caches_mib", "caches", "MiB", -1, 1.0)
 
 QUALITY = (LIPS, FOLLOWS, PSNR, TEXTURE, FLICKER, EARS, JERK, IDENTITY)

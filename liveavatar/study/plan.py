@@ -29,8 +29,6 @@ RECORDINGS = (
     "espeak:en-us+linda|The mayor opened the bridge and waved for a minute.",
 )
 FIRST_PORTRAIT = 1001
-SOUNDS = ({}, {"clean": "wiener"}, {"clean": "noisereduce"},
-          *({"noise_db": db, "clean": clean} for db in (10.0, 5.0, 0.0) for clean in ("", "wiener", "noisereduce")))
 
 
 @dataclass(frozen=True)
@@ -42,16 +40,26 @@ class Scale:
     seeds: int = 2                                # of the prompts part
     seconds: float = 3.0
     steps: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    teacher_steps: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
     many_steps: tuple[int, ...] = (16, 32)        # of the teacher alone
-    few_steps: tuple[int, ...] = (3, 4, 5, 6)     # where it is not about steps
+    schedule_steps: tuple[int, ...] = (3, 4, 5, 6)
+    prompt_steps: tuple[int, ...] = (3, 4, 5, 6)
     by_step: tuple[int, ...] = (3, 4, 6, 8)       # whose guesses are measured
     sizes: tuple[str, ...] = ("96*96", "128*128", "192*192")
     sound_steps: tuple[int, ...] = (3, 4, 6)
+    noises_db: tuple[float, ...] = (10.0, 5.0, 0.0)
+
+    @property
+    def sounds(self) -> tuple[dict, ...]:
+        """Clean and noisy, left alone and cleaned."""
+        return tuple({"noise_db": db, "clean": clean} for db in (None, *self.noises_db)
+                     for clean in ("", "wiener", "noisereduce"))
 
 
 FULL = Scale()
-SMALL = Scale(2, 2, 1, 2.0, (1, 2, 3, 4, 5, 6, 8), (16,), (3, 4, 6), (4,), sound_steps=(4,))
-SMOKE = Scale(1, 1, 1, 1.0, (1, 4), (), (), (4,), (), ())
+SMALL = Scale(2, 2, 1, 2.0, (1, 2, 3, 4, 5, 6, 8), (2, 4, 8), (16,), (4,), (4, 6), (4,), ("96*96", "128*128"), (4,),
+              (0.0,))
+SMOKE = Scale(1, 1, 1, 1.0, (1, 4), (1, 4), (), (), (), (4,), (), ())
 SCALES = {"full": FULL, "small": SMALL, "smoke": SMOKE}
 
 
@@ -62,20 +70,25 @@ def cells_of(scale: Scale) -> tuple[Cell, ...]:
     pairs = tuple({"portrait": portraits[number % len(portraits)], "recording": recording}
                   for number, recording in enumerate(recordings))
     common = {"seconds": scale.seconds}
-    grids = [Grid(model=("student", "teacher"), steps=scale.steps, portrait=portraits, recording=recordings, **common)]
+    everybody = {"portrait": portraits, "recording": recordings}
+    grids = [Grid(model="student", steps=scale.steps, **everybody, **common),
+             Grid(model="teacher", steps=scale.teacher_steps, **everybody, **common)]
     if scale.by_step:
         grids.append(Grid(pairs, model=("student", "teacher"), steps=scale.by_step, by_step=True, **common))
         grids.append(Grid(pairs, steps=4, schedule="released", by_step=True, **common))
     if scale.many_steps:
         grids.append(Grid(pairs, model="teacher", steps=scale.many_steps, **common))
-    if scale.few_steps:
-        grids.append(Grid(pairs, steps=scale.few_steps, schedule=("trained", "released", "linear"),
+    if scale.schedule_steps:
+        grids.append(Grid(pairs, steps=scale.schedule_steps, schedule=("trained", "released", "linear"),
                           solver=("euler", "renoise"), **common))
-        grids.append(Grid(pairs, steps=scale.few_steps, prompt=(RICH, POOR), seed=tuple(range(scale.seeds)), **common))
+    if scale.prompt_steps:
+        seeds = tuple(range(scale.seeds))
+        grids.append(Grid(pairs, steps=scale.prompt_steps, prompt=(RICH, POOR), seed=seeds, **common))
     if scale.sizes:
         grids.append(Grid(pairs, steps=(3, 4, 5), size=scale.sizes, **common))
     if scale.sound_steps:
-        grids.append(Grid([pair | sound for pair in pairs for sound in SOUNDS], steps=scale.sound_steps, **common))
+        spoiled = [pair | sound for pair in pairs for sound in scale.sounds]
+        grids.append(Grid(spoiled, steps=scale.sound_steps, **common))
     return without_doubles(cell for grid in grids for cell in grid.cells())
 
 

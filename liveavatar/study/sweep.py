@@ -402,8 +402,8 @@ def change_of_guess(index: int, steps: list[Step]) -> float:
 
 
 def cost(pipeline: Pipeline, steps: list[Step], video: Video, busy_s: float) -> Numbers:
-    """Time and room that a video took. Clock times suffer from whatever else the machine does; `cpu_ms_per_frame`, the
-    time that processors worked for this process, hardly does."""
+    """Time and room that a video took. Clock times suffer from whatever else the machine does. `work_ms_per_frame`, the
+    time that processors worked for this process, hardly does; on a GPU it is the clock's."""
     backend = pipeline.backend
     networks = [getattr(backend, name) for name in ("transformer", "vae") if hasattr(backend, name)]
     weights = sum(tensor.nbytes for network in networks for tensor in network.parameters())
@@ -418,7 +418,7 @@ def cost(pipeline: Pipeline, steps: list[Step], video: Video, busy_s: float) -> 
         "ms_per_frame": 1000 * work_s / video.frames,
         "denoise_ms_per_frame": 1000 * video.seconds.get("denoise", 0.0) / video.frames,
         "decode_ms_per_frame": 1000 * video.seconds.get("decode", 0.0) / video.frames,
-        "cpu_ms_per_frame": 1000 * busy_s / video.frames,
+        "work_ms_per_frame": 1000 * (busy_s if backend.device.type == "cpu" else work_s) / video.frames,
         "step_ms": statistics.median(step.milliseconds for step in steps),
         "block_ms": statistics.median(block_ms), "slowest_block_ms": max(block_ms),
         "block_deadline_ms": 1000 * block_frames / video.fps,

@@ -1,0 +1,499 @@
+"""What the notebooks show: drawings of the results, and the tables beside them.
+
+Measured is solid, with 95 % intervals; what others report is hollow and says so. Colours are those of Okabe & Ito 2008,
+apart for any colour vision. A drawing is a `Picture`: a notebook shows it, `save` keeps it.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liveavatar.study.claims import CLAIMS, CONFIRMED, REFUTED, UNTESTED, Verdict
+from liveavatar.study.measures import (
+    CACHES,
+    EARS,
+    FOLLOWS,
+    IDENTITY,
+    LIPS,
+    PSNR,
+    TEXTURE,
+    WORK,
+    Measure,
+    reported,
+    usual,
+)
+from liveavatar.study.plan import POOR, RICH
+from liveavatar.study.released import frame_tokens
+from liveavatar.study.table import Estimate, Table, read_table
+from liveavatar.types import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from liveavatar.types import Speech
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+FILES = ("study.csv", "study_smoke.csv")        # the first that exists is taken
+
+STUDENT, TEACHER = "#0072b2", "#e69f00"
+ORANGE, SKY, GREEN, PURPLE, VERMILION, GREY = "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#6e7781"
+MODELS = {"student": STUDENT, "teacher": TEACHER}
+OF_VERDICT = {CONFIRMED: GREEN, REFUTED: VERMILION, UNTESTED: GREY}
+
+
+# ------------------------------------------------------------------------------------------- the results
+
+@dataclass(frozen=True)
+class Results:
+    """A committed table, and where it comes from."""
+
+    table: Table
+    name: str
+    about: dict          # command, machine, commit ...
+
+    @property
+    def origin(self) -> str:
+        """For under a figure."""
+        small = " A small trial: intervals are wide." if self.about.get("scale") != "full" else ""
+        videos, machine = self.about.get("videos", "?"), self.about.get("machine", "an unknown machine")
+        return f"Measured on mini: {self.name}, {videos} videos, {machine}.{small}"
+
+    def __str__(self) -> str:
+        return f"{self.origin}\nMade by: {self.about.get('command', 'an unknown command')}"
+
+
+def results(folder: str | os.PathLike = RESULTS) -> Results:
+    """The full study where it is there, else the small one."""
+    for name in FILES:
+        path = Path(folder) / name
+        if path.is_file():
+            about = path.with_suffix(".json")
+            return Results(read_table(path), name,
+                           json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {})
+    raise InputError(f"{folder} holds neither {' nor '.join(FILES)}; make one: python benchmarks/study.py")
+
+
+# ------------------------------------------------------------------------------------------- pictures
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished drawing."""
+
+    png: bytes
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def save(self, path: str | os.PathLike) -> Path:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.png)
+        return path
+
+
+def axes(columns: int, width: float = 11.0, height: float = 3.4, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure with axes side by side."""
+    from matplotlib.figure import Figure
+
+
+    figure = Figure((width, height * rows), dpi=110, layout="constrained")
+    found = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for one in found:
+        one.grid(axis="y", color="#d0d7de", linewidth=0.6)
+        one.set_axisbelow(True)
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, found
+
+
+def finished(figure: Figure, results: Results | None = None, title: str = "") -> Picture:
+    if title:
+        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    if results is not None:
+        figure.supxlabel(results.origin, fontsize=7.5, color=GREY, x=0.01, ha="left")
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return Picture(file.getvalue())
+
+
+def nothing(axis: Axes, words: str) -> None:
+    """An empty place that says why."""
+    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color=GREY, wrap=True)
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def course(axis: Axes, estimates: dict[float, Estimate], colour: str, label: str, shift: float = 0.0,
+           **options: object) -> None:
+    """Means as points joined by a line, each with its interval."""
+    known = {place: one for place, one in estimates.items() if one.known}
+    if not known:
+        return
+    places = [place + shift for place in known]
+    options = {"linestyle": "-"} | options
+    axis.plot(places, [one.mean for one in known.values()], marker="o", color=colour, label=label, markersize=5,
+              **options)
+    bounded = [(place, one) for place, one in zip(places, known.values(), strict=True) if one.bounded]
+    axis.vlines([place for place, _ in bounded], [one.low for _, one in bounded], [one.high for _, one in bounded],
+                color=colour, linewidth=1.6, alpha=0.75)
+
+
+def hollow(axis: Axes, places: Sequence[float], values: Sequence[float], source: str = "article") -> None:
+    """Figures of others."""
+    known = reported()["sources"][source]
+    axis.plot(places, values, "D", markerfacecolor="none", markeredgecolor=GREY, markersize=7, linestyle=":",
+              color=GREY, label=f"reported ({known['kind']}, {known['date']}), 14B")
+
+
+def legend(axis: Axes, **options: object) -> list:
+    """Names of what is drawn, where anything is; returns their marks."""
+    if not axis.get_legend_handles_labels()[1]:
+        return []
+    return axis.legend(frameon=False, **{"fontsize": 7.5} | options).legend_handles
+
+
+def whole_numbers(axis: Axes, numbers: Iterable[float], label: str = "sampler steps") -> None:
+    axis.set_xticks(sorted(set(numbers)))
+    axis.set_xlabel(label)
+
+
+def has(table: Table, measure: Measure) -> bool:
+    return any(row.get(measure.column) is not None for row in table)
+
+
+# ------------------------------------------------------------------------------------------- why four
+
+def table_1(found: Results) -> Picture:
+    """The article's Table 1, hollow, beside what mini measures, for student and teacher."""
+    rows = usual(found.table)
+    said = reported()["steps"]["rows"]
+    figure, places = axes(4, 13.5, 3.6)
+    for axis, measure in zip(places, (LIPS, PSNR, None, WORK), strict=True):
+        column = measure.reported if measure else "jerk_index"
+        hollow(axis, [row["steps"] for row in said], [row[column] for row in said])
+        if measure is None:
+            axis.set_title("hand jerk index", fontsize=10)
+            axis.set_ylabel("no unit: the article does not define it,\nso nothing can be measured beside it")
+            whole_numbers(axis, [row["steps"] for row in said])
+            continue
+        for (model, colour), shift in zip(MODELS.items(), (-0.08, 0.08), strict=True):
+            course(axis, up_to_8(rows.where(model=model)).by("steps", measure.column), colour, model, shift)
+        axis.set_title(measure.label, fontsize=10)
+        axis.set_ylabel(measure.axis.split("\n", 1)[1])
+        whole_numbers(axis, up_to_8(rows).distinct("steps"))
+    legend(places[0])
+    for axis in (places[0], places[3]):
+        axis.set_ylim(bottom=0)
+    return finished(figure, found, "Table 1: reported (hollow) and measured (solid, 95 % intervals)")
+
+
+def up_to_8(table: Table) -> Table:
+    return Table([row for row in table if row["steps"] <= 8])
+
+
+def table_1_words(found: Results) -> Text:
+    """The same in numbers."""
+    rows = usual(found.table)
+    lines = []
+    for said in reported()["steps"]["rows"]:
+        steps = said["steps"]
+        line = {"steps": steps, "lip error, frames: reported": said["lip_error_frames"]}
+        for model in MODELS:
+            line[model] = rows.where(model=model, steps=steps).estimate(LIPS.column)
+        line["face, dB: reported"] = said["face_psnr_db"]
+        for model in MODELS:
+            line[f"{model} "] = rows.where(model=model, steps=steps).estimate(PSNR.column)
+        lines.append(line)
+    return Text(lines)
+
+
+def trade_offs(found: Results) -> Picture:
+    """Quality against time against memory: one point per number of steps."""
+    rows = up_to_8(usual(found.table))
+    figure, places = axes(2, 11, 4.2)
+    for axis, measure in zip(places, (FOLLOWS, PSNR), strict=True):
+        for model, colour in MODELS.items():
+            mine = rows.where(model=model)
+            for steps in mine.distinct("steps"):
+                here = mine.where(steps=steps)
+                quality, work = here.estimate(measure.column), here.estimate(WORK.column)
+                memory = here.estimate(CACHES.column)
+                if not (quality.known and work.known and memory.known):
+                    continue
+                axis.scatter(work.mean, quality.mean, s=12 * memory.mean**0.8 + 20, color=colour, alpha=0.55,
+                             edgecolor="white", label=model if steps == mine.distinct("steps")[0] else None)
+                axis.annotate(str(steps), (work.mean, quality.mean), ha="center", va="center", fontsize=8)
+                if quality.bounded:
+                    axis.vlines(work.mean, quality.low, quality.high, color=colour, linewidth=1)
+        axis.set_xlabel(f"{WORK.label} (ms, of processors)")
+        axis.set_ylabel(measure.axis)
+    for handle in legend(places[0], loc="lower right"):
+        handle.set_sizes([60])
+    return finished(figure, found, "Numbers are steps; areas are the memory of the caches, one for each step")
+
+
+def knee(found: Results) -> Picture:
+    """What each further step gains, and what would matter."""
+    rows = up_to_8(usual(found.table).where(model="student"))
+    figure, places = axes(3, 12.5, 3.4)
+    for axis, measure in zip(places, (LIPS, PSNR, TEXTURE), strict=True):
+        counts = rows.distinct("steps")
+        if not has(rows, measure) or len(counts) < 2:
+            nothing(axis, f"no {measure.label} in the results")
+            continue
+        axis.axhspan(-measure.worth, measure.worth, color="#d0d7de", alpha=0.5, linewidth=0)
+        axis.axhline(0, color=GREY, linewidth=0.8)
+        for before, steps in zip(counts, counts[1:], strict=False):
+            gain = rows.difference(measure.column, {"steps": before}, {"steps": steps})
+            sign = measure.better
+            clear = gain.bounded and gain.low * gain.high > 0 and abs(gain.mean) > measure.worth
+            axis.bar(steps, sign * gain.mean, color=STUDENT if clear else SKY, width=0.7)
+            if gain.bounded:
+                axis.vlines(steps, sign * gain.low, sign * gain.high, color="#1f2328", linewidth=1.4)
+        axis.set_title(measure.label, fontsize=10)
+        axis.set_ylabel(f"gained by one step more ({measure.unit})" if measure.unit else "gained by one step more")
+        whole_numbers(axis, counts[1:], "up to so many steps")
+    return finished(figure, found, "Where is the knee? Grey: differences too small to matter. Dark: sure, and more")
+
+
+def contributions(found: Results) -> Picture:
+    """What each of four steps does: share of the path, change of the guess, and what the lips gain."""
+    guesses = found.table.guesses
+    figure, places = axes(3, 12.5, 3.4)
+    kinds = (("trained", STUDENT, -0.2), ("released", PURPLE, 0.2))
+    names = ("path_share", "guess_change", FOLLOWS.column)
+    titles = ("share of the path from noise to picture", "how far the guess moves (latents have unit variance)",
+              "lips of the guess follow the sound (correlation)")
+    for axis, column, title in zip(places, names, titles, strict=True):
+        for schedule, colour, shift in kinds:
+            mine = guesses.where(model="student", steps=4, schedule=schedule, solver="euler")
+            for index, one in mine.by("after_step", column).items():
+                if one.known:
+                    axis.bar(index + shift, one.mean, width=0.38, color=colour, label=schedule if index == 0 else None)
+                    if one.bounded:
+                        axis.vlines(index + shift, one.low, one.high, color="#1f2328", linewidth=1.2)
+        axis.set_title(title, fontsize=9.5)
+        whole_numbers(axis, range(4), "sampler step")
+    legend(places[0])
+    return finished(figure, found, "Four steps, one by one: the times mini was trained on, and those released")
+
+
+def sync_by_step(found: Results) -> Picture:
+    """When do the lips lock to the sound? The guess after each step, decoded and measured."""
+    guesses = found.table.guesses
+    figure, places = axes(2, 11, 3.8)
+    plain = guesses.where(schedule="trained", prompt="", noise_db=None)
+    for axis, measure in zip(places, (FOLLOWS, PSNR), strict=True):
+        if not len(plain) or not has(plain, measure):
+            nothing(axis, f"no {measure.label} after single steps")
+            continue
+        for model, colour in MODELS.items():
+            for steps, style in zip((4, 8, 3, 6), ("-", "--", ":", "-."), strict=True):
+                mine = plain.where(model=model, steps=steps)
+                by = {1 - row["sigma_next"]: None for row in mine}
+                estimates = {place: Table([row for row in mine if 1 - row["sigma_next"] == place])
+                             .estimate(measure.column) for place in sorted(by)}
+                course(axis, estimates, colour, f"{model}, {steps} steps", linestyle=style)
+        axis.set_xlabel("share of the path done (0 noise, 1 picture)")
+        axis.set_ylabel(measure.axis)
+    legend(places[0])
+    return finished(figure, found, "Lips and face of what the model believes after each step")
+
+
+def schedules(found: Results) -> Picture:
+    """Where the steps are put, and how a step is made."""
+    rows = usual(found.table, schedule=..., solver=...).where(model="student")
+    figure, places = axes(2, 11, 3.6)
+    colours = {"trained": STUDENT, "released": PURPLE, "linear": GREEN}
+    for axis, measure in zip(places, (FOLLOWS, PSNR), strict=True):
+        for schedule, colour in colours.items():
+            for solver, style, shift in (("euler", "-", -0.05), ("renoise", "--", 0.05)):
+                mine = up_to_8(rows.where(schedule=schedule, solver=solver))
+                shared = Table([row for row in mine if 3 <= row["steps"] <= 6])
+                course(axis, shared.by("steps", measure.column), colour, f"{schedule}, {solver}", shift,
+                       linestyle=style)
+        axis.set_ylabel(measure.axis)
+        whole_numbers(axis, [row["steps"] for row in rows if 3 <= row["steps"] <= 6])
+    legend(places[0])
+    return finished(figure, found, "Schedules and solvers: the same noise, the same people")
+
+
+# ------------------------------------------------------------------------------------------- sizes, words, sound
+
+def by_size(found: Results) -> Picture:
+    """Quality and cost at small, usual and large pictures."""
+    rows = usual(found.table, size=...).where(model="student")
+    sizes = sorted(rows.distinct("size"), key=frame_tokens)
+    figure, places = axes(3, 12.5, 3.5)
+    for axis, measure in zip(places, (FOLLOWS, PSNR, WORK), strict=True):
+        for size, colour in zip(sizes, (SKY, STUDENT, PURPLE, GREEN), strict=False):
+            mine = Table([row for row in rows.where(size=size) if 3 <= row["steps"] <= 5])
+            course(axis, mine.by("steps", measure.column), colour, size, 0.05 * (sizes.index(size) - 1))
+        axis.set_ylabel(measure.axis)
+        whole_numbers(axis, (3, 4, 5))
+    legend(places[0], title="pixels")
+    return finished(figure, found, "Size and steps (Table 2): is a smaller picture content with fewer steps?")
+
+
+def by_prompt(found: Results) -> Picture:
+    """Rich against poor words at few and many steps."""
+    rows = usual(found.table, prompt=(RICH, POOR), seed=...).where(model="student")
+    figure, places = axes(3, 12.5, 3.5)
+    for axis, measure in zip(places, (IDENTITY, FOLLOWS, PSNR), strict=True):
+        for prompt, colour, name, shift in ((RICH, GREEN, "rich", -0.06), (POOR, VERMILION, "poor", 0.06)):
+            course(axis, rows.where(prompt=prompt).by("steps", measure.column), colour, name, shift)
+        axis.set_ylabel(measure.axis)
+        whole_numbers(axis, rows.distinct("steps"))
+    legend(places[0], title="prompt")
+    return finished(figure, found, f"“{RICH}” and “{POOR}”")
+
+
+def by_sound(found: Results) -> Picture:
+    """Noise and cleaning against lips."""
+    rows = usual(found.table, noise_db=..., clean=...).where(model="student", steps=4)
+    figure, places = axes(2, 11, 3.8)
+    kinds = (("", VERMILION, "left as it is"), ("noisereduce", ORANGE, "the article's recipe (noisereduce)"),
+             ("wiener", GREEN, "our default (Wiener)"))
+    levels = [None, *sorted(rows.distinct("noise_db"), reverse=True)]
+    for axis, measure in zip(places, (LIPS, FOLLOWS), strict=True):
+        for (clean, colour, name), shift in zip(kinds, (-0.08, 0.0, 0.08), strict=True):
+            mine = rows.where(clean=clean)
+            course(axis, {place: mine.where(noise_db=level).estimate(measure.column)
+                          for place, level in enumerate(levels)}, colour, name, shift)
+        axis.set_xticks(range(len(levels)), ["no noise", *(f"{level:g} dB" for level in levels[1:])])
+        axis.set_xlabel("steady noise, so far below the voice")
+        axis.set_ylabel(measure.axis)
+    said = reported()["audio"]
+    places[0].plot([len(levels) - 1, 0], [said["noisy_error_frames"], said["clean_error_frames"]], "D", color=GREY,
+                   markerfacecolor="none", label="reported (article), 14B: noisy, and cleaned")
+    legend(places[0])
+    return finished(figure, found, "Sound: how much do noise and cleaning do to the lips at 4 steps?")
+
+
+def deadlines(found: Results) -> Picture:
+    """Time per frame against the time a frame is shown."""
+    rows = up_to_8(usual(found.table))
+    figure, places = axes(2, 11, 3.8)
+    shown_ms = 1000 / reported()["released"]["fps"]
+    for (model, colour), shift in zip(MODELS.items(), (-0.06, 0.06), strict=True):
+        mine = rows.where(model=model)
+        course(places[0], mine.by("steps", WORK.column), colour, model, shift)
+        course(places[1], mine.by("steps", "first_picture_s"), colour, model, shift)
+    places[0].axhline(shown_ms, color=VERMILION, linewidth=1.2)
+    places[0].text(1, shown_ms, f" a frame is shown for {shown_ms:.0f} ms", va="bottom", fontsize=8, color=VERMILION)
+    places[0].set_ylabel("work per frame (ms, of processors)\n(lower is better)")
+    places[1].set_ylabel("first picture after (s, by the clock)\n(lower is better)")
+    for axis in places:
+        whole_numbers(axis, rows.distinct("steps"))
+        axis.set_ylim(bottom=0)
+        legend(axis, loc="upper left")
+    return finished(figure, found, "Deadlines of mini, where the results were made")
+
+
+def reported_deadlines() -> Picture:
+    """The article's streaming figures beside what its 48 frames cannot do without on one card."""
+    from liveavatar.study.released import clip_petaflop
+
+    streaming, cards = reported()["streaming"], reported()["cards"]
+    figure, (axis,) = axes(1, 8, 3.6)
+    hollow(axis, [row["steps"] for row in streaming["rows"]], [row["clip_ms"] for row in streaming["rows"]])
+    counts = (3, 4, 5, 6)
+    for kind, colour in (("bf16", STUDENT), ("fp8", SKY)):
+        floor = [1e6 * clip_petaflop(streaming["size"], streaming["clip_frames"], steps) / cards[f"h100_{kind}_tflops"]
+                 for steps in counts]
+        axis.plot(counts, floor, "-", color=colour, label=f"least time of one H100 at its peak, {kind} (computed)")
+    axis.axhline(streaming["deadline_ms"], color=VERMILION, linewidth=1.2, label="the article's deadline")
+    axis.set_ylabel(f"ms for a clip of {streaming['clip_frames']} frames\nat {streaming['size']}")
+    whole_numbers(axis, counts)
+    axis.set_ylim(bottom=0)
+    legend(axis)
+    return finished(figure, None, "Can a clip take 620 ms on one card?")
+
+
+def flicker_by_steps(found: Results) -> Picture:
+    """The strongest regular flicker of the ear lobes."""
+    rows = up_to_8(usual(found.table))
+    figure, (axis,) = axes(1, 7, 3.4)
+    for (model, colour), shift in zip(MODELS.items(), (-0.06, 0.06), strict=True):
+        course(axis, rows.where(model=model).by("steps", EARS.column), colour, model, shift)
+    axis.set_ylabel(EARS.axis)
+    whole_numbers(axis, rows.distinct("steps"))
+    legend(axis)
+    return finished(figure, found, "Do more steps make ear lobes flicker?")
+
+
+# ------------------------------------------------------------------------------------------- words
+
+@dataclass(frozen=True)
+class Text:
+    """Rows of values as a table."""
+
+    lines: Sequence[dict]
+
+    def __str__(self) -> str:
+        names = list(self.lines[0]) if self.lines else []
+        cells = [[shown(line.get(name)) for name in names] for line in self.lines]
+        widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+        return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+                         for line in (names, *cells))
+
+    def _repr_html_(self) -> str:
+        names = list(self.lines[0]) if self.lines else []
+        head = "".join(f"<th style='text-align:left'>{html.escape(name)}</th>" for name in names)
+        left = "<td style='text-align:left;vertical-align:top'>"
+        body = "".join("<tr>" + "".join(f"{left}{coloured(line.get(name))}</td>" for name in names) + "</tr>"
+                       for line in self.lines)
+        return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, (float, Estimate)) else str(value)
+
+
+def coloured(value: object) -> str:
+    colour = OF_VERDICT.get(value) if isinstance(value, str) else None
+    return f"<b style='color:{colour}'>{html.escape(value)}</b>" if colour else html.escape(shown(value))
+
+
+def claims_text(verdicts: dict[str, Verdict]) -> Text:
+    """Every claim with its verdict and why."""
+    return Text([{"claim": one.name, "the article": one.text, "computed": one.test,
+                  "verdict": verdicts[one.name].verdict, "why": verdicts[one.name].why} for one in CLAIMS])
+
+
+def claims_picture(verdicts: dict[str, Verdict], found: Results) -> Picture:
+    """All verdicts at a glance, part by part."""
+    parts = list(dict.fromkeys(one.part for one in CLAIMS))
+    figure, (axis,) = axes(1, 9, 0.42 * len(parts) + 1.3)
+    axis.grid(False)
+    for row, part in enumerate(parts):
+        left = 0
+        for verdict, colour in OF_VERDICT.items():
+            count = sum(verdicts[one.name].verdict == verdict for one in CLAIMS if one.part == part)
+            axis.barh(row, count, left=left, color=colour, label=verdict if row == 0 else None, height=0.66)
+            if count:
+                axis.text(left + count / 2, row, str(count), ha="center", va="center", color="white", fontsize=9)
+            left += count
+    axis.set_yticks(range(len(parts)), parts)
+    axis.invert_yaxis()
+    axis.set_xlabel("claims")
+    axis.spines[["left"]].set_visible(False)
+    legend(axis, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return finished(figure, found)
+
+
+def nearness_db(truth: Speech, other: Speech) -> float:
+    """How near a recording is to the clean one, in dB: its error below it, at the loudness that fits best."""
+    import numpy as np
+
+    size = min(len(truth.wave), len(other.wave))
+    a, b = truth.wave[:size].astype(float), other.wave[:size].astype(float)
+    error = a - b * (a @ b) / (b @ b)
+    return float(10 * np.log10((a @ a) / (error @ error)))

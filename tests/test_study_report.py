@@ -1,0 +1,177 @@
+"""Reports and figures: whole pages without a network, drawings of whatever results there are."""
+
+import json
+import re
+
+import pytest
+
+from liveavatar.backends import BACKENDS
+from liveavatar.study import figures
+from liveavatar.study.claims import judge_all
+from liveavatar.study.grid import Grid
+from liveavatar.study.report import MOST_BYTES, write_report
+from liveavatar.study.summary import summary
+from liveavatar.study.sweep import Sweep, pipeline_of, warm_up
+from liveavatar.study.table import Table
+from liveavatar.types import InputError
+
+DRAWINGS = ("table_1", "knee", "trade_offs", "contributions", "sync_by_step", "schedules", "by_size", "by_prompt",
+            "by_sound", "deadlines", "flicker_by_steps")
+
+
+def quality(path, materials):
+    """A measure for tests."""
+    return {"lips.error_frames": 0.5, "texture.psnr_db": 30.0}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    before = dict(BACKENDS)
+    BACKENDS["fake"] = "fakes:FakeBackend"
+    grid = Grid(backend="fake", size="32*32", seconds=0.6, steps=(1, 2, 4), recording=("welcome", "nobody"))
+    made = Sweep(grid, tmp_path_factory.mktemp("sweep"), measure=quality)
+    made.run(jobs=1, threads=1, progress=False)
+    pipeline_of.cache_clear()
+    warm_up.cache_clear()
+    BACKENDS.clear()
+    BACKENDS.update(before)
+    return made
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_a_report_holds_every_video_and_every_failure(sweep, tmp_path):
+    page = write_report(sweep, tmp_path / "r.html").read_text()
+    data = data_of(page)
+    assert [bool(cell["video"]) for cell in data["cells"]] == [cell["state"] == "made" for cell in data["cells"]]
+    assert sum(cell["state"] == "failed" for cell in data["cells"]) == 3
+    assert "recording &#x27;nobody&#x27; is unknown" in page
+
+
+def test_a_report_asks_nobody_for_anything(sweep, tmp_path):
+    page = write_report(sweep.folder, tmp_path / "r.html").read_text()
+    assert "default-src 'none'" in page
+    fetched = re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|blob:)[^"']+|https?://(?!www\.w3\.org)[^\s"']+|\bimport\b.*from""",
+                         re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL))
+    assert fetched == []
+    assert "{{" not in page.split("<main>")[1]
+
+
+def test_nothing_in_the_data_ends_the_page(sweep, tmp_path):
+    page = write_report(sweep, tmp_path / "r.html").read_text()
+    inside = page.split('id="data">')[1].split("</script>")[0]
+    assert "<" not in inside
+
+
+def test_twelve_videos_of_four_seconds_stay_far_below_the_limit(sweep):
+    """16 kB a second at 128*128 was measured on mini; base64 adds a third."""
+    assert 12 * 4 * 40_000 * 4 / 3 < MOST_BYTES / 5
+
+
+def test_a_page_too_large_is_refused_with_a_remedy(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("liveavatar.study.report.MOST_BYTES", 1000)
+    with pytest.raises(InputError, match="--most"):
+        write_report(sweep, tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_fewer_videos_can_be_asked_for(sweep, tmp_path):
+    assert len(data_of(write_report(sweep, tmp_path / "r.html", most=2).read_text())["cells"]) == 2
+
+
+def test_a_video_alone_has_a_report_and_says_where_it_came_from(sweep, tmp_path):
+    video = next(result.video for result in sweep.results if result.video)
+    page = write_report(video, tmp_path / "r.html").read_text()
+    assert "What it says of itself" in page and "generated" in page
+
+
+def test_a_run_has_a_report_with_every_step(tmp_path):
+    from fakes import FakeBackend, face, tone
+
+    from liveavatar.config import GenerationConfig
+    from liveavatar.pipeline import Pipeline
+    from liveavatar.run import Run
+
+    run = Run.of(Pipeline(FakeBackend()), tone(1.0), face(32, 32), "", GenerationConfig(sample_steps=3))
+    run.start().result()
+    page = write_report(run, tmp_path / "r.html").read_text()
+    data = data_of(page)
+    assert len(data["strips"]) == 3 and data["tiles"] == 9
+    assert data["duration_s"] == pytest.approx(1.0) and max(data["loudness"]) == 1.0
+    saved = write_report(run.save(tmp_path / "seen"), tmp_path / "again.html").read_text()
+    assert data_of(saved)["strips"] == data["strips"]
+
+
+def test_a_folder_with_nothing_in_it_is_refused(tmp_path):
+    with pytest.raises(InputError, match="neither a sweep"):
+        write_report(tmp_path, tmp_path / "r.html")
+
+
+def test_videos_are_named_by_what_sets_them_apart(sweep):
+    data = summary(sweep.results)
+    assert data["settings"] == ["steps", "recording"]
+    assert data["cells"][0]["label"] == "1 step, “welcome”"
+
+
+# ------------------------------------------------------------------------------------------- figures
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_drawings_take_whatever_results_there_are(sweep, name):
+    for table in (Table([]), sweep.table()):
+        picture = getattr(figures, name)(figures.Results(table, "test", {}))
+        assert picture.png.startswith(b"\x89PNG")
+
+
+def test_reported_figures_say_so():
+    from matplotlib.figure import Figure
+
+    axis = Figure().subplots()
+    figures.hollow(axis, [3], [3.2])
+    line = axis.lines[0]
+    assert line.get_markerfacecolor() == "none" and "reported" in line.get_label() and "2026-02" in line.get_label()
+
+
+def test_the_full_study_is_taken_before_the_small_one(tmp_path):
+    with pytest.raises(InputError, match="study.csv nor study_smoke.csv"):
+        figures.results(tmp_path)
+    Table([{"steps": 3}]).write(tmp_path / "study_smoke.csv")
+    assert figures.results(tmp_path).name == "study_smoke.csv"
+    Table([{"steps": 4}]).write(tmp_path / "study.csv")
+    found = figures.results(tmp_path)
+    assert found.name == "study.csv" and found.table.rows == ({"steps": 4},)
+
+
+def test_the_table_of_claims_shows_every_verdict(sweep):
+    verdicts = judge_all(sweep.table())
+    text = figures.claims_text(verdicts)
+    assert len(text.lines) == len(verdicts)
+    assert "refuted" in str(text) and "<table>" in text._repr_html_()
+
+
+def test_committed_results_are_small_and_say_how_they_were_made():
+    found = figures.results()
+    path = figures.RESULTS / found.name
+    assert path.stat().st_size <= 2_000_000
+    assert {"command", "commit", "machine", "videos", "failed"} <= set(found.about)
+    assert len({row["portrait"] for row in found.table}) > 1 and len(found.table.failed) == found.about["failed"] == 0
+
+
+def test_the_benchmark_runs_at_its_smallest(tmp_path, monkeypatch):
+    """One command makes the study; here with a toy backend."""
+    import runpy
+    from dataclasses import replace
+
+    from liveavatar.study import plan, sweep
+
+    toy = [replace(cell, backend="fake", size="32*32", recording="welcome", seconds=0.5)
+           for cell in plan.cells_of(plan.SMOKE) if cell.model == "student" and cell.schedule == "trained"]
+    monkeypatch.setattr(plan, "cells_of", lambda scale: toy)
+    monkeypatch.setitem(BACKENDS, "fake", "fakes:FakeBackend")
+    monkeypatch.setattr(sweep, "measure_video", quality)
+    script = runpy.run_path(str(figures.RESULTS.parent / "study.py"))
+    out = tmp_path / "t.csv"
+    assert script["main"](["--smoke", "--jobs", "1", "--out", str(out), "--work", str(tmp_path / "w")]) == 0
+    assert out.stat().st_size and json.loads(out.with_suffix(".json").read_text())["failed"] == 0
+    assert len(figures.read_table(out).guesses) > 0
