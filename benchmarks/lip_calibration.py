@@ -45,7 +45,7 @@ def main() -> None:
     for voice, speech in spoken(chosen.utterances, chosen.seed):
         T = math.floor(speech.duration_s * FPS)
         curves.append((voice, true_opening(speech, T), vowel_envelope(speech, T)))
-    print(f"{'piece':>6} {'n':>4} {'applies':>8} {'bias':>7} {'spread':>7} {'5 %':>7} {'95 %':>7} {'peak':>6} {'lowest':>7}")
+    print(" piece    n  applies    bias  spread     5 %    95 %   peak  lowest")
     for seconds in (2.0, 3.0, 4.0, 6.0):
         size = round(seconds * FPS)
         found = [offset_curve(opening[at:at + size], envelope[at:at + size]) for _, opening, envelope in curves
