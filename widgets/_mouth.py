@@ -7,6 +7,7 @@ When the run is over all pictures are looked at in full; then what is shown is w
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from liveavatar.types import Block
 
 MOST_SHARE = 0.03             # of a core, while the run is going
+LONGEST_REST_S = 1.0          # the first look, which brings the weights, takes longer than all others
+SOONEST_S = 2.0               # of video, before a delay is named while more is coming
 LOUDNESS_S = 0.04             # the envelope's smoothing: that of lips
 REPORT_EVERY = 4              # blocks, while the run is going: sound by sound takes longer than all the rest
 PLACES = 2                    # columns of a table after the mouth's: where the mouth is
@@ -138,7 +141,7 @@ class MouthReader:
                 self._analysed()
             self._told()
             if self.run.state == RUNNING:
-                self._over.wait((time.thread_time() - began_s) / MOST_SHARE)
+                self._over.wait(min((time.thread_time() - began_s) / MOST_SHARE, LONGEST_REST_S))
 
     def _behind(self) -> bool:
         return bool(self._jobs) or self._next() is not None or self._known != self._facts()
@@ -179,7 +182,7 @@ class MouthReader:
             known = first_known(mouth[:, 0])
             expected, what = self._expected(mouth[:known, 0], against)
             agreement = np.clip(1 - np.abs(mouth[:, 0] - expected), 0, 1)
-            curve = offset_curve(mouth[:known, 0], expected[:known], self.run.facts.fps)
+            curve = self._curve(mouth[:known, 0], expected[:known])
             exact = bool(tables) and full >= len(self.run.blocks)
             self._lips = Lips(mouth, places, expected, self._loudness, agreement, curve,
                               self._report(mouth[:known], read), what, exact)
@@ -194,6 +197,15 @@ class MouthReader:
             start = index * facts.block_frames
             table[start:start + len(rows)] = rows[:facts.frames - start]
         return table[:, :len(MOUTH)], table[:, len(MOUTH):]
+
+    def _curve(self, opening: np.ndarray, expected: np.ndarray) -> OffsetCurve:
+        """Agreement at every delay; while the run is going not before there is enough to judge by."""
+        fps = self.run.facts.fps
+        if self.run.state == RUNNING and len(opening) < SOONEST_S * fps and len(opening) < self.run.facts.frames:
+            nothing = torch.full((1,), torch.nan)
+            return OffsetCurve(nothing, nothing, math.nan, math.nan, fps, False,
+                               f"known after {SOONEST_S:g} s of video")
+        return offset_curve(opening, expected, fps)
 
     def _expected(self, opening: np.ndarray, against: str) -> tuple[np.ndarray, str]:
         if against == "sounds" and self._truth is not None:

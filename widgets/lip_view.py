@@ -11,7 +11,7 @@ import numpy as np
 import traitlets
 
 from liveavatar.audio import RATE_HZ, mel_of
-from liveavatar.metrics.lips import ACCEPTABLE_MS, DETECTABLE_MS, SHAPES, OffsetCurve, PhonemeReport
+from liveavatar.metrics.lips import ACCEPTABLE_MS, DETECTABLE_MS, REACH_MS, SHAPES, OffsetCurve, PhonemeReport
 from liveavatar.preview import decode_exactly, encoded, values_of
 from liveavatar.speech import viseme_of
 from liveavatar.types import InputError, Phoneme
@@ -343,9 +343,11 @@ def resampled(wave: np.ndarray, rate_hz: int) -> np.ndarray:
 
 def curve_of(curve: OffsetCurve) -> Body:
     """An offset curve in JSON."""
-    known = curve.applies
-    return {"lags_ms": curve.lags_ms.tolist(), "correlation": curve.correlation.tolist() if known else [],
-            "best_ms": curve.best_ms if known else None, "peak": curve.peak if known else None, "reason": curve.reason}
+    if not curve.applies:
+        return {"lags_ms": [-REACH_MS, REACH_MS], "correlation": [], "best_ms": None, "peak": None,
+                "reason": curve.reason}
+    return {"lags_ms": curve.lags_ms.tolist(), "correlation": curve.correlation.tolist(), "best_ms": curve.best_ms,
+            "peak": curve.peak, "reason": ""}
 
 
 def checks_of(report: PhonemeReport | None) -> list:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import traitlets
 
-from liveavatar.run import READY
+from liveavatar.run import READY, RUNNING
 from liveavatar.types import InputError
 from liveavatar.vram.watch import FILE, OWNERS, MemoryRecord, MemoryWatch, Peak
 from widgets._live import Body, Buffers, Cursor, LiveView, sentence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from liveavatar.run import Run
+    from liveavatar.vram.plan import Plan
+    from liveavatar.vram.watch import Label
     from widgets._live import Source
 
 WORDS = {"weights": "weights", "caches": "caches", "vae": "VAE state", "rest": "the rest",
@@ -57,7 +60,9 @@ class MemoryView(LiveView):
                  forecast: Forecast | None = None, cursor: Cursor | None = None, **traits: object) -> None:
         self.watcher: MemoryWatch | None = None       # looks at the run that is shown
         self._given: MemoryRecord | None = record     # what is shown where nothing is watched
-        self._forecast = forecast
+        self._forecast = forecast                     # given by the caller
+        self._plan: Plan | None = None                # else it follows from this
+        self._planned_for: Run | None = None
         self._sent_rows = self._sent_labels = self._thinned = 0
         super().__init__(source, cursor=cursor, **traits)
 
@@ -100,10 +105,11 @@ class MemoryView(LiveView):
 
     @property
     def forecast(self) -> Forecast | None:
-        """(seconds, bytes) that were expected; None where nothing was."""
-        if self._forecast is None and self.run is not None:
-            self._forecast = planned(self.run)
-        return self._forecast
+        """(seconds, bytes) that were expected of what the run has done so far; None where nothing was."""
+        if self._forecast is not None:
+            return self._forecast
+        labels = self._labels()
+        return None if self._plan is None or not labels else forecast_of(self._plan, labels)
 
     # ------------------------------------------------------------------ drawing
 
@@ -117,6 +123,7 @@ class MemoryView(LiveView):
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         if self._given is None and self.watcher is None:
             raise InputError(self._missing())
+        self._plan_ahead()
         if full or (self.watcher is not None and self.watcher.thinned != self._thinned):
             self._forget_sent()
         return self._draw_watched() if self._given is None else self._draw_given()
@@ -153,6 +160,23 @@ class MemoryView(LiveView):
         return {"names": names, "main": main, "total": total, "words": words, "going": going, "called": WORDS,
                 "owners": [name for name in OWNERS if name in names], "colours": COLOURS,
                 "forecast": None if forecast is None else [np.asarray(part).tolist() for part in forecast]}
+
+    def _labels(self) -> tuple[Label, ...]:
+        if self._given is not None:
+            return self._given.labels
+        return () if self.watcher is None else self.watcher.labels()
+
+    def _plan_ahead(self) -> None:
+        """Make the plan once for each run, in a thread of its own; never while the run is going: it takes a while."""
+        if self._planned_for is self.run or self.run.state == RUNNING or self._forecast is not None:
+            return
+        self._planned_for, run = self.run, self.run
+
+        def work() -> None:
+            self._plan = planned(run)
+            self.refresh()
+
+        threading.Thread(target=work, name="liveavatar-plan", daemon=True).start()
 
     def _missing(self) -> str:
         if self.run.state == READY and self.run.backend is not None:
@@ -191,14 +215,35 @@ def packed(first: str, times_s: np.ndarray, values: np.ndarray, labels: tuple) -
     return buffers
 
 
-def planned(run: Run) -> Forecast | None:
-    """What `liveavatar.vram.plan` expects of a run, where there is such a module and it knows the model."""
+def planned(run: Run) -> Plan | None:
+    """What `liveavatar.vram.plan` expects of a run; None where it does not know the model."""
     if find_spec("liveavatar.vram.plan") is None:
         return None
-    from liveavatar.vram import plan
+    from liveavatar.config import GenerationConfig
+    from liveavatar.vram.plan import plan
 
-    forecast = getattr(plan, "forecast", None)
-    return None if forecast is None else forecast(run)
+    about = {} if run.backend is None else run.backend.about()
+    weights = {"bfloat16": {"weights": "bf16"}, "float32": {"weights": "float32"}}.get(about.get("dtype"), {})
+    try:
+        return plan(run.facts.backend, config=GenerationConfig.from_dict(run.facts.config), **weights)
+    except Exception:                              # a forecast is a courtesy: the curve is drawn without it
+        return None
+
+
+def forecast_of(plan: Plan, labels: tuple[Label, ...]) -> Forecast:
+    """The moments of a plan, each drawn for as long as the run spent in it."""
+    moments = {(moment.stage, moment.words): moment.bytes for moment in plan.moments}
+    stages = {stage: size for (stage, _), size in moments.items()}
+    edges = []
+    for label in labels:
+        if label.stage == "step" and label.block == 0:
+            size = moments.get(("step", label.words))
+        else:
+            stage = {"prepare": "prefill", "close": "finish"}.get(label.stage, "steady" if label.block else label.stage)
+            size = stages.get(stage)
+        if size is not None:
+            edges += [(label.began_s, size), (label.ended_s, size)]
+    return tuple(np.array(edges, np.float64).reshape(-1, 2).T)
 
 
 def memory_picture(record: MemoryRecord, steps: int) -> Image:

@@ -374,7 +374,7 @@ const view = {
 
   drawBig(ctx, theme) {
     const { curve, verdict } = ctx.body;
-    if (!curve || curve.best_ms === null) { ctx.big.replaceChildren(laElement("span", { class: "la-note" }, curve?.reason || "measuring …")); return; }
+    if (!curve || curve.best_ms === null) { ctx.big.replaceChildren(laElement("span", { class: "la-note" }, curve?.reason ? `Delay: ${curve.reason}.` : "measuring …")); return; }
     const words = Math.abs(curve.best_ms) < 0.5 ? "on time" : curve.best_ms > 0 ? "lips late" : "lips early";
     ctx.big.replaceChildren(laElement("b", {}, lipMs(curve.best_ms)), laElement("span", { title: "Light green: acceptable, green: not detectable, by ITU-R BT.1359-1" }, laElement("span", {}, `${words} · correlation ${curve.peak.toFixed(2)}`), laElement("span", { class: "la-note" }, verdict)));
   },

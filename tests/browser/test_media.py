@@ -1,0 +1,108 @@
+"""Player, MemoryView and LipView in a real browser: one page, one run, one cursor."""
+
+import pytest
+
+CELLS = (
+    """
+from fakes import FakeBackend, face
+from liveavatar.config import GenerationConfig
+from liveavatar.pipeline import Pipeline
+from liveavatar.run import Run
+from liveavatar.speech import samples
+from widgets import Cursor, LipView, MemoryView, Player
+def make(**choices):
+    config = GenerationConfig(size=(32, 32), duration_s=1.92, **choices)
+    return Run.of(Pipeline(FakeBackend(pause_s=0.2)), samples()["welcome"], face(32, 32), "", config)
+run, other, cursor = make(), make(base_seed=1), Cursor()
+other.start().result()
+""",
+    "player = Player(run, cursor=cursor)\nplayer",
+    "memory = MemoryView(run, cursor=cursor)\nmemory",
+    "lips = LipView(run, cursor=cursor)\nlips",
+)
+PLAYED = "() => document.querySelector('.la-player').dataset"
+PICTURE = """([selector, x, y]) => {
+    const canvas = document.querySelector(selector), scale = canvas.width / canvas.clientWidth;
+    return [...canvas.getContext('2d').getImageData(x * scale, y * scale, 1, 1).data].slice(0, 3).join();
+}"""
+
+
+@pytest.fixture(scope="module")
+def played(open_shared_notebook):
+    """The page after a click on Start, when the video has been made and played to its end."""
+    book = open_shared_notebook(*CELLS)
+    book.page.locator(".la-player .la-main-button").click()
+    book.wait_for(f"() => ({PLAYED})().playing === 'true'")
+    book.wait_for_kernel("run.over")
+    book.wait_for(f"() => ({PLAYED})().playing === 'false' && Number(({PLAYED})().position) > 1.85")
+    return book
+
+
+def middle(book) -> str:
+    """The colour in the middle of the player's stage."""
+    width = book.page.locator(".la-stage").evaluate("(canvas) => canvas.clientWidth")
+    return book.page.evaluate(PICTURE, [".la-stage", width / 2 + 40, 150])
+
+
+def test_it_plays_while_it_is_made_and_the_sound_is_heard(played):
+    state = played.page.evaluate(PLAYED)
+    assert state["sounding"] == "true" and int(state["heard"]) > 20         # of 128: it was no silence
+    assert float(played.run("print(player.time_s)")) == pytest.approx(float(state["position"]), abs=0.05)
+    assert played.run("print(player.ready_s > 1.9, cursor.time_s == lips.time_s)") == "True True"
+
+
+def test_the_cursor_chooses_the_picture_and_arrows_go_frame_by_frame(played):
+    last = middle(played)
+    played.run("cursor.time_s = 0.1")
+    played.wait_for(f"() => ({PLAYED})().position === '0.100'")
+    played.page.wait_for_timeout(200)
+    assert middle(played) != last
+    player = played.page.locator(".la-player")
+    player.focus()
+    player.press("ArrowRight")
+    played.wait_for_kernel("abs(cursor.time_s - 0.14) < 0.001")
+
+
+def test_two_runs_side_by_side_and_their_difference(played):
+    played.run("player.compare(other)")
+    played.page.locator(".la-player select[data-trait=show]").wait_for(state="visible")
+    played.page.wait_for_timeout(400)
+    beside = middle(played)
+    played.page.locator(".la-player select[data-trait=show]").select_option(label="difference")
+    played.wait_for_kernel("player.show == 'difference' and player.difference > 0")
+    played.page.wait_for_timeout(300)
+    assert middle(played) != beside
+    played.run("player.show = 'side'")
+    played.shoot(".la-player", "player")
+
+
+def test_the_memory_is_a_curve_with_a_peak_that_can_be_zoomed(played):
+    plot = played.page.locator(".la-memory .u-over")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    mouse = played.page.mouse
+    mouse.move(box["x"] + 100, box["y"] + 50)
+    mouse.down()
+    mouse.move(box["x"] + 400, box["y"] + 50, steps=4)
+    mouse.up()
+    played.wait_for_kernel("len(memory.zoom) == 2 and 0 < memory.zoom[0] < memory.zoom[1]")
+    assert "block" in played.page.locator(".la-memory-when").inner_text()
+    played.page.locator(".la-memory").get_by_role("button", name="See all").click()
+    played.wait_for_kernel("memory.zoom == []")
+    assert played.run("print(memory.peak.bytes == memory.record.values.max(), memory.error)") == "True"
+    played.shoot(".la-memory", "memory_view")
+
+
+def test_a_click_on_a_sound_shows_its_frames_at_every_step(played):
+    lanes = played.page.locator(".la-lips canvas").first
+    lanes.scroll_into_view_if_needed()
+    times = "(76 + (t / 1.92) * (document.querySelector('.la-lips canvas').clientWidth - 76))"
+    x = played.page.evaluate(f"(t) => {times}", 0.7)
+    lanes.click(position={"x": x, "y": 180})
+    played.wait_for_kernel("lips.sound >= 0 and lips.sound in lips._sound_frames")
+    played.wait_for("() => document.querySelector('.la-lips-tile-words').textContent.includes('frames at every step')")
+    within = "print(sound.start_s <= 0.7 < sound.end_s, sound.start_s <= cursor.time_s <= sound.end_s)"
+    assert played.run(f"sound = lips.phonemes[lips.sound]; {within}") == "True True"
+    played.wait_for_kernel("lips.reader.lips_so_far.exact")
+    played.wait_for("() => document.querySelector('.la-lips-key').textContent.includes('read off the video')")
+    played.shoot(".la-lips", "lip_view")

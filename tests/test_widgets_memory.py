@@ -1,0 +1,123 @@
+"""MemoryView without a browser: it watches its run, sends what is new, and shows what was saved."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fakes import FakeBackend, face, tone
+
+from liveavatar.config import GenerationConfig
+from liveavatar.pipeline import Pipeline
+from liveavatar.run import Run
+from liveavatar.types import InputError
+from liveavatar.vram.watch import OWNERS, Label
+from widgets import MemoryView
+from widgets.memory_view import forecast_of
+
+
+def make_run(seconds: float = 0.96, pause_s: float = 0.05) -> Run:
+    config = GenerationConfig(size=(32, 32))
+    return Run.of(Pipeline(FakeBackend(pause_s=pause_s)), tone(seconds), face(32, 32), "", config)
+
+
+@pytest.fixture(scope="module")
+def view() -> MemoryView:
+    """Of a run of two blocks that was watched to its end."""
+    run = make_run()
+    made = MemoryView(run)
+    run.start().result()
+    patient_until = time.monotonic() + 20
+    while made.watcher.going:
+        assert time.monotonic() < patient_until
+        time.sleep(0.02)
+    return made
+
+
+def table(buffers: dict, kind: str, columns: int) -> np.ndarray:
+    parts = [np.frombuffer(data, "<f8").reshape(-1, columns) for name, data in buffers.items() if name.startswith(kind)]
+    return np.concatenate(parts) if parts else np.zeros((0, columns))
+
+
+def test_every_look_is_sent_with_what_it_saw(view):
+    body, buffers = view.paint()
+    rows = table(buffers, "rows", 1 + len(body["names"]))
+    record = view.record
+    assert np.array_equal(rows[:, 0], record.times_s)
+    assert np.array_equal(rows[:, 1 + body["names"].index("process")], record.values)
+    assert body["owners"] == list(OWNERS) and body["main"] == "process" and "No NVIDIA GPU" in body["words"]
+
+
+def test_only_what_is_new_is_sent():
+    run = make_run()
+    view, seen = MemoryView(run), []
+    run.subscribe(lambda event: seen.append(view.paint(full=False)[1]))
+    run.start().result()
+    firsts = [name for buffers in seen for name in buffers if name.startswith("rows")]
+    assert firsts[0] == "rows/fresh" and len(set(firsts)) > 3
+    width = 1 + len(view.watcher.names)
+    times = np.concatenate([table(buffers, "rows", width)[:, 0] for buffers in seen])
+    assert (np.diff(times) > 0).all()
+    labels = np.concatenate([table(buffers, "labels", 5) for buffers in seen])
+    assert [tuple(row) for row in labels[labels[:, 2] == 1][:, 3:]] == [(b, s) for b in (0, 1) for s in range(4)]
+    view.close()
+
+
+def test_what_is_on_screen_can_be_had_by_name(view):
+    assert view.peak == view.record.peak and view.peak.bytes == view.record.values.max()
+    assert view.now["process"] == view.record.values[-1] and view.now["caches"] > 0
+    assert view.words == view.record.words
+
+
+def test_a_record_is_kept_beside_its_run_and_opened_with_it(view, tmp_path):
+    folder = view.run.save(tmp_path / "seen")
+    view.record.save(folder)
+    again = MemoryView(folder)
+    body, buffers = again.paint()
+    assert again.error == "" and again.peak == view.peak and body["run"]["blocks"] == 2
+    assert len(table(buffers, "rows", 1 + len(body["names"]))) == len(view.record)
+    assert len(table(buffers, "labels", 5)) == len(view.record.labels)
+    assert again.paint(full=False)[1] == {}
+
+
+def test_what_is_missing_is_said(view, tmp_path):
+    assert MemoryView().paint()[0]["nothing"].startswith("No memory to show yet")
+    without = MemoryView(view.run.save(tmp_path / "seen"))
+    without.paint()
+    assert "view.record.save" in without.error
+    with pytest.raises(InputError, match="record"):
+        _ = without.record
+    (tmp_path / "seen" / "memory.safetensors").write_bytes(b"not this")
+    damaged = MemoryView(tmp_path / "seen")
+    assert "cannot" in damaged.error or "can be read" in damaged.error
+
+
+def test_closing_ends_the_watch():
+    run = make_run()
+    view = MemoryView(run)
+    watcher = view.watcher
+    view.watch(None)
+    run.start().result()
+    assert view.watcher is None and not watcher.going and len(watcher.record) == 0
+
+
+def test_a_forecast_is_drawn_where_one_is_given(view):
+    given = (np.array([0.0, 1.0]), np.array([100.0, 200.0]))
+    shown = MemoryView(view.run, record=view.record, forecast=given)
+    assert shown.paint()[0]["forecast"] == [[0.0, 1.0], [100.0, 200.0]]
+
+
+def test_the_moments_of_a_plan_last_as_long_as_the_run_stays_in_them():
+    moments = [SimpleNamespace(stage=stage, words=words, bytes=size) for stage, words, size in (
+        ("prefill", "the condition", 1), ("step", "block 0, step 0", 2), ("step", "block 0, step 1", 3),
+        ("decode", "block 0 is decoded", 4), ("steady", "every later block", 5))]
+    labels = (Label(0, 1, "prepare", -1, -1), Label(1, 2, "step", 0, 0), Label(2, 3, "step", 0, 1),
+              Label(3, 4, "decode", 0, -1), Label(4, 5, "step", 1, 0))
+    times_s, sizes = forecast_of(SimpleNamespace(moments=moments), labels)
+    assert times_s.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5] and sizes.tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_code_and_still(view):
+    other = MemoryView(view.run, record=view.record, from_zero=False, zoom=[0.1, 0.2])
+    assert other.as_code() == "MemoryView(run, from_zero=False, zoom=[0.1, 0.2])"
+    assert view.still().width > 300
