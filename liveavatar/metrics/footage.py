@@ -49,13 +49,18 @@ def footage(source: Source, speech: Speech | None = None, portrait: Portrait | N
         source = source.path
     if isinstance(source, str | os.PathLike):
         found = _of_file(Path(source), with_sound=speech is None)
-    elif hasattr(source, "facts") and hasattr(source, "blocks"):
+    elif is_run(source):
         found = Footage(_joined(source.blocks), source.facts.fps, source.speech, source.portrait)
     elif isinstance(source, Tensor) or hasattr(source, "__array__"):
         found = Footage(as_frames(source), fps)
     else:
         found = Footage(_joined(source), fps)
     return replace(found, speech=speech or found.speech, portrait=portrait or found.portrait)
+
+
+def is_run(source: object) -> bool:
+    """A Run, or whatever looks like one."""
+    return hasattr(source, "facts") and hasattr(source, "blocks")
 
 
 def _of_file(path: Path, with_sound: bool) -> Footage:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from liveavatar.metrics.alignment import Alignment, align
 from liveavatar.metrics.cost import Cost, cost
-from liveavatar.metrics.footage import Footage, footage
+from liveavatar.metrics.footage import Footage, footage, is_run
 from liveavatar.metrics.identity import Drift, drift
 from liveavatar.metrics.lips import LipError, PhonemeReport, lip_error, phoneme_report, true_opening
 from liveavatar.metrics.motion import Motion, motion
@@ -186,6 +186,8 @@ def measure(video: Source, speech: Speech | None = None, portrait: Portrait | No
     began = time.perf_counter()
     seconds: dict[str, float] = {}
     watch = _Watch(seconds)
+    if isinstance(video, Iterator):
+        video = list(video)
     with watch("pictures"):
         shown = footage(video, speech, portrait, fps)
     identity = None if shown.portrait is None else shown.portrait.identity
@@ -242,10 +244,10 @@ def _no_drift(opening: Tensor) -> Drift:
 
 def _cost(video: Source, trace: Trace | Iterable[object] | None, fps: float) -> Cost:
     """From whatever is at hand: a Video, a Run, a trace or events."""
-    made = video if isinstance(video, Video) else getattr(video, "video", None)
-    events = trace if trace is not None else getattr(video, "trace", None) or ()
-    events = list(events) + list(getattr(video, "blocks", ()))
-    return cost(events, made, getattr(video, "backend", None), fps)
+    if is_run(video):
+        return cost([*(video.trace if trace is None else trace), *video.blocks], video.video, video.backend, fps)
+    blocks = video if isinstance(video, list) else ()
+    return cost([*(trace or ()), *blocks], video if isinstance(video, Video) else None, fps=fps)
 
 
 class _Watch:

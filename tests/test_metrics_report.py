@@ -1,0 +1,123 @@
+"""One call measures all that applies: a file, a live run's blocks or bare frames; what does not apply says why."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fakes import tone
+from talking import talking
+
+from liveavatar import metrics
+from liveavatar.metrics.footage import footage
+from liveavatar.metrics.report import UNREADABLE, measure
+from liveavatar.types import Block, InputError, Portrait, Speech
+from liveavatar.video import VideoWriter
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return talking()
+
+
+@pytest.fixture(scope="module")
+def portrait(clip):
+    return Portrait(clip.frames[0].permute(2, 0, 1) / 255, clip.identity, "rendered")
+
+
+@pytest.fixture(scope="module")
+def mp4(clip, tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "true.mp4"
+    with VideoWriter(path, (96, 96), 25.0, clip.speech) as writer:
+        writer.write(clip.frames)
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(clip, mp4, portrait):
+    return measure(mp4, clip.speech, portrait, samples=2, check=0)
+
+
+def test_a_true_video_reads_as_true_from_its_file(report):
+    assert report.frames == 72 and report.size == (96, 96) and report.fps == 25
+    assert abs(report.lips.late_frames) < 0.2 and report.lips.error_frames < 0.3
+    assert report.texture.psnr_db > 22 and report.texture.kept > 0.7
+    assert report.motion["head"].applies and report.identity.end < 0.03
+    assert not report.cost.applies
+
+
+def test_the_table_has_a_line_for_each_number(report):
+    lines = report.table().splitlines()
+    assert len(lines) == len(report.rows()) > 20
+    assert any(line.startswith("lips.late_frames") and "frames" in line for line in lines)
+    assert any(line.startswith("cost.ms_per_frame") and " - " in line for line in lines)
+
+
+def test_the_dictionary_is_json_without_nan(report):
+    values = report.to_dict()
+    json.dumps(values, allow_nan=False)
+    assert values["lips"]["error_frames"] == report.lips.error_frames
+    assert values["texture"]["psnr_db"] == report.texture.psnr_db
+    assert values["motion"]["hand_jerk"] > 0 and values["identity"]["drift"] == report.identity.end
+    assert values["cost"]["applies"] is False and values["cost"]["ms_per_frame"] is None
+    assert values["seconds"]["all"] > 0
+
+
+def test_without_speech_the_sound_of_the_file_is_heard(mp4):
+    found = measure(mp4, samples=1, check=0)
+    assert not found.lips.applies and "phonemes are not known" in found.lips.reason
+    assert found.alignment.applies and abs(found.alignment.late_ms) < 80        # AAC has a delay of its own
+    assert not found.texture.applies and "identity" in found.texture.reason
+
+
+def test_blocks_and_frames_are_measured_alike(clip):
+    blocks = [Block(index, torch.empty(0), frames, 0.48 * index, 10.0)
+              for index, frames in enumerate(clip.frames.split(12))]
+    of_blocks, of_frames = (measure(source, clip.speech, samples=1, check=0)
+                            for source in (blocks, clip.frames.numpy()))
+    assert of_blocks.cost.frames == 72 and of_blocks.cost.decode_ms_per_block == 10 and not of_frames.cost.applies
+    torch.testing.assert_close(of_blocks.opening, of_frames.opening)
+    assert of_blocks.lips.late_frames == of_frames.lips.late_frames
+
+
+def test_a_silent_video_has_no_lips_to_judge(clip):
+    found = measure(clip.frames[:30], samples=1, check=0)
+    assert found.alignment is None and "no sound" in found.lips.reason and found.flicker.applies
+    assert found.to_dict()["lips"]["late_ms"] is None
+
+
+def test_other_faces_are_not_read(clip, mp4, portrait):
+    someone = replace(portrait, identity=None, source="photo.png")
+    found = measure(clip.frames, clip.speech, someone)
+    assert found.lips.reason == found.motion.reason == found.identity.reason == UNREADABLE
+    assert found.flicker.applies and math.isnan(found.identity.end)
+
+
+def test_a_still_video_says_so(clip):
+    found = measure(clip.frames[:1].expand(40, -1, -1, -1), clip.speech, samples=1, check=0)
+    assert not found.lips.applies and not found.motion.applies
+    assert found.table()
+
+
+def test_speech_that_is_only_silence(clip):
+    found = measure(clip.frames[:40], Speech(np.zeros(25_600, np.float32), 16_000), samples=1, check=0)
+    assert not found.alignment.applies and "does not change" in found.alignment.reason
+    assert measure(clip.frames[:40], tone(0.1), samples=1, check=0).table()
+
+
+def test_what_is_no_video_is_refused(tmp_path):
+    path = tmp_path / "words.mp4"
+    path.write_text("no pictures here")
+    with pytest.raises(InputError, match="cannot be read"):
+        footage(path)
+    with pytest.raises(InputError, match="no block is decoded"):
+        footage([])
+
+
+def test_public_names_are_all_there():
+    for name in metrics.__all__:
+        assert getattr(metrics, name) is not None
+    with pytest.raises(AttributeError, match="it has"):
+        _ = metrics.nothing
