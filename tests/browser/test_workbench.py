@@ -112,14 +112,14 @@ def test_the_video_has_sound_that_a_browser_decodes(played):
 
 def test_a_preset_is_one_click(played):
     played.page.locator(".la-pick[data-preset=production]").click()
-    played.wait_for_kernel("workbench.size == '192*192' and workbench.clean == 'wiener'")
-    played.wait_for("() => document.querySelector('.la-bench select[data-trait=size]').value === '192*192'")
+    played.wait_for_kernel("workbench.size == '128*128' and workbench.clean == 'noisereduce'")
+    played.wait_for("() => document.querySelector('.la-bench select[data-trait=clean]').value === 'gate'")
     played.page.locator(".la-pick[data-preset=faster]").click()
-    played.wait_for_kernel("workbench.size == '96*96'")
+    played.wait_for_kernel("workbench.steps == 3 and workbench.path.steps == 3")
 
 
 def test_a_second_click_is_refused_kindly_and_stop_stops(played):
-    played.run("workbench.seconds = 5.0")
+    played.run("workbench.seconds, workbench.size = 5.0, '96*96'")
     button(played, "Run").click()
     played.wait_for_kernel("workbench.run.state == 'running' and len(workbench.run.seen) > 1")
     button(played, "Run").click()

@@ -171,7 +171,7 @@ const view = {
   buildSettings(ctx) {
     const grid = ctx.fill(laElement("div", { class: "la-bench-settings" }), () => {
       ctx.select("steps", "steps", "Sampler steps of a block; mini was trained for 4", [2, 3, 4, 5, 6, 8].map((count) => [count, `${count}`]));
-      view.listOf(ctx, "size", "size", "Width × height in pixels", (body) => body.sizes);
+      view.listOf(ctx, "size", "size", "Width × height in pixels. mini was trained at 128×128 only: other sizes come out worse", (body) => body.sizes);
       ctx.select("schedule", "noise", "The noise levels: as mini was trained, as Live Avatar was released, even, or your own from the view Path", [["trained", "trained"], ["released", "released"], ["linear", "linear"], ["own", "own"]]);
       ctx.select("solver", "solver", "Straight on, or by a guess and fresh noise", [["euler", "Euler"], ["renoise", "re-noise"]]);
       const seed = laElement("input", { type: "number", min: 0, step: 1, "data-trait": "seed", onchange: () => ctx.set("seed", Math.max(0, Math.round(Number(seed.value) || 0))) });
