@@ -12,7 +12,7 @@ import html
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy
 
     from liveavatar.run import Run
+    from liveavatar.types import Step
 
 STATIC = Path(__file__).parent / "static"
 MOST_BYTES = 25_000_000
@@ -52,7 +53,7 @@ def page_of(source: str | os.PathLike | Sweep | Run, most: int | None) -> str:
     if isinstance(source, Sweep):
         return sweep_page(source, most)
     if not isinstance(source, (str, os.PathLike)):
-        return run_page(source, "A run")
+        return run_page(source, "as it was made")
     path = Path(source)
     if (path / "sweep.json").is_file():
         return sweep_page(Sweep.open(path), most)
@@ -135,14 +136,12 @@ def strips_of(run: Run) -> tuple[list[dict], tuple[int, int]]:
     import numpy as np
     from PIL import Image
 
-    from liveavatar.preview import jpeg, to_bytes, values_of
+    from liveavatar.preview import jpeg
 
-    colours = run.latent_map()
     strips, tile = [], (0, 0)
     for index in range(run.facts.steps):
         made = [run.look(block, index) for block in run.trace.blocks]
-        pictures = [Image.fromarray(to_bytes(picture)) for step in made
-                    for picture in colours.colours(values_of(step.clean))]
+        pictures = [Image.fromarray(picture) for picture in pictures_of(run, made)]
         scale = TILE_PX / max(pictures[0].size)
         tile = tuple(round(side * scale) for side in pictures[0].size)
         rows = -(-len(pictures) // COLUMNS)
@@ -154,6 +153,21 @@ def strips_of(run: Run) -> tuple[list[dict], tuple[int, int]]:
                        "sigma_next": made[0].sigma_next,
                        "milliseconds": sum(step.milliseconds for step in made) / len(made)})
     return strips, tile
+
+
+def pictures_of(run: Run, steps: Sequence[Step]) -> Iterator[numpy.ndarray]:
+    """What the guesses of one step look like, one picture (h, w, 3) uint8 for each latent frame: decoded where there is
+    a decoder, else in the colours of the latents."""
+    from liveavatar.preview import values_of
+
+    if run.backend is not None:
+        decoder = run.backend.decoder()
+        for step in steps:
+            yield from decoder.decode(step.clean)[::run.facts.frames_per_latent].numpy()
+        return
+    colours = run.latent_map()
+    for step in steps:
+        yield from colours.colours(values_of(step.clean))
 
 
 def video_of(run: Run) -> bytes:

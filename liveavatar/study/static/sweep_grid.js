@@ -177,7 +177,7 @@ class SweepGrid {
     }
     const differs = this.data.settings.map((name) => this.value(cell, name)).filter((value) => value !== "" && value !== null && value !== undefined);
     const asked = [...new Set([this.state.y, this.state.sort, this.state.x])].map((column) => this.data.measures.find((measure) => measure.column === column)).filter(Boolean);
-    const lines = [sgElement("b", {}, cell.label), ...asked.map((measure) => sgElement("span", {}, `${measure.label} `, sgElement("i", {}, `${sgNumber(cell.numbers[measure.column])} ${measure.unit}`)))];
+    const lines = [sgElement("b", {}, cell.label), ...asked.map((measure) => sgElement("span", {}, `${measure.label} `, sgElement("i", {}, cell.numbers[measure.column] === undefined ? "–" : `${sgNumber(cell.numbers[measure.column])} ${measure.unit}`)))];
     card.caption.replaceChildren(...lines);
     card.root.title = `${differs.map(sgNumber).join(" · ")}\nClick to hear this one`;
     card.root.classList.toggle("sg-heard", cell.key === this.state.heard);
@@ -208,11 +208,12 @@ class SweepGrid {
     const X = (value) => left + ((value - x0) / (x1 - x0)) * (right - left), Y = (value) => bottom - ((value - y0) / (y1 - y0)) * (bottom - top);
     this.scale = { points, X, Y };
     const ticks = (words, low, high) => (words.length ? words.map((_, index) => index) : sgTicks(low, high));
-    const say = (words, tick) => (words.length ? words[tick].slice(0, 10) : sgNumber(tick));
+    const digits = (low, high) => { const [one, two] = sgTicks(low, high); return Math.max(0, -Math.floor(Math.log10((two ?? one + 1) - one) + 1e-9)); };
+    const say = (words, tick, low, high) => (words.length ? words[tick].slice(0, 10) : tick.toFixed(digits(low, high)));
     for (const tick of ticks(names.y, y0, y1)) {
-      this.plot.append(sgSvg("line", { x1: left, x2: right, y1: Y(tick), y2: Y(tick), class: "sg-line" }), sgSvg("text", { x: left - 6, y: Y(tick) + 4, "text-anchor": "end", class: "sg-tick" }, say(names.y, tick)));
+      this.plot.append(sgSvg("line", { x1: left, x2: right, y1: Y(tick), y2: Y(tick), class: "sg-line" }), sgSvg("text", { x: left - 6, y: Y(tick) + 4, "text-anchor": "end", class: "sg-tick" }, say(names.y, tick, y0, y1)));
     }
-    for (const tick of ticks(names.x, x0, x1)) this.plot.append(sgSvg("text", { x: X(tick), y: bottom + 15, "text-anchor": "middle", class: "sg-tick" }, say(names.x, tick)));
+    for (const tick of ticks(names.x, x0, x1)) this.plot.append(sgSvg("text", { x: X(tick), y: bottom + 15, "text-anchor": "middle", class: "sg-tick" }, say(names.x, tick, x0, x1)));
     const name = (column) => { const found = this.columns.find((one) => one.column === column); return found ? `${found.label}${found.unit ? `, ${found.unit}` : ""}` : column; };
     this.plot.append(sgSvg("text", { x: (left + right) / 2, y: H - 6, "text-anchor": "middle", class: "sg-name" }, name(across)));
     this.plot.append(sgSvg("text", { x: 12, y: (top + bottom) / 2, "text-anchor": "middle", class: "sg-name", transform: `rotate(-90 12 ${(top + bottom) / 2})` }, name(up)));
