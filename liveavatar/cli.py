@@ -62,6 +62,7 @@ def generate(asked: argparse.Namespace) -> int:
     """A portrait speaks."""
     if asked.resume is not None:
         return go_on(asked)
+    options = load_options(asked)
     settings = {option.name: getattr(asked, option.name) for option in fields(GenerationConfig)
                 if getattr(asked, option.name, None) is not None}
     config = GenerationConfig(**settings)
@@ -76,14 +77,24 @@ def generate(asked: argparse.Namespace) -> int:
     from liveavatar import pipeline
 
     audio = spoken(asked.text, asked.voice) if asked.text is not None else asked.audio
-    options = {"student": not asked.teacher, "dtype": asked.dtype, "compile": asked.compile, "device": asked.device,
-               "weights": asked.weights}
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:         # one of several processes that torchrun has started
         return by_many(asked, audio, config, output, options)
     with stop_on_interrupt() as stop:
         video = pipeline.generate(audio, asked.image, asked.prompt, config, output=output,
                                   backend=asked.backend, run_dir=asked.run_dir, stop=stop, **options)
     return report(video)
+
+
+def load_options(asked: argparse.Namespace) -> dict:
+    """What the chosen model's `load` is told."""
+    from liveavatar.backends.wan import options as wan
+
+    if asked.backend == wan.NAME:
+        asked.guidance = asked.guidance or None            # 0 in released scripts: the distilled model has none
+        return wan.chosen(asked)
+    wan.refuse_elsewhere(asked)
+    return {"student": not asked.teacher, "dtype": asked.dtype, "compile": asked.compile, "device": asked.device,
+            "weights": asked.weights}
 
 
 def by_many(asked: argparse.Namespace, audio: object, config: GenerationConfig, output: Path, options: dict) -> int:
@@ -126,6 +137,9 @@ def audio_preprocess(asked: argparse.Namespace) -> int:
     from liveavatar.inputs import hear, listen
 
     backend = find(asked.backend)
+    if not hasattr(backend.hear, "__self__"):              # no class method: it needs weights
+        raise InputError(f"{backend.name} hears with networks of its own; from Python: "
+                         f"liveavatar.load({backend.name!r}, ...).hear({asked.input!r})")
     features = hear(backend, listen(backend, asked.input, config), config)
     tensors = {"values": features.values.contiguous(), "rms": features.rms.contiguous()}
     try:
@@ -355,7 +369,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     add_stretch(given)
 
     asked = parser.add_argument_group("video")
-    asked.add_argument("--output", help=f".mp4 or .webm (default: {DEFAULT_OUTPUT})")
+    asked.add_argument("--output", "--save_file", help=f".mp4 or .webm (default: {DEFAULT_OUTPUT})")
     asked.add_argument("--size", help="width*height, an area: the aspect follows the portrait (default: the model's)")
     asked.add_argument("--infer_frames", type=int, help=f"video frames in a clip (default: {DEFAULTS.infer_frames})")
     asked.add_argument("--num_clip", type=int, help="at most so many clips (default: as long as the sound)")
@@ -377,7 +391,10 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add_switch(model, "--compile", False, "compile first: needs a C++ compiler, pays for long videos")
     add_switch(model, "--enable_online_decode", True, "decode each block when it is ready (default), or all at the end")
-    add_switch(model, "--offload_model", False, "move parts to main memory while they rest (no effect on a CPU)")
+    add_switch(model, "--offload_model", None, "move parts to main memory while they rest (no effect on a CPU)")
+    from liveavatar.backends.wan.options import add_options
+
+    add_options(parser, add_switch)
 
     state = parser.add_argument_group("going on after a stop or a crash")
     state.add_argument("--run_dir", help="keep what is needed to go on in this folder")

@@ -82,7 +82,7 @@ def test_interrupted_it_leaves_what_is_done(given, capsys, monkeypatch):
     decoded = []
     once = FakeBackend.decoder
 
-    def decoder(backend):
+    def decoder(backend, condition=None):
         inner = once(backend)
 
         class Interrupting:

@@ -18,7 +18,7 @@ from liveavatar.backends.wan.residence import Residence
 from liveavatar.types import InputError, Speech
 
 AT_HOME = Residence(torch.device("cpu"))
-PIECES_DIFFER_AT_MOST = 0.05       # of the features' size: what hearing 2 s and not 6 s at once does to untrained layers
+PIECES_DIFFER_AT_MOST = 0.05       # of the features' size: hearing 2 s instead of 6 s at once, with untrained layers
 
 
 def speech(seconds, seed=0):
@@ -39,7 +39,7 @@ def in_pieces(encoder, piece_s, context_s):
 
 @torch.inference_mode()
 def as_released(network, wave, clips):
-    """The released code: everything at once, stretched from 50 to 30 a second, the nearest of them 25 times a second."""
+    """The released code: all at once, stretched from 50 to 30 a second, the nearest of them 25 times a second."""
     wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
     layers = network(torch.from_numpy(wave)[None], output_hidden_states=True).hidden_states
     hidden = torch.cat(layers)                                                             # (layers, M, A)

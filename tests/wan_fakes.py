@@ -12,7 +12,7 @@ from liveavatar.lora import targets
 TEXT_NET = dict(vocab_size=300, d_model=16, d_ff=32, d_kv=8, num_heads=2, num_layers=2)
 AUDIO_NET = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
                  num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2)
-VAE_NET = dict(base_dim=4)
+VAE_NET = dict(base_dim=2)
 TRANSFORMER = dict(dim=24, ffn_dim=32, num_heads=2, num_layers=2, freq_dim=16, text_dim=16, text_len=24, audio_dim=16,
                    audio_layers=3, audio_inject_layers=(1,), cache_frames=6)
 SMALL = {"transformer": TRANSFORMER, "text": TEXT_NET, "audio": AUDIO_NET, "vae": VAE_NET}

@@ -82,7 +82,7 @@ class Backend(Protocol):
 
 BACKENDS: dict[str, str] = {   # name -> module:class
     "mini": "liveavatar.backends.mini:MiniBackend",
-    "wan-s2v-14b": "liveavatar.backends.wan:WanBackend",
+    "wan-s2v-14b": "liveavatar.backends.wan.backend:WanBackend",
 }
 
 

@@ -3,11 +3,6 @@
     checkpoints   what the folders must hold         networks    the transformer, weight by weight; LoRA, fp8
     text, audio   words and sound to features        vae, pose   pictures to latents and back, as streams
     precision     fp8 linear layers                  offload     ring caches in main memory
+    residence     where a network rests              options     the command line
     preset        every number                       backend     all of it behind `liveavatar.backends.Backend`
 """
-
-from __future__ import annotations
-
-from liveavatar.backends.wan.backend import WanBackend
-
-__all__ = ["WanBackend"]

@@ -1,0 +1,280 @@
+"""wan-s2v-14b as a whole at tiny size: from the released folders to a video, aligned, marked, and gone on with."""
+
+import itertools
+import shutil
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+import torch
+from fakes import face, tone
+
+pytest.importorskip("transformers", reason="wan-s2v-14b needs the extra `wan`")
+
+from wan_fakes import (
+    AUDIO_NET,
+    LOADED,
+    SMALL,
+    TEXT_NET,
+    VAE_NET,
+    small_lora,
+    small_transformer,
+    write_checkpoint,
+)
+
+import liveavatar
+from liveavatar.backends import Backend, find
+from liveavatar.backends.wan import checkpoints, preset
+from liveavatar.cli import main
+from liveavatar.config import GenerationConfig
+from liveavatar.lora import merge_lora
+from liveavatar.types import Block, InputError, Step
+from liveavatar.video import VideoWriter
+
+CONFIG = GenerationConfig(size="64*64", sample_steps=2, infer_frames=12)
+SECONDS = 0.9                                                      # 23 pictures, two blocks
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory):
+    """ckpt/Wan2.2-S2V-14B and ckpt/LiveAvatar, as the released README asks for them."""
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("ckpt")
+    write_checkpoint(folder / "Wan2.2-S2V-14B")
+    (folder / "LiveAvatar").mkdir()
+    save_file(small_lora(small_transformer()), folder / "LiveAvatar" / "liveavatar.safetensors")
+    return folder
+
+
+def load(downloads, **options):
+    options = {"config": LOADED, "conditioning": "multi-gpu"} | options
+    return liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B",
+                           lora=downloads / "LiveAvatar", **options)
+
+
+@pytest.fixture(scope="module")
+def pipe(downloads):
+    return load(downloads)
+
+
+@pytest.fixture(scope="module")
+def told(pipe):
+    return pipe.condition(tone(SECONDS), face(80, 80), "a dwarf laughs", CONFIG)
+
+
+@pytest.fixture(scope="module")
+def blocks(pipe, told):
+    return list(pipe.events(told, config=CONFIG))
+
+
+def pictures_of(events):
+    return torch.cat([event.frames for event in events if isinstance(event, Block)])
+
+
+def test_what_the_model_is_told_has_the_shapes_the_interface_names(pipe):
+    backend: Backend = pipe.backend
+    features = pipe.hear(tone(SECONDS))
+    assert features.values.shape == (1, 3, 16, 23) and features.rms.shape == (23,)
+    assert pipe.read("a dwarf laughs").shape == (1, 4, 16)
+    reference, motion = pipe.look(face(80, 80), CONFIG)
+    assert reference.shape == (1, 16, 1, 8, 8) and motion.shape == (1, 16, 19, 8, 8)
+    assert backend.trained.schedule == "released" and not backend.sees_past_sound
+
+
+def test_the_adapter_is_in_the_weights(pipe):
+    expected = small_transformer().bfloat16().float()
+    merge_lora(expected, small_lora(expected), preset.LORA_ALPHA)
+    for name, value in pipe.backend.transformer.state_dict().items():
+        torch.testing.assert_close(value, expected.state_dict()[name], rtol=0, atol=0)
+
+
+def test_the_same_events_as_mini(blocks):
+    assert [(type(event), event.block if isinstance(event, Step) else event.index) for event in blocks] == [
+        (Step, 0), (Step, 0), (Block, 0), (Step, 1), (Step, 1), (Block, 1)]
+    assert [len(event.frames) for event in blocks if isinstance(event, Block)] == [12, 11]
+    steps = [event for event in blocks if isinstance(event, Step)]
+    assert steps[0].sigma == 1 and steps[1].sigma == pytest.approx(3 * 0.002994 / (1 + 2 * 0.002994), rel=1e-3)
+
+
+def test_one_seed_is_one_video(pipe, told, blocks):
+    ours = torch.stack([event.x for event in blocks if isinstance(event, Step)])
+    for seed, same in ((CONFIG.base_seed, True), (1, False)):
+        steps = pipe.steps(told, config=replace(CONFIG, base_seed=seed))
+        assert torch.equal(torch.stack([step.x for step in steps]), ours) == same
+
+
+def test_the_released_trim_shows_each_picture_120_ms_early(pipe, told, blocks, monkeypatch):
+    monkeypatch.setattr(pipe.backend, "trim_frames", 3)            # what released_trim=True sets
+    early = list(pipe.events(told, config=CONFIG))
+    assert torch.equal(pictures_of(early), pictures_of(blocks)[3:])
+    assert [event.start_s for event in early if isinstance(event, Block)] == [0, 9 / 25]
+
+
+def test_a_stopped_run_is_gone_on_with_and_its_video_says_where_it_comes_from(pipe, blocks, tmp_path):
+    stop = Event()
+    film = pipe.film(tone(SECONDS), face(80, 80), "a dwarf laughs", CONFIG, output=tmp_path / "out.mp4",
+                     run_dir=tmp_path / "run", stop=stop)
+    for event in film:
+        if isinstance(event, Block):
+            stop.set()
+    video = liveavatar.resume(tmp_path / "run", progress=False)
+    assert (video.frames, video.size, video.complete) == (23, (64, 64), True)
+    said = liveavatar.read_provenance(video.path)["backend"]
+    assert said["name"] == "wan-s2v-14b" and len(said["fingerprint"]) == len(said["lora"]) == 16
+    assert "ckpt" not in str(said)                                 # a folder's name is nobody's business
+    from safetensors.torch import load_file
+
+    saved = load_file(tmp_path / "run" / "block_00001.safetensors")
+    last = [event for event in blocks if isinstance(event, Block)][1]
+    assert any(torch.equal(value, last.latents) for value in saved.values())
+
+
+def test_rings_in_main_memory_make_the_same_video(downloads, told, blocks):
+    steps = load(downloads, offload_kv_cache=True).steps(told, config=CONFIG)
+    for here, there in zip(steps, (event for event in blocks if isinstance(event, Step)), strict=True):
+        assert torch.equal(here.x, there.x) and type(here.cache) is not type(there.cache)
+
+
+def test_a_pose_video_moves_the_picture(pipe, blocks, tmp_path):
+    pose = tmp_path / "pose.mp4"
+    with VideoWriter(pose, (64, 64), 25.0) as writer:
+        writer.write(np.random.default_rng(0).integers(0, 255, (14, 64, 64, 3), np.uint8))
+        writer.close()
+    following = replace(CONFIG, pose_video=str(pose))
+    condition = pipe.condition(tone(SECONDS), face(80, 80), "a dwarf laughs", following)
+    assert condition.pose.shape == (1, 16, 6, 8, 8)                # two clips of three latents
+    posed = list(pipe.steps(condition, config=following))
+    assert len(posed) == 4 and not torch.equal(posed[0].velocity, blocks[0].velocity)
+    with pytest.raises(InputError, match="mini follows no pose video"):
+        liveavatar.generate(tone(SECONDS), face(64, 64), "", following, output=tmp_path / "mini.mp4")
+
+
+def test_steps_of_any_number_and_one_ring_for_each(pipe, told):
+    for steps in (1, 5):
+        config = replace(CONFIG, sample_steps=steps)
+        made = list(itertools.islice(pipe.steps(told, config=config), steps))
+        assert [step.index for step in made] == list(range(steps)) and made[-1].last
+        assert len({id(step.cache.k) for step in made}) == steps
+
+
+def test_the_size_follows_the_portrait():
+    backend = find("wan-s2v-14b")
+    assert backend.size_of(None, face(720, 400)) == (704, 384)
+    assert backend.size_of((384, 256), face(1024, 1024)) == (256, 256)
+
+
+def test_every_word_of_the_prompt_is_read(pipe, recwarn):
+    pipe.read("a dwarf who hammers iron")
+    assert not [warning for warning in recwarn if "does not know" in str(warning.message)]
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        pipe = liveavatar.load("wan-s2v-14b", weights="random", config=SMALL, fp8=True, conditioning="multi-gpu")
+    return pipe, [str(warning.message) for warning in said]
+
+
+def test_random_weights_need_no_file_and_mark_every_picture(untrained):
+    pipe, said = untrained
+    assert any("its pictures mean nothing" in line for line in said) and "untrained=True" in repr(pipe)
+    pictures = pictures_of(pipe.events(tone(0.4), face(80, 80), "hello", CONFIG))
+    corner = pictures[:, -10:-1, -38:-1]
+    assert pictures.shape == (10, 64, 64, 3)
+    assert ((corner == 255) | (corner < 64)).all()                 # white letters on a darkened ground
+
+
+def test_without_a_lora_the_user_is_told(downloads):
+    with pytest.warns(UserWarning, match="no LoRA is given"):
+        liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B", config=LOADED)
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({}, "checkpoint_dir is missing .*hf download Wan-AI/Wan2.2-S2V-14B .*weights=\"random\""),
+    ({"checkpoint_dir": "nowhere"}, "checkpoint_dir nowhere does not exist"),
+    ({"weights": "random", "lora": "x.safetensors"}, "takes no files"),
+    ({"weights": "other"}, 'weights is \'other\'; known: "released"'),
+    ({"conditioning": "other"}, "conditioning is 'other'"),
+    ({"dtype": "int8"}, "dtype is 'int8'; known: auto, float32, bfloat16"),
+    ({"weights": "random", "config": {"ears": {}}}, "unknown network 'ears'; known: transformer, text, audio, vae"),
+])
+def test_what_cannot_be_loaded_is_said_in_one_sentence(options, said):
+    with pytest.raises(InputError, match=said):
+        liveavatar.load("wan-s2v-14b", **options)
+
+
+def test_a_lora_for_another_model_is_refused(downloads, tmp_path):
+    from safetensors.torch import save_file
+
+    state = small_lora(small_transformer())
+    state.pop("base_model.model.blocks.1.self_attn.q.lora_A.default.weight")
+    save_file(state, tmp_path / "half.safetensors")
+    with pytest.raises(InputError, match=r"matches 23 of 24 modules; first missing: \['blocks.1.self_attn.q'\]"):
+        liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B", lora=tmp_path / "half.safetensors",
+                        config=LOADED)
+
+
+# ------------------------------------------------------------------------------------------------ command line
+
+@pytest.fixture
+def small(monkeypatch):
+    """The released sizes replaced by small ones, as the command line has no option for them."""
+    from liveavatar.transformer import CausalS2VTransformer
+
+    monkeypatch.setattr(preset, "UMT5_XXL", preset.UMT5_XXL | TEXT_NET)
+    monkeypatch.setattr(preset, "WAV2VEC2_LARGE", preset.WAV2VEC2_LARGE | AUDIO_NET)
+    monkeypatch.setattr(preset, "WAN21_VAE", VAE_NET)
+    from_config = CausalS2VTransformer.from_config
+    monkeypatch.setattr(CausalS2VTransformer, "from_config",
+                        lambda config: from_config(config | {"audio_layers": 3, "cache_frames": 6}))
+
+
+def materials(folder):
+    import soundfile
+
+    from liveavatar.avatars.portraits import save_portrait
+
+    save_portrait(face(80, 80), folder / "face.png")
+    soundfile.write(folder / "speech.wav", tone(SECONDS).wave, 16_000)
+    return ["--image", str(folder / "face.png"), "--audio", str(folder / "speech.wav")]
+
+
+def test_the_released_script_runs(downloads, small, tmp_path):
+    out = tmp_path / "out.mp4"
+    asked = ["generate", "--backend", "wan-s2v-14b", "--ckpt_dir", str(downloads / "Wan2.2-S2V-14B"),
+             "--load_lora", "--lora_path_dmd", str(downloads / "LiveAvatar"), "--task", "s2v-14B",
+             "--ulysses_size", "1", "--size", "64*64", "--base_seed", "420", "--training_config", "s2v_causal_sft.yaml",
+             "--offload_model", "True", "--convert_model_dtype", "--prompt", "a dwarf laughs", "--infer_frames", "48",
+             "--sample_steps", "2", "--sample_guide_scale", "0", "--num_clip", "10000", "--num_gpus_dit", "1",
+             "--sample_solver", "euler", "--single_gpu", "--fp8", "--conditioning", "multi-gpu",
+             "--save_file", str(out)]
+    assert main(asked + materials(tmp_path)) == 0
+    said = liveavatar.read_provenance(out)
+    assert said["backend"]["fp8"] and said["config"]["sample_steps"] == 2
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    (["--backend", "wan-s2v-14b"], "checkpoint_dir is missing (--ckpt_dir)"),
+    (["--fp8"], "--fp8 is for the released model; add --backend wan-s2v-14b"),
+    (["--backend", "wan-s2v-14b", "--task", "t2v-A14B"], "--task is 't2v-A14B'"),
+    (["--backend", "wan-s2v-14b", "--pose_video", "none.mp4"], "pose_video none.mp4 does not exist"),
+    (["--backend", "wan-s2v-14b", "--infer_frames", "80"], "the nearest are 72 and 84"),
+])
+def test_the_command_line_refuses_in_one_sentence(asked, said, tmp_path, capsys):
+    out = str(tmp_path / "out.mp4")
+    assert main(["generate", *asked, "--output", out, *materials(tmp_path)]) == 2
+    assert said in capsys.readouterr().err and not Path(out).exists()
+
+
+def test_a_broken_download_is_found_before_anything_is_loaded(downloads, tmp_path, capsys, monkeypatch):
+    folder = shutil.copytree(downloads / "Wan2.2-S2V-14B", tmp_path / "ckpt")
+    (folder / checkpoints.VAE).unlink()
+    monkeypatch.setattr("liveavatar.backends.wan.backend.read_audio_encoder", lambda *_: pytest.fail("loaded"))
+    asked = ["generate", "--backend", "wan-s2v-14b", "--ckpt_dir", str(folder), "--output", str(tmp_path / "out.mp4")]
+    assert main(asked + materials(tmp_path)) == 2
+    assert "lacks Wan2.1_VAE.pth; get it with: hf download" in capsys.readouterr().err
