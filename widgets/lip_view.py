@@ -27,6 +27,7 @@ PEAKS_HZ = 400               # of the drawn wave
 MEL_REACH = (-1.7, 2.5)      # silence and loud speech in the numbers of `audio.normalise`
 FRAMES_OF_A_SOUND = 8        # shown at most
 DECODED_KEPT = 48            # blocks at one step
+WEAK = 0.3                   # a peak below it says little
 CROP = 0.36                  # side of the piece around the mouth, of the picture's shorter side
 QUALITY = {"quality": 92, "subsampling": 0}
 
@@ -360,6 +361,8 @@ def verdict_of(curve: OffsetCurve) -> str:
     """What people would say of a delay."""
     if not curve.applies:
         return curve.reason
+    if curve.peak < WEAK:
+        return "they agree too little to tell"
     if DETECTABLE_MS[0] <= curve.best_ms <= DETECTABLE_MS[1]:
         return "people do not notice"
     if ACCEPTABLE_MS[0] <= curve.best_ms <= ACCEPTABLE_MS[1]:

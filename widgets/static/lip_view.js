@@ -30,7 +30,7 @@ const view = {
     ctx.key = laElement("div", { class: "la-note la-lips-key" });
     ctx.main.append(
       laElement("div", { class: "la-lips-upper" }, laElement("div", {}, ctx.lanes, ctx.key),
-        laElement("div", { class: "la-lips-side" }, laElement("div", { class: "la-lips-face" }, ctx.face, ctx.faceWords), ctx.big, ctx.delay)),
+        laElement("div", { class: "la-lips-side" }, laElement("div", { class: "la-lips-face" }, ctx.face, ctx.faceWords), laElement("div", {}, ctx.big, ctx.delay))),
       laElement("div", { class: "la-lips-lower" }, ctx.tilesBox, ctx.checks));
 
     ctx.lanes.addEventListener("pointerdown", (event) => view.pressed(ctx, event));
@@ -288,7 +288,7 @@ const view = {
   /* ---- the frame, and its mouth */
 
   drawFace(ctx, theme) {
-    const side = 158, gap = 10, pen = laCanvas(ctx.face, 2 * side + gap, side), frame = ctx.body.frame, picture = ctx.framePicture;
+    const side = ctx.narrow ? 118 : 158, gap = 10, pen = laCanvas(ctx.face, 2 * side + gap, side), frame = ctx.body.frame, picture = ctx.framePicture;
     pen.fillStyle = theme.faint;
     for (const x of [0, side + gap]) { pen.beginPath(); pen.roundRect(x, 0, side, side, 6); pen.fill(); }
     if (!frame || !picture) {
@@ -320,7 +320,7 @@ const view = {
   /* ---- agreement against delay */
 
   drawDelay(ctx, theme) {
-    const width = 2 * 158 + 10, height = 168, left = 30, right = width - 8, top = 10, bottom = height - 34, pen = laCanvas(ctx.delay, width, height);
+    const width = ctx.narrow ? 300 : 326, height = 168, left = 30, right = width - 8, top = 10, bottom = height - 34, pen = laCanvas(ctx.delay, width, height);
     const curve = ctx.body.curve, lags = curve?.lags_ms ?? [-400, 400], x = (ms) => left + ((ms - lags[0]) / (lags.at(-1) - lags[0])) * (right - left), y = (value) => bottom - Math.min(Math.max((value + 0.25) / 1.25, 0), 1) * (bottom - top);
     for (const [band, alpha] of [[ctx.body.acceptable, theme.dark ? 0.16 : 0.13], [ctx.body.detectable, theme.dark ? 0.3 : 0.24]]) {
       pen.fillStyle = theme.green;
@@ -438,6 +438,8 @@ const view = {
     if (!run || !ctx.body.frames) return;
     const room = Math.max(ctx.main.clientWidth, 320), beside = room > 760;
     ctx.width = beside ? room - LIP_SIDE - 16 : room;
+    ctx.narrow = !beside;
+    ctx.root.classList.toggle("la-lips-narrow", ctx.narrow);
     ctx.key.style.width = `${ctx.width - LIP_GUTTER}px`;
     ctx.against.hidden = !ctx.sounds.length;
     ctx.windowField.range.max = Math.max(Math.ceil(run.total_s), 2);
