@@ -8,7 +8,7 @@ import pytest
 import torch
 from talking import FPS, late, talking
 
-from liveavatar.metrics.alignment import align, vowel_envelope
+from liveavatar.metrics.alignment import align, align_pictures, vowel_envelope
 from liveavatar.metrics.lips import (
     SHAPES,
     lip_error,
@@ -190,3 +190,25 @@ def test_noise_instead_of_a_mouth_is_not_aligned():
     noise = torch.rand(72, generator=torch.Generator().manual_seed(4))
     found = align(noise, samples()["steps"])
     assert not found.applies and "agree" in found.reason and math.isnan(found.late_ms)
+
+
+# ------------------------------------------------------------------------------------------------ without a face model
+
+@pytest.mark.parametrize("planted", [-5, -1, 0, 2, 5])
+def test_pixels_alone_find_a_delay_within_half_a_frame(planted):
+    clip = talking()
+    frames = clip.frames.roll(planted, 0)[max(planted, 0):72 + min(planted, 0)]         # without what rolled over
+    sound = replace(clip.speech, wave=clip.speech.wave[640 * max(planted, 0):])
+    found = align_pictures(frames, sound)
+    assert found.applies and found.late_ms == pytest.approx(40 * planted, abs=20)
+    assert found.track.offset_ms.nanmedian().item() == pytest.approx(40 * planted, abs=20)
+
+
+def test_the_sound_of_another_video_is_refused():
+    found = align_pictures(talking().frames, samples()["welcome"])
+    assert not found.applies and math.isnan(found.late_ms) and "no place in the picture" in found.reason
+
+
+def test_a_still_picture_goes_with_no_sound():
+    found = align_pictures(talking().frames[:1].expand(60, -1, -1, -1), samples()["steps"])
+    assert not found.applies and "do not change" in found.reason

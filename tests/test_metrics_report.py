@@ -93,6 +93,7 @@ def test_other_faces_are_not_read(clip, mp4, portrait):
     found = measure(clip.frames, clip.speech, someone)
     assert found.lips.reason == found.motion.reason == found.identity.reason == UNREADABLE
     assert found.flicker.applies and math.isnan(found.identity.end)
+    assert found.alignment.applies and abs(found.alignment.late_ms) < 20        # which needs no face model
 
 
 def test_a_still_video_says_so(clip):

@@ -12,7 +12,7 @@ _HOME = {   # public name -> module
     "mouth_opening": "lips", "true_opening": "lips", "offset_curve": "lips", "OffsetCurve": "lips",
     "offset_track": "lips", "OffsetTrack": "lips", "lip_error": "lips", "LipError": "lips",
     "phoneme_report": "lips", "PhonemeReport": "lips", "Confusion": "lips",
-    "align": "alignment", "Alignment": "alignment", "vowel_envelope": "alignment",
+    "align": "alignment", "align_pictures": "alignment", "Alignment": "alignment", "vowel_envelope": "alignment",
     "nearest_truth": "nearest", "Nearest": "nearest",
     "texture": "texture", "Texture": "texture", "flicker": "texture", "Flicker": "texture", "Spectrum": "texture",
     "psnr_db": "texture", "ssim": "texture",

@@ -1,6 +1,7 @@
 """Alignment without ground truth: the opening of the mouth against the loudness of the sound, for any recording.
 
-    opening (T,), wave --align--> how late the lips are, and how sure that is
+    opening (T,), wave --align----------> how late the lips are, and how sure that is
+    frames, wave       --align_pictures-> the same for faces that the regressor cannot read: no face model at all
 
 Mouths open for what sounds between 300 and 2500 Hz: vowels. Their loudness rises and falls with the opening, but is
 not the opening (nasals sound with closed lips, "s" with narrow ones), so the peak of the curve stays below 1: 0.7 for
@@ -21,7 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liveavatar.metrics.lips import DETECTABLE_MS, REACH_MS, OffsetCurve, OffsetTrack, offset_curve, offset_track
+from liveavatar.metrics.lips import (
+    DETECTABLE_MS,
+    REACH_MS,
+    OffsetCurve,
+    OffsetTrack,
+    offset_curve,
+    offset_track,
+    spline_peak,
+)
+from liveavatar.metrics.reader import LUMINANCE, as_frames
 from liveavatar.types import Speech
 
 if TYPE_CHECKING:
@@ -32,6 +42,10 @@ SMOOTHING_S = 0.02
 BIAS_MS = 1.0               # what the delay of true openings reads
 SPREAD_MS = 10.0            # standard deviation of it over pieces of CALIBRATED_S or more
 CALIBRATED_S = 3.0
+CELLS = 24                  # the shorter side of a picture in cells, where no opening is known
+BEST_CELLS = 0.01           # share of the cells that are listened to
+SLOW_S = 0.6                # changes slower than this are left out: light, posture
+LEAST_CONTRAST = 1.35       # of the peak against the median of the curve: right sound has 1.4 to 1.8, wrong 1.1 to 1.3
 LEAST_PEAK = 0.4            # true openings reach 0.57 to 0.8; below this the delay is a guess
 
 
@@ -82,10 +96,77 @@ def align(opening: Curve, speech: Speech, fps: float = 25.0, reach_ms: float = R
     if curve.applies and curve.peak < LEAST_PEAK:
         curve = replace(curve, applies=False, best_ms=math.nan, reason=f"mouth and sound hardly agree: the peak is "
                         f"{curve.peak:.2f}, and {LEAST_PEAK} is the least that tells anything")
+    return _judged(curve, track, len(envelope), fps)
+
+
+def _judged(curve: OffsetCurve, track: OffsetTrack, T: int, fps: float) -> Alignment:
     if not curve.applies:
         return Alignment(math.nan, math.nan, curve.peak, False, curve, track, False, curve.reason)
     late_ms = curve.best_ms - BIAS_MS
-    spread_ms = SPREAD_MS * max(CALIBRATED_S * fps / len(envelope), 1.0)
+    spread_ms = SPREAD_MS * max(CALIBRATED_S * fps / T, 1.0)
     early, late = DETECTABLE_MS
     curve = replace(curve, best_ms=late_ms)
     return Alignment(late_ms, spread_ms, curve.peak, not early <= late_ms <= late, curve, track)
+
+
+def align_pictures(frames: Tensor | np.ndarray, speech: Speech, fps: float = 25.0,
+                   reach_ms: float = REACH_MS) -> Alignment:
+    """Find how late the lips are in any video, without knowing where they are.
+
+    frames (T, H, W, 3) uint8. Mouths are the parts of a picture that darken and brighten with the vowels. Every picture
+    is averaged into cells, 24 along its shorter side; each cell's brightness is compared with the loudness at every
+    delay; at each delay the hundredth of the cells that agree best, in either sign, is what the curve shows (root mean
+    square of their correlations). So the curve is never near 0: what tells is how far its peak stands out. On true
+    videos of avatars it finds planted delays within 15 ms, and refuses the sound of other videos. Whatever else moves
+    with the voice, nods and hands, pulls it towards its own delay.
+    """
+    frames = as_frames(frames)
+    T, reach = len(frames), round(reach_ms / 1000 * fps)
+    envelope = vowel_envelope(speech, T, fps)
+    lags_ms = torch.arange(-reach, reach + 1) * 1000 / fps
+    nowhere = OffsetTrack(*[torch.empty(0)] * 4, False, "no place in the picture goes with the sound")
+
+    def refused(reason: str, correlation: Tensor | None = None, peak: float = math.nan) -> Alignment:
+        shown = torch.full((2 * reach + 1,), math.nan) if correlation is None else correlation.float()
+        return _judged(OffsetCurve(lags_ms, shown, math.nan, peak, fps, False, reason), nowhere, T, fps)
+
+    if T < 2 * reach + 3:
+        return refused(f"{T} frames are too few to look {reach} frames around: {2 * reach + 3} are needed")
+    cells, loudness = quick(brightness(frames), fps), quick(envelope[None], fps)[0]
+    cells = cells[cells.std(1) > 0.3]                                   # levels of 255: the others only hold noise
+    if not len(cells) or loudness.std() < 1e-4:
+        return refused("the pictures do not change" if not len(cells) else "the sound does not change")
+    agreement = torch.stack([correlations(cells, loudness, d) for d in range(-reach, reach + 1)])       # (L, cells)
+    count = max(4, round(BEST_CELLS * CELLS ** 2))
+    curve = agreement.square().topk(min(count, len(cells)), 1).values.mean(1).sqrt()
+    place, peak = spline_peak(curve)
+    if not 0 < place < 2 * reach or peak < LEAST_CONTRAST * curve.median():
+        return refused("no place in the picture goes with the sound at one delay rather than at others", curve, peak)
+    there = agreement[round(place)]
+    chosen = there.abs().topk(min(count, len(cells))).indices
+    opening = (cells[chosen] * there[chosen].sign()[:, None]).mean(0)
+    found = OffsetCurve(lags_ms, curve.float(), (place - reach) * 1000 / fps, peak, fps)
+    return _judged(found, offset_track(opening, loudness, fps), T, fps)
+
+
+def brightness(frames: Tensor) -> Tensor:
+    """(T, H, W, 3) uint8 -> (cells, T) mean luminance of the cells, levels of 255"""
+    side = max(1, min(frames.shape[1:3]) // CELLS)
+    pieces = [torch.nn.functional.avg_pool2d((piece.float() @ torch.tensor(LUMINANCE))[:, None], side)
+              for piece in frames.split(64)]
+    return torch.cat(pieces).flatten(1).T
+
+
+def quick(curves: Tensor, fps: float) -> Tensor:
+    """Curves (N, T) without what changes more slowly than SLOW_S; float64"""
+    half = round(SLOW_S * fps / 2)
+    held = torch.nn.functional.pad(curves.double()[:, None], (half, half), mode="replicate")
+    return curves - torch.nn.functional.avg_pool1d(held, 2 * half + 1, 1)[:, 0]
+
+
+def correlations(cells: Tensor, loudness: Tensor, d: int) -> Tensor:
+    """Pearson correlation of every cell (N, T), d frames late, with the loudness (T,): (N,)"""
+    T = len(loudness)
+    late, heard = cells[:, max(d, 0):T + min(d, 0)], loudness[max(-d, 0):T - max(d, 0)]
+    late, heard = late - late.mean(1, keepdim=True), heard - heard.mean()
+    return (late @ heard) / (late.square().sum(1) * heard.square().sum()).sqrt().clamp(min=1e-9)

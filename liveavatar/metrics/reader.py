@@ -2,8 +2,8 @@
 
     frames (T, H, W, 3) uint8  --read_face-->  Reading of T pictures
 
-The regressor was trained on rendered avatars. On other pictures its numbers mean nothing; `looks_rendered` of
-`liveavatar.metrics.footage` says which is the case.
+The regressor was trained on rendered avatars. On other pictures its numbers mean nothing; what can be measured
+of others does without it (`liveavatar.metrics.alignment.align_pictures`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy
 
 BATCH = 32              # pictures read at a time: 30 MiB of activations
+LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def load_reader(weights: str | os.PathLike = "shipped") -> FaceRegressor:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from liveavatar.metrics.alignment import Alignment, align
+from liveavatar.metrics.alignment import Alignment, align, align_pictures
 from liveavatar.metrics.cost import Cost, cost
 from liveavatar.metrics.footage import Footage, footage, is_run
 from liveavatar.metrics.identity import Drift, drift
@@ -226,11 +226,11 @@ def _lips(reading: Reading, shown: Footage,
     def unknown(reason: str) -> LipError:
         return LipError(*[math.nan] * 5, False, reason)
 
-    if not readable:
-        return unknown(UNREADABLE), None, None
     speech, opening = shown.speech, reading["mouth_aperture"]
     if speech is None:
         return unknown("there is no sound"), None, None
+    if not readable:
+        return unknown(UNREADABLE), align_pictures(shown.frames, speech, shown.fps), None
     if not speech.phonemes:
         lips = unknown("the phonemes are not known: give the speech that liveavatar.speak made")
     else:

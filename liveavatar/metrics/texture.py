@@ -18,12 +18,11 @@ from torch import Tensor
 
 from liveavatar.metrics.nearest import nearest_truth
 from liveavatar.metrics.quality import CORNER_PX, decibel, frame_difference, seam
-from liveavatar.metrics.reader import as_frames, as_uint8, read_face
+from liveavatar.metrics.reader import LUMINANCE, as_frames, as_uint8, read_face
 from liveavatar.metrics.regressor import Reading
 
 SAMPLED = 4                 # pictures of a video that are compared with true ones: each costs 0.1 s
 CHECKED = 1                 # of them, whose true pictures are put through the same search
-LUMINANCE = (0.299, 0.587, 0.114)
 DETAIL_PX = 1.0             # detail is what a Gaussian of this sigma takes away, in a picture of 128 px
 
 
