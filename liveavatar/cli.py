@@ -5,6 +5,7 @@
     liveavatar sweep --grid steps=3,4,5 --grid seed=1,2 --out sweep --report report.html
     liveavatar report sweep --output report.html
     liveavatar audio-preprocess --input speech.wav --output features.safetensors
+    liveavatar plan --size "704*384" --sample_steps 4 --gpu "RTX 4090" --gpus 5
     liveavatar lab
     liveavatar demo
 
@@ -340,6 +341,10 @@ def make_parser() -> argparse.ArgumentParser:
     made.add_argument("--trait", action="append", default=[], metavar="NAME=VALUE",
                       help="hair=long, glasses=true, eye_size=1.1 ...; may be repeated")
     made.set_defaults(run=avatar)
+
+    from liveavatar.vram.cli import add_plan
+
+    add_plan(commands.add_parser("plan", help="will it fit, how fast, what to change: before anything is loaded"))
 
     shown = commands.add_parser("lab", help="JupyterLab on the notebooks")
     shown.add_argument("rest", nargs="*", help="options for jupyter lab, after --")

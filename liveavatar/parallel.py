@@ -404,6 +404,10 @@ def some_steps(backend: Backend, constants: Constants, config: GenerationConfig,
     x = x.to(backend.device, model.dtype)
     audio = audio_of_block(told.condition.audio, block, frames, backend.sees_past_sound).to(backend.device)
     context = Context(told.text, model.encode_audio(audio))
+    pose = told.condition.pose
+    if pose is not None:
+        first = block * backend.block_latents
+        pose = pose[:, :, first:first + backend.block_latents].to(backend.device)
     for index in range(steps.stop):
         sigma, sigma_next = sigmas[index], sigmas[index + 1]
         draws = constants.solver == "renoise" and sigma_next > 0
@@ -411,7 +415,8 @@ def some_steps(backend: Backend, constants: Constants, config: GenerationConfig,
         if index not in steps:
             continue                                      # another rank's; only its random draw had to be passed
         with notes.span("step", block, index):
-            velocity, caches[index] = model(x, constants.levels[index], context, told.portrait, caches[index])
+            velocity, caches[index] = model(x, constants.levels[index], context, told.portrait, caches[index],
+                                             pose)
             x = move(x, velocity, sigma, sigma_next, constants.solver, None if fresh is None else fresh.to(x))
             if x.is_cuda:
                 torch.cuda.synchronize(x.device)
@@ -421,13 +426,13 @@ def some_steps(backend: Backend, constants: Constants, config: GenerationConfig,
 def denoise(backend: Backend, condition: Condition, config: GenerationConfig, company: Company, layout: Layout,
             notes: Notes, stop: threading.Event) -> Iterator[tuple[int, Tensor]]:
     """This rank's part of every block: (block, latents) after its last step. It sends them on where they go on."""
-    from liveavatar.rollout import constants_of
+    from liveavatar.rollout import constants_of, new_caches
 
     steps, blocks = layout.owned(company.rank), ceil(condition.frames / (backend.block_latents
                                                                          * backend.frames_per_latent))
     with notes.span("prepare"):
         constants = constants_of(backend, condition, config)
-        caches = {index: backend.transformer.new_cache(constants.told.portrait) for index in steps}
+        caches = dict(zip(steps, new_caches(backend, constants.told.portrait, len(steps)), strict=True))
     coming = company.mail_from(company.rank - 1, latents_like(backend, condition)) if company.rank else None
     going = company.mail_to(company.rank + 1) if company.rank != layout.vae_rank else None
     for block in range(blocks):
@@ -523,6 +528,7 @@ def one_rank(pipeline: Pipeline, inputs: Inputs, condition: Condition, config: G
     if layout.owned(rank):
         made = denoise(backend, condition, config, company, layout, notes, stop)
     elif rank == layout.vae_rank:
+        torch.nn.Module.to(backend.transformer, "meta")   # its weights are not needed here: give their memory back
         made = arrivals(backend, condition, company, notes)
     else:
         return None
@@ -542,16 +548,18 @@ def film(pipeline: Pipeline, made: Iterator[tuple[int, Tensor]], inputs: Inputs,
 
     backend = pipeline.backend
     facts = {"generated": True} | pipeline._describe(inputs, config)
-    facts["backend"].pop("weights", None)
-    decoder, began, first_s = backend.decoder(), time.perf_counter(), 0.0
-    frames, written = condition.frames, 0
+    for private in ("weights", "options"):
+        facts["backend"].pop(private, None)
+    decoder, began, first_s = backend.decoder(condition), time.perf_counter(), 0.0
+    trim = getattr(backend, "trim_frames", 0)             # pictures left out at the beginning
+    frames, written = max(condition.frames - trim, 0), 0
     bar = tqdm(total=frames / backend.fps, disable=not progress, unit="s",
                bar_format="{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}]")
     with bar, VideoWriter(path, inputs.size, backend.fps, inputs.speech, facts, config.label) as writer:
         try:
             for block, latents in made:
                 with notes.span("decode", block):
-                    pictures = decoder.decode(latents)[:frames - written]
+                    pictures = decoder.decode(latents)[0 if written else trim:][:frames - written]
                 first_s = first_s or time.perf_counter() - began
                 writer.write(pictures)
                 written += len(pictures)

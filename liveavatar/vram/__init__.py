@@ -1,1 +1,1 @@
-"""Memory: what a run takes, moment by moment (`watch`)."""
+"""Memory: what a run will take (`plan`), and what it takes, moment by moment (`watch`)."""

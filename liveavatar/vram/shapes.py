@@ -1,0 +1,327 @@
+"""What the parts of a model hold at one size of picture: read from its configuration, or found on the meta device.
+
+    shapes("wan-s2v-14b", (384, 704)).ring        # bytes of one sampler step's cache
+
+The 14B network is the transformer class at its own defaults. The text and speech encoders are public models; how many
+numbers they have follows from their configurations, without the library that runs them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from liveavatar.backends.wan.precision import FP8_PARTS
+from liveavatar.backends.wan.preset import UMT5_XXL, WAV2VEC2_LARGE
+from liveavatar.transformer import AUDIO_HISTORY, MOTION_FRAMES, CausalS2VTransformer, Context
+from liveavatar.types import InputError
+from liveavatar.vram.ghost import Cost, bytes_of, empty, measure
+
+MODELS = ("wan-s2v-14b", "mini")
+FRAMES_PER_LATENT, SPATIAL_STRIDE = 4, 8
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
+SCALE_BYTES = 4                                # per row of an fp8 matrix
+
+
+@dataclass(frozen=True)
+class UMT5:
+    """The text encoder, encoder half."""
+
+    vocabulary: int = UMT5_XXL["vocab_size"]
+    width: int = UMT5_XXL["d_model"]
+    hidden: int = UMT5_XXL["d_ff"]
+    heads: int = UMT5_XXL["num_heads"]
+    head_dim: int = UMT5_XXL["d_kv"]
+    layers: int = UMT5_XXL["num_layers"]
+    buckets: int = UMT5_XXL["relative_attention_num_buckets"]
+    length: int = 512          # tokens of a prompt, at most
+
+    @property
+    def parameters(self) -> int:
+        attention = 4 * self.width * self.heads * self.head_dim + self.buckets * self.heads
+        layer = attention + 3 * self.width * self.hidden + 2 * self.width
+        return self.vocabulary * self.width + self.layers * layer + self.width
+
+    @property
+    def activations(self) -> int:
+        """Scores of all heads in float32 and bfloat16, and the gated hidden layer."""
+        return self.heads * self.length**2 * (4 + 4 + 2) + 3 * self.length * self.hidden * 2
+
+    @property
+    def flops(self) -> float:
+        return 2.0 * self.length * (self.parameters - self.vocabulary * self.width)
+
+
+@dataclass(frozen=True)
+class Wav2Vec2:
+    """The speech encoder, with its letters. What the preset does not say are defaults of its kind."""
+
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    channels: int = 512
+    width: int = WAV2VEC2_LARGE["hidden_size"]
+    hidden: int = WAV2VEC2_LARGE["intermediate_size"]
+    layers: int = WAV2VEC2_LARGE["num_hidden_layers"]
+    position_kernel: int = 128
+    position_groups: int = 16
+    letters: int = WAV2VEC2_LARGE["vocab_size"]
+    rate_hz: int = 16_000
+    piece_s: float = 60.0      # of sound that is heard at once, at most
+
+    @property
+    def parameters(self) -> int:
+        inputs = (1, *[self.channels] * (len(self.kernels) - 1))
+        ears = sum(self.channels * (before * kernel + 3) for before, kernel in zip(inputs, self.kernels, strict=True))
+        bridge = 2 * self.channels + self.channels * self.width + self.width
+        position = self.width * self.width // self.position_groups * self.position_kernel + self.width
+        attention = 4 * (self.width**2 + self.width)
+        layer = attention + 2 * self.width * self.hidden + self.hidden + self.width + 4 * self.width
+        rest = self.position_kernel + 2 * self.width + self.width + (self.width + 1) * self.letters
+        return ears + bridge + position + self.layers * layer + rest
+
+    @property
+    def activations(self) -> int:
+        """Three copies of what the first convolution makes of a piece, and all hidden layers of it."""
+        first = self.piece_s * self.rate_hz / self.strides[0] * self.channels
+        frames = self.piece_s * self.rate_hz / math.prod(self.strides)
+        return int(2 * (3 * first + (self.layers + 1) * frames * self.width))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes of a transformer at one precision."""
+
+    total: int
+    layer: int                  # one of the repeated layers
+    root: int                   # all that is outside of them
+    largest: int                # the largest single matrix, in float32: for the LoRA merge
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Bytes and costs at one size and precision."""
+
+    model: str
+    size: tuple[int, int]       # (height, width)
+    dtype: torch.dtype          # of what flows
+    layers: int
+    block_latents: int
+    weights: Weights
+    lora: int                   # the adapter in float32, before it is merged
+    text_encoder: int
+    text_activations: int
+    audio_encoder: int
+    audio_activations: int
+    vae: int
+    vae_state: int
+    frame_tokens: int
+    ring: int                   # one step's cache, all of it
+    ring_alone: int             # without the copy of the condition
+    condition: int              # condition cache
+    text: int                   # keys and values of the words
+    prefill: Cost
+    step: Cost
+    decode: Cost
+    encode: Cost                # of four video frames
+    latents: int                # of a block, as they wait to be decoded
+    pictures: int               # of a block, uint8 in main memory
+
+    @property
+    def in_layers(self) -> Cost:
+        """The part of a step that runs in the layers. Before it the condition's keys are turned, all at once."""
+        return layers_alone(self.model, self.size, self.dtype)
+
+    @property
+    def block_s(self) -> float:
+        return self.block_latents * FRAMES_PER_LATENT / 25.0
+
+
+# ------------------------------------------------------------------------------------------------ transformers
+
+@cache
+def ghost_transformer(model: str, dtype: torch.dtype) -> CausalS2VTransformer:
+    """The transformer without its numbers."""
+    with torch.device("meta"):
+        if model == "mini":
+            from liveavatar.backends.mini import WEIGHTS
+            from liveavatar.backends.mini.preset import TRANSFORMER
+            from liveavatar.weights import read_manifest
+
+            settings = dict(read_manifest(WEIGHTS).config.get("base", {}))
+            settings.pop("trained", None)
+            network = CausalS2VTransformer.from_config(TRANSFORMER | settings)
+        else:
+            network = CausalS2VTransformer()
+    return nn.Module.to(network, dtype).requires_grad_(False).eval()
+
+
+@cache
+def weights_of(model: str, precision: str) -> Weights:
+    """Bytes of the transformer: in fp8 the matrices of layers and audio injection take one byte a number."""
+    network = ghost_transformer(model, torch.float32 if precision == "float32" else torch.bfloat16)
+    spared = 0
+    in_layers = 0
+    if precision == "fp8":
+        for name, module in network.named_modules():
+            if isinstance(module, nn.Linear) and name.startswith(FP8_PARTS):
+                saved = module.weight.numel() - SCALE_BYTES * module.out_features
+                spared += saved
+                in_layers += saved if name.startswith("blocks.") else 0
+    total, layers = bytes_of(network), bytes_of(network.blocks)
+    largest = max(parameter.numel() for parameter in network.blocks.parameters()) * 4
+    return Weights(total - spared, (layers - in_layers) // len(network.blocks),
+                   total - spared - (layers - in_layers), largest)
+
+
+def lora_bytes(model: str) -> int:
+    """An adapter of the released rank, in float32."""
+    from liveavatar.lora import targets
+
+    rank = 128 if model != "mini" else 32
+    network = ghost_transformer(model, torch.float32 if model == "mini" else torch.bfloat16)
+    return sum(4 * rank * (one.in_features + one.out_features) for one in targets(network).values())
+
+
+# ------------------------------------------------------------------------------------------------ one size
+
+@cache
+def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str = "bf16") -> Shapes:
+    """Run every stage at this size without numbers. size (height, width); takes a second or two, once."""
+    if model not in MODELS:
+        raise InputError(f"nothing is known of backend {model!r}; plans are made for {' and '.join(MODELS)}")
+    dtype = torch.float32 if weights == "float32" else torch.bfloat16
+    ways = passes(model, size, dtype)
+    ring, ring_alone = ring_bytes(model, size, dtype if caches != "fp8" else DTYPES["fp8"])
+    vae = vae_costs(model, size, dtype)
+    text, speech = (UMT5(), Wav2Vec2()) if model != "mini" else (None, None)
+    config = ghost_transformer(model, dtype).config
+    frames = config.block_frames
+    pixels = size[0] * size[1]
+    step = ways["step"]
+    if caches == "fp8":                                   # one layer's keys and values are widened to be attended to
+        extra = 2 * ring // config.num_layers
+        step = Cost(step.transient + extra, step.kept, step.flops, step.moved + 2 * ring * 2, step.where)
+    return Shapes(
+        model, size, dtype, config.num_layers, frames, weights_of(model, weights), lora_bytes(model),
+        text.parameters * 2 if text else 0, text.activations if text else 0,
+        speech.parameters * 2 if speech else 0, speech.activations if speech else 0,
+        vae["weights"], vae["state"], pixels // (2 * SPATIAL_STRIDE) ** 2, ring, ring_alone,
+        ways["condition"], ways["text"], ways["prefill"], step, vae["decode"], vae["encode"],
+        config.out_dim * frames * pixels // SPATIAL_STRIDE**2 * dtype.itemsize,
+        frames * FRAMES_PER_LATENT * 3 * pixels)
+
+
+@cache
+def passes(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
+    """Words, prefill, one step: what each takes and leaves, by running the transformer's own functions."""
+    network = ghost_transformer(model, dtype)
+    config = network.config
+    h, w = (side // SPATIAL_STRIDE for side in size)
+    frames, channels = config.block_frames, config.in_dim
+    words, _ = measure(lambda: network.encode_text(empty(1, config.text_len, config.text_dim)), network)
+    text = [tensor for pair in words for tensor in pair]
+    motion = empty(1, channels, sum(MOTION_FRAMES), h, w) if config.enable_framepack else None
+    condition, prefill = measure(lambda: network.prefill(empty(1, channels, 1, h, w), motion, words), network, *text)
+    level, _ = measure(lambda: network.modulate(empty(1, 1)), network)
+    sound = empty(1, config.audio_layers, config.audio_dim, AUDIO_HISTORY + FRAMES_PER_LATENT * frames)
+    heard, _ = measure(lambda: network.encode_audio(sound), network)
+    ring = network.new_cache(condition).advance(config.cache_frames)   # from there on a block sees the whole ring
+    known = [network, *text, condition.k, condition.v, ring.k, ring.v, *level.layers, level.head]
+    block, context = empty(1, channels, frames, h, w, dtype=dtype), Context(words, heard)
+
+    def one_step() -> Cost:
+        return measure(lambda: network(block, level, context, condition, ring), *known)[1]
+
+    return {"text": sum(tensor.nbytes for tensor in text), "condition": condition.bytes, "prefill": prefill,
+            "step": one_step(), "again": (one_step, network)}
+
+
+@cache
+def layers_alone(model: str, size: tuple[int, int], dtype: torch.dtype) -> Cost:
+    """A step without turning the condition's keys: the released code turns them layer by layer."""
+    one_step, network = passes(model, size, dtype)["again"]
+    network.rotated_condition = lambda condition, start: condition.k[None]
+    try:
+        return one_step()
+    finally:
+        del network.rotated_condition
+
+
+@cache
+def ring_bytes(model: str, size: tuple[int, int], dtype: torch.dtype) -> tuple[int, int]:
+    """One step's cache as our RingCache lays it out, and the ring alone."""
+    from liveavatar.cache import RingCache
+
+    config = ghost_transformer(model, torch.float32 if model == "mini" else torch.bfloat16).config
+    tokens = size[0] * size[1] // (2 * SPATIAL_STRIDE) ** 2
+    rows, columns = (side // (2 * SPATIAL_STRIDE) for side in size)
+    condition = tokens
+    if config.enable_framepack:                            # the newest, the two before, the sixteen oldest
+        condition += rows * columns + (rows // 2) * (columns // 2) + 4 * (rows // 4) * (columns // 4)
+    heads = config.num_heads
+    found = [RingCache.empty(config.num_layers, 1, heads, config.dim // heads, condition_tokens=count,
+                             frame_tokens=tokens, capacity=config.cache_frames, dtype=dtype, device="meta").bytes
+             for count in (condition, 0)]
+    return found[0], found[1]
+
+
+# ------------------------------------------------------------------------------------------------ VAEs
+
+@cache
+def ghost_vae(model: str, dtype: torch.dtype) -> nn.Module:
+    with torch.device("meta"):
+        if model == "mini":
+            from liveavatar.backends.mini import WEIGHTS, vae_config
+            from liveavatar.backends.mini.vae import VideoVAE
+            from liveavatar.weights import read_manifest
+
+            network = VideoVAE(vae_config(read_manifest(WEIGHTS)))
+        else:
+            from diffusers import AutoencoderKLWan
+
+            network = AutoencoderKLWan()
+    return nn.Module.to(network, dtype).requires_grad_(False).eval()
+
+
+@cache
+def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
+    """Weights, what is kept between blocks, one block's decoding, four frames' encoding."""
+    vae = ghost_vae(model, dtype)
+    h, w = (side // SPATIAL_STRIDE for side in size)
+    frames = ghost_transformer(model, dtype).config.block_frames
+    if model == "mini":
+        block = empty(1, vae.config.latent_channels, frames, h, w, dtype=dtype)
+        (_, memory), _ = measure(lambda: vae.decode_stream(block, None), vae)
+        _, decode = measure(lambda: vae.decode_stream(block, memory), vae, *memory)
+        _, encode = measure(lambda: vae.encode(empty(1, 3, FRAMES_PER_LATENT, *size, dtype=dtype)), vae)
+        return {"weights": bytes_of(vae), "state": sum(one.nbytes for one in memory), "decode": decode,
+                "encode": encode}
+    state = [None] * vae._cached_conv_counts["decoder"]
+    latent = empty(1, vae.config.z_dim, 1, h, w, dtype=dtype)
+
+    def decode_latent(first: bool) -> Tensor:
+        return vae.decoder(vae.post_quant_conv(latent), feat_cache=state, feat_idx=[0], first_chunk=first)
+
+    for first in (True, False, False):                     # after the second latent the state is whole
+        pictures, one = measure(lambda first=first: decode_latent(first), vae, *tensors_in(state))
+    pieces = (frames + 1) * pictures.nbytes                # of a block, and joined
+    decode = Cost(one.transient + pieces, frames * pictures.nbytes,
+                  {kind: frames * value for kind, value in one.flops.items()}, frames * one.moved, one.where)
+    seen = [None] * vae._cached_conv_counts["encoder"]
+    for count in (1, FRAMES_PER_LATENT, FRAMES_PER_LATENT):
+        picture = empty(1, 3, count, *size, dtype=dtype)
+        _, encode = measure(lambda picture=picture: vae.encoder(picture, feat_cache=seen, feat_idx=[0]), vae,
+                            *tensors_in(seen))
+    held = sum(tensor.nbytes for tensor in tensors_in(seen))
+    encode = Cost(encode.transient + held, encode.kept, encode.flops, encode.moved, encode.where)
+    return {"weights": bytes_of(vae), "state": sum(tensor.nbytes for tensor in tensors_in(state)), "decode": decode,
+            "encode": encode}
+
+
+def tensors_in(state: list) -> list[Tensor]:
+    """A streaming VAE's memory also holds marks that are no tensors."""
+    return [one for one in state if isinstance(one, Tensor)]
