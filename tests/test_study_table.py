@@ -96,6 +96,17 @@ def test_relative_differences_are_shares_of_the_first():
     assert table.difference("score", {"steps": 3}, {"steps": 4}, relative=True).mean == pytest.approx(0.5)
 
 
+def test_only_cases_seen_everywhere_are_compared_by_eye():
+    table = Table(crossed(lambda p, r: 1.0, 3, 1, size="a") + crossed(lambda p, r: 1.0, 2, 1, size="b"))
+    assert {row["portrait"] for row in table.shared("size")} == {"0", "1"}
+    assert len(table.shared("size")) == 4 and len(Table([]).shared("size")) == 0
+
+
+def test_few_witnesses_make_wide_intervals():
+    few, many = (bootstrap(np.linspace(0, 1, count), [{"seed": n} for n in range(count)]) for count in (2, 20))
+    assert few.high - few.low > 5 * (many.high - many.low)
+
+
 def test_missing_values_are_left_out():
     table = Table(rows([(0, 0, 0, 1.0), (1, 0, 0, 3.0)]) + rows([(2, 0, 0, None)]))
     assert table.estimate("score").mean == 2.0 and table.estimate("score").count == 2

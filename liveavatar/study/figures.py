@@ -114,13 +114,40 @@ def axes(columns: int, width: float = 11.0, height: float = 3.4, rows: int = 1) 
 
 
 def finished(figure: Figure, results: Results | None = None, title: str = "") -> Picture:
+    cut = [axis for axis in figure.axes if keep_means_in_view(axis)]
     if title:
         figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     if results is not None:
-        figure.supxlabel(results.origin, fontsize=7.5, color=GREY, x=0.01, ha="left")
+        words = results.origin + ("\nIntervals that reach the frame go on beyond it." if cut else "")
+        figure.supxlabel(words, fontsize=7.5, color=GREY, x=0.01, ha="left")
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return Picture(file.getvalue())
+
+
+def keep_means_in_view(axis: Axes) -> bool:
+    """Let intervals that are many times longer than the differences between means run out of the frame; says whether
+    any do."""
+    means = [float(y) for line in axis.lines if line.get_marker() in ("o", "D", "s") for y in line.get_ydata()]
+    means += [bar.get_height() for bar in axis.patches if bar.get_width() < 1]
+    means += [1.5 * y for band in axis.patches if band.get_width() == 1      # what does not matter stays in view
+              for y in (band.get_y(), band.get_y() + band.get_height())]
+    means += [float(point[1]) for cloud in axis.collections if hasattr(cloud, "get_offsets") and not ends_of(cloud)
+              for point in cloud.get_offsets()]
+    ends = [y for lines in axis.collections for y in ends_of(lines)]
+    if not means or not ends:
+        return False
+    span = max(max(means) - min(means), 0.15 * max(map(abs, means)))
+    bottom, top = axis.get_ylim()
+    low, high = max(bottom, min(means) - 1.2 * span), min(top, max(means) + 1.2 * span)
+    axis.set_ylim(low, high)
+    return min(ends) < low or max(ends) > high
+
+
+def ends_of(lines: object) -> list[float]:
+    """The heights at which the lines of a collection end."""
+    segments = lines.get_segments() if hasattr(lines, "get_segments") else []
+    return [float(y) for segment in segments for _, y in segment]
 
 
 def nothing(axis: Axes, words: str) -> None:
@@ -180,7 +207,7 @@ def table_1(found: Results) -> Picture:
         hollow(axis, [row["steps"] for row in said], [row[column] for row in said])
         if measure is None:
             axis.set_title("hand jerk index", fontsize=10)
-            axis.set_ylabel("no unit: the article does not define it,\nso nothing can be measured beside it")
+            axis.set_ylabel("no unit: the article does not define it,\nso nothing is measured beside it", fontsize=8)
             whole_numbers(axis, [row["steps"] for row in said])
             continue
         for (model, colour), shift in zip(MODELS.items(), (-0.08, 0.08), strict=True):
@@ -309,7 +336,7 @@ def sync_by_step(found: Results) -> Picture:
 
 def schedules(found: Results) -> Picture:
     """Where the steps are put, and how a step is made."""
-    rows = usual(found.table, schedule=..., solver=...).where(model="student")
+    rows = usual(found.table, schedule=..., solver=...).where(model="student").shared("schedule")
     figure, places = axes(2, 11, 3.6)
     colours = {"trained": STUDENT, "released": PURPLE, "linear": GREEN}
     for axis, measure in zip(places, (FOLLOWS, PSNR), strict=True):
@@ -329,7 +356,7 @@ def schedules(found: Results) -> Picture:
 
 def by_size(found: Results) -> Picture:
     """Quality and cost at small, usual and large pictures."""
-    rows = usual(found.table, size=...).where(model="student")
+    rows = usual(found.table, size=...).where(model="student").shared("size")
     sizes = sorted(rows.distinct("size"), key=frame_tokens)
     figure, places = axes(3, 12.5, 3.5)
     for axis, measure in zip(places, (FOLLOWS, PSNR, WORK), strict=True):
@@ -357,7 +384,7 @@ def by_prompt(found: Results) -> Picture:
 
 def by_sound(found: Results) -> Picture:
     """Noise and cleaning against lips."""
-    rows = usual(found.table, noise_db=..., clean=...).where(model="student", steps=4)
+    rows = usual(found.table, noise_db=..., clean=...).where(model="student", steps=4).shared("noise_db")
     figure, places = axes(2, 11, 3.8)
     kinds = (("", VERMILION, "left as it is"), ("noisereduce", ORANGE, "the article's recipe (noisereduce)"),
              ("wiener", GREEN, "our default (Wiener)"))
@@ -371,9 +398,11 @@ def by_sound(found: Results) -> Picture:
         axis.set_xlabel("steady noise, so far below the voice")
         axis.set_ylabel(measure.axis)
     said = reported()["audio"]
-    places[0].plot([len(levels) - 1, 0], [said["noisy_error_frames"], said["clean_error_frames"]], "D", color=GREY,
-                   markerfacecolor="none", label="reported (article), 14B: noisy, and cleaned")
-    legend(places[0])
+    for key, words, mark in (("noisy_error_frames", "noisy", "D"), ("clean_error_frames", "cleaned", "s")):
+        places[0].plot([len(levels) - 0.75], [said[key]], mark, color=GREY, markerfacecolor="none",
+                       label=f"reported (article), 14B: {words}, no dB given")
+    places[0].set_ylim(bottom=0)
+    legend(places[0], loc="upper left")
     return finished(figure, found, "Sound: how much do noise and cleaning do to the lips at 4 steps?")
 
 
@@ -386,8 +415,7 @@ def deadlines(found: Results) -> Picture:
         mine = rows.where(model=model)
         course(places[0], mine.by("steps", WORK.column), colour, model, shift)
         course(places[1], mine.by("steps", "first_picture_s"), colour, model, shift)
-    places[0].axhline(shown_ms, color=VERMILION, linewidth=1.2)
-    places[0].text(1, shown_ms, f" a frame is shown for {shown_ms:.0f} ms", va="bottom", fontsize=8, color=VERMILION)
+    places[0].axhline(shown_ms, color=VERMILION, linewidth=1.2, label=f"a frame is shown for {shown_ms:.0f} ms")
     places[0].set_ylabel("work per frame (ms, of processors)\n(lower is better)")
     places[1].set_ylabel("first picture after (s, by the clock)\n(lower is better)")
     for axis in places:

@@ -346,7 +346,7 @@ def film_cell(cell: Cell, folder: Path, measure: Measure) -> tuple[Numbers, tupl
 
     materials = gather(cell)
     pipeline = pipeline_of(cell.backend, cell.model, cell.weights)
-    warm_up(pipeline, cell.size, cell.steps)
+    warm_up(pipeline, cell.size)
     began_s = time.process_time()
     steps, video = watch_film(pipeline, cell, materials, folder / "video.mp4")
     busy_s = time.process_time() - began_s
@@ -474,7 +474,7 @@ def pipeline_of(backend: str, model: str, weights: str) -> Pipeline:
 
 
 @lru_cache(maxsize=64)
-def warm_up(pipeline: Pipeline, size: str, steps: int) -> None:
+def warm_up(pipeline: Pipeline, size: str) -> None:
     """Make half a second of video for nothing: the first one is always slower."""
     import numpy
 
@@ -483,7 +483,7 @@ def warm_up(pipeline: Pipeline, size: str, steps: int) -> None:
 
     rate_hz = pipeline.backend.rate_hz
     silence = Speech(numpy.zeros(round(0.48 * rate_hz), numpy.float32), rate_hz)
-    for _ in pipeline.events(silence, avatar(0), "", Cell(size=size, steps=steps).config()):
+    for _ in pipeline.events(silence, avatar(0), "", Cell(size=size, steps=1).config()):
         pass
 
 

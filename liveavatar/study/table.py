@@ -142,6 +142,18 @@ class Table:
             values = values / np.mean([before[case] for case in both])
         return bootstrap(values, [dict(zip(FACTORS, case, strict=True)) for case in both])
 
+    def shared(self, column: str) -> Table:
+        """Only the people, recordings and seeds that have been seen at every value of `column`: what remains can be
+        compared by eye."""
+        def case(row: dict) -> tuple:
+            return tuple(row.get(name) for name in FACTORS)
+
+        groups: dict[object, set] = {}
+        for row in self.rows:
+            groups.setdefault(row.get(column), set()).add(case(row))
+        common = set.intersection(*groups.values()) if groups else set()
+        return Table([row for row in self.rows if case(row) in common])
+
     def cases(self, column: str) -> dict[tuple, float]:
         """(person, recording, seed) -> value, the mean where there are several."""
         found: dict[tuple, list[float]] = {}
