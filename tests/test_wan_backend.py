@@ -189,6 +189,18 @@ def test_random_weights_need_no_file_and_mark_every_picture(untrained):
     assert ((corner == 255) | (corner < 64)).all()                 # white letters on a darkened ground
 
 
+@pytest.mark.filterwarnings("ignore:random weights")
+@pytest.mark.parametrize("fp8", [False, True])
+def test_in_the_precision_of_gpus(fp8):
+    pipe = liveavatar.load("wan-s2v-14b", weights="random", config=SMALL, dtype="bfloat16", fp8=fp8,
+                           conditioning="multi-gpu")
+    condition = pipe.condition(tone(0.3), face(80, 80), "hello", CONFIG)
+    assert condition.audio.dtype == condition.text.dtype == torch.bfloat16
+    step = next(pipe.steps(condition, config=CONFIG))
+    assert step.x.dtype == step.velocity.dtype == step.cache.k.dtype == torch.bfloat16 and step.x.isfinite().all()
+    assert next(pipe.decode([step.x], condition=condition)).shape == (12, 64, 64, 3)
+
+
 def test_without_a_lora_the_user_is_told(downloads):
     with pytest.warns(UserWarning, match="no LoRA is given"):
         liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B", config=LOADED)

@@ -8,7 +8,7 @@ pytest.importorskip("transformers", reason="wan-s2v-14b needs the extra `wan`")
 from wan_fakes import TEXT_NET, write_text
 
 from liveavatar.backends.wan import checkpoints, preset
-from liveavatar.backends.wan.residence import Residence
+from liveavatar.backends.wan.residence import Residence, lent
 from liveavatar.backends.wan.text import empty_encoder, random_text_encoder, read_text_encoder, tidy, transformers_name
 
 CONFIG = preset.UMT5_XXL | TEXT_NET
@@ -49,6 +49,18 @@ def test_a_long_prompt_is_cut_and_still_ends(encoder):
     assert encoder.read("laughs " * 900).shape == (1, 512, 16)
     assert encoder.read("laughs " * 900, most_tokens=24).shape == (1, 24, 16)
     assert encoder.read("").shape == (1, 1, 16)
+
+
+def test_a_network_that_rests_elsewhere_is_given_back_as_it_was(encoder):
+    network, before = encoder.network, encoder.network.shared.weight.data_ptr()
+    expected = encoder.read("a dwarf")
+    with torch.inference_mode(), pytest.raises(ZeroDivisionError), lent(network, torch.clone):
+        assert network.shared.weight.data_ptr() != before
+        assert torch.equal(encoder.read("a dwarf"), expected)
+        raise ZeroDivisionError                                    # whatever happens meanwhile
+    assert network.shared.weight.data_ptr() == before and not network.shared.weight.is_inference()
+    assert network.encoder.embed_tokens.weight is network.shared.weight
+    assert Residence(torch.device("cuda"), rests_elsewhere=True).home.type == "cpu"
 
 
 def test_text_is_tidied_as_in_training():

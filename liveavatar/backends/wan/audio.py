@@ -162,5 +162,4 @@ def random_audio_encoder(config: dict, dtype: torch.dtype, residence: Residence)
 
     with torch.device("meta"):
         network = Wav2Vec2Model(Wav2Vec2Config(**config))
-    device = torch.device("cpu") if residence.rests_elsewhere else residence.device
-    return AudioEncoder(randomise(network, device, dtype), residence)
+    return AudioEncoder(randomise(network, residence.home, dtype), residence)

@@ -164,10 +164,9 @@ class WanBackend:
         return dict(self._about)
 
     def compile(self) -> None:
-        """Compile the repeated parts, with fixed shapes."""
+        """Compile the repeated layers, with fixed shapes: all share what is compiled for the first."""
         for layer in self.transformer.blocks:
             layer.forward = without_the_past(torch.compile(layer.forward, dynamic=False))
-        self.vae.vae.decoder.forward = torch.compile(self.vae.vae.decoder.forward, dynamic=False)
 
 
 class Marked:

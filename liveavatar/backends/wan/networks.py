@@ -7,6 +7,7 @@ is ever held is the finished network and one layer.
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,9 @@ from liveavatar.lora import adapted, adapters_of
 if TYPE_CHECKING:
     from liveavatar.backends.wan.checkpoints import Source
     from liveavatar.transformer import CausalS2VTransformer
+
+
+MOST_DRAWN = 2**22       # random numbers for one weight; a larger one repeats them, as drawing billions takes minutes
 
 
 def empty_transformer(config: dict) -> CausalS2VTransformer:
@@ -55,7 +59,9 @@ def random_source(device: torch.device, seed: int = 0) -> Source:
             return torch.zeros(shape, device=device)
         digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
         generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
-        return torch.empty(shape, device=device).normal_(0, 0.02, generator=generator)
+        count = math.prod(shape)
+        some = torch.empty(min(count, MOST_DRAWN), device=device).normal_(0, 0.02, generator=generator)
+        return some.repeat(-(-count // MOST_DRAWN))[:count].view(shape)
 
     return source
 

@@ -34,7 +34,7 @@ class Desk:
             self.courier.wait_stream(torch.cuda.current_stream(self.k.device))
         with torch.cuda.stream(self.courier):                        # None: no stream, nothing to switch
             for side, host in ((self.k, ring.k), (self.v, ring.v)):
-                side[place, :, :, ring.condition_tokens:].copy_(host[layer], non_blocking=True)
+                copy_by_heads(side[place, :, :, ring.condition_tokens:], host[layer])
         self.holds[place] = (id(ring.k), layer)
 
     def arrived(self) -> None:
@@ -49,8 +49,13 @@ class Desk:
         with torch.cuda.stream(self.courier):
             offset = ring.condition_tokens
             for side, host in ((self.k, ring.k), (self.v, ring.v)):
-                host[layer, :, :, first - offset:last - offset].copy_(side[layer % 2, :, :, first:last],
-                                                                      non_blocking=True)
+                copy_by_heads(host[layer, :, :, first - offset:last - offset], side[layer % 2, :, :, first:last])
+
+
+def copy_by_heads(into: Tensor, origin: Tensor) -> None:
+    """(B, heads, M, head_dim), a stretch of M. One head is contiguous, so its copy needs no buffer and no waiting."""
+    for to, which in zip(into.view(-1, *into.shape[2:]), origin.view(-1, *origin.shape[2:]), strict=True):
+        to.copy_(which, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,7 @@ def read_text_encoder(weights: Path, tokenizer: Path, config: dict, dtype: torch
 
 def random_text_encoder(config: dict, dtype: torch.dtype, residence: Residence) -> TextEncoder:
     """Untrained, at full size or small; its tokens are the bytes of the text."""
-    network = randomise(empty_encoder(config), torch.device("cpu") if residence.rests_elsewhere else residence.device,
-                        dtype)
+    network = randomise(empty_encoder(config), residence.home, dtype)
     return TextEncoder(tied(network), lambda text: [byte + FIRST_BYTE for byte in text.encode()] + [END], residence)
 
 

@@ -147,7 +147,7 @@ class WanDecoder:
 
     def _begin(self, latents: Tensor) -> Memory:
         if self._motion is None:                                   # no portrait known: the first latent stands for it
-            return self._vae.warmed_up(latents[:, :, :1], still=True)
+            return self._vae.warmed_up(latents[:, :, :1].expand(-1, -1, WARM_UP_LATENTS, -1, -1), still=False)
         if self._single:
             return self._vae.warmed_up(self._motion[:, :, -1:], still=True)
         return self._vae.warmed_up(self._motion[:, :, :WARM_UP_LATENTS], still=False)
