@@ -1,5 +1,7 @@
 """Weights of wan-s2v-14b on their way to the device: the full network's counts, adapters merged, fp8, rings at rest."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -135,3 +137,22 @@ def test_fp8_changes_the_picture_a_little_and_only_where_it_may():
     exact, rounded = steps_with(model, on_the_device)[0], steps_with(small, on_the_device)[0]
     error = (exact - rounded).norm() / exact.norm()
     assert 0 < error < 0.05
+
+
+def test_the_full_network_goes_through_a_block_at_704_by_384_in_shapes_alone(monkeypatch):
+    """On the meta device nothing is computed, but every shape must fit every other."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())     # it does not know the meta device
+    meta = torch.device("meta")
+    model = bring_transformer({}, lambda name, shape: torch.empty(shape, device=meta), meta, torch.bfloat16)
+    h, w = 384 // 8, 704 // 8
+    with torch.inference_mode():
+        text = model.encode_text(torch.empty(1, 100, 4096, device=meta))
+        motion = torch.empty(1, 16, 19, h, w, device=meta)
+        condition = model.prefill(torch.empty(1, 16, 1, h, w, device=meta), motion, text)
+        ring = model.new_cache(condition)
+        context = Context(text, model.encode_audio(torch.empty(1, 25, 1024, 9 + 12, device=meta)))
+        noise = torch.empty(1, 16, 3, h, w, dtype=torch.bfloat16, device=meta)
+        velocity, after = model(noise, model.modulate(torch.zeros(1, 1, device=meta)), context, condition, ring)
+    assert velocity.shape == noise.shape and after.end == 3
+    assert condition.tokens == 2640 and text[0].k.shape == (1, 40, 512, 128) and sorted(context.audio)[-1] == 39
+    assert ring.bytes == 819_200 * (12 * 1056 + 2640)              # 819,200 bytes a token over 40 layers
