@@ -110,7 +110,7 @@ def test_every_control_shows_where_a_person_stands():
     body, buffers = Designer(seed=8).paint()
     assert [title for title, _ in body["groups"]] == list(GROUPS) and set(body["values"]) == set(CONTROLS)
     assert len(body["faces"]) == FACES and any(name.startswith("faces") for name in buffers)
-    chosen = liveavatar.avatar(8, hair="curly", skin="deep", glasses="square", beard="full").identity
+    chosen = liveavatar.avatar(8, hair="curly", skin="deep", glasses="square", beard="full").identity.tolist()
     assert [shown_value(CONTROLS[name], chosen) for name in ("hair", "skin", "glasses", "beard")] == [
         "curly", "deep", "square", "full"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -126,7 +127,7 @@ class Designer(LiveView):
                       if other != name and not columns_of(other, value) <= covered}
             if choice is not None:
                 wanted[name] = choice
-        drawn(self.seed, (32, 32), **wanted)             # refuses in words what cannot be drawn
+        drawn(self.seed, (QUICK_PX, QUICK_PX), **wanted)           # refuses in words what cannot be drawn
         self._remember(",".join(choices))
         self.choices = wanted
 
@@ -169,7 +170,7 @@ class Designer(LiveView):
         body: Body = {"saved": self._saved, "faces": self.faces, "can_go_back": bool(self._before), "groups": groups()}
         buffers: Buffers = {}
         wanted = (self.seed, tuple(self.choices.items()), side)
-        identity = drawn(self.seed, (side, side), **self.choices).identity
+        identity = drawn(self.seed, (side, side), **self.choices).identity.tolist()
         body["values"] = {name: shown_value(control, identity) for name, control in CONTROLS.items()}
         if full or wanted != self._sent:
             self._sent = wanted
@@ -249,21 +250,21 @@ def columns_of(name: str, choice: Choice) -> set[str]:
     return {name}
 
 
-def shown_value(control: Control, identity: torch.Tensor) -> Choice:
+def shown_value(control: Control, identity: Sequence[float]) -> Choice:
     """Where a control stands for a person: a number, or the word that comes nearest."""
     if control.kind == "slider":
-        return identity[IDENTITY_COLUMNS[control.name]].item()
+        return identity[IDENTITY_COLUMNS[control.name]]
     if control.kind == "switch":
-        return identity[IDENTITY_COLUMNS[control.name]].item() > 0.4
+        return identity[IDENTITY_COLUMNS[control.name]] > 0.4
     return min(VOCABULARY[control.name], key=lambda word: distance(VOCABULARY[control.name][word], identity))
 
 
-def distance(columns: dict[str, float], identity: torch.Tensor) -> float:
+def distance(columns: dict[str, float], identity: Sequence[float]) -> float:
     """How far a person is from a word, each column measured against its range."""
     total = 0.0
     for name, value in columns.items():
         trait = IDENTITY[IDENTITY_COLUMNS[name]]
-        total += ((identity[IDENTITY_COLUMNS[name]].item() - value) / (trait.high - trait.low)) ** 2
+        total += ((identity[IDENTITY_COLUMNS[name]] - value) / (trait.high - trait.low)) ** 2
     return total
 
 
