@@ -51,7 +51,7 @@ def downloads(tmp_path_factory):
 
 
 def load(downloads, **options):
-    options = {"config": LOADED, "conditioning": "multi-gpu"} | options
+    options = {"config": LOADED, "conditioning": "multi-gpu", "device": "cpu"} | options
     return liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B",
                            lora=downloads / "LiveAvatar", **options)
 
@@ -176,7 +176,8 @@ def test_every_word_of_the_prompt_is_read(pipe, recwarn):
 def untrained():
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        pipe = liveavatar.load("wan-s2v-14b", weights="random", config=SMALL, fp8=True, conditioning="multi-gpu")
+        pipe = liveavatar.load("wan-s2v-14b", weights="random", config=SMALL, fp8=True, conditioning="multi-gpu",
+                               device="cpu")
     return pipe, [str(warning.message) for warning in said]
 
 
@@ -193,7 +194,7 @@ def test_random_weights_need_no_file_and_mark_every_picture(untrained):
 @pytest.mark.parametrize("fp8", [False, True])
 def test_in_the_precision_of_gpus(fp8):
     pipe = liveavatar.load("wan-s2v-14b", weights="random", config=SMALL, dtype="bfloat16", fp8=fp8,
-                           conditioning="multi-gpu")
+                           conditioning="multi-gpu", device="cpu")
     condition = pipe.condition(tone(0.3), face(80, 80), "hello", CONFIG)
     assert condition.audio.dtype == condition.text.dtype == torch.bfloat16
     step = next(pipe.steps(condition, config=CONFIG))
@@ -203,7 +204,7 @@ def test_in_the_precision_of_gpus(fp8):
 
 def test_without_a_lora_the_user_is_told(downloads):
     with pytest.warns(UserWarning, match="no LoRA is given"):
-        liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B", config=LOADED)
+        liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B", config=LOADED, device="cpu")
 
 
 @pytest.mark.parametrize(("options", "said"), [
@@ -228,7 +229,7 @@ def test_a_lora_for_another_model_is_refused(downloads, tmp_path):
     save_file(state, tmp_path / "half.safetensors")
     with pytest.raises(InputError, match=r"matches 23 of 24 modules; first missing: \['blocks.1.self_attn.q'\]"):
         liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B", lora=tmp_path / "half.safetensors",
-                        config=LOADED)
+                        config=LOADED, device="cpu")
 
 
 # ------------------------------------------------------------------------------------------------ command line
@@ -264,7 +265,7 @@ def test_the_released_script_runs(downloads, small, tmp_path):
              "--offload_model", "True", "--convert_model_dtype", "--prompt", "a dwarf laughs", "--infer_frames", "48",
              "--sample_steps", "2", "--sample_guide_scale", "0", "--num_clip", "10000", "--num_gpus_dit", "1",
              "--sample_solver", "euler", "--single_gpu", "--fp8", "--conditioning", "multi-gpu",
-             "--save_file", str(out)]
+             "--device", "cpu", "--save_file", str(out)]
     assert main(asked + materials(tmp_path)) == 0
     said = liveavatar.read_provenance(out)
     assert said["backend"]["fp8"] and said["config"]["sample_steps"] == 2

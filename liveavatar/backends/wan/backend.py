@@ -71,7 +71,7 @@ class WanBackend:
         """
         if conditioning not in CONDITIONINGS:
             raise InputError(f"conditioning is {conditioning!r}; known: {', '.join(CONDITIONINGS)}")
-        device = choose_device(device)
+        asked_device, device = device, choose_device(device)
         kind = choose_dtype(dtype, device)
         networks, residence = Networks.asked(config), Residence(device, offload_model)
         if weights == "random":
@@ -90,7 +90,7 @@ class WanBackend:
         else:
             raise InputError(f'weights is {weights!r}; known: "released" with checkpoint_dir=..., "random"')
         options = {"checkpoint_dir": text_of(checkpoint_dir), "lora": text_of(lora), "weights": weights,
-                   "config": config, "dtype": dtype, "fp8": fp8, "conditioning": conditioning,
+                   "config": config, "dtype": dtype, "device": asked_device, "fp8": fp8, "conditioning": conditioning,
                    "released_trim": released_trim, "offload_model": offload_model, "offload_kv_cache": offload_kv_cache}
         about = {"name": cls.name, "student": True, "dtype": str(kind).removeprefix("torch."), "fp8": fp8,
                  "conditioning": conditioning, "released_trim": released_trim, **origin, "options": options}

@@ -44,7 +44,7 @@ class Fp8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens, scale = quantise_rows(x.reshape(-1, self.in_features))
-        if multiplies_fp8(x.device):
+        if multiplies_fp8(x.device) and self.in_features % 16 == self.out_features % 16 == 0:
             y = torch._scaled_mm(tokens, self.rows.t(), scale_a=scale, scale_b=self.scale.t(),
                                  bias=self.bias.bfloat16(), out_dtype=torch.bfloat16, use_fast_accum=True)
         else:
