@@ -11,7 +11,7 @@ from importlib import import_module
 _HOME = {   # public name -> module
     "StepGrid": "step_grid", "ScheduleView": "schedule_view", "CacheView": "cache_view",
     "LipView": "lip_view", "MemoryView": "memory_view", "Player": "player", "Designer": "designer",
-    "SweepView": "sweep_view", "Workbench": "workbench", "Cursor": "_live", "LiveView": "_live",
+    "SweepView": "sweep_view", "Workbench": "workbench", "Planner": "planner", "Cursor": "_live", "LiveView": "_live",
 }
 
 __all__ = [*_HOME]

@@ -198,10 +198,12 @@ def settings_to_change(plan: Prediction) -> list[tuple[str, ...]]:
         ("weights", asked.weights == "bf16" and (on.has_fp8 or on.bf16_tflops is None)),
         ("offload_kv_cache", not asked.offload_kv_cache and asked.layout == "ours")) if wanted]
     sets = [chosen for count in range(1, len(dials) + 1) for chosen in combinations(dials, count)]
-    return sorted(sets, key=lambda chosen: sum(PRICE[name] for name in chosen))
+    later = LATER if not_yet("caches") else 0
+    return sorted(sets, key=lambda chosen: sum(PRICE[name] + later * (name == "caches") for name in chosen))
 
 
 PRICE = {"offload_model": 1, "weights": 3, "caches": 4, "offload_kv_cache": 8}
+LATER = 100                # what the backend cannot do yet comes last
 
 
 def try_dials(plan: Prediction, dials: tuple[str, ...]) -> Change:

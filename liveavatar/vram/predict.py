@@ -211,10 +211,10 @@ def moments(asked: Settings, steps: tuple[int, ...], has_vae: bool) -> tuple[Mom
     always = network | resting | vae
     matrix = parts.weights.largest                             # weights come one by one, so one is held twice at most
     on_host = parts.text_encoder + parts.audio_encoder if asked.offload_model else 0
-    stages.note("load", "encoders and VAE are read", resting | vae, host=parts.text_encoder + parts.audio_encoder)
-    stages.note("merge", "transformer comes, with LoRA", always, 4 * matrix, on_host + parts.lora)
+    stages.note("load", "encoders are read", resting | vae, host=parts.text_encoder + parts.audio_encoder)
+    stages.note("merge", "weights come, with LoRA", always, 4 * matrix, on_host + parts.lora)
     if asked.weights == "fp8":
-        stages.note("quantise", "its weights become fp8", always, 3 * matrix, on_host + parts.lora)
+        stages.note("quantise", "weights become fp8", always, 3 * matrix, on_host + parts.lora)
     for stage, words, name, activations in (
             ("audio", "the sound is heard", "audio_encoder", parts.audio_activations),
             ("portrait", "the portrait is encoded", "vae", parts.encode.transient),
