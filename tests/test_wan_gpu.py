@@ -9,7 +9,7 @@ from fakes import face, tone
 from torch import nn
 
 pytest.importorskip("transformers", reason="wan-s2v-14b needs the extra `wan`")
-from wan_fakes import SMALL, TRANSFORMER
+from wan_fakes import LOADED, SMALL, TRANSFORMER, write_checkpoint
 
 import liveavatar
 from liveavatar.backends.wan.precision import Fp8Linear, multiplies_fp8
@@ -71,6 +71,14 @@ def test_every_way_ends_in_pictures(options, told):
     blocks = [event for event in load(**options).events(told, config=CONFIG) if isinstance(event, Block)]
     assert sum(len(block.frames) for block in blocks) == 75
     assert all(block.latents.isfinite().all() for block in blocks)
+
+
+@pytest.mark.filterwarnings("ignore:no LoRA")
+def test_the_released_folders_end_in_pictures(tmp_path):
+    pipe = liveavatar.load("wan-s2v-14b", checkpoint_dir=write_checkpoint(tmp_path / "ckpt"), config=LOADED)
+    blocks = [event for event in pipe.events(tone(0.9), face(80, 80), "a dwarf laughs", CONFIG)
+              if isinstance(event, Block)]
+    assert [len(block.frames) for block in blocks] == [12, 11]
 
 
 def test_compiled_layers_compute_what_plain_ones_do(pipe, told):

@@ -114,6 +114,17 @@ def test_without_a_portrait_the_first_latent_stands_for_it(vae):
     assert WanDecoder(vae, None, "single-gpu").decode(torch.randn(1, 16, 1, 2, 2)).shape == (4, SIDE, SIDE, 3)
 
 
+def test_all_of_it_goes_to_its_device(tmp_path):
+    from wan_fakes import VAE_NET, write_vae
+
+    from liveavatar.backends.wan.checkpoints import VAE
+    from liveavatar.backends.wan.vae import read_vae
+
+    write_vae(tmp_path)
+    vae = read_vae(tmp_path / VAE, VAE_NET, torch.device("meta"), torch.bfloat16)
+    assert {held.device.type for held in (*vae.parameters(), *vae.buffers())} == {"meta"}
+
+
 def test_an_unknown_conditioning_is_refused(vae):
     with pytest.raises(InputError, match="conditioning is 'other'; known: single-gpu, multi-gpu"):
         see(vae, torch.rand(3, SIDE, SIDE), "other")

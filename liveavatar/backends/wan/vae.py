@@ -159,7 +159,7 @@ def read_vae(path: Path, config: dict, device: torch.device, dtype: torch.dtype)
 
     vae = empty_vae(config)
     fill(vae, convert_wan_vae_to_diffusers(read_pickle(path)), path, dtype)
-    return StreamingWanVAE(nn.Module.to(vae, device)).requires_grad_(False).eval()
+    return nn.Module.to(StreamingWanVAE(vae), device).requires_grad_(False).eval()
 
 
 def random_vae(config: dict, device: torch.device, dtype: torch.dtype) -> StreamingWanVAE:
