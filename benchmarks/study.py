@@ -58,6 +58,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, help="processes at a time (default: half the cores)")
     parser.add_argument("--threads", type=int, help="of each process (default: its share of the cores)")
     parser.add_argument("--work", help="folder for videos and progress (default: runs/study_SCALE)")
+    parser.add_argument("--measure_again", action="store_true", help="measure what was made before once more")
     parser.add_argument("--retry", action="store_true", help="try again what failed before")
     arguments = parser.parse_args(given)
     if arguments.smoke:
@@ -69,6 +70,9 @@ def main(given: list[str] | None = None) -> int:
     sweep = Sweep(cells_of(scale), arguments.work or ROOT / "runs" / f"study_{arguments.scale}")
     jobs, threads = share_cores(arguments.jobs, arguments.threads)
     began_s = time.monotonic()
+    if arguments.measure_again:
+        sweep.find_made()
+        sweep.measure_again(arguments.jobs, threads=arguments.threads)
     table = sweep.run(arguments.jobs, threads=arguments.threads, retry=arguments.retry)
     for row in table:
         for name in DROPPED:

@@ -12,6 +12,7 @@ from liveavatar.backends import BACKENDS
 from liveavatar.study.grid import Cell, Grid
 from liveavatar.study.sweep import (
     Progress,
+    Result,
     Sweep,
     flat,
     in_parallel,
@@ -158,6 +159,22 @@ def test_the_last_guess_is_the_video(tmp_path):
     folder = sweep.results[0].folder
     pairs = zip(read_frames(folder / "video.mp4"), read_frames(folder / "after_1.mp4"), strict=True)
     assert max(abs(a.astype(int) - b).mean() for a, b in pairs) < 1.0
+
+
+def weigh_more(path, materials):
+    return {"weight.bytes": 7}
+
+
+def test_what_is_made_can_be_measured_again(tmp_path):
+    run(sweep_in(tmp_path, steps=2, by_step=True))
+    again = Sweep.open(tmp_path)
+    again._measure = weigh_more
+    before = again.results[0]
+    table = again.measure_again(jobs=1, threads=1, progress=False)
+    assert [row["weight.bytes"] for row in table] == [7, 7, 7]
+    assert "weight.sound_s" not in table.columns
+    assert table.rows[0]["ms_per_frame"] == before.numbers["ms_per_frame"]
+    assert Result.read(before.folder).numbers == again.results[0].numbers
 
 
 def test_watchers_hear_of_every_video(tmp_path):

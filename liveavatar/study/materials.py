@@ -66,12 +66,14 @@ def first_seconds(speech: Speech, seconds: float) -> Speech:
 
 
 def with_noise(speech: Speech, snr_db: float) -> Speech:
-    """Add steady pink noise, like a fan, so many dB below the speech (its speaking parts, not its pauses)."""
+    """Add steady pink noise, like a fan, so many dB below the speech (its speaking parts, not its pauses). What would
+    be too loud for a file is made quieter as a whole."""
     from liveavatar.audio import active_rms
 
     noise = pink_noise(len(speech.wave), speech.rate_hz)
     gain = active_rms(speech.wave, speech.rate_hz) / 10 ** (snr_db / 20)
-    return replace(speech, wave=(speech.wave + gain * noise).astype(np.float32))
+    mixed = speech.wave + gain * noise
+    return replace(speech, wave=(mixed / max(1.0, 1.001 * np.abs(mixed).max())).astype(np.float32))
 
 
 def pink_noise(samples: int, rate_hz: int, seed: int = 0) -> np.ndarray:

@@ -199,7 +199,7 @@ class Sweep:
         if threading.current_thread() is not self._thread:
             self._stop.clear()
         self._begin()
-        missing = self._find_made(retry)
+        missing = self.find_made(retry)
         self._tell(None)
         tasks = [(cell, key, str(self.folder), self._measure, threads) for cell, key in missing]
         with bar(len(self.cells), len(self.results), progress) as shown:
@@ -213,6 +213,20 @@ class Sweep:
         self._tell(None)
         return table
 
+    def measure_again(self, jobs: int | None = None, *, threads: int | None = None, progress: bool = True) -> Table:
+        """Measure the videos that are there once more, after the measures have changed; nothing is made anew."""
+        jobs, threads = share_cores(jobs, threads)
+        self._stop.clear()
+        made = [result for result in self.results if result.state == MADE]
+        with bar(len(made), 0, progress) as shown:
+            for result in in_parallel(measure_cell, [(one, self._measure, threads) for one in made], jobs, self._stop):
+                self._results[result.cell] = result
+                shown.update()
+                self._tell(result)
+        table = self.table()
+        table.write(self.folder / "table.csv")
+        return table
+
     def _begin(self) -> None:
         """Write down what is to be made; clear away what a killed process left half made."""
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
@@ -221,7 +235,7 @@ class Sweep:
         about = {"format": FORMAT, "cells": [asdict(cell) for cell in self.cells]}
         write_json(self.folder / "sweep.json", about)
 
-    def _find_made(self, retry: bool) -> list[tuple[Cell, str]]:
+    def find_made(self, retry: bool = False) -> list[tuple[Cell, str]]:
         """Take over what earlier calls made; the cells that are missing, with their keys."""
         missing = []
         for cell in self.cells:
@@ -338,6 +352,23 @@ def make_cell(cell: Cell, key: str, folder: str, measure: Measure, threads: int)
     shutil.rmtree(place, ignore_errors=True)
     os.replace(making, place)
     return result
+
+
+def measure_cell(result: Result, measure: Measure, threads: int) -> Result:
+    """A result with what is measured now in the place of what was measured then; its cost stays."""
+    from liveavatar.study.materials import gather
+
+    def renewed(numbers: Numbers, name: str) -> Numbers:
+        kept = {key: value for key, value in numbers.items() if "." not in key}
+        return rounded(kept | measure(result.folder / name, materials))
+
+    with torch_threads(threads):
+        materials = gather(result.cell)
+        again = replace(result, numbers=renewed(result.numbers, "video.mp4"),
+                        after=tuple(renewed(numbers, f"after_{index}.mp4")
+                                    for index, numbers in enumerate(result.after)))
+    write_json(result.folder / "cell.json", again.to_dict())
+    return again
 
 
 def film_cell(cell: Cell, folder: Path, measure: Measure) -> tuple[Numbers, tuple[Numbers, ...]]:
