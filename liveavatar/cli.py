@@ -77,6 +77,10 @@ def generate(asked: argparse.Namespace) -> int:
     output = check_output(asked.output or DEFAULT_OUTPUT)
     from liveavatar import pipeline
 
+    if asked.backend == "wan-s2v-14b":
+        from liveavatar.vram.room import check_room
+
+        check_room(config, options, asked.force)
     audio = spoken(asked.text, asked.voice) if asked.text is not None else asked.audio
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:         # one of several processes that torchrun has started
         return by_many(asked, audio, config, output, options)
@@ -396,6 +400,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add_switch(model, "--compile", False, "compile first: needs a C++ compiler, pays for long videos")
     add_switch(model, "--enable_online_decode", True, "decode each block when it is ready (default), or all at the end")
+    add_switch(model, "--force", False, "go on although the plan says that it will not fit (wan-s2v-14b)")
     add_switch(model, "--offload_model", None, "move parts to main memory while they rest (no effect on a CPU)")
     from liveavatar.backends.wan.options import add_options
 

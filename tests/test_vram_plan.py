@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from torch import nn
 
 from liveavatar import cli
 from liveavatar.cache import RingCache
+from liveavatar.config import GenerationConfig
 from liveavatar.types import InputError
 from liveavatar.vram.advice import ARTICLE, RELEASED_PEAK_GIB
 from liveavatar.vram.cards import GIB, card, cards, efficiency
 from liveavatar.vram.ghost import empty, measure
 from liveavatar.vram.plan import plan
+from liveavatar.vram.room import check_room
 from liveavatar.vram.shapes import UMT5, Wav2Vec2, lora_bytes, shapes, weights_of
 
 SMALL = "384*256"                    # quick to run without numbers
@@ -200,6 +203,22 @@ def test_the_command_prints_the_plan_and_its_exit_code_tells_a_refusal(capsys, t
     assert cli.main(["plan", "--size", SMALL, "--gpu", "24 GB", "--force"]) == 0
     assert cli.main(["plan", "--cards"]) == 0 and "NVIDIA L40S data sheet" in capsys.readouterr().out
     assert cli.main(["plan", "--gpu", "Voodoo"]) == 2
+
+
+def test_a_run_is_refused_before_weights_are_read_on_the_card_that_is_here(monkeypatch, recwarn):
+    seen = SimpleNamespace(name="NVIDIA GeForce RTX 4090", total_memory=int(23.64 * GIB))
+    config = GenerationConfig(size=SMALL)
+    assert check_room(config, {"device": "cpu"}) is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: seen)
+    with pytest.raises(InputError, match="are usable on RTX 4090.*--force"):
+        check_room(config, {})
+    assert check_room(config, {}, force=True).verdict == "does not fit"
+    assert any("are usable on RTX 4090" in str(one.message) for one in recwarn)
+    assert check_room(config, {"config": {"transformer": {"dim": 32}}}) is None
+    seen.name, seen.total_memory = "NVIDIA Something New", int(150 * GIB)
+    made = check_room(config, {"fp8": True})
+    assert made.verdict == "fits" and made.card.name == "NVIDIA Something New"
 
 
 # ------------------------------------------------------------------------------------------------ mini, measured
