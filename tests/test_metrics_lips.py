@@ -8,6 +8,8 @@ import pytest
 import torch
 from talking import FPS, late, talking
 
+from liveavatar.avatars.renderer import render
+from liveavatar.avatars.traits import motion_index
 from liveavatar.metrics.alignment import align, align_pictures, vowel_envelope
 from liveavatar.metrics.lips import (
     SHAPES,
@@ -19,7 +21,7 @@ from liveavatar.metrics.lips import (
     shape_of,
     true_opening,
 )
-from liveavatar.metrics.reader import load_reader, read_face
+from liveavatar.metrics.reader import as_uint8, load_reader, read_face
 from liveavatar.speech import VISEME_PARAMETERS, VISEMES, samples, viseme_curves
 from liveavatar.types import InputError, Phoneme, Speech
 
@@ -33,6 +35,16 @@ def test_the_opening_read_off_true_pictures_is_the_true_opening():
     opening = mouth_opening(clip.frames[:24].numpy())
     assert (opening - clip.motion[:24, 0]).abs().mean() < 0.04
     torch.testing.assert_close(opening, clip.reading["mouth_aperture"][:24], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(96, 160), (160, 96)])
+def test_wide_and_tall_pictures_are_read_like_square_ones(size):
+    clip = talking()
+    places = torch.arange(0, 72, 9)
+    frames = as_uint8(render(clip.identity.expand(8, -1), clip.motion[places], size))
+    reading = read_face(frames)
+    assert (reading["mouth_aperture"] - clip.motion[places, 0]).abs().mean() < 0.06
+    assert (reading["head_y"] - clip.motion[places, motion_index("head_y")]).abs().mean() < 0.015
 
 
 def test_the_reader_is_loaded_once():

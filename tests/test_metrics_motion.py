@@ -94,7 +94,7 @@ def test_paths_read_off_true_pictures_are_the_true_paths():
 
 
 def test_hands_in_the_lap_have_no_jerk():
-    found = motion(talking(gesture=0, frames=60).reading)
+    found = motion(talking(gesture=0, frames=54, side=64).reading)
     assert not found["left_hand"].applies and math.isnan(found["left_hand"].sparc)
     with pytest.raises(KeyError, match="left_hand"):
         found["foot"]

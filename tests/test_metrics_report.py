@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes import tone
+from fakes import FakeBackend, face, tone
 from talking import talking
 
 from liveavatar import metrics
+from liveavatar.config import GenerationConfig
 from liveavatar.metrics.footage import footage
 from liveavatar.metrics.report import UNREADABLE, measure
+from liveavatar.pipeline import Pipeline
+from liveavatar.run import Run
 from liveavatar.types import Block, InputError, Portrait, Speech
 from liveavatar.video import VideoWriter
 
@@ -80,6 +83,15 @@ def test_blocks_and_frames_are_measured_alike(clip):
     assert of_blocks.cost.frames == 72 and of_blocks.cost.decode_ms_per_block == 10 and not of_frames.cost.applies
     torch.testing.assert_close(of_blocks.opening, of_frames.opening)
     assert of_blocks.lips.late_frames == of_frames.lips.late_frames
+
+
+def test_a_run_is_measured_with_its_cost():
+    run = Run.of(Pipeline(FakeBackend()), tone(1.5), face(), config=GenerationConfig(size="64*64")).start()
+    run.wait()
+    found = measure(run, rendered=True)
+    assert found.frames == 38 and found.size == (64, 64) and found.lips.reason.startswith("the phonemes")
+    assert found.cost.applies and found.cost.blocks == 4 and found.cost.first_picture_s > 0
+    assert {"weights", "caches", "pictures"} <= set(found.cost.peak_bytes)
 
 
 def test_a_silent_video_has_no_lips_to_judge(clip):

@@ -41,7 +41,7 @@ def test_ssim_needs_a_whole_window():
 # ------------------------------------------------------------------------------------------------ the nearest truth
 
 def test_boxes_are_painted_as_the_whole_picture_is():
-    clip = talking(gesture=0)
+    clip = talking()
     motion, who = clip.motion[PLACES], clip.identity.expand(2, -1)
     whole = render(who, motion, (96, 96))
     where = boxes(whole, who, motion)
@@ -61,6 +61,14 @@ def test_the_pose_of_a_true_picture_is_found_again():
     who = clip.identity.expand(2, -1)
     where = boxes(clip.frames[PLACES].permute(0, 3, 1, 2) / 255, who, found.motion)
     assert psnr_db(found.seen, found.true).mean() > psnr_db(where.pictures, paint(who, first, where)).mean() + 3
+
+
+@pytest.mark.parametrize("size", [(96, 160), (160, 96)])
+def test_wide_and_tall_pictures_are_compared_as_well(size):
+    clip = talking()
+    frames = as_uint8(render(clip.identity.expand(2, -1), clip.motion[PLACES], size))
+    found = texture(frames, clip.identity, samples=2, check=0)
+    assert found.psnr_db > 21 and found.ssim > 0.8
 
 
 def test_mood_and_light_are_told_apart():

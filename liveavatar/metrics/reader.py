@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from liveavatar.avatars.geometry import TALL_LIFT
 from liveavatar.metrics.regressor import FaceRegressor, Reading
 from liveavatar.types import InputError
 from liveavatar.weights import load_part, read_manifest
@@ -56,6 +57,19 @@ def as_pictures(frames: Tensor) -> Tensor:
     return frames.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last) / 255
 
 
+def framed(size: tuple[int, int]) -> slice:
+    """The rows of a tall picture in which the figure stands as in a square one, where the regressor learned to read.
+
+    Figures stand a little higher in tall pictures (avatars.geometry). Wide ones need nothing: their middle is read.
+    """
+    height, width = size
+    if height <= width:
+        return slice(0, height)
+    lift = TALL_LIFT * (height / width - 1) * width / 2
+    top = max(0, round((height - width) / 2 - lift))
+    return slice(top, top + width)
+
+
 def as_uint8(pictures: Tensor) -> Tensor:
     """(T, 3, H, W) float 0..1 -> (T, H, W, 3) uint8, rounded as the decoder rounds"""
     return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -69,6 +83,7 @@ def read_face(frames: Tensor | numpy.ndarray, regressor: FaceRegressor | None = 
     """
     regressor = load_reader() if regressor is None else regressor
     device = next(regressor.parameters()).device
-    pieces = [regressor(as_pictures(piece.to(device))) for piece in as_frames(frames).split(batch)]
+    squares = as_frames(frames)[:, framed(frames.shape[1:3])]
+    pieces = [regressor(as_pictures(piece.to(device))) for piece in squares.split(batch)]
     fields = ("motion", "colours", "mouth", "features")
     return Reading(*(torch.cat([getattr(piece, field) for piece in pieces]).float().cpu() for field in fields))
