@@ -23,7 +23,7 @@ OWNERS = {
     "vae": "VAE weights", "vae_state": "VAE state", "activations": "activations", "slack": "allocator and CUDA",
     "libraries": "Python and libraries",
 }
-# Assumed, not computed.
+# Assumed, not computed. Those of a process were set from runs of mini at 128*128 and 192*192 on one Linux machine.
 CUDA_CONTEXT = int(0.5 * GIB)        # context, cuBLAS and cuDNN workspaces
 LOST_SHARE = 0.10                    # of the transient bytes: blocks of the allocator that are partly used
 TIGHT_ABOVE = 0.93                   # of what torch can hand out
@@ -240,7 +240,7 @@ def moments(asked: Settings, steps: tuple[int, ...], has_vae: bool) -> tuple[Mom
     if has_vae and not online and steps:
         blocks = ceil(asked.infer_frames * asked.num_clip / (FRAMES_PER_LATENT * parts.block_latents))
         waits = {"activations": blocks * parts.latents}
-        if released and asked.offload_model:                   # it puts the transformer away before it decodes
+        if released and asked.offload_model:                   # assumed: it puts the transformer away first
             held = {name: size for name, size in held.items() if name != "transformer"}
         stages.note("decode", "all blocks are decoded", held | state | waits, parts.decode.transient, on_host)
     stages.note("finish", "the file is closed", always if steps else held)
