@@ -45,7 +45,8 @@ def test_boxes_are_painted_as_the_whole_picture_is():
     motion, who = clip.motion[PLACES], clip.identity.expand(2, -1)
     whole = render(who, motion, (96, 96))
     where = boxes(whole, who, motion)
-    torch.testing.assert_close(paint(who, motion, where), where.pictures, atol=1e-4, rtol=0)
+    difference = (paint(who, motion, where) - where.pictures).abs().amax(1)
+    assert (difference * where.clear).max() < 1e-4 and where.clear.mean() > 0.7
     assert where.pictures.shape[-1] > 40
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from liveavatar.avatars.drawing import Planes
 from liveavatar.avatars.figure import bare_head
-from liveavatar.avatars.geometry import grid
+from liveavatar.avatars.geometry import FRAMING, grid
 from liveavatar.avatars.hands import hands
 from liveavatar.avatars.landmarks import LANDMARKS, landmarks
 from liveavatar.avatars.motion import MOODS
@@ -50,7 +50,8 @@ NOISE = 0.05                # of a pixel, 0..1: what weighs pixels against the f
 DAMPING = (0.0, 1.0)        # tried at once; the best one counts
 ROLLS = (-0.12, -0.08, -0.04, 0.0, 0.04, 0.08, 0.12)
 GAZES = ((0.0, 0.0), (-0.5, 0.0), (0.5, 0.0), (0.0, -0.3), (0.0, 0.3))
-# Hands are left out: in mini's gestures they never come before the face.
+# Hands are left out: they hardly ever come near a face, and where they do the pixels around them do not count.
+HAND_UNITS = 0.32           # from the palm to the tips of the fingers
 BEHIND_LAYERS = LAYERS[:LAYERS.index(bare_head)]
 HEAD_LAYERS = tuple(layer for layer in LAYERS[len(BEHIND_LAYERS):] if layer is not hands)
 LIGHTS = ("", "light_warm", "light_cool", "light_spot")
@@ -65,6 +66,7 @@ class Boxes:
     y: Tensor                # (K, h, 1)
     pictures: Tensor         # (K, 3, h, w) 0..1
     below_nose: Tensor       # (K, h, 1) bool: rows of the lips
+    clear: Tensor            # (K, h, w) 1 where no hand is near, else 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Nearest:
     motion: Tensor           # (K, NM) the pose that fits best
     seen: Tensor             # (K, 3, h, w) the boxes around the faces, 0..1
     true: Tensor             # (K, 3, h, w) the same person, drawn in these poses
+    clear: Tensor            # (K, h, w) 1 where no hand is near: only this counts
     box_px: tuple[int, int]  # height, width
 
 
@@ -95,7 +98,7 @@ def nearest_truth(frames: Tensor, reading: Reading, identity: Tensor, videos: Te
     motion = refine(fine, who, motion, tuple(HEAD), rounds=1)
     motion = refine(fine, who, motion, tuple(SOUGHT), rounds=2)
     found = boxes(pictures, who, motion)
-    return Nearest(motion, found.pictures, paint(who, motion, found), tuple(found.pictures.shape[-2:]))
+    return Nearest(motion, found.pictures, paint(who, motion, found), found.clear, tuple(found.pictures.shape[-2:]))
 
 
 def guess(reading: Reading) -> Tensor:
@@ -141,7 +144,11 @@ def boxes(pictures: Tensor, who: Tensor, motion: Tensor) -> Boxes:
     cut = pictures[torch.arange(K)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     nose = (eyes[:, 1] + lips[:, 1]) / 2
     below_nose = rows[:, :, None] > nose[:, None, None]
-    return Boxes(x[0, 0][columns][:, None, :], y[0, :, 0][rows][:, :, None], cut, below_nose)
+    palms = torch.stack([points[:, LANDMARKS.index(f"{side}_hand")] for side in ("left", "right")])      # (2, K, 2)
+    away = torch.hypot(columns[:, None, :] + 0.5 - palms[..., 0, None, None],
+                       rows[:, :, None] + 0.5 - palms[..., 1, None, None]).amin(0)                       # (K, h, w)
+    clear = (away > HAND_UNITS * FRAMING * min(H, W) / 2).to(pictures.dtype)
+    return Boxes(x[0, 0][columns][:, None, :], y[0, :, 0][rows][:, :, None], cut, below_nose, clear)
 
 
 def paint(who: Tensor, motion: Tensor, where: Boxes, behind: Planes | None = None) -> Tensor:
@@ -151,7 +158,7 @@ def paint(who: Tensor, motion: Tensor, where: Boxes, behind: Planes | None = Non
     """
     if motion.ndim == 3:
         G = len(motion)
-        many = Boxes(where.x.repeat(G, 1, 1), where.y.repeat(G, 1, 1), where.pictures, where.below_nose)
+        many = replace(where, x=where.x.repeat(G, 1, 1), y=where.y.repeat(G, 1, 1))
         if behind is not None:
             behind = tuple(plane.repeat(G, 1, 1) for plane in behind)
         return paint(who.repeat(G, 1), motion.flatten(0, 1), many, behind).unflatten(0, (G, -1))
@@ -171,7 +178,7 @@ def paint_behind(who: Tensor, motion: Tensor, where: Boxes) -> Planes:
 
 def misfit(drawn: Tensor, where: Boxes) -> Tensor:
     """Sum of squares over the box, in units of the pixels' noise. (..., K, 3, h, w) -> (..., K)"""
-    return ((drawn - where.pictures) / NOISE).square().sum((-3, -2, -1))
+    return (((drawn - where.pictures) / NOISE).square() * where.clear[:, None]).sum((-3, -2, -1))
 
 
 def choose_mood_and_light(pictures: Tensor, who: Tensor, motion: Tensor, videos: Tensor) -> Tensor:
@@ -203,7 +210,7 @@ def refine(pictures: Tensor, who: Tensor, motion: Tensor, names: tuple[str, ...]
         behind = paint_behind(who, motion, where)
         drawn = paint(who, motion, where, behind)
         slopes = derivatives(who, motion, drawn, where, behind, names)[:, sought] / NOISE       # (K, P, n)
-        left_over = ((where.pictures - drawn) / NOISE).flatten(1)
+        left_over = ((where.pictures - drawn) / NOISE * where.clear[:, None]).flatten(1)
         pull = ((first - motion)[:, COLUMNS] / REACHES.square())[:, sought]      # towards the first guess
         normal = slopes @ slopes.transpose(1, 2) + torch.diag(1 / REACHES[sought].square())
         towards = torch.einsum("kpn,kn->kp", slopes, left_over) + pull

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.avatars.traits import MOTION
-from liveavatar.metrics.nearest import guess, nearest_truth, within_range
+from liveavatar.metrics.nearest import Nearest, guess, nearest_truth, within_range
 from liveavatar.metrics.quality import CORNER_PX, decibel, frame_difference, seam
 from liveavatar.metrics.reader import LUMINANCE, as_frames, as_uint8, read_face
 from liveavatar.metrics.regressor import Reading
@@ -116,18 +116,32 @@ def texture(frames: Tensor, identity: Tensor | None, reading: Reading | None = N
                           identity, torch.tensor([0] * len(places) + [1] * len(known)))
     if min(found.box_px) < 16:
         return _unknown(f"the face is only {found.box_px[1]} x {found.box_px[0]} px large")
-    count = len(places)
-    seen, true = found.seen[:count], found.true[:count]
-    sharp = DETAIL_PX * min(frames.shape[1:3]) / 128
-    fine, true_fine = detail(seen, sharp), detail(true, sharp)
-    energy = true_fine.square().sum()
-    reachable = [math.nan, math.nan]
-    if check:
-        seen_again, true_again = found.seen[count:], found.true[count:]
-        reachable = [decibel((seen_again - true_again).square().mean()), ssim(seen_again, true_again).mean().item()]
-    return Texture(decibel((seen - true).square().mean()), ssim(seen, true).mean().item(),
-                   (fine.square().sum() / energy).item(), ((fine * true_fine).sum() / energy).item(), *reachable,
-                   tuple(places.tolist()), psnr_db(seen, true), found.box_px)
+    ours, known = (Compared.of(found, chosen, frames.shape[1:3])
+                   for chosen in (slice(len(places)), slice(len(places), None)))
+    reachable = (decibel(known.errors.mean()), known.ssim.mean().item()) if check else (math.nan, math.nan)
+    return Texture(decibel(ours.errors.mean()), ours.ssim.mean().item(), ours.kept, ours.in_place, *reachable,
+                   tuple(places.tolist()), -10 * ours.errors.clamp(min=1e-12).log10(), found.box_px)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Faces against their truth, where no hand is near."""
+
+    errors: Tensor               # (K,) mean squared
+    ssim: Tensor                 # (K,)
+    kept: float
+    in_place: float
+
+    @classmethod
+    def of(cls, found: Nearest, chosen: slice, size: tuple[int, int]) -> Compared:
+        true, clear = found.true[chosen], found.clear[chosen]
+        seen = torch.where(clear[:, None] > 0, found.seen[chosen], true)
+        errors = (seen - true).square().mean(1).sum((1, 2)) / clear.sum((1, 2)).clamp(min=1)
+        sigma_px = DETAIL_PX * min(size) / 128
+        fine, true_fine = detail(seen, sigma_px) * clear, detail(true, sigma_px) * clear
+        energy = true_fine.square().sum()
+        return cls(errors, ssim(seen, true), (fine.square().sum() / energy).item(),
+                   ((fine * true_fine).sum() / energy).item())
 
 
 def _unknown(reason: str) -> Texture:
