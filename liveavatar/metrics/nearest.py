@@ -54,7 +54,8 @@ GAZES = ((0.0, 0.0), (-0.5, 0.0), (0.5, 0.0), (0.0, -0.3), (0.0, 0.3))
 HAND_UNITS = 0.32           # from the palm to the tips of the fingers
 BEHIND_LAYERS = LAYERS[:LAYERS.index(bare_head)]
 HEAD_LAYERS = tuple(layer for layer in LAYERS[len(BEHIND_LAYERS):] if layer is not hands)
-LIGHTS = ("", "light_warm", "light_cool", "light_spot")
+FELT = tuple({name: MOODS[name][mood] for name in ("smile", "brow_frown", "lid_raise")} for mood in range(4))
+LIGHTS = ({}, {"light_warm": 1.0}, {"light_cool": 1.0}, {"light_spot": 1.0})
 COARSE_PX, FINE_PX = 32, 64         # shorter side of the whole picture while searching
 
 
@@ -92,10 +93,11 @@ def nearest_truth(frames: Tensor, reading: Reading, identity: Tensor, videos: Te
     videos = torch.zeros(len(pictures), dtype=torch.long) if videos is None else videos
     coarse, fine = (shrunk(pictures, side_px) for side_px in (COARSE_PX, FINE_PX))
     who = identity.to(torch.float32).expand(len(pictures), -1)
-    motion = choose_mood_and_light(coarse, who, motion, videos)
+    motion = choose_for_all(coarse, who, motion, videos, [mood | light for mood, light in product(FELT, LIGHTS)])
     motion = try_all(coarse, who, motion, [{"head_roll": roll} for roll in ROLLS])
     motion = try_all(fine, who, motion, [{"gaze_x": x, "gaze_y": y} for x, y in GAZES])
     motion = refine(fine, who, motion, tuple(HEAD), rounds=1)
+    motion = choose_for_all(fine, who, motion, videos, FELT)
     motion = refine(fine, who, motion, tuple(SOUGHT), rounds=2)
     found = boxes(pictures, who, motion)
     return Nearest(motion, found.pictures, paint(who, motion, found), found.clear, tuple(found.pictures.shape[-2:]))
@@ -181,14 +183,11 @@ def misfit(drawn: Tensor, where: Boxes) -> Tensor:
     return (((drawn - where.pictures) / NOISE).square() * where.clear[:, None]).sum((-3, -2, -1))
 
 
-def choose_mood_and_light(pictures: Tensor, who: Tensor, motion: Tensor, videos: Tensor) -> Tensor:
-    """Of mini's moods and lights, the pair that fits the pictures of each video best together."""
+def choose_for_all(pictures: Tensor, who: Tensor, motion: Tensor, videos: Tensor,
+                   choices: Iterable[dict[str, float]]) -> Tensor:
+    """The choice that fits the pictures of each video best together."""
     where = boxes(pictures, who, motion)
-    candidates = []
-    for mood, light in product(range(4), LIGHTS):
-        felt = {name: MOODS[name][mood] for name in ("smile", "brow_frown", "lid_raise")}
-        candidates.append(changed(motion, felt | ({light: 1.0} if light else {})))
-    candidates = torch.stack(candidates)
+    candidates = torch.stack([changed(motion, choice) for choice in choices])
     each = misfit(paint(who, candidates, where, paint_behind(who, motion, where)), where)       # (G, K)
     together = torch.zeros(len(each), int(videos.max()) + 1).index_add(1, videos, each)
     return candidates[together.argmin(0)[videos], torch.arange(len(motion))]

@@ -209,12 +209,18 @@ def flicker(frames: Tensor, reading: Reading | None = None, fps: float = 25.0, b
         return Flicker(*[math.nan] * 3, applies=False, reason=f"{T} pictures are too few to flicker: 16 are needed")
     side = max(1, round(CORNER_PX * min(frames.shape[1:3]) / 128))
     wall = torch.cat([frames[:, :side, :side], frames[:, :side, -side:]], 2)                    # (T, side, 2 side, 3)
-    still = 255 * frame_difference(wall.permute(3, 0, 1, 2)[None].float() / 255).mean().item()
-    change = frame_difference(frames.permute(3, 0, 1, 2)[None].float() / 255)
+    still = 255 * changes(wall).mean().item()
+    change = changes(frames)[None]
     spectra = {"wall": spectrum(grey(wall).mean((1, 2)), fps)}
     if reading is not None:
         spectra["ears"] = spectrum(ear_lobes(frames, reading).mean(1), fps)
     return Flicker(still, (255 - still) / 255, seam(change, block_frames), spectra)
+
+
+def changes(frames: Tensor, at_once: int = 64) -> Tensor:
+    """Mean absolute change from one picture to the next, 0..1: (T, H, W, 3) uint8 -> (T - 1,), in pieces"""
+    pieces = [frames[first:first + at_once + 1] for first in range(0, len(frames) - 1, at_once)]
+    return torch.cat([frame_difference(piece.permute(3, 0, 1, 2)[None].float() / 255)[0] for piece in pieces])
 
 
 def grey(frames: Tensor) -> Tensor:
