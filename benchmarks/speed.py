@@ -175,9 +175,9 @@ class Plan:
 
 
 def plan_of(quick: bool) -> Plan:
-    from liveavatar.backends.mini import cpu_has_bfloat16
+    from liveavatar.backends.mini import cpu_flags
 
-    dtypes = ("bfloat16", "float32") if cpu_has_bfloat16() else ("float32",)
+    dtypes = ("bfloat16", "float32") if cpu_flags() & {"avx512_bf16", "amx_bf16"} else ("float32",)
     if len(dtypes) == 1:
         print("this processor has no bfloat16 of its own: float32 only")
     compiler = shutil.which("g++") or shutil.which("clang++")
