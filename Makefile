@@ -14,7 +14,7 @@ demo: setup
 	$(QUIET) $(BIN)/python -m liveavatar demo
 
 test: setup voices browser
-	$(QUIET) $(BIN)/python -m pytest
+	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: setup
 	$(QUIET) $(BIN)/python -m jupyterlab notebooks

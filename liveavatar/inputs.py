@@ -12,7 +12,7 @@ import numpy as np
 
 from liveavatar.config import GenerationConfig
 from liveavatar.runfolder import sha256_of
-from liveavatar.types import AudioFeatures, InputError, Portrait, Prompt, Speech
+from liveavatar.types import AudioFeatures, InputError, Phoneme, Portrait, Prompt, Speech
 
 if TYPE_CHECKING:
     from liveavatar.backends import Backend
@@ -70,9 +70,18 @@ def listen(backend: Backend | type[Backend], audio: Audio, config: GenerationCon
                          "pass a file instead, files are resampled")
     if config.start_s >= audio.duration_s:
         raise InputError(f"start_s is {config.start_s}, but the speech lasts {audio.duration_s:.2f} s; start earlier")
-    first = round(config.start_s * audio.rate_hz)
-    last = None if config.duration_s is None else first + round(config.duration_s * audio.rate_hz)
-    return replace(audio, wave=audio.wave[first:last]) if first or last is not None else audio
+    return cut(audio, config.start_s, config.duration_s) if config.start_s or config.duration_s is not None else audio
+
+
+def cut(speech: Speech, start_s: float, duration_s: float | None) -> Speech:
+    """A stretch of speech, with the phonemes that are heard in it at their new times."""
+    first = round(start_s * speech.rate_hz)
+    last = None if duration_s is None else first + round(duration_s * speech.rate_hz)
+    wave = speech.wave[first:last]
+    length_s = len(wave) / speech.rate_hz
+    moved = ((max(p.start_s - start_s, 0.0), min(p.end_s - start_s, length_s), p.symbol) for p in speech.phonemes)
+    heard = tuple(Phoneme(symbol, begin, end) for begin, end, symbol in moved if end > begin)
+    return replace(speech, wave=wave, phonemes=heard)
 
 
 def check_wave(speech: Speech) -> None:

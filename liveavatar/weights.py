@@ -4,7 +4,7 @@
     weights/base-00.safetensors    a part is the union of its files
     weights/base-01.safetensors
 
-Matrices may be stored in 8 bits, each row with a scale of its own: half the room of float16, and an error of about 0.6 % of a row.
+Matrices may be stored in 8 bits, each row with a scale of its own: half the room of float16, an error of about 0.6 %.
 """
 
 from __future__ import annotations

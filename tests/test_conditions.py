@@ -14,9 +14,9 @@ from liveavatar.avatars.motion import CONTROLS
 from liveavatar.conditions import (
     controls_vector,
     fit_portrait,
-    nothing_said,
     fit_size,
     load_portrait,
+    nothing_said,
     parse_prompt,
     prompt_vector,
 )

@@ -275,3 +275,14 @@ def test_generate_and_resume_load_the_backend_by_name(tmp_path, monkeypatch):
 def test_a_distilled_student_refuses_guidance(pipe):
     with pytest.raises(InputError, match="guidance is 2.0"):
         next(pipe.steps(tone(1), face(), "", GenerationConfig(guidance=2.0)))
+
+
+def test_phonemes_move_with_the_stretch_that_is_heard():
+    from liveavatar.inputs import cut
+    from liveavatar.types import Phoneme, Speech
+
+    said = tuple(Phoneme(symbol, i / 2, (i + 1) / 2) for i, symbol in enumerate("pata"))
+    speech = Speech(torch.zeros(32_000).numpy(), 16_000, said)
+    heard = cut(speech, 0.25, 1.0)
+    assert heard.duration_s == 1.0
+    assert heard.phonemes == (Phoneme("p", 0.0, 0.25), Phoneme("a", 0.25, 0.75), Phoneme("t", 0.75, 1.0))

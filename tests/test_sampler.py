@@ -5,8 +5,15 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from liveavatar.sampler import (Schedule, denoise_block, linear_schedule, make_schedule, move, released_schedule,
-                                trained_schedule)
+from liveavatar.sampler import (
+    Schedule,
+    denoise_block,
+    linear_schedule,
+    make_schedule,
+    move,
+    released_schedule,
+    trained_schedule,
+)
 from liveavatar.types import InputError
 
 

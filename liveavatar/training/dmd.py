@@ -25,8 +25,16 @@ from liveavatar.lora import attach_lora, lora_state
 from liveavatar.sampler import Schedule, move, shifted, trained_schedule
 from liveavatar.training.clips import Clips
 from liveavatar.training.latents import Told, encode_clips, guided, velocity
-from liveavatar.training.loop import (Learner, TrainingLoop, add_arguments, budget_of, parse_size, rank, save_pieces,
-                                      start)
+from liveavatar.training.loop import (
+    Learner,
+    TrainingLoop,
+    add_arguments,
+    budget_of,
+    parse_size,
+    rank,
+    save_pieces,
+    start,
+)
 from liveavatar.training.teacher import compile_for_training, load_transformer, set_trainable
 from liveavatar.transformer import CausalS2VTransformer
 

@@ -20,8 +20,17 @@ from liveavatar.backends.mini.vae import load_vae
 from liveavatar.sampler import shifted
 from liveavatar.training.clips import Clips
 from liveavatar.training.latents import attention_to_face, encode_clips, velocity
-from liveavatar.training.loop import (Learner, TrainingLoop, add_arguments, budget_of, find_pieces, load_pieces,
-                                      parse_size, rank, start)
+from liveavatar.training.loop import (
+    Learner,
+    TrainingLoop,
+    add_arguments,
+    budget_of,
+    find_pieces,
+    load_pieces,
+    parse_size,
+    rank,
+    start,
+)
 from liveavatar.transformer import AdaptiveNorm, Attention, CausalS2VTransformer
 
 SHIFT = 2.2             # of the noise levels drawn in training: more of them near 1, where the picture is decided
