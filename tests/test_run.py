@@ -148,7 +148,7 @@ def test_pause_rests_between_steps():
 
 def test_the_error_of_the_worker_is_kept_and_raised_again():
     backend = FakeBackend()
-    backend.decoder = lambda: None
+    backend.decoder = lambda condition=None: None
     run = make_run(backend=backend)
     witness = Witness(run)
     for _ in range(2):

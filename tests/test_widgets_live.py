@@ -195,7 +195,7 @@ def test_clicks_steer_the_run_and_their_errors_are_shown():
 
 def test_a_failed_run_says_why_in_its_views():
     backend = FakeBackend()
-    backend.decoder = lambda: None
+    backend.decoder = lambda condition=None: None
     run = Run.of(Pipeline(backend), tone(0.96), face(32, 32), "", GenerationConfig(size=(32, 32)))
     view = Plain(run)
     run.start()
