@@ -157,6 +157,16 @@ def test_one_cursor_for_all_views():
     assert page.caches.time_s == page.cursor.time_s == 0.2
 
 
+def test_only_what_is_in_sight_is_drawn():
+    page = make(page="lips")
+    for view in page.views.values():
+        view._hear(view, {"kind": "hello"}, [])            # a browser has opened all of them
+    assert {name for name, view in page.views.items() if getattr(view._mail, "shown", False)} == {
+        "player", "grid", "lips"}
+    page.page = "caches"
+    assert page.caches._mail.shown and not page.lips._mail.shown and page.grid._mail.shown
+
+
 def test_the_portrait_comes_from_the_designer_or_from_a_file(tmp_path):
     page = make()
     assert page.portrait is page.designer.portrait and page.portrait.pixels.shape == (3, 32, 32)

@@ -24,7 +24,7 @@ from liveavatar.conditions import load_portrait, parse_prompt
 from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig
 from liveavatar.run import FINISHED, PAUSED, RUNNING, STOPPED, Change, Run
 from liveavatar.types import InputError, Portrait, Prompt, Speech
-from widgets._live import STATIC, Body, Buffers, Cursor, LiveView, sentence
+from widgets._live import STATIC, Body, Buffers, Cursor, LiveView, Mail, sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,6 +72,16 @@ PRESETS = {
         "The article: 704*384, 4 steps, a card of 80 GB, noise reduced.",
         "Here: 4 steps and the article's noise reduction; a larger picture comes out worse."),
 }
+
+
+class Curtain(Mail):
+    """The mail of a view that may be out of sight: then nothing is drawn for it."""
+
+    shown = True
+
+    @property
+    def wanted(self) -> bool:
+        return self.shown and super().wanted
 
 
 class Workbench(LiveView):
@@ -403,6 +413,7 @@ class Workbench(LiveView):
         if view == "Designer":
             return widgets.Designer(size=self.size)
         made = getattr(widgets, view)(cursor=self.cursor, controls=False, **OPTIONS.get(view, {}))
+        made._mail = Curtain()
         made.nothing = made.nothing and WAITING.get(view, "A click on Run fills this.")
         return made
 
@@ -413,6 +424,16 @@ class Workbench(LiveView):
             traitlets.link((self, trait), (self.path, trait))
         traitlets.link((self, "size"), (self.designer, "size"))
         self.designer.observe(self._designed, ["seed", "choices"])
+        self.observe(self._page_opened, "page")
+        self._page_opened()
+
+    def _page_opened(self, _: traitlets.Bunch | None = None) -> None:
+        """Only what is in sight is drawn."""
+        in_sight = {"player", "grid", "designer", PAGES.get(self.page)}
+        for name, view in self.views.items():
+            if isinstance(view._mail, Curtain) and view._mail.shown != (name in in_sight):
+                view._mail.shown = name in in_sight
+                view.refresh(full=True)
 
     def _designed(self, _: traitlets.Bunch) -> None:
         self.face = "designer"
@@ -442,6 +463,8 @@ class Workbench(LiveView):
 VIEWS = {"player": "Player", "grid": "StepGrid", "lips": "LipView", "memory": "MemoryView", "path": "ScheduleView",
          "caches": "CacheView", "designer": "Designer"}           # name in the workbench -> widget
 
+PAGES = {"cell": "grid", "lips": "lips", "memory": "memory", "path": "path", "caches": "caches",
+         "avatar": "designer"}                                    # at the bottom -> name of the view
 OPTIONS = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 60}, "MemoryView": {"height_px": 230}}
 WAITING = {"Player": "Here somebody will speak.",
            "StepGrid": "Here every sampler step appears while it is made: one row a step, one column a block."}
