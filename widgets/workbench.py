@@ -20,7 +20,7 @@ import traitlets
 
 import widgets
 from liveavatar.backends import find
-from liveavatar.conditions import load_portrait, parse_prompt
+from liveavatar.conditions import UNSAID, load_portrait, parse_prompt
 from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig
 from liveavatar.run import FINISHED, PAUSED, RUNNING, STOPPED, Change, Run
 from liveavatar.types import InputError, Portrait, Prompt, Speech
@@ -274,7 +274,7 @@ class Workbench(LiveView):
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         words = self.words
         body: Body = {
-            "words": {"slots": words.slots, "unknown": words.unknown}, "preset": self.preset,
+            "words": {"slots": words.slots, "unsaid": UNSAID, "unknown": words.unknown}, "preset": self.preset,
             "presets": [[name, preset.article, preset.mini] for name, preset in PRESETS.items()],
             "voices": voices(), "samples": sample_texts(), "sizes": SIZES, "busy": self.busy,
             "preparing": self._preparing is not None, "says": self._says, "remarks": self._remarks,

@@ -161,8 +161,8 @@ const view = {
     const chips = laElement("div", { class: "la-bench-chips" });
     view.card(ctx, "Prompt", text, chips);
     ctx.shows.push(({ words, remarks }) => {
-      chips.replaceChildren(...BENCH_SLOTS.map((slot) => laElement("span", { class: `la-chip ${words.slots[slot] ? "la-chip-on" : ""}`, title: words.slots[slot] ? `understood: ${slot}` : `nothing is said of the ${slot}: the model is free` },
-        laElement("i", {}, slot), words.slots[slot] ?? "free")),
+      chips.replaceChildren(...BENCH_SLOTS.map((slot) => laElement("span", { class: `la-chip ${words.slots[slot] ? "la-chip-on" : ""}`, title: words.slots[slot] ? `understood: ${slot}` : `nothing is said of the ${slot}` },
+        laElement("i", {}, slot), words.slots[slot] ?? words.unsaid[slot])),
         ...words.unknown.map((word) => laElement("span", { class: "la-chip la-chip-off", title: "mini does not know this: it changes nothing" }, word)),
         remarks ? laElement("div", { class: "la-note" }, remarks) : "");
     });
