@@ -79,7 +79,8 @@ def test_the_prompt_says_what_it_understood():
     page = make(prompt="happy, in warm light, juggling")
     assert page.words.slots == {"mood": "happy", "lighting": "warm"} and page.words.unknown == ("juggling",)
     body, _ = page.paint()
-    assert body["words"] == {"slots": page.words.slots, "unknown": ("juggling",)}
+    assert body["words"]["slots"] == page.words.slots and body["words"]["unknown"] == ("juggling",)
+    assert body["words"]["unsaid"]["energy"] == "normal"
 
 
 def test_one_video_at_a_time_and_the_refusal_is_kind():
