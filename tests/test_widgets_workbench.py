@@ -163,7 +163,7 @@ def test_only_what_is_in_sight_is_drawn():
     for view in page.views.values():
         view._hear(view, {"kind": "hello"}, [])            # a browser has opened all of them
     assert {name for name, view in page.views.items() if getattr(view._mail, "shown", False)} == {
-        "player", "grid", "lips"}
+        "player", "grid", "lips"}                          # the designer draws when it is touched only
     page.page = "caches"
     assert page.caches._mail.shown and not page.lips._mail.shown and page.grid._mail.shown
 

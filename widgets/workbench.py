@@ -41,6 +41,7 @@ VOICES = ("espeak:en-us", "espeak:en-gb+f3", "espeak:de", "espeak:es", "espeak:f
 LONGEST_TEXT = 600                                        # characters that are spoken
 LARGEST_UPLOAD = 64 * 2**20                               # bytes
 WAVE_POINTS = 120                                         # of the drawing of the sound
+PAUSE_S = 0.2                                             # between two pictures of a view, when nobody has clicked
 FACE_PX = 96                                              # of the drawing of the portrait
 
 
@@ -75,13 +76,20 @@ PRESETS = {
 
 
 class Curtain(Mail):
-    """The mail of a view that may be out of sight: then nothing is drawn for it."""
+    """The mail of a view among many: nothing is drawn while it is out of sight, and not too often otherwise."""
 
-    shown = True
+    def __init__(self, pause_s: float = PAUSE_S) -> None:
+        super().__init__()
+        self.shown = True
+        self._pause_s = pause_s                          # between two pictures; clicks are answered sooner
 
     @property
     def wanted(self) -> bool:
         return self.shown and super().wanted
+
+    def due_s(self) -> float:
+        due_s = super().due_s()
+        return due_s if self._urgent else max(due_s, self._sent_s + self._pause_s)
 
 
 class Workbench(LiveView):
@@ -143,6 +151,7 @@ class Workbench(LiveView):
         self._sent_face: object = None
         self._uploads: dict[str, list[bytes]] = {}
         super().__init__(None, cursor=self.cursor, **traits)
+        self._mail = Curtain()
         for name, view in VIEWS.items():
             if available(view):
                 self.views[name] = self._make(view)
@@ -413,7 +422,7 @@ class Workbench(LiveView):
         if view == "Designer":
             return widgets.Designer(size=self.size)
         made = getattr(widgets, view)(cursor=self.cursor, controls=False, **OPTIONS.get(view, {}))
-        made._mail = Curtain()
+        made._mail = Curtain(0.0 if view == "MemoryView" else PAUSE_S)        # a live curve is a live curve
         made.nothing = made.nothing and WAITING.get(view, "A click on Run fills this.")
         return made
 
