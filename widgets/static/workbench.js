@@ -28,6 +28,7 @@ const view = {
     ctx.main.append(ctx.head, ctx.progress, laElement("div", { class: "la-bench-body" }, ctx.left, right));
     ctx.fill = (box, make) => { const bar = ctx.bar; ctx.bar = box; make(); ctx.bar = bar; return box; };
     ctx.shows = [];                                    // called at every drawing
+    ctx.known = new Map();
     ctx.opened = new Map();                            // page -> its element
     ctx.made = [];                                     // views in place
     view.buildHead(ctx);
@@ -37,6 +38,13 @@ const view = {
     view.buildSettings(ctx);
     ctx.on("change:_children", () => view.place(ctx));
     view.place(ctx);
+  },
+
+  /* Whether something is another than at the last drawing: what has not changed is left alone, the page is busy enough. */
+  isNew(ctx, name, ...now) {
+    const key = JSON.stringify(now), is = ctx.known.get(name) !== key;
+    ctx.known.set(name, key);
+    return is;
   },
 
   /* ---- the row at the top */
@@ -74,6 +82,7 @@ const view = {
     ctx.progress.firstChild.style.width = `${100 * share}%`;
     ctx.progress.classList.toggle("la-preparing", body.preparing);
     ctx.progress.setAttribute("aria-valuenow", Math.round(100 * share));
+    if (!view.isNew(ctx, "state", body.says, run, ctx.body.busy)) return;
     if (body.says) { state.replaceChildren(laElement("b", {}, body.says)); return; }
     if (!run) { state.replaceChildren(laElement("b", {}, "Ready."), " One click on Run makes a video."); return; }
     const number = (value, words) => [laElement("b", {}, value), ` ${words}`];
@@ -110,6 +119,7 @@ const view = {
     });
     view.card(ctx, "Portrait", laElement("div", { class: "la-bench-face" }, ctx.faceCanvas, laElement("div", {}, buttons, words)), file);
     ctx.shows.push((body) => {
+      if (!view.isNew(ctx, "face", ctx.get("face"), body.rendered, body.picture, ctx.faces, devicePixelRatio)) return;
       words.textContent = ctx.get("face") === "designer" ? "a rendered avatar" : body.rendered ? body.picture : `${body.picture}: will come out as an avatar`;
       const source = ctx.faceSource;
       if (!source) return;
@@ -136,6 +146,7 @@ const view = {
     view.card(ctx, "Sound", choose, samples, text, voice, upload, ctx.waveCanvas, said, laElement("div", { class: "la-bench-length" }, length, laElement("span", { class: "la-space" }), seconds), file);
     ctx.shows.push((body) => {
       const kind = ctx.get("sound"), total = body.sound?.seconds ?? 0, most = ctx.get("seconds");
+      if (!view.isNew(ctx, "sound", kind, body.sound, most, ctx.get("sample"), ctx.get("voice"), body.recording, ctx.waves, ctx.root.clientWidth, ctx.theme().dark)) return;
       if (!samples.childElementCount) samples.append(...body.samples.map(([name, words]) => laElement("button", { type: "button", class: "la-pick", "data-value": name, title: words, onclick: () => ctx.set("sample", name) }, name)));
       if (voice.childElementCount !== body.voices.length) voice.replaceChildren(...body.voices.map((name) => laElement("option", {}, name)));
       for (const button of samples.children) button.setAttribute("aria-pressed", button.dataset.value === ctx.get("sample"));
@@ -161,6 +172,7 @@ const view = {
     const chips = laElement("div", { class: "la-bench-chips" });
     view.card(ctx, "Prompt", text, chips);
     ctx.shows.push(({ words, remarks }) => {
+      if (!view.isNew(ctx, "words", words, remarks)) return;
       chips.replaceChildren(...BENCH_SLOTS.map((slot) => laElement("span", { class: `la-chip ${words.slots[slot] ? "la-chip-on" : ""}`, title: words.slots[slot] ? `understood: ${slot}` : `nothing is said of the ${slot}` },
         laElement("i", {}, slot), words.slots[slot] ?? words.unsaid[slot])),
         ...words.unknown.map((word) => laElement("span", { class: "la-chip la-chip-off", title: "mini does not know this: it changes nothing" }, word)),
@@ -183,6 +195,7 @@ const view = {
     const card = view.card(ctx, "Settings", grid, why);
     ctx.fill(card.firstChild, () => ctx.copyButton());
     ctx.shows.push((body) => {
+      if (!view.isNew(ctx, "why", body.preset)) return;
       const preset = body.presets.find(([name]) => name === body.preset);
       why.replaceChildren(...(preset ? preset.slice(1).map((words) => laElement("div", {}, words)) : []));
     });
@@ -269,8 +282,8 @@ const view = {
   received(ctx, names) {
     for (const name of names) {
       const bytes = ctx.store.buffers.get(name), [what, width, height] = name.split("/");
-      if (what === "wave") ctx.wave = new Float32Array(bytes.slice().buffer);
-      if (what === "face") ctx.faceSource = laPicture(bytes, Number(width), Number(height));
+      if (what === "wave") { ctx.wave = new Float32Array(bytes.slice().buffer); ctx.waves = (ctx.waves ?? 0) + 1; }
+      if (what === "face") { ctx.faceSource = laPicture(bytes, Number(width), Number(height)); ctx.faces = (ctx.faces ?? 0) + 1; }
     }
   },
 
