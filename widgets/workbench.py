@@ -366,10 +366,10 @@ class Workbench(LiveView):
             self._problem, self._remarks = None, ""
             config = self.config                         # refuses what cannot be made, before anything is loaded
             output = self.output or str(temporary() / f"workbench-{time.monotonic_ns()}.mp4")
+            self._report("begin", "")                    # before the thread, which may fail at once
             self._preparing = threading.Thread(target=self._prepare, args=(how, config, output),
                                                name="liveavatar-workbench", daemon=True)
             self._preparing.start()
-        self._report("begin", "")
         self.refresh()
         return self
 
@@ -387,8 +387,8 @@ class Workbench(LiveView):
                 how(run)
             self._report("begin", "")
         except Exception as problem:                     # kept for result(); the page says it in words
-            self._problem = problem
             self._report("begin", sentence(problem))
+            self._problem = problem
         finally:
             self._preparing = None
             self._say("")
