@@ -6,8 +6,7 @@ the river: what goes in, the stages, the whole, what is seen on the way.
 
 from __future__ import annotations
 
-from importlib import import_module
-
+from liveavatar.lazy import lazy_names
 from liveavatar.version import __version__
 
 _HOME = {   # public name -> module
@@ -29,15 +28,4 @@ _HOME = {   # public name -> module
 }
 
 __all__ = ["__version__", *_HOME]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"liveavatar has no {name!r}; it has {', '.join(_HOME)}")
-    value = getattr(import_module(f"liveavatar.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

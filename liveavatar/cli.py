@@ -232,7 +232,7 @@ def trait_of(text: str) -> tuple[str, str | bool | float]:
 
 def save_tensors(tensors: dict, about: dict[str, str], path: Path) -> None:
     """Write under a hidden name, then rename."""
-    from liveavatar.runfolder import write_whole
+    from liveavatar.files import write_whole
 
     if path.suffix == ".pt":
         import torch

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from liveavatar.cache import RingCache
 from liveavatar.config import GenerationConfig
+from liveavatar.files import write_whole
 from liveavatar.rollout import Rollout
 from liveavatar.types import InputError, Portrait, Prompt, Speech
 
@@ -206,17 +206,6 @@ def unpack(tensors: dict[str, Tensor], about: dict[str, str], empty: Rollout) ->
         return tuple(rings)
 
     return Rollout(int(about["block"]), filled("told", empty.caches), filled("free", empty.free_caches))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under a hidden name, then rename: the file appears whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def sha256_of(value: str | os.PathLike | Speech | Portrait) -> str:

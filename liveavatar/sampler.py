@@ -20,7 +20,6 @@ from liveavatar.transformer import CausalS2VTransformer, Context, Modulation
 from liveavatar.types import InputError, Step
 
 Solver = Literal["euler", "renoise"]
-SOLVERS: tuple[str, ...] = ("euler", "renoise")
 
 
 @dataclass(frozen=True)

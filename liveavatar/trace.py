@@ -10,10 +10,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
+from liveavatar.files import write_whole
 from liveavatar.types import InputError, Step
 
 TENSORS = ("x", "clean", "velocity")
@@ -100,9 +102,7 @@ class Trace:
         for block in self.blocks:
             steps = [self.step(*key) for key in sorted(self._numbers) if key[0] == block]
             tensors = {f"{step.index}.{name}": getattr(step, name) for step in steps for name in self._kept}
-            writing = folder / f".{block_file(block)}.part"
-            save_file(tensors, writing)
-            os.replace(writing, folder / block_file(block))
+            write_whole(folder / block_file(block), partial(save_file, tensors))
         numbers = [self._numbers[key] for key in sorted(self._numbers)]
         description = {"format": 1, "kept": list(self._kept), "steps": numbers}
         (folder / "trace.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
@@ -152,9 +152,7 @@ class Trace:
         tensors = load_file(path) if block in self._files else {}
         for key in [key for key in self._tensors if key[0] == block]:
             tensors |= {f"{key[1]}.{name}": value for name, value in self._tensors.pop(key).items()}
-        writing = path.with_name(f".{path.name}.part")
-        save_file(tensors, writing)
-        os.replace(writing, path)
+        write_whole(path, partial(save_file, tensors))
         self._files[block] = path
         self.bytes = sum(value.nbytes for step in self._tensors.values() for value in step.values())
 

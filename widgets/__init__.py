@@ -6,7 +6,7 @@ Names are loaded when they are first used, so `import widgets` costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
+from liveavatar.lazy import lazy_names
 
 _HOME = {   # public name -> module
     "StepGrid": "step_grid", "ScheduleView": "schedule_view", "CacheView": "cache_view",
@@ -15,15 +15,4 @@ _HOME = {   # public name -> module
 }
 
 __all__ = [*_HOME]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"widgets has no {name!r}; it has {', '.join(_HOME)}")
-    value = getattr(import_module(f"widgets.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

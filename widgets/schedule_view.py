@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import traitlets
 
+from liveavatar.config import SOLVERS
 from liveavatar.preview import to_bytes
-from liveavatar.sampler import SCHEDULES, SOLVERS, Schedule, make_schedule
+from liveavatar.sampler import SCHEDULES, Schedule, make_schedule
 from liveavatar.types import InputError, Step
 from widgets._live import Body, Buffers, LiveView
 

@@ -5,7 +5,7 @@ Every result is a frozen dataclass that says `applies` and, where it does not ap
 
 from __future__ import annotations
 
-from importlib import import_module
+from liveavatar.lazy import lazy_names
 
 _HOME = {   # public name -> module
     "load_reader": "reader", "read_face": "reader", "Reading": "regressor",
@@ -22,15 +22,4 @@ _HOME = {   # public name -> module
 }
 
 __all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"liveavatar.metrics has no {name!r}; it has {', '.join(_HOME)}")
-    value = getattr(import_module(f"liveavatar.metrics.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

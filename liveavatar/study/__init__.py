@@ -13,7 +13,7 @@ Names are loaded when they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
+from liveavatar.lazy import lazy_names
 
 _HOME = {
     "Cell": "grid", "Grid": "grid", "Sweep": "sweep", "Result": "sweep", "Table": "table", "Estimate": "table",
@@ -21,15 +21,4 @@ _HOME = {
 }
 
 __all__ = [*_HOME]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"liveavatar.study has no {name!r}; it has {', '.join(_HOME)}")
-    value = getattr(import_module(f"liveavatar.study.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -32,6 +32,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liveavatar.files import write_whole
 from liveavatar.study.grid import Cell, Grid
 from liveavatar.types import InputError, Step
 
@@ -543,6 +544,5 @@ def words(error: BaseException) -> str:
 
 
 def write_json(path: Path, values: dict) -> None:
-    writing = path.with_name(f".{path.name}.part")
-    writing.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(writing, path)
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))

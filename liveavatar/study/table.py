@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liveavatar.files import write_whole
 from liveavatar.types import InputError
 
 FACTORS = ("portrait", "recording", "seed")     # what a result should not depend on
@@ -168,14 +169,15 @@ class Table:
         """As csv, in UTF-8; missing values are empty."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        writing = path.with_name(f".{path.name}.part")
-        with open(writing, "w", newline="", encoding="utf-8") as file:
+        write_whole(path, self._write)
+        return path
+
+    def _write(self, path: Path) -> None:
+        with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows({name: "" if value is None else value for name, value in row.items()}
                              for row in self.rows)
-        os.replace(writing, path)
-        return path
 
 
 def read_table(path: str | os.PathLike) -> Table:

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from liveavatar.avatars.motion import CONTROLS
-from liveavatar.backends.mini.vae import VideoVAE
+from liveavatar.backends.mini.vae import FRAMES_PER_LATENT, VideoVAE
 from liveavatar.conditions import controls_vector, nothing_said
 from liveavatar.sampler import Schedule, Solver, move
 from liveavatar.training.clips import ClipBatch, Clips
+from liveavatar.training.loop import autocast
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer, Context
-
-FRAMES_PER_LATENT = 4
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,6 @@ def encode_video(clips: Clips, vae: VideoVAE, drawn: ClipBatch) -> Tensor:
 def encode(how, pictures: Tensor) -> Tensor:
     with autocast(pictures.device):
         return how(pictures).float()
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def velocity(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, told: Told) -> Tensor:

@@ -422,6 +422,11 @@ def start(arguments: argparse.Namespace) -> tuple[torch.device, torch.Generator]
     return device, torch.Generator(device).manual_seed(arguments.seed + 1000 * rank())
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 on a GPU; the CPU stays exact."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
 def draw_curve(log: Path) -> Path | None:
     """Draw the history of a training.json beside it as loss.png; None where matplotlib is missing."""
     try:

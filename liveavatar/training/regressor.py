@@ -22,8 +22,8 @@ from liveavatar.backends.mini.vae import VideoVAE, load_vae
 from liveavatar.metrics.regressor import BODY, COLOURS, MOUTH, FaceRegressor, save_regressor
 
 from .clips import PEOPLE, ClipBatch, Clips
-from .loop import Learner, TrainingLoop, add_arguments, budget_of, parse_size, rank, start
-from .vae import autocast, point
+from .loop import Learner, TrainingLoop, add_arguments, autocast, budget_of, parse_size, rank, start
+from .vae import point
 
 SHAKE = 0.05            # the close look misses the mouth by about this much in training, -1..1 units (3 px)
 MOUTH_WEIGHT = 2.0

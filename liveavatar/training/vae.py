@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -28,6 +27,7 @@ from .loop import (
     Learner,
     TrainingLoop,
     add_arguments,
+    autocast,
     budget_of,
     parse_size,
     peak_memory_gib,
@@ -91,11 +91,6 @@ def reconstruction_losses(vae: VideoVAE, video: Tensor, noise: Tensor, across: T
     kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
     loss = absolute + pyramid + SQUARE_WEIGHT * square + KL_WEIGHT * kl
     return torch.stack([loss, absolute, pyramid, kl, difference.square().mean()])
-
-
-def autocast(device: torch.device):
-    """bfloat16 on a GPU; the CPU stays exact."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
 def train(loop: TrainingLoop, clips: Clips, batch: int, frames: int, compiled: bool) -> None:
