@@ -1,14 +1,16 @@
 """Training of the many-step base and its distillation at toy size, through the real commands."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
 from liveavatar.sampler import trained_schedule
-from liveavatar.training import dmd, teacher
+from liveavatar.training import dmd, listener, teacher
 from liveavatar.training.latents import Told, guided, rollout, velocity
-from liveavatar.training.loop import load_pieces
+from liveavatar.training.loop import Learner, Recording, load_pieces
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer
 
 TINY = {"dim": 32, "ffn_dim": 48, "num_heads": 2, "num_layers": 2, "freq_dim": 16, "text_dim": 19, "text_len": 4,
@@ -32,8 +34,8 @@ def options(tmp_path_factory):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    for module in (teacher, dmd):
-        monkeypatch.setitem(module.load_transformer.__globals__, "TRANSFORMER", TINY)
+    for module in (teacher, listener):
+        monkeypatch.setattr(module, "TRANSFORMER", TINY)
 
 
 def told(batch=2, frames=6):
@@ -44,7 +46,10 @@ def told(batch=2, frames=6):
 
 def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(options, tiny):
     folder, toy = options
-    base = ["--work", str(folder / "teacher"), "--total_steps", "4", *toy]
+    listener.main(["--corpus", str(folder / "corpus.npz"), "--work", str(folder / "listener"), "--total_steps", "2",
+                   "--batch", "2", "--latent_frames", "6", "--device", "cpu"])
+    base = ["--work", str(folder / "teacher"), "--listener", str(folder / "listener" / "listener.safetensors"),
+            "--total_steps", "4", *toy]
     teacher.main([*base, "--steps", "2"])
     teacher.main([*base, "--resume"])
     weights = teacher.load_transformer(folder / "teacher" / "teacher.safetensors")
@@ -66,15 +71,33 @@ def test_an_untrained_model_says_nothing_and_every_weight_but_the_pose_learns():
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
-def test_the_students_gradient_comes_from_its_last_step_alone():
-    student = dmd.student_of(teacher.new_transformer(TINY), rank=2)
-    for parameter in student.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    noise, schedule = torch.randn(2, 16, 6, 8, 8), trained_schedule(4)
-    made = dmd.self_rollout(student, noise, told(), schedule, 2, "euler", torch.Generator())
-    assert made.requires_grad and made.shape == noise.shape
-    with torch.no_grad():
-        assert not dmd.self_rollout(student, noise, told(), schedule, 0, "euler", torch.Generator()).requires_grad
+def test_the_student_moves_by_its_last_step_and_the_fake_by_itself():
+    base = teacher.new_transformer(TINY)
+    torch.nn.init.normal_(base.head.head.weight, std=0.1)
+    student, fake = (Learner(model, 1e-3) for model in (dmd.student_of(base, rank=2),
+                                                        teacher.set_trainable(copy.deepcopy(base))))
+    work = dmd.Distillation(base, student, fake, trained_schedule(4), guidance=1.4)
+    x = work.walk(torch.randn(2, 16, 6, 8, 8), told(), 2, "renoise", torch.Generator())
+    assert not x.requires_grad and x.shape == (2, 16, 6, 8, 8)
+    noise, level = torch.randn_like(x), torch.tensor([0.3, 0.8])
+    work.move_student(x, 2, told(), noise, level)
+    assert any(p.grad.abs().max() > 0 for p in student.parameters)
+    assert all(p.grad is None for p in fake.parameters)
+    work.move_fake(x, 2, told(), noise, level)
+    assert all(p.grad is not None for p in fake.parameters)
+
+
+def test_a_recording_leaves_gradients_and_does_not_add_them_up():
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+
+    def loss(x):
+        value = (weight * x).sum()
+        value.backward()
+        return value.detach()
+
+    recorded = Recording(loss, [weight])
+    assert recorded(torch.tensor([3.0])) == 6 and recorded(torch.tensor([5.0])) == 10
+    assert weight.grad == 5
 
 
 def test_guidance_of_one_is_no_guidance_and_silence_is_told_as_nothing():

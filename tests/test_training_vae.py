@@ -51,7 +51,7 @@ def make_clips(corpus, split="train", seed=0):
 # ---------------------------------------------------------------- clips
 
 def test_a_clip_knows_everything_about_itself(corpus):
-    drawn = make_clips(corpus).draw(2, 4, portrait=True, augment=True)
+    drawn = make_clips(corpus).draw(2, 4, portrait=True)
     assert drawn.video.shape == (2, 3, 4, 32, 32)
     assert drawn.portrait.shape == (2, 3, 32, 32)
     assert drawn.audio.shape == (2, 1, 768, 4)

@@ -35,7 +35,7 @@ Renderer = Callable[[Tensor, Tensor], Tensor]   # identity (N, NI), motion (N, N
 class ClipBatch:
     """Clips and all that is known about them."""
 
-    audio: Tensor | None        # (B, 1, 768, T) log-mel windows, one column per video frame
+    mel: Tensor | None          # (B, 2T+10, 64) normalised log-mel of the clips and a little around them
     visemes: Tensor             # (B, T, 7) in the order of VISEME_PARAMETERS
     loudness: Tensor            # (B, T) envelope of the speech, 0..1
     speaking: Tensor            # (B, T) 1 while a sound is spoken
@@ -45,6 +45,11 @@ class ClipBatch:
     points: Tensor              # (B, T, P, 2) x, y in pixels, in the order of LANDMARKS
     video: Tensor | None        # (B, 3, T, H, W) 0..1
     portrait: Tensor | None     # (B, 3, H, W) 0..1, the same person at rest
+
+    @property
+    def audio(self) -> Tensor:
+        """What the network hears: (B, 1, 768, T), one column per video frame."""
+        return windows(self.mel)[:, None]
 
 
 class SpeechTable:
@@ -115,11 +120,11 @@ class Clips:
                      self.compiled, len(self.people), self.renderer)
 
     def draw(self, batch: int, frames: int, generator: torch.Generator | None = None, video: bool = True,
-             portrait: bool = False, audio: bool = True, augment: bool = False, still: int = 0) -> ClipBatch:
+             portrait: bool = False, audio: bool = True, still: int = 0) -> ClipBatch:
         """Draw clips; the last `still` of them hold a portrait's pose throughout.
 
-        video, portrait, audio say what to make; augment disturbs what is heard, not what is said. A generator on the
-        GPU may take the place of the clips' own, but then the host waits for it once a call.
+        video, portrait, audio say what to make. A generator on the GPU may take the place of the clips' own, but then
+        the host waits for it once a call.
         """
         B, T = batch, frames
         dice = self._host_generator(generator)
@@ -136,7 +141,7 @@ class Clips:
         visemes, loudness, speaking, controls, identity, motion, points, pose = map(
             self._send, (visemes, loudness, speaking, controls, identity, motion, points, pose))
         return ClipBatch(
-            audio=self._hear(start, ends, T, dice if augment else None) if audio else None,
+            mel=self.speech.heard(self._send(start), self._send(ends), T) if audio else None,
             visemes=visemes, loudness=loudness, speaking=speaking,
             controls=controls, identity=identity, motion=motion, points=points,
             video=self.film(identity, motion) if video else None,
@@ -162,13 +167,6 @@ class Clips:
         if self.device.type != "cuda":
             return values.to(self.device)
         return values.pin_memory().to(self.device, non_blocking=True)
-
-    def _hear(self, start: Tensor, ends: Tensor, T: int, disturbance: torch.Generator | None) -> Tensor:
-        """(B, 1, 768, T)"""
-        mel = self.speech.heard(self._send(start), self._send(ends), T)
-        if disturbance is not None:
-            mel = disturb(mel, self._on_device(disturbance))
-        return windows(mel)[:, None]
 
     @torch.no_grad()
     def film(self, identity: Tensor, motion: Tensor) -> Tensor:

@@ -24,9 +24,10 @@ from liveavatar.backends.mini.vae import load_vae
 from liveavatar.lora import attach_lora, lora_state
 from liveavatar.sampler import Schedule, move, shifted, trained_schedule
 from liveavatar.training.clips import Clips
-from liveavatar.training.latents import Told, encode_clips, guided, velocity
+from liveavatar.training.latents import Told, attention_to_face, encode_clips, guided, velocity
 from liveavatar.training.loop import (
     Learner,
+    Recording,
     TrainingLoop,
     add_arguments,
     budget_of,
@@ -35,8 +36,9 @@ from liveavatar.training.loop import (
     save_pieces,
     start,
 )
-from liveavatar.training.teacher import compile_for_training, load_transformer, set_trainable
+from liveavatar.training.teacher import load_transformer, set_trainable
 from liveavatar.transformer import CausalS2VTransformer
+from liveavatar.weights import from_8_bits, to_8_bits
 
 FAKE_UPDATES = 4                 # of the fake score for each update of the student
 SIGMA_RANGE = (0.02, 0.98)       # noise levels at which the two scores are compared
@@ -57,18 +59,81 @@ def export_student(model: nn.Module, path: Path) -> None:
     save_pieces({name: tensor.half() for name, tensor in tensors.items()}, path.parent, path.stem)
 
 
-def self_rollout(student: nn.Module, noise: Tensor, told: Told, schedule: Schedule, last: int, solver: str,
-                 generator: torch.Generator) -> Tensor:
-    """Walk to step `last` without gradients, take it with them, and return its clean guess. (B, C, F, h, w)"""
-    x, B = noise, len(noise)
-    for index, (sigma, sigma_next) in enumerate(pairwise(schedule.sigmas[:last + 2])):
-        with torch.set_grad_enabled(torch.is_grad_enabled() and index == last):
-            v = velocity(student, x, torch.full((B,), sigma, device=x.device), told)
-        if index == last:
-            return x - sigma * v
-        fresh = torch.randn(x.shape, generator=generator, device=x.device) if solver == "renoise" else None
-        x = move(x, v, sigma, sigma_next, solver, fresh)
-    raise ValueError(f"step {last} of {schedule.steps}")
+def in_8_bits(model: CausalS2VTransformer) -> CausalS2VTransformer:
+    """The base with the rounding with which it is shipped, so that the adapter learns to stand on that."""
+    model.load_state_dict(from_8_bits(to_8_bits(model.state_dict())))
+    return model
+
+
+class Distillation:
+    """One update each of the fake score and of the student, from noise and what is told about the clips.
+
+    `told` is the reference, audio and text of B clips; times are schedule.sigmas; noise (B, C, F, h, w).
+    """
+
+    def __init__(self, teacher: nn.Module, student: Learner, fake: Learner, schedule: Schedule, guidance: float) -> None:
+        self.teacher, self.student, self.fake = teacher, student.model, fake.model
+        self.schedule, self.guidance = schedule, guidance
+        self._step = Recording(torch.no_grad()(self._velocity))
+        self._move_student = Recording(self._student_loss, student.parameters)
+        self._move_fake = Recording(self._fake_loss, fake.parameters)
+
+    def walk(self, noise: Tensor, told: Told, last: int, solver: str, generator: torch.Generator) -> Tensor:
+        """The student's own latents as they come to step `last`: (B, C, F, h, w), without gradients"""
+        x = noise
+        for sigma, sigma_next in pairwise(self.schedule.sigmas[:last + 1]):
+            v = self._step(x, torch.full((len(x),), sigma, device=x.device), *parts(told))
+            fresh = torch.randn(x.shape, generator=generator, device=x.device) if solver == "renoise" else None
+            x = move(x, v, sigma, sigma_next, solver, fresh)
+        return x
+
+    def move_fake(self, x: Tensor, last: int, told: Told, noise: Tensor, level: Tensor) -> Tensor:
+        """Gradients of the fake score on what the student makes of x at step `last`, noised to `level` (B,). -> loss"""
+        sigma = self._sigma(x, last)
+        made = clean_guess(x, self._step(x, sigma, *parts(told)), sigma)
+        return self._move_fake(made, noise, level, *parts(told))
+
+    def move_student(self, x: Tensor, last: int, told: Told, noise: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the student's step `last` from x. -> loss, mean distance between made and real"""
+        return self._move_student(x, self._sigma(x, last), noise, level, *parts(told))
+
+    def _sigma(self, x: Tensor, step: int) -> Tensor:
+        return torch.full((len(x),), self.schedule.sigmas[step], device=x.device)
+
+    def _velocity(self, x: Tensor, sigma: Tensor, *told: Tensor) -> Tensor:
+        return velocity(self.student, x, sigma, Told(*told))
+
+    def _student_loss(self, x: Tensor, sigma: Tensor, noise: Tensor, level: Tensor,
+                      *told: Tensor) -> tuple[Tensor, Tensor]:
+        made = clean_guess(x, velocity(self.student, x, sigma, Told(*told)), sigma)
+        with torch.no_grad():
+            noised = torch.lerp(made, noise, wide(level))
+            real = clean_guess(noised, guided(self.teacher, noised, level, Told(*told), self.guidance), level)
+            own = clean_guess(noised, velocity(self.fake, noised, level, Told(*told)), level)
+            scale = (made - real).abs().mean((1, 2, 3, 4), keepdim=True).clamp(min=1e-4)
+            target = made - (own - real) / scale
+        loss = 0.5 * ((made - target).square() * attention_to_face(made)).mean()
+        loss.backward()
+        return loss.detach(), scale.mean()
+
+    def _fake_loss(self, made: Tensor, noise: Tensor, level: Tensor, *told: Tensor) -> Tensor:
+        x = torch.lerp(made, noise, wide(level))
+        error = velocity(self.fake, x, level, Told(*told)) - (noise - made)
+        loss = (error.square() * attention_to_face(made)).mean()
+        loss.backward()
+        return loss.detach()
+
+
+def parts(told: Told) -> tuple[Tensor, Tensor, Tensor]:
+    return told.reference, told.audio, told.text
+
+
+def wide(sigma: Tensor) -> Tensor:
+    return sigma[:, None, None, None, None]
+
+
+def clean_guess(x: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
+    return x - wide(sigma) * v
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -87,53 +152,42 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     device, generator = start(arguments)
 
-    teacher = load_transformer(arguments.teacher).to(device).eval().requires_grad_(False)
-    student, fake = student_of(teacher, arguments.rank), set_trainable(copy.deepcopy(teacher))
+    teacher = in_8_bits(load_transformer(arguments.teacher)).to(device).eval().requires_grad_(False)
     learners = {
-        "student": Learner(student, arguments.lr, betas=(0.0, 0.95), weight_decay=0.0, average=0.99,
-                           export=export_student),
-        "fake": Learner(fake, arguments.fake_lr, betas=(0.0, 0.95), weight_decay=0.0, average=0.0)}
+        "student": Learner(student_of(teacher, arguments.rank), arguments.lr, betas=(0.0, 0.95), weight_decay=0.0,
+                           average=0.99, export=export_student),
+        "fake": Learner(set_trainable(copy.deepcopy(teacher)), arguments.fake_lr, betas=(0.0, 0.95), weight_decay=0.0,
+                        average=0.0)}
     loop = TrainingLoop(arguments.work, learners, generator, budget_of(arguments), arguments.resume, title="dmd",
                         save_every_minutes=60)
     generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
     dice = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
     clips = Clips(arguments.corpus, "train", device, parse_size(arguments.size), dice, arguments.compile)
-    vae = load_vae(arguments.vae, device).eval()
-    _, everything = encode_clips(clips, vae, arguments.clips, arguments.latent_frames, video=False)
-    shape = everything.reference.shape
-    if arguments.compile:
-        for network in (teacher, student, fake):
-            compile_for_training(network)
+    material = encode_clips(clips, load_vae(arguments.vae, device).eval(), arguments.clips, arguments.latent_frames,
+                            video=False)
+    B = min(arguments.batch, len(material))
+    _, C, _, h, w = material.reference.shape
     schedule = trained_schedule(arguments.sample_steps, SHIFT)
+    distillation = Distillation(teacher, learners["student"], learners["fake"], schedule, arguments.guidance)
     turns = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
 
-    def draw_noise(B: int) -> Tensor:
-        return torch.randn((B, shape[1], arguments.latent_frames, *shape[3:]), generator=generator, device=device)
+    def draw_noise() -> Tensor:
+        return torch.randn((B, C, arguments.latent_frames, h, w), generator=generator, device=device)
 
     for _ in loop:
-        B = min(arguments.batch, len(everything))
-        told = everything[torch.randint(len(everything), (B,), generator=generator, device=device)]
+        told = material.told(torch.randint(len(material), (B,), generator=generator, device=device), generator)
         last = int(torch.randint(schedule.steps, (1,), generator=turns))
         solver = arguments.solver if arguments.solver != "both" else ("euler", "renoise")[
             int(torch.randint(2, (1,), generator=turns))]
-        students_turn = loop.step % (FAKE_UPDATES + 1) == FAKE_UPDATES
-        with torch.set_grad_enabled(students_turn):
-            made = self_rollout(student, draw_noise(B), told, schedule, last, solver, generator)
-        sigma = shifted(torch.rand(B, generator=generator, device=device), SHIFT).clamp(*SIGMA_RANGE)
-        level, noise = sigma[:, None, None, None, None], draw_noise(B)
-        x = torch.lerp(made.detach(), noise, level)
-        if students_turn:
-            with torch.no_grad():
-                real = x - level * guided(teacher, x, sigma, told, arguments.guidance)
-                own = x - level * velocity(fake, x, sigma, told)
-                scale = (made - real).abs().mean((1, 2, 3, 4), keepdim=True).clamp(min=1e-4)
-                target = made - (own - real) / scale
-            loss = 0.5 * (made - target).square().mean()
-            loop.update("student", loss)
-            loop.show(student=loss, distance=scale.mean())
+        x = distillation.walk(draw_noise(), told, last, solver, generator)
+        level = shifted(torch.rand(B, generator=generator, device=device), SHIFT).clamp(*SIGMA_RANGE)
+        if loop.step % (FAKE_UPDATES + 1) == FAKE_UPDATES:
+            loss, distance = distillation.move_student(x, last, told, draw_noise(), level)
+            loop.descend("student")
+            loop.show(student=loss, distance=distance)
         else:
-            loss = (velocity(fake, x, sigma, told) - (noise - made)).square().mean()
-            loop.update("fake", loss)
+            distillation.move_fake(x, last, told, draw_noise(), level)
+            loop.descend("fake")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,18 @@ training, distillation and evaluation never loop over time.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from liveavatar.audio import windows
 from liveavatar.avatars.motion import CONTROLS
 from liveavatar.backends.mini.vae import FRAMES_PER_LATENT, VideoVAE
 from liveavatar.conditions import controls_vector, nothing_said
 from liveavatar.sampler import Schedule, Solver, move
-from liveavatar.training.clips import ClipBatch, Clips
+from liveavatar.training.clips import ClipBatch, Clips, disturb
 from liveavatar.training.loop import autocast
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer, Context
 
@@ -35,29 +37,54 @@ class Told:
     def __getitem__(self, index: Tensor | slice) -> Told:
         return Told(*(getattr(self, field.name)[index].float() for field in fields(self)))
 
-    def without(self, sound: Tensor | bool = True, words: Tensor | bool = True) -> Told:
-        """The same clips with nothing said: zero sound, every slot "not given". sound (B,), words (B, slots) bool"""
-        B, slots, device = len(self), len(CONTROLS), self.text.device
-        sound = torch.as_tensor(sound, device=device).expand(B)[:, None, None, None]
-        words = torch.as_tensor(words, device=device).expand(B, slots)[..., None]
-        return replace(self, audio=self.audio.masked_fill(sound, 0.0),
-                       text=torch.where(words, nothing_said().to(device), self.text))
+    def without(self, sound: Tensor | None = None, words: Tensor | None = None) -> Told:
+        """The same clips with nothing said: zero sound, every slot "not given".
+
+        sound (B,) and words (B, slots) bool say where; all of it unless told otherwise
+        """
+        nothing = _nothing(self.text.device)
+        return replace(
+            self,
+            audio=torch.zeros_like(self.audio) if sound is None else
+            self.audio.masked_fill(sound[:, None, None, None], 0.0),
+            text=nothing.expand_as(self.text) if words is None else torch.where(words[..., None], nothing, self.text))
+
+
+@cache
+def _nothing(device: torch.device) -> Tensor:
+    return nothing_said().to(device)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Clips made ready for training the transformer: pictures encoded, sound kept as mel so that it can be disturbed
+    anew every time. In half precision, on the GPU."""
+
+    latents: Tensor | None   # (N, C, F, h, w)
+    reference: Tensor        # (N, C, 1, h, w) latent of the portrait
+    mel: Tensor              # (N, M, 64) undisturbed
+    text: Tensor             # (N, slots, text_dim)
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+    def told(self, chosen: Tensor, generator: torch.Generator) -> Told:
+        """What is told about the chosen clips (B,), their sound disturbed by a draw from the generator."""
+        mel = disturb(self.mel[chosen].float(), generator)
+        return Told(self.reference[chosen].float(), windows(mel)[:, None], self.text[chosen].float())
 
 
 @torch.no_grad()
 def encode_clips(clips: Clips, vae: VideoVAE, count: int, latent_frames: int, batch: int = 64,
-                 video: bool = True, augment: bool = True) -> tuple[Tensor | None, Told]:
-    """Draw clips, render and encode them: latents (count, C, F, h, w) or None, and what is told about them."""
-    latents, told = [], []
+                 video: bool = True) -> Material:
+    """Draw clips, render and encode them; without video only portraits, sound and words."""
+    parts = []
     for _ in range(-(-count // batch)):
-        drawn = clips.draw(batch, AUDIO_HISTORY + FRAMES_PER_LATENT * latent_frames, video=False, portrait=True,
-                           augment=augment)
-        if video:
-            latents.append(encode_video(clips, vae, drawn).half())
-        told.append(Told(encode(vae.encode_portrait, drawn.portrait).half(), drawn.audio.half(),
-                         controls_vector(drawn.controls).half()))
-    joined = Told(*(torch.cat([getattr(one, field.name) for one in told])[:count] for field in fields(Told)))
-    return (torch.cat(latents)[:count] if video else None), joined
+        drawn = clips.draw(batch, AUDIO_HISTORY + FRAMES_PER_LATENT * latent_frames, video=False, portrait=True)
+        parts.append((encode_video(clips, vae, drawn).half() if video else None,
+                      encode(vae.encode_portrait, drawn.portrait).half(), drawn.mel.half(),
+                      controls_vector(drawn.controls).half()))
+    return Material(*(None if column[0] is None else torch.cat(column)[:count] for column in zip(*parts, strict=True)))
 
 
 def encode_video(clips: Clips, vae: VideoVAE, drawn: ClipBatch) -> Tensor:

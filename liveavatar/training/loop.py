@@ -23,7 +23,7 @@ import signal
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +121,10 @@ class Learner:
         """One step down the gradient of the loss (a scalar)."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.descend(lr_scale)
+
+    def descend(self, lr_scale: float) -> None:
+        """One step down the gradients that are there."""
         _average_over_gpus([p.grad for p in self.parameters])
         nn.utils.clip_grad_norm_(self.parameters, self.clip)
         for group in self.optimizer.param_groups:
@@ -163,6 +167,50 @@ class Learner:
                 self.optimizer.state[parameter] = {"step": step} | {
                     moment: torch.empty_like(parameter).copy_(state[f"{moment}.{name}"])
                     for moment in ("exp_avg", "exp_avg_sq")}
+
+
+# ---------------------------------------------------------------------------------------------- one launch a step
+class Recording:
+    """A function of tensors that a GPU repeats as one launch (a CUDA graph); on a CPU it is simply called.
+
+    A pass through mini is thousands of kernels so small that a GPU waits for its host to launch them. The first call
+    warms up (and compiles), then records; later calls fill in the arguments and replay. Arguments keep their shapes;
+    what comes back, and the gradients that the function leaves in `parameters`, is overwritten by the next call.
+    Random numbers are drawn outside and passed in; inside, nothing may be copied from the host.
+    """
+
+    def __init__(self, function: Callable[..., Tensor | tuple[Tensor, ...]],
+                 parameters: Sequence[nn.Parameter] = ()) -> None:
+        self.function, self.parameters = function, parameters
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, *arguments: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if not arguments[0].is_cuda:
+            return self._afresh(arguments)
+        if self._graph is None:
+            self._record(arguments)
+        torch._foreach_copy_(self._arguments, arguments)
+        self._graph.replay()
+        return self._result
+
+    def _afresh(self, arguments: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        for parameter in self.parameters:
+            parameter.grad = None               # so that gradients are written, not added up
+        return self.function(*arguments)
+
+    def _record(self, arguments: Sequence[Tensor]) -> None:
+        self._arguments = [argument.clone(memory_format=torch.contiguous_format) for argument in arguments]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self._afresh(self._arguments)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):   # NCCL's threads go on
+            self._result = self._afresh(self._arguments)
+        torch.cuda.synchronize()
+        self._graph = graph
 
 
 # ---------------------------------------------------------------------------------------------- files
@@ -255,6 +303,10 @@ class TrainingLoop:
     def update(self, name: str, loss: Tensor, lr_scale: float = 1.0) -> None:
         """Let one learner take a step; the loop's schedule sets its learning rate."""
         self.learners[name].update(loss, lr_scale * learning_rate_scale(self.share))
+
+    def descend(self, name: str) -> None:
+        """The same where the gradients are there already, left by a `Recording`."""
+        self.learners[name].descend(learning_rate_scale(self.share))
 
     def show(self, **values: Tensor) -> None:
         """Keep scalars of this step for the log; nothing waits for them."""

@@ -1,7 +1,7 @@
 """Train the many-step base of mini: flow matching on whole clips, every block seeing what it will see when streaming.
 
     python -m liveavatar.training.teacher --corpus .train/corpus.npz --vae .train/vae/vae.safetensors \
-        --work .train/teacher --minutes 9 --total_minutes 17 --compile
+        --listener .train/listener/listener.safetensors --work .train/teacher --minutes 9 --total_minutes 17 --compile
 
 Source: flow matching (Lipman et al. 2022, arXiv:2210.02747, eq. 23) with timestep forcing (one noise level a clip).
 """
@@ -13,15 +13,17 @@ import math
 from pathlib import Path
 
 import torch
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from liveavatar.backends.mini.preset import TRANSFORMER
 from liveavatar.backends.mini.vae import load_vae
 from liveavatar.sampler import shifted
 from liveavatar.training.clips import Clips
-from liveavatar.training.latents import attention_to_face, encode_clips, velocity
+from liveavatar.training.latents import Told, attention_to_face, encode_clips, velocity
 from liveavatar.training.loop import (
     Learner,
+    Recording,
     TrainingLoop,
     add_arguments,
     budget_of,
@@ -95,6 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--start", type=Path, help="weights to begin from, such as an earlier teacher.safetensors")
+    parser.add_argument("--listener", type=Path, help="trained audio encoder to begin with")
     parser.add_argument("--batch", type=int, default=32, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=6000, help="clips rendered for this call on each GPU")
     parser.add_argument("--latent_frames", type=int, default=21)
@@ -105,6 +108,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--start {arguments.start}: no such weights")
 
     model = load_transformer(arguments.start) if arguments.start else new_transformer()
+    if arguments.listener is not None:
+        model.casual_audio_encoder.load_state_dict(load_file(arguments.listener))
     model = set_trainable(model).to(device).train()
     learner = Learner(model, arguments.lr, betas=(0.9, 0.95), weight_decay=0.01)
     loop = TrainingLoop(arguments.work, {"teacher": learner}, generator, budget_of(arguments), arguments.resume,
@@ -113,29 +118,33 @@ def main(argv: list[str] | None = None) -> None:
     generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
     dice = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
     clips = Clips(arguments.corpus, "train", device, parse_size(arguments.size), dice, arguments.compile)
-    vae = load_vae(arguments.vae, device).eval()
-    latents, told = encode_clips(clips, vae, arguments.clips, arguments.latent_frames)
-    print(f"teacher: {len(latents)} clips of {4 * arguments.latent_frames} frames", flush=True)
+    material = encode_clips(clips, load_vae(arguments.vae, device).eval(), arguments.clips, arguments.latent_frames)
+    print(f"teacher: {len(material)} clips of {4 * arguments.latent_frames} frames", flush=True)
     if arguments.compile:
         compile_for_training(model)
-    weights = attention_to_face(latents)
+    weights = attention_to_face(material.latents)
+    B = min(arguments.batch, len(material))
 
-    def draw(*shape: int) -> torch.Tensor:
+    def learn(clean: Tensor, noise: Tensor, sigma: Tensor, *told: Tensor) -> Tensor:
+        x = torch.lerp(clean, noise, sigma[:, None, None, None, None])
+        loss = ((velocity(model, x, sigma, Told(*told)) - (noise - clean)).square() * weights).mean()
+        loss.backward()
+        return loss.detach()
+
+    def draw(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator, device=device)
 
+    recorded = Recording(learn, learner.parameters)
     for _ in loop:
-        B = min(arguments.batch, len(latents))
-        chosen = torch.randint(len(latents), (B,), generator=generator, device=device)
-        clean, heard = latents[chosen].float(), told[chosen]
-        heard = heard.without(sound=draw(B) < FORGET_SOUND,
-                              words=(draw(B, 1) < FORGET_WORDS) | (draw(B, heard.text.shape[1]) < FORGET_SLOT))
-        blur = torch.randn(heard.reference.shape, generator=generator, device=device)
-        heard.reference.add_(REFERENCE_NOISE * blur)
-        sigma = shifted(draw(B), SHIFT).clamp(SMALLEST_SIGMA, 1)
+        chosen = torch.randint(len(material), (B,), generator=generator, device=device)
+        clean, told = material.latents[chosen].float(), material.told(chosen, generator)
+        told = told.without(sound=draw(B) < FORGET_SOUND,
+                            words=(draw(B, 1) < FORGET_WORDS) | (draw(B, told.text.shape[1]) < FORGET_SLOT))
+        blur = torch.randn(told.reference.shape, generator=generator, device=device)
         noise = torch.randn(clean.shape, generator=generator, device=device)
-        x = torch.lerp(clean, noise, sigma[:, None, None, None, None])
-        loss = ((velocity(model, x, sigma, heard) - (noise - clean)).square() * weights).mean()
-        loop.update("teacher", loss)
+        sigma = shifted(draw(B), SHIFT).clamp(SMALLEST_SIGMA, 1)
+        loss = recorded(clean, noise, sigma, told.reference + REFERENCE_NOISE * blur, told.audio, told.text)
+        loop.descend("teacher")
         loop.show(loss=loss)
 
 
