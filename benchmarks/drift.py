@@ -1,6 +1,6 @@
 """Does a long video stay what it was? Half an hour through the public pipeline, watched at its corners and colours.
 
-    python benchmarks/drift.py                     30 minutes of video; on two cores that takes 15 to 30
+    python benchmarks/drift.py                     30 minutes of video; that takes two cores an hour, a GPU a few minutes
     python benchmarks/drift.py --minutes 2 --every 5
 
 Every block is denoised, each from the caches the one before left. Only one block in `--every` is decoded, with the two
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import platform
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ from torch import Tensor
 import liveavatar
 from liveavatar.avatars.traits import identity_index
 from liveavatar.backends import Trained
-from liveavatar.backends.mini import MiniBackend, choose_dtype
+from liveavatar.backends.mini import MiniBackend, choose_device, choose_dtype
 from liveavatar.metrics.quality import colour_error, corner_square_error, decibel
 from liveavatar.metrics.regressor import COLOURS, FaceRegressor
 from liveavatar.training.loop import tile, write_png
@@ -76,13 +78,14 @@ def watch(pipeline: liveavatar.Pipeline, regressor: FaceRegressor, portrait: liv
                          colour_error(read.mean(1, keepdim=True), start).item()), video[0, :, 0]
 
 
-def pipeline_of(networks: Networks, dtype: str) -> liveavatar.Pipeline:
+def pipeline_of(networks: Networks, dtype: str, device: str) -> liveavatar.Pipeline:
     """The pipeline that drives these networks: the first student, or the teacher where there is none."""
     name, transformer = next(iter(networks.students.items()), ("teacher", networks.teacher))
-    kind = choose_dtype(dtype, torch.device("cpu"))
+    place = choose_device(device)
+    kind = choose_dtype(dtype, place)
     about = {"name": "mini", "student": name != "teacher", "dtype": str(kind).removeprefix("torch.")}
     for network in (transformer, networks.vae):
-        torch.nn.Module.to(network, kind)
+        torch.nn.Module.to(network, place, kind)
     return liveavatar.Pipeline(MiniBackend(transformer, networks.vae, Trained(solver=networks.solver), about))
 
 
@@ -149,15 +152,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_weights(parser)
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--within", type=float, default=math.inf, metavar="MINUTES", help="of work; then report so far")
     parser.add_argument("--every", type=int, default=10, help="decode one block in so many")
     parser.add_argument("--seed", type=int, default=420)
     parser.add_argument("--person", type=int, default=1, help="seed of the portrait")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "drift")
     arguments = parser.parse_args()
     began = time.monotonic()
     networks = find_networks(arguments)
-    pipeline = pipeline_of(networks, arguments.dtype)
+    pipeline = pipeline_of(networks, arguments.dtype, arguments.device)
     portrait = liveavatar.avatar(arguments.person)
     moments, pictures = [], []
     with torch.inference_mode():
@@ -165,11 +170,15 @@ def main() -> None:
                                      arguments.seed):
             moments.append(moment)
             pictures.append(picture)
+            if time.monotonic() - began > 60 * arguments.within:
+                break
     found = summary(moments)
     took = (time.monotonic() - began) / 60
+    device = pipeline.backend.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     heading = ["# Drift of mini", "",
                f"    python benchmarks/drift.py --minutes {arguments.minutes:g} --every {arguments.every}", "",
-               f"{arguments.minutes:g} minutes of video in {took:.1f} minutes, {pipeline.backend.dtype}, torch "
+               f"{found['minutes']:.1f} minutes of video in {took:.1f} minutes, {name}, {pipeline.backend.dtype}, torch "
                f"{torch.__version__}; wanted: corners and colours within 1 dB of the beginning.", ""]
     text = "\n".join([*heading, *table(moments), "", *(f"* {name}: {value:.4g}" for name, value in found.items()), ""])
     print(text)

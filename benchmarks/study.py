@@ -4,8 +4,9 @@
     python benchmarks/study.py --scale small --out benchmarks/results/study_smoke.csv   2 people, 2 recordings of 2 s
     python benchmarks/study.py --smoke --out /tmp/study.csv                        a few videos of one second
 
-Stop it at any time: the same command goes on where it was. Beside the table a .json says by which command, on what
-machine and from which commit it was made. Progress and videos are kept in --work.
+Stop it at any time: the same command goes on where it was; with --within it stops by itself, and the table holds what
+is there. Beside the table a .json says by which command, on what machine and from which commit it was made. Progress
+and videos are kept in --work.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import platform
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from liveavatar.study.plan import SCALES, cells_of
 from liveavatar.study.sweep import Sweep, share_cores
+from liveavatar.study.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_BYTES = 2_000_000                  # of the committed table
@@ -47,6 +50,20 @@ def about(arguments: argparse.Namespace, cells: int, failed: int, jobs: int, thr
             "scale": arguments.scale, "seconds_of_a_video": arguments.seconds}
 
 
+def run(sweep: Sweep, arguments: argparse.Namespace) -> Table:
+    """Make what time allows; without the columns that the .json says once for all."""
+    if arguments.within == 0:
+        sweep.find_made()
+        table = sweep.table()
+    else:
+        if arguments.within:
+            alarm = threading.Timer(60 * arguments.within, sweep.stop)
+            alarm.daemon = True
+            alarm.start()
+        table = sweep.run(arguments.jobs, threads=arguments.threads, retry=arguments.retry)
+    return Table([{name: value for name, value in row.items() if name not in DROPPED} for row in table])
+
+
 def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="benchmarks/results/study.csv", help="(default: %(default)s)")
@@ -58,6 +75,8 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, help="processes at a time (default: half the cores)")
     parser.add_argument("--threads", type=int, help="of each process (default: its share of the cores)")
     parser.add_argument("--work", help="folder for videos and progress (default: runs/study_SCALE)")
+    parser.add_argument("--within", type=float, metavar="MINUTES",
+                        help="begin no video after so long; 0: only write the table of what is there")
     parser.add_argument("--measure_again", action="store_true", help="measure what was made before once more")
     parser.add_argument("--retry", action="store_true", help="try again what failed before")
     arguments = parser.parse_args(given)
@@ -73,17 +92,14 @@ def main(given: list[str] | None = None) -> int:
     if arguments.measure_again:
         sweep.find_made()
         sweep.measure_again(arguments.jobs, threads=arguments.threads)
-    table = sweep.run(arguments.jobs, threads=arguments.threads, retry=arguments.retry)
-    for row in table:
-        for name in DROPPED:
-            row.pop(name, None)
-    table = type(table)(table.rows)
+    table = run(sweep, arguments)
     path = table.write(arguments.out)
     failed = len({row["key"] for row in table.failed})
-    described = about(arguments, len(sweep.cells), failed, jobs, threads, time.monotonic() - began_s)
+    described = about(arguments, len(sweep.results), failed, jobs, threads, time.monotonic() - began_s)
     path.with_suffix(".json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     size = path.stat().st_size
-    print(f"{path}: {len(table)} rows of {len(sweep.cells)} videos, {failed} failed, {size / 1e6:.2f} MB")
+    print(f"{path}: {len(table)} rows, {len(sweep.results)} of {len(sweep.cells)} videos, {failed} failed, "
+          f"{size / 1e6:.2f} MB")
     if size > MOST_BYTES:
         print(f"that is more than {MOST_BYTES / 1e6:g} MB: too large to commit", file=sys.stderr)
         return 1

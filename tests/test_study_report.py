@@ -190,6 +190,9 @@ def test_the_benchmark_runs_at_its_smallest(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "measure_video", quality)
     script = runpy.run_path(str(figures.RESULTS.parent / "study.py"))
     out = tmp_path / "t.csv"
-    assert script["main"](["--smoke", "--jobs", "1", "--out", str(out), "--work", str(tmp_path / "w")]) == 0
+    asked = ["--smoke", "--jobs", "1", "--out", str(out), "--work", str(tmp_path / "w")]
+    assert script["main"]([*asked, "--within", "0"]) == 0
+    assert json.loads(out.with_suffix(".json").read_text())["videos"] == 0        # no time, no videos
+    assert script["main"](asked) == 0
     assert out.stat().st_size and json.loads(out.with_suffix(".json").read_text())["failed"] == 0
     assert len(figures.read_table(out).guesses) > 0

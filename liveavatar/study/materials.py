@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from liveavatar.study.grid import Cell
-from liveavatar.types import InputError, Portrait, Speech
+from liveavatar.types import InputError, Phoneme, Portrait, Speech
 
+KEPT = Path(__file__).parent / "recordings"       # what the study says, spoken once
 PINK_FROM_HZ = 50.0                # below, noise has no more power than there
 
 
@@ -33,19 +36,54 @@ def gather(cell: Cell) -> Materials:
 
 @cache
 def recording(name: str) -> Speech:
-    """A shipped sample by name, "voice|words" to be spoken now, or a file."""
+    """A shipped sample by name, "voice|words" as it is kept for the study or else spoken now, or a file."""
     from liveavatar.audio import load_audio
-    from liveavatar.speech import samples, speak
+    from liveavatar.speech import samples
 
+    if name in (kept := kept_recordings()):
+        return kept[name]
     if "|" in name:
-        voice, _, words = name.partition("|")
-        return speak(words.strip(), voice.strip())
+        return spoken_now(name)
     known = samples()
     if name in known:
         return known[name]
     if not Path(name).suffix:
         raise InputError(f"recording {name!r} is unknown; give {', '.join(known)}, a file, or \"voice|words to say\"")
     return load_audio(name)
+
+
+def spoken_now(name: str) -> Speech:
+    """"voice|words" by the synthesisers of this machine."""
+    from liveavatar.speech import speak
+
+    voice, _, words = name.partition("|")
+    return speak(words.strip(), voice.strip())
+
+
+@cache
+def kept_recordings() -> dict[str, Speech]:
+    """The recordings of the study: the same sound on every machine, whichever synthesisers it has."""
+    import soundfile
+
+    kept = {}
+    for number, (name, phonemes) in enumerate(json.loads((KEPT / "phonemes.json").read_text("utf-8")).items()):
+        wave, rate_hz = soundfile.read(KEPT / f"{number}.flac", dtype="float32")
+        kept[name] = Speech(wave, rate_hz, tuple(Phoneme(*one) for one in phonemes), name.partition("|")[2])
+    return kept
+
+
+def keep_recordings(names: Iterable[str]) -> None:
+    """Speak them anew and keep them."""
+    import soundfile
+
+    KEPT.mkdir(exist_ok=True)
+    lines = []
+    for number, name in enumerate(names):
+        speech = spoken_now(name)
+        soundfile.write(KEPT / f"{number}.flac", speech.wave, speech.rate_hz, subtype="PCM_16")
+        phonemes = [[one.symbol, round(one.start_s, 4), round(one.end_s, 4)] for one in speech.phonemes]
+        lines.append(f"  {json.dumps(name)}: {json.dumps(phonemes, ensure_ascii=False)}")
+    (KEPT / "phonemes.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 @cache

@@ -7,6 +7,7 @@
     sounds      noise at 10, 5 and 0 dB, as it is and cleaned in two ways
 
 The voices and sentences of RECORDINGS were kept out of mini's training, and so was every portrait (a test sees to it).
+They were spoken once, by `materials.keep_recordings(RECORDINGS)`, and are kept in `recordings/`.
 """
 
 from __future__ import annotations
@@ -93,10 +94,11 @@ def cells_of(scale: Scale) -> tuple[Cell, ...]:
 
 
 def without_doubles(cells) -> tuple[Cell, ...]:
-    """Where a video is wanted with the guesses after each step and without, with them is enough."""
+    """Where a video is wanted with the guesses after each step and without, with them is enough. What matters most
+    stays in front, so that a study which is cut off says something."""
     kept: dict[Cell, Cell] = {}
     for cell in cells:
         plain = replace(cell, by_step=False)
         if plain not in kept or cell.by_step:
             kept[plain] = cell
-    return tuple(sorted(kept.values(), key=lambda cell: (cell.model, cell.size)))
+    return tuple(kept.values())
