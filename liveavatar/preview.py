@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,24 +163,35 @@ class StepNumbers:
 def numbers_of(step: Step, before: Step | None, shown: np.ndarray, first_sigma: float = 1.0) -> StepNumbers:
     """Numbers of a step; `before` is the step before it in the same block, `shown` the values whose moments count."""
     velocity, earlier = step.velocity, None if before is None else before.velocity
-    norm = None if velocity is None else float(velocity.float().square().mean().sqrt())
+    norm = None if velocity is None else length_of(velocity) / math.sqrt(velocity.numel())
     cosine = None if velocity is None or earlier is None else cosine_between(velocity, earlier)
-    mean, std = float(shown.mean()), float(shown.std())
-    unit = (shown - mean) / max(std, 1e-9)
+    values = np.ravel(shown)
+    mean = float(values.mean())
+    unit = values - mean
+    std = math.sqrt(unit @ unit / unit.size)
+    unit /= max(std, 1e-9)
     square = unit * unit
     return StepNumbers(step.sigma, step.sigma_next, (step.sigma - step.sigma_next) / first_sigma, norm, cosine,
-                       step.milliseconds, mean, std, float((square * unit).mean()), float((square * square).mean() - 3),
-                       float(shown.min()), float(shown.max()))
+                       step.milliseconds, mean, std, float(square @ unit) / unit.size,
+                       float(square @ square) / unit.size - 3, float(values.min()), float(values.max()))
+
+
+def length_of(tensor: Tensor) -> float:
+    """The square root of the sum of all squares."""
+    values = np.ravel(values_of(tensor))
+    return math.sqrt(values @ values)
 
 
 def cosine_between(one: Tensor, other: Tensor) -> float:
-    a, b = one.float().flatten(), other.float().flatten()
-    return float(a @ b / (a.norm() * b.norm()).clamp(min=1e-9))
+    """1: they point the same way, -1: against each other."""
+    product = np.ravel(values_of(one)) @ np.ravel(values_of(other))
+    return float(product) / max(length_of(one) * length_of(other), 1e-9)
 
 
 def histogram(values: np.ndarray, reach: float = 4.0, bins: int = 48) -> list[int]:
     """How many values fall into each of `bins` equal parts of -reach..reach; what lies outside counts at the ends."""
-    return np.histogram(np.clip(values, -reach, reach), bins, (-reach, reach))[0].tolist()
+    places = np.clip((np.ravel(values) + reach) * (bins / (2 * reach)), 0, bins - 1).astype(np.int64)
+    return np.bincount(places, minlength=bins).tolist()
 
 
 # ------------------------------------------------------------------------------------------- pictures as bytes

@@ -11,6 +11,7 @@ the next message waits until the browser has drawn that one: whoever is slow see
 
 from __future__ import annotations
 
+import atexit
 import base64
 import difflib
 import io
@@ -20,14 +21,14 @@ import weakref
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anywidget
 import traitlets
 
-from liveavatar.run import READY, RUNNING, Change, Run, replay
+from liveavatar.run import LONGEST_GOODBYE_S, READY, RUNNING, Change, Run, replay
 from liveavatar.trace import Trace
-from liveavatar.types import InputError
+from liveavatar.types import Block, InputError, Step
 
 if TYPE_CHECKING:
     import os
@@ -68,6 +69,7 @@ class LiveView(anywidget.AnyWidget):
     script = ""                      # file in static/ that defines `const view = {...}`
     libraries: tuple[str, ...] = ()  # of LIBRARIES
     nothing = "Nothing to show yet."  # the sentence of a view that was given nothing
+    drawn_after: tuple[type, ...] = (Step, Block)   # events of a run; after a Change of its state in any case
 
     error = traitlets.Unicode("", help="what went wrong, in a sentence; empty when all is well").tag(sync=True)
     time_s = traitlets.Float(0.0, help="the time cursor: seconds from the beginning of the video").tag(sync=True)
@@ -124,10 +126,7 @@ class LiveView(anywidget.AnyWidget):
 
     def as_code(self) -> str:
         """Python that makes this view again, with the choices made in it."""
-        traits = self.traits(code=True)
-        chosen = [name for name, trait in traits.items() if getattr(self, name) != trait.default(self)]
-        arguments = [*(["run"] if self.run is not None else []),
-                     *(f"{name}={getattr(self, name)!r}" for name in sorted(chosen))]
+        arguments = [*(["run"] if self.run is not None else []), *self._choices()]
         return f"{type(self).__name__}({', '.join(arguments)})"
 
     def refresh(self, full: bool = False, urgent: bool = True) -> None:
@@ -219,10 +218,11 @@ class LiveView(anywidget.AnyWidget):
 
     def _notice(self, event: object) -> None:
         self.notice(event)
-        self.refresh(urgent=isinstance(event, Change))
+        if isinstance(event, (Change, *self.drawn_after)):
+            self.refresh(urgent=isinstance(event, Change))
 
     def _trait_moved(self, change: traitlets.Bunch) -> None:
-        if change.name in self.traits(sync=True) and not change.name.startswith("_") and change.name != "error":
+        if self.trait_metadata(change.name, "sync") and not change.name.startswith("_") and change.name != "error":
             self.refresh()
 
     def _hear(self, _: object, content: dict, buffers: list) -> None:
@@ -233,7 +233,8 @@ class LiveView(anywidget.AnyWidget):
             self.refresh(full=True)
         elif kind == "ack":
             self._mail.acknowledged(content["number"])
-            painter().wake(self)
+            if self._mail.wanted:
+                painter().wake(self)
         elif kind == "steer":
             self._guarded(lambda: self._steer(content["what"]))
         else:
@@ -291,6 +292,11 @@ class LiveView(anywidget.AnyWidget):
         picture.save(file, "PNG", optimize=False)
         return file.getvalue()
 
+    def _choices(self) -> list[str]:
+        """["name=value", ...] of what is not as it is by itself."""
+        return [f"{name}={getattr(self, name)!r}" for name, trait in coded_traits(type(self))
+                if getattr(self, name) != trait.default(self)]
+
     def _refuse_unknown(self, traits: dict) -> None:
         known = sorted(name for name in self.trait_names(sync=True) if not name.startswith("_"))
         for name in traits:
@@ -298,6 +304,27 @@ class LiveView(anywidget.AnyWidget):
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
                 raise InputError(f"{type(self).__name__} has no {name!r}; {hint}")
+
+
+class Worker(Protocol):
+    """Whoever has a thread of its own."""
+
+    def stop(self) -> None:
+        """End it, and wait until it has."""
+
+
+def before_the_end(worker: Worker) -> None:
+    """Stop a worker before the interpreter ends: a thread that it meets inside torch takes the process down."""
+    _workers.add(worker)
+
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def stop_all_workers() -> None:
+    for worker in tuple(_workers):
+        worker.stop()
 
 
 class Mail:
@@ -366,7 +393,17 @@ class Painter:
     def __init__(self) -> None:
         self._waiting: weakref.WeakSet[LiveView] = weakref.WeakSet()
         self._woken = threading.Condition()
-        threading.Thread(target=self._work, name="liveavatar-painter", daemon=True).start()
+        self._ended = False
+        self._thread = threading.Thread(target=self._work, name="liveavatar-painter", daemon=True)
+        self._thread.start()
+        before_the_end(self)
+
+    def stop(self) -> None:
+        """Draw no more; waits for the picture that is being drawn."""
+        with self._woken:
+            self._ended = True
+            self._woken.notify()
+        self._thread.join(LONGEST_GOODBYE_S)
 
     def wake(self, view: LiveView) -> None:
         with self._woken:
@@ -374,18 +411,17 @@ class Painter:
             self._woken.notify()
 
     def _work(self) -> None:
-        while True:
-            view = self._next()
+        while (view := self._next()) is not None:
             try:
                 view._send_picture()
             except Exception:                   # the connection is gone: nobody is left to be told
                 view._mail.displayed = False
             del view
 
-    def _next(self) -> LiveView:
-        """Wait until a view is due."""
+    def _next(self) -> LiveView | None:
+        """Wait until a view is due; None at the end."""
         with self._woken:
-            while True:
+            while not self._ended:
                 due = sorted(((view._mail.due_s(), view) for view in self._waiting if view._mail.wanted),
                              key=lambda pair: pair[0])
                 if due and due[0][0] <= time.monotonic():
@@ -394,6 +430,13 @@ class Painter:
                 wait_s = due[0][0] - time.monotonic() if due else None
                 del due
                 self._woken.wait(wait_s)
+        return None
+
+
+@cache
+def coded_traits(view: type[LiveView]) -> list[tuple[str, traitlets.TraitType]]:
+    """The traits that are a user's choices."""
+    return sorted(view.class_traits(code=True).items())
 
 
 @cache

@@ -8,6 +8,8 @@ When the run is over all pictures are looked at in full; then what is shown is w
 from __future__ import annotations
 
 import math
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,8 +24,9 @@ import torch.nn.functional as F
 from liveavatar.audio import loudness_envelope
 from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
 from liveavatar.metrics.reader import as_pictures, load_reader
-from liveavatar.metrics.regressor import MOUTH, FaceRegressor, as_square, crop_around
-from liveavatar.run import RUNNING, Run
+from liveavatar.metrics.regressor import CROP_PX, MOUTH, SIDE_PX, FaceRegressor
+from liveavatar.run import LONGEST_GOODBYE_S, RUNNING, Run
+from widgets._live import before_the_end
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from liveavatar.types import Block
 
 MOST_SHARE = 0.03             # of a core, while the run is going
+NICENESS = 15                 # of the thread then: the run comes first
 LONGEST_REST_S = 1.0          # the first look, which brings the weights, takes longer than all others
 SOONEST_S = 2.0               # of video, before a delay is named while more is coming
 LOUDNESS_S = 0.04             # the envelope's smoothing: that of lips
@@ -69,13 +73,23 @@ def full_look(frames: Tensor, reader: FaceRegressor) -> np.ndarray:
 @torch.inference_mode()
 def quick_look(frames: Tensor, reader: FaceRegressor) -> np.ndarray:
     """The same, but only the middle one is looked at as a whole: the head is taken to stand still for a block."""
-    pictures = as_square(as_pictures(frames))
-    middle = len(pictures) // 2
-    _, _, place, feature = (both.expand(len(pictures), -1) if both.ndim == 2 else both
-                            for both in reader.read(pictures[middle:middle + 1]))
-    near = crop_around(pictures - 0.5, place)
+    feature = reader.features(as_pictures(frames[len(frames) // 2:][:1]))
+    place = reader.body(feature)[:, :PLACES]
+    near = mouths_of(frames, *place[0].tolist()) - 0.5
     seen = F.silu(reader.mouth_describe(reader.mouth_tower(near).flatten(1)))
-    return torch.cat([reader.mouth(torch.cat([seen, feature], 1)), place], 1).float().numpy()
+    both = torch.cat([seen, feature.expand(len(seen), -1)], 1)
+    return torch.cat([reader.mouth(both), place.expand(len(seen), -1)], 1).float().numpy()
+
+
+def mouths_of(frames: Tensor, across: float, down: float) -> Tensor:
+    """The pieces (T, 3, 48, 48) around one place, -1..1, to the nearest pixel: only they become floats, not all."""
+    H, W = frames.shape[1:3]
+    square = min(H, W)
+    side = round(square * CROP_PX / SIDE_PX)
+    left, top = (round((long + square * place - side) / 2) for long, place in ((W, across), (H, down)))
+    left, top = (min(max(start, 0), long - side) for start, long in ((left, W), (top, H)))
+    near = as_pictures(frames[:, top:top + side, left:left + side])
+    return near if side == CROP_PX else F.interpolate(near, (CROP_PX, CROP_PX), mode="bilinear", antialias=True)
 
 
 class MouthReader:
@@ -92,6 +106,7 @@ class MouthReader:
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        before_the_end(self)
 
     @property
     def lips(self) -> Lips:
@@ -120,13 +135,23 @@ class MouthReader:
             self._jobs.append(job)
         self.keep_up()
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Read no more. Returns at once."""
         self._over.set()
+
+    def stop(self) -> None:
+        """Read no more; waits for the block that is being read."""
+        self.end()
+        thread = self._thread
+        if thread is not None:
+            thread.join(LONGEST_GOODBYE_S)
 
     # ------------------------------------------------------------------ in its thread
 
     def _work(self) -> None:
         stay_on_one_core()
+        if self.run.state == RUNNING:
+            give_way()
         while not self._over.is_set():
             began_s = time.thread_time()
             with self._lock:
@@ -243,6 +268,12 @@ def stay_on_one_core() -> None:
     helper = threading.Thread(target=torch.set_num_threads, args=(before,))
     helper.start()
     helper.join()
+
+
+def give_way() -> None:
+    """Let the calling thread run only where nobody else wants its core. It stays that way until the thread ends."""
+    if sys.platform == "linux":                           # elsewhere threads have no such number
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def first_known(opening: np.ndarray) -> int:

@@ -49,24 +49,19 @@ class CacheView(LiveView):
     @property
     def note(self) -> str:
         """What one clean cache would hold, and what it would cost."""
-        ring, levels = self.rings[0], len(self.rings)
-        return (f"One clean cache would hold the same {ring.capacity} latent frames once: {size_words(ring.bytes)} "
-                f"instead of {size_words(self.bytes)}. But filling it takes one more pass through the network after "
-                f"every block: {levels + 1} instead of {levels}, {100 / levels:.0f} % more work, and the next block "
-                f"could only begin when this one is clean. With a ring per noise level, step {levels - 1} of one block "
-                "and step 0 of the next need nothing from each other.")
+        return note_on(self.rings)
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         if not self.run.seen:
             return {"rings": []}, {}
         block, step = self._moment()
-        facts = self.run.facts
+        facts, held = self.run.facts, self.rings
         rings = [{"level": ring.level, "held": ring.held, "end": ring.end, "slot": ring.slot, "wrapped": ring.wrapped,
                   "capacity": ring.capacity, "frame_tokens": ring.frame_tokens, "bytes": ring.bytes,
                   "condition_tokens": ring.condition_tokens, "sigma": facts.sigmas[ring.level],
-                  "sigma_next": facts.sigmas[ring.level + 1]} for ring in self.rings]
-        return {"rings": rings, "block": block, "step": step, "note": self.note, "bytes": self.bytes,
-                "single_bytes": self.single_bytes, "frame_s": facts.frames_per_latent / facts.fps}, {}
+                  "sigma_next": facts.sigmas[ring.level + 1]} for ring in held]
+        return {"rings": rings, "block": block, "step": step, "note": note_on(held),
+                "bytes": sum(ring.bytes for ring in held), "single_bytes": held[0].bytes, "frame_s": facts.frames_per_latent / facts.fps}, {}
 
     def still(self) -> Image | None:
         from widgets._stills import rings_picture
@@ -91,6 +86,16 @@ class CacheView(LiveView):
         if self.run is not None and self.run.seen:
             block = self.run.facts.block_at(change.new)
             self.block = -1 if block >= self.run.seen[-1][0] else block
+
+
+def note_on(rings: tuple[Ring, ...]) -> str:
+    """Rings against one clean cache, in words."""
+    ring, levels = rings[0], len(rings)
+    return (f"One clean cache would hold the same {ring.capacity} latent frames once: {size_words(ring.bytes)} "
+            f"instead of {size_words(sum(one.bytes for one in rings))}. But filling it takes one more pass through the "
+            f"network after every block: {levels + 1} instead of {levels}, {100 / levels:.0f} % more work, and the next "
+            f"block could only begin when this one is clean. With a ring per noise level, step {levels - 1} of one "
+            "block and step 0 of the next need nothing from each other.")
 
 
 def size_words(count: int) -> str:

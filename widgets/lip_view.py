@@ -14,7 +14,7 @@ from liveavatar.audio import RATE_HZ, mel_of
 from liveavatar.metrics.lips import ACCEPTABLE_MS, DETECTABLE_MS, REACH_MS, SHAPES, OffsetCurve, PhonemeReport
 from liveavatar.preview import decode_exactly, encoded, values_of
 from liveavatar.speech import viseme_of
-from liveavatar.types import InputError, Phoneme
+from liveavatar.types import Block, InputError, Phoneme
 from widgets._live import Body, Buffers, Cursor, LiveView
 from widgets._mouth import Lips, MouthReader
 
@@ -41,6 +41,7 @@ class LipView(LiveView):
 
     script = "lip_view.js"
     nothing = "No lips to read yet: give a run, LipView(run), or the folder of a saved one, LipView('folder')."
+    drawn_after = (Block,)
 
     against = traitlets.Enum(["sounds", "loudness"], "sounds", help="what the mouth is compared with: the mouth that "
                              "says these sounds (where they are known), or the loudness").tag(sync=True, code=True)
@@ -63,7 +64,7 @@ class LipView(LiveView):
 
     def close(self) -> None:
         if self.reader is not None:
-            self.reader.stop()
+            self.reader.end()
         super().close()
 
     # ------------------------------------------------------------------ what is on screen
@@ -139,7 +140,7 @@ class LipView(LiveView):
 
     def begin(self) -> None:
         if self.reader is not None:
-            self.reader.stop()
+            self.reader.end()
         self.reader = None
         self._mel, self._hovered_s = None, None
         for kept in (self._sent, self._decoded, self._sound_frames, self._asked):

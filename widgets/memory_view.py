@@ -14,7 +14,7 @@ import traitlets
 from liveavatar.run import READY, RUNNING
 from liveavatar.types import InputError
 from liveavatar.vram.watch import FILE, OWNERS, MemoryRecord, MemoryWatch, Peak
-from widgets._live import Body, Buffers, Cursor, LiveView, sentence
+from widgets._live import Body, Buffers, Cursor, LiveView, before_the_end, sentence
 from widgets._palette import GREY
 
 if TYPE_CHECKING:
@@ -29,13 +29,14 @@ WORDS = {"weights": "weights", "caches": "caches", "vae": "VAE state", "rest": "
          "used": "all on this GPU", "process": "this process", "reserved": "held by torch",
          "allocated": "used by torch"}
 COLOURS = {"weights": "#5b4fb0", "caches": "#9d8fe0", "vae": "#e3a0c4", "rest": GREY}     # none of a sampler step
+LOOKS_HZ = 10
 STAGES = ("prepare", "step", "decode", "close")
 
 Forecast = tuple[np.ndarray, np.ndarray]       # seconds, bytes
 
 
 class MemoryView(LiveView):
-    """The memory of a run twenty times a second: whole, by owner, with its peak; behind it what the run was doing.
+    """The memory of a run ten times a second: whole, by owner, with its peak; behind it what the run was doing.
 
     It begins to look when the run starts. Drag over the curve to zoom in, double-click to see all again. A click moves
     the time cursor to the block that was being made. What was seen is `view.record`; keep it with
@@ -45,6 +46,7 @@ class MemoryView(LiveView):
     script = "memory_view.js"
     libraries = ("uplot",)
     nothing = "No memory to show yet: give a run, MemoryView(run), or a folder with a saved record."
+    drawn_after = ()                              # but after every look at the memory
 
     from_zero = traitlets.Bool(True, help="the scale begins at zero; False: only what changes is shown, large").tag(
         sync=True, code=True)
@@ -63,6 +65,7 @@ class MemoryView(LiveView):
         self._forecast = forecast                     # given by the caller
         self._plan: Plan | None = None                # else it follows from this
         self._planned_for: Run | None = None
+        self._drawn_forecast: tuple[object, list | None] = (None, None)   # what it was made of; for JSON
         self._sent_rows = self._sent_labels = self._thinned = 0
         super().__init__(source, cursor=cursor, **traits)
 
@@ -118,7 +121,8 @@ class MemoryView(LiveView):
         self._forget_sent()
         if self.run is not None and self.run.backend is not None and not self.run.over:
             self._given = None
-            self.watcher = MemoryWatch.of(self.run, looked=lambda: self.refresh(urgent=False))
+            self.watcher = MemoryWatch.of(self.run, looked=lambda: self.refresh(urgent=False), period_s=1 / LOOKS_HZ)
+            before_the_end(self.watcher)
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         if self._given is None and self.watcher is None:
@@ -156,10 +160,17 @@ class MemoryView(LiveView):
         return body, packed("fresh", record.times_s, values, record.labels)
 
     def _body(self, names: tuple[str, ...], main: str, total: int, words: str, going: bool) -> Body:
-        forecast = self.forecast
         return {"names": names, "main": main, "total": total, "words": words, "going": going, "called": WORDS,
                 "owners": [name for name in OWNERS if name in names], "colours": COLOURS,
-                "forecast": None if forecast is None else [np.asarray(part).tolist() for part in forecast]}
+                "forecast": self._forecast_as_lists()}
+
+    def _forecast_as_lists(self) -> list | None:
+        """For JSON; made anew where the run has gone on."""
+        known = self._plan, len(self.run.marks)
+        if self._drawn_forecast[0] != known:
+            forecast = self.forecast
+            self._drawn_forecast = known, None if forecast is None else [np.asarray(one).tolist() for one in forecast]
+        return self._drawn_forecast[1]
 
     def _labels(self) -> tuple[Label, ...]:
         if self._given is not None:
@@ -176,7 +187,7 @@ class MemoryView(LiveView):
             self._plan = planned(run)
             self.refresh()
 
-        threading.Thread(target=work, name="liveavatar-plan", daemon=True).start()
+        threading.Thread(target=work, name="liveavatar-plan").start()        # the end of Python waits for it
 
     def _missing(self) -> str:
         if self.run.state == READY and self.run.backend is not None:
@@ -201,6 +212,7 @@ class MemoryView(LiveView):
 
     def _forget_sent(self) -> None:
         self._sent_rows = self._sent_labels = 0
+        self._drawn_forecast = None, None
         self._thinned = 0 if self.watcher is None else self.watcher.thinned
 
 
@@ -241,7 +253,9 @@ def forecast_of(plan: Plan, labels: tuple[Label, ...]) -> Forecast:
         else:
             stage = {"prepare": "prefill", "close": "finish"}.get(label.stage, "steady" if label.block else label.stage)
             size = stages.get(stage)
-        if size is not None:
+        if size is not None and edges and edges[-1][1] == size:
+            edges[-1] = label.ended_s, size                # the same level goes on
+        elif size is not None:
             edges += [(label.began_s, size), (label.ended_s, size)]
     return tuple(np.array(edges, np.float64).reshape(-1, 2).T)
 

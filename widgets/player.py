@@ -10,13 +10,13 @@ import traitlets
 
 from liveavatar.preview import encoded, strip
 from liveavatar.run import Run, replay
-from liveavatar.types import InputError
+from liveavatar.types import Block, InputError
 from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from liveavatar.types import Block, Speech
+    from liveavatar.types import Speech
     from widgets._live import Source
 
 SHOWN = {"one": "A alone", "side": "side by side", "wipe": "wipe", "blink": "blink", "difference": "difference"}
@@ -33,6 +33,7 @@ class Player(LiveView):
 
     script = "player.js"
     nothing = "Nothing to play yet: give a run, Player(run), or the folder of a saved one, Player('folder')."
+    drawn_after = (Block,)
 
     show = traitlets.Enum(list(SHOWN), "side", help="how two runs are compared: " + ", ".join(SHOWN)).tag(
         sync=True, code=True)

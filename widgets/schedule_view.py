@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,8 +76,7 @@ class ScheduleView(LiveView):
     @property
     def milliseconds(self) -> tuple[float | None, ...]:
         """The median time of each step of the run; None where there is none."""
-        return tuple(float(np.median(self._times[step])) if step in self._times else None
-                     for step in range(self.result.steps))
+        return tuple(median(self._times[step]) if step in self._times else None for step in range(len(self.sigmas) - 1))
 
     @property
     def choice(self) -> dict:

@@ -63,7 +63,8 @@ class StepGrid(LiveView):
     def __init__(self, *arguments: object, **options: object) -> None:
         self._pictures: dict[tuple, tuple[list, bytes]] = {}     # (block, step, what) -> description, bytes
         self._sent: set[tuple] = set()
-        self._detail_sent: tuple = ()
+        self._detail_sent: tuple = ()                            # (block, step, what) of the chosen cell
+        self._detail_body: Body = {}                             # and what was said of it
         super().__init__(*arguments, **options)
         self.observe(self._cursor_moved, "time_s")
         self.observe(self._looked_elsewhere, ["show", "exact", "channel"])
@@ -250,18 +251,18 @@ class StepGrid(LiveView):
     def _detail(self) -> tuple[Body, Buffers]:
         """The chosen cell: numbers always, pictures when they are new."""
         block, index = self.chosen
-        values, step = self._values(block, index), self.run.look(block, index)
-        numbers = numbers_of(step, self._before(block, index), values, self.run.facts.sigmas[0])
-        body: Body = {"block": block, "step": index, "numbers": asdict(numbers), "histogram": histogram(values)}
         key = block, index, self._what
         if key == self._detail_sent:
-            return body, {}
+            return self._detail_body, {}
+        values, step = self._values(block, index), self.run.look(block, index)
+        numbers = numbers_of(step, self._before(block, index), values, self.run.facts.sigmas[0])
+        self._detail_body = {"block": block, "step": index, "numbers": asdict(numbers), "histogram": histogram(values)}
         channels = self._channels(values, step)
         frames = self._frames(block, index)
         description, picture = packed_jpeg(frames, None) if self._decodes else packed(frames, self.show)
         self._detail_sent = key
         C, F, h, w = channels.shape
-        return body, {name_of("picture", 0, 0, *description): picture,
+        return self._detail_body, {name_of("picture", 0, 0, *description): picture,
                       name_of("channels", 0, 0, "signed", C * F, w, h):
                           signed_bytes(channels, CHANNEL_REACH).tobytes()}
 

@@ -23,7 +23,7 @@ from liveavatar.backends import find
 from liveavatar.conditions import UNSAID, load_portrait, parse_prompt
 from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig
 from liveavatar.run import FINISHED, PAUSED, RUNNING, STOPPED, Change, Run
-from liveavatar.types import InputError, Portrait, Prompt, Speech
+from liveavatar.types import Block, InputError, Portrait, Prompt, Speech
 from widgets._live import STATIC, Body, Buffers, Cursor, LiveView, Mail, sentence
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Workbench(LiveView):
 
     script = "workbench.js"
     nothing = ""
+    drawn_after = (Block,)
 
     sound = traitlets.Enum(["sample", "text", "recording"], "sample", help="where the speech comes from").tag(
         sync=True, code=True)
@@ -266,10 +267,7 @@ class Workbench(LiveView):
 
     def as_code(self) -> str:
         """Python that makes this page again, with its settings."""
-        traits = self.traits(code=True)
-        chosen = {name: getattr(self, name) for name, trait in traits.items()
-                  if name != "page" and getattr(self, name) != trait.default(self)}
-        return f"Workbench({', '.join(f'{name}={value!r}' for name, value in sorted(chosen.items()))})"
+        return f"Workbench({', '.join(choice for choice in self._choices() if not choice.startswith('page='))})"
 
     def still(self) -> Image | None:
         return self.grid.still()
@@ -368,7 +366,7 @@ class Workbench(LiveView):
             output = self.output or str(temporary() / f"workbench-{time.monotonic_ns()}.mp4")
             self._report("begin", "")                    # before the thread, which may fail at once
             self._preparing = threading.Thread(target=self._prepare, args=(how, config, output),
-                                               name="liveavatar-workbench", daemon=True)
+                                               name="liveavatar-workbench")
             self._preparing.start()
         self.refresh()
         return self
