@@ -6,7 +6,6 @@ Live Avatar is its many-step base plus such an adapter; so is `mini`.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liveavatar.types import InputError
@@ -15,48 +14,48 @@ TARGETS = ("q", "k", "v", "o", "ffn.0", "ffn.2")     # suffixes of the adapted m
 _PREFIXES = ("base_model.model.", "diffusion_model.", "model.")
 
 
-class LoRALinear(nn.Module):
-    """A frozen linear layer and its adapter, which begins as no change at all."""
-
-    def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
-        super().__init__()
-        self.base = base.requires_grad_(False)
-        self.scale = alpha / rank
-        self.lora_A = nn.Parameter(torch.empty(rank, base.in_features, device=base.weight.device))
-        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, device=base.weight.device))
-        nn.init.kaiming_uniform_(self.lora_A, a=5 ** 0.5)
-
-    @property
-    def weight(self) -> Tensor:
-        return self.base.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.base(x) + F.linear(F.linear(x, self.lora_A), self.lora_B) * self.scale
-
-
 def targets(model: nn.Module) -> dict[str, nn.Linear]:
     """The linear layers an adapter touches, by name."""
     return {name: module for name, module in model.named_modules()
             if isinstance(module, nn.Linear) and f".{name}".endswith(tuple("." + suffix for suffix in TARGETS))}
 
 
-def attach_lora(model: nn.Module, rank: int, alpha: float) -> list[nn.Parameter]:
-    """Put an adapter on every target, freeze all else, and return what is left to train."""
-    model.requires_grad_(False)
-    adapted = []
-    for name, linear in targets(model).items():
-        parent, _, child = name.rpartition(".")
-        wrapped = LoRALinear(linear, rank, alpha)
-        setattr(model.get_submodule(parent), child, wrapped)
-        adapted += [wrapped.lora_A, wrapped.lora_B]
-    return adapted
+class Adapter(nn.Module):
+    """An adapter in training, beside the network that it changes.
 
+    The network stays what it was, a plain one whose target weights are W + alpha / rank * B A: `write` puts them there,
+    and `collect` turns the gradients that a backward pass left on them into those of A and B. So the same code, and the
+    same compiled code, runs with and without an adapter. It begins as no change at all.
+    """
 
-def lora_state(model: nn.Module) -> dict[str, Tensor]:
-    """The adapters' weights under the released names: base_model.model.<module>.lora_A.default.weight."""
-    return {f"base_model.model.{name}.{side}.default.weight": getattr(module, side).detach()
-            for name, module in model.named_modules() if isinstance(module, LoRALinear)
-            for side in ("lora_A", "lora_B")}
+    def __init__(self, model: nn.Module, rank: int, alpha: float) -> None:
+        super().__init__()
+        model.requires_grad_(False)
+        self.alpha, self.names = alpha, list(targets(model))
+        self.weights = [layer.weight.requires_grad_(True) for layer in targets(model).values()]
+        self.bases = [weight.detach().clone() for weight in self.weights]
+        self.A = nn.ParameterList(weight.new_empty(rank, weight.shape[1]) for weight in self.bases)
+        self.B = nn.ParameterList(weight.new_zeros(weight.shape[0], rank) for weight in self.bases)
+        for a in self.A:
+            nn.init.kaiming_uniform_(a, a=5 ** 0.5)
+
+    @torch.no_grad()
+    def write(self) -> None:
+        """Put W + alpha / rank * B A into the network."""
+        for weight, base, a, b in zip(self.weights, self.bases, self.A, self.B, strict=True):
+            weight.copy_(adapted(base, a, b, self.alpha))
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        """Gradients of A and B from those of the network's weights."""
+        for weight, a, b in zip(self.weights, self.A, self.B, strict=True):
+            step = self.alpha / len(a) * weight.grad
+            a.grad, b.grad = b.T @ step, step @ a.T
+
+    def released_state(self) -> dict[str, Tensor]:
+        """Its weights under the released names: base_model.model.<module>.lora_A.default.weight."""
+        return {f"base_model.model.{name}.lora_{side}.default.weight": getattr(self, side)[index].detach()
+                for index, name in enumerate(self.names) for side in "AB"}
 
 
 def _plain(key: str) -> tuple[str, str] | None:

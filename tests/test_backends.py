@@ -10,7 +10,7 @@ from liveavatar.backends import Backend, Trained, mini
 from liveavatar.backends.mini import MiniBackend, choose_dtype
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
 from liveavatar.config import GenerationConfig
-from liveavatar.lora import attach_lora, lora_state
+from liveavatar.lora import Adapter
 from liveavatar.pipeline import Pipeline
 from liveavatar.transformer import CausalS2VTransformer
 from liveavatar.types import Prompt
@@ -22,29 +22,30 @@ SMALL = TINY | dict(in_dim=16, out_dim=16, cond_dim=16, text_dim=19, text_len=4,
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A folder with a small base, its VAE and a student's LoRA, and the networks that went into it."""
+    """A folder with a small base, its VAE and a student's LoRA; the base's weights, and those of the student."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(1)
     base, vae = CausalS2VTransformer.from_config(SMALL), VideoVAE(SMALL_VAE)
-    save_part(folder, "base", base.state_dict(), {**SMALL, "trained": asdict(Trained(32, "euler"))})
+    before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+    save_part(folder, "base", before, {**SMALL, "trained": asdict(Trained(32, "euler"))})
     save_part(folder, "vae", vae.state_dict(), asdict(SMALL_VAE))
-    attach_lora(base, rank=4, alpha=8.0)
-    for name, parameter in base.named_parameters():
-        if name.endswith("lora_B"):
-            torch.nn.init.normal_(parameter)
-    save_part(folder, "student", lora_state(base), {"alpha": 8.0, "trained": asdict(Trained(4, "renoise"))})
-    return folder, base
+    adapter = Adapter(base, rank=4, alpha=8.0)
+    for b in adapter.B:
+        torch.nn.init.normal_(b)
+    adapter.write()
+    save_part(folder, "student", adapter.released_state(), {"alpha": 8.0, "trained": asdict(Trained(4, "renoise"))})
+    return folder, before, base.state_dict()
 
 
 def test_the_base_comes_back_and_the_student_is_the_base_plus_its_lora(weights):
-    folder, adapted = weights
+    folder, base, adapted = weights
     teacher = MiniBackend.load(student=False, weights=folder, dtype="float32")
     student = MiniBackend.load(weights=folder, dtype="float32")
     assert teacher.trained == Trained(32, "euler") and student.trained == Trained(4, "renoise")
-    linear = adapted.blocks[0].ffn[0]
-    assert torch.equal(teacher.transformer.blocks[0].ffn[0].weight, linear.base.weight)
-    x = torch.randn(3, SMALL["dim"])
-    torch.testing.assert_close(student.transformer.blocks[0].ffn[0](x), linear(x))
+    first = "blocks.0.ffn.0.weight"
+    assert torch.equal(teacher.transformer.state_dict()[first], base[first])
+    torch.testing.assert_close(student.transformer.state_dict()[first], adapted[first])
+    assert not torch.equal(base[first], adapted[first])
     assert student.about()["fingerprint"] == teacher.about()["fingerprint"]
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from liveavatar.lora import attach_lora, lora_state, merge_lora, targets
+from liveavatar.lora import Adapter, merge_lora, targets
 from liveavatar.types import InputError
 
 
@@ -21,25 +21,40 @@ class Net(nn.Module):
 
 
 def trained_pair():
-    """A net, and the same net with an adapter that does something."""
+    """A net, the same net changed by an adapter, and that adapter."""
     torch.manual_seed(0)
-    base, adapted = Net(), Net()
-    adapted.load_state_dict(base.state_dict())
-    for parameter in attach_lora(adapted, rank=2, alpha=4.0):
+    base, changed = Net(), Net()
+    changed.load_state_dict(base.state_dict())
+    adapter = Adapter(changed, rank=2, alpha=4.0)
+    for parameter in adapter.parameters():
         nn.init.normal_(parameter, std=0.3)
-    return base, adapted
+    adapter.write()
+    return base, changed, adapter
 
 
 def test_touches_attention_and_mlp_but_not_the_head():
     assert sorted(targets(Net())) == ["attn.k", "attn.o", "attn.q", "attn.v", "ffn.0", "ffn.2"]
 
 
-def test_a_fresh_adapter_changes_nothing_and_alone_is_trained():
+def test_a_fresh_adapter_changes_nothing():
     net, x = Net(), torch.randn(3, 6)
     before = net(x)
-    adapted = attach_lora(net, rank=2, alpha=4.0)
+    Adapter(net, rank=2, alpha=4.0).write()
     torch.testing.assert_close(net(x), before)
-    assert {id(p) for p in net.parameters() if p.requires_grad} == {id(p) for p in adapted}
+
+
+def test_gradients_of_an_adapter_are_those_of_its_two_factors():
+    base, changed, adapter = trained_pair()
+    x = torch.randn(3, 6)
+    changed(x).square().sum().backward()
+    adapter.collect()
+    a, b = (side[0].detach().clone().requires_grad_() for side in (adapter.A, adapter.B))
+    weights = {name: parameter.detach() for name, parameter in changed.named_parameters()}
+    weights["attn.q.weight"] = base.attn["q"].weight.detach() + 4.0 / 2 * (b @ a)
+    torch.func.functional_call(changed, weights, x).square().sum().backward()
+    assert adapter.names[0] == "attn.q"
+    torch.testing.assert_close(adapter.A[0].grad, a.grad)
+    torch.testing.assert_close(adapter.B[0].grad, b.grad)
 
 
 @pytest.mark.parametrize("spell", [
@@ -50,16 +65,16 @@ def test_a_fresh_adapter_changes_nothing_and_alone_is_trained():
     lambda key: key.replace("lora_A.default", "lora_down").replace("lora_B.default", "lora_up"),
 ])
 def test_merged_equals_adapted_in_every_known_spelling(spell):
-    base, adapted = trained_pair()
-    assert merge_lora(base, {spell(key): value for key, value in lora_state(adapted).items()}, alpha=4.0) == 6
+    base, changed, adapter = trained_pair()
+    assert merge_lora(base, {spell(key): value for key, value in adapter.released_state().items()}, alpha=4.0) == 6
     x = torch.randn(3, 6)
-    torch.testing.assert_close(base(x), adapted(x))
+    torch.testing.assert_close(base(x), changed(x))
 
 
 def test_an_adapter_that_half_fits_is_refused_and_changes_nothing():
-    base, adapted = trained_pair()
+    base, _, adapter = trained_pair()
     before = {name: value.clone() for name, value in base.state_dict().items()}
-    state = lora_state(adapted)
+    state = adapter.released_state()
     state.pop("base_model.model.attn.q.lora_B.default.weight")
     with pytest.raises(InputError, match=r"matches 5 of 6 modules; first missing: \['attn.q'\]"):
         merge_lora(base, state, alpha=4.0)
@@ -67,7 +82,7 @@ def test_an_adapter_that_half_fits_is_refused_and_changes_nothing():
 
 
 def test_an_adapter_for_another_model_is_refused():
-    base, adapted = trained_pair()
-    state = lora_state(adapted) | {"base_model.model.stranger.q.lora_A.default.weight": torch.zeros(2, 6)}
+    base, _, adapter = trained_pair()
+    state = adapter.released_state() | {"base_model.model.stranger.q.lora_A.default.weight": torch.zeros(2, 6)}
     with pytest.raises(InputError, match="first unknown"):
         merge_lora(base, state, alpha=4.0)

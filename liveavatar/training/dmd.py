@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT
 from liveavatar.backends.mini.vae import load_vae
-from liveavatar.lora import attach_lora, lora_state
+from liveavatar.lora import Adapter
 from liveavatar.sampler import Schedule, move, shifted, trained_schedule
 from liveavatar.training.clips import Clips
 from liveavatar.training.latents import Told, attention_to_face, encode_clips, guided, velocity
@@ -36,26 +36,40 @@ from liveavatar.training.loop import (
     save_pieces,
     start,
 )
-from liveavatar.training.teacher import load_transformer, set_trainable
+from liveavatar.training.teacher import compile_for_training, load_transformer, set_trainable
 from liveavatar.transformer import CausalS2VTransformer
 from liveavatar.weights import from_8_bits, to_8_bits
 
-FAKE_UPDATES = 4                 # of the fake score for each update of the student
 SIGMA_RANGE = (0.02, 0.98)       # noise levels at which the two scores are compared
 
 
-def student_of(teacher: CausalS2VTransformer, rank: int) -> CausalS2VTransformer:
-    """The teacher with an adapter of this rank on it; rank 0: all weights are free."""
-    student = copy.deepcopy(teacher)
-    if not rank:
-        return set_trainable(student)
-    attach_lora(student, rank, LORA_ALPHA)
-    return student
+class Student:
+    """A copy of the base that is to become the student, and the part of it that learns: an adapter of this rank, or
+    with rank 0 all its weights."""
+
+    def __init__(self, base: CausalS2VTransformer, rank: int) -> None:
+        self.network = copy.deepcopy(base)
+        self.learns = Adapter(self.network, rank, LORA_ALPHA) if rank else set_trainable(self.network)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything on which a backward pass leaves gradients."""
+        return list({*self.network.parameters(), *self.learns.parameters()})
+
+    def write(self) -> None:
+        """After a change of what learns."""
+        if isinstance(self.learns, Adapter):
+            self.learns.write()
+
+    def collect(self) -> None:
+        """After a backward pass through the network."""
+        if isinstance(self.learns, Adapter):
+            self.learns.collect()
 
 
-def export_student(model: nn.Module, path: Path) -> None:
+def export_student(learns: nn.Module, path: Path) -> None:
     """Only the adapter, under the released names; or all weights where there is none."""
-    tensors = lora_state(model) or model.state_dict()
+    tensors = learns.released_state() if isinstance(learns, Adapter) else learns.state_dict()
     save_pieces({name: tensor.half() for name, tensor in tensors.items()}, path.parent, path.stem)
 
 
@@ -71,12 +85,13 @@ class Distillation:
     `told` is the reference, audio and text of B clips; times are schedule.sigmas; noise (B, C, F, h, w).
     """
 
-    def __init__(self, teacher: nn.Module, student: Learner, fake: Learner, schedule: Schedule, guidance: float) -> None:
-        self.teacher, self.student, self.fake = teacher, student.model, fake.model
+    def __init__(self, teacher: CausalS2VTransformer, student: Student, fake: CausalS2VTransformer, schedule: Schedule,
+                 guidance: float) -> None:
+        self.teacher, self.student, self.fake = teacher, student, fake
         self.schedule, self.guidance = schedule, guidance
         self._step = Recording(torch.no_grad()(self._velocity))
         self._move_student = Recording(self._student_loss, student.parameters)
-        self._move_fake = Recording(self._fake_loss, fake.parameters)
+        self._move_fake = Recording(self._fake_loss, list(fake.parameters()))
 
     def walk(self, noise: Tensor, told: Told, last: int, solver: str, generator: torch.Generator) -> Tensor:
         """The student's own latents as they come to step `last`: (B, C, F, h, w), without gradients"""
@@ -101,11 +116,11 @@ class Distillation:
         return torch.full((len(x),), self.schedule.sigmas[step], device=x.device)
 
     def _velocity(self, x: Tensor, sigma: Tensor, *told: Tensor) -> Tensor:
-        return velocity(self.student, x, sigma, Told(*told))
+        return velocity(self.student.network, x, sigma, Told(*told))
 
     def _student_loss(self, x: Tensor, sigma: Tensor, noise: Tensor, level: Tensor,
                       *told: Tensor) -> tuple[Tensor, Tensor]:
-        made = clean_guess(x, velocity(self.student, x, sigma, Told(*told)), sigma)
+        made = clean_guess(x, velocity(self.student.network, x, sigma, Told(*told)), sigma)
         with torch.no_grad():
             noised = torch.lerp(made, noise, wide(level))
             real = clean_guess(noised, guided(self.teacher, noised, level, Told(*told), self.guidance), level)
@@ -114,6 +129,7 @@ class Distillation:
             target = made - (own - real) / scale
         loss = 0.5 * ((made - target).square() * attention_to_face(made)).mean()
         loss.backward()
+        self.student.collect()
         return loss.detach(), scale.mean()
 
     def _fake_loss(self, made: Tensor, noise: Tensor, level: Tensor, *told: Tensor) -> Tensor:
@@ -146,6 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sample_steps", type=int, default=4)
     parser.add_argument("--solver", choices=("euler", "renoise", "both"), default="both", help="of the rollouts")
     parser.add_argument("--rank", type=int, default=16, help="of the LoRA; 0 frees all weights")
+    parser.add_argument("--fake_updates", type=int, default=3, help="of the fake score for each of the student")
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--fake_lr", type=float, default=6e-5)
     parser.add_argument("--guidance", type=float, default=1.4, help="of the teacher")
@@ -153,11 +170,11 @@ def main(argv: list[str] | None = None) -> None:
     device, generator = start(arguments)
 
     teacher = in_8_bits(load_transformer(arguments.teacher)).to(device).eval().requires_grad_(False)
+    student, fake = Student(teacher, arguments.rank), set_trainable(copy.deepcopy(teacher))
     learners = {
-        "student": Learner(student_of(teacher, arguments.rank), arguments.lr, betas=(0.0, 0.95), weight_decay=0.0,
-                           average=0.99, export=export_student),
-        "fake": Learner(set_trainable(copy.deepcopy(teacher)), arguments.fake_lr, betas=(0.0, 0.95), weight_decay=0.0,
-                        average=0.0)}
+        "student": Learner(student.learns, arguments.lr, betas=(0.0, 0.95), weight_decay=0.0, average=0.99,
+                           export=export_student),
+        "fake": Learner(fake, arguments.fake_lr, betas=(0.0, 0.95), weight_decay=0.0, average=0.0)}
     loop = TrainingLoop(arguments.work, learners, generator, budget_of(arguments), arguments.resume, title="dmd",
                         save_every_minutes=60)
     generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
@@ -168,7 +185,11 @@ def main(argv: list[str] | None = None) -> None:
     B = min(arguments.batch, len(material))
     _, C, _, h, w = material.reference.shape
     schedule = trained_schedule(arguments.sample_steps, SHIFT)
-    distillation = Distillation(teacher, learners["student"], learners["fake"], schedule, arguments.guidance)
+    student.write()
+    if arguments.compile:
+        for network in (teacher, student.network, fake):
+            compile_for_training(network)
+    distillation = Distillation(teacher, student, fake, schedule, arguments.guidance)
     turns = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
 
     def draw_noise() -> Tensor:
@@ -181,9 +202,10 @@ def main(argv: list[str] | None = None) -> None:
             int(torch.randint(2, (1,), generator=turns))]
         x = distillation.walk(draw_noise(), told, last, solver, generator)
         level = shifted(torch.rand(B, generator=generator, device=device), SHIFT).clamp(*SIGMA_RANGE)
-        if loop.step % (FAKE_UPDATES + 1) == FAKE_UPDATES:
+        if loop.step % (arguments.fake_updates + 1) == arguments.fake_updates:
             loss, distance = distillation.move_student(x, last, told, draw_noise(), level)
             loop.descend("student")
+            student.write()
             loop.show(student=loss, distance=distance)
         else:
             distillation.move_fake(x, last, told, draw_noise(), level)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from liveavatar.audio import windows
-from liveavatar.avatars.motion import CONTROLS
 from liveavatar.backends.mini.vae import FRAMES_PER_LATENT, VideoVAE
 from liveavatar.conditions import controls_vector, nothing_said
 from liveavatar.sampler import Schedule, Solver, move
@@ -129,9 +128,9 @@ def guided(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, told: Told, gu
 
 
 def attention_to_face(latents: Tensor) -> Tensor:
-    """Weights (1, 1, 1, h, w) of mean 1 that count the middle of the face four times: lips are few pixels."""
+    """Weights (1, 1, 1, h, w) of mean 1 that count the middle of the face seven times: lips are few pixels."""
     h, w = latents.shape[-2:]
     y = (torch.arange(h, device=latents.device) + 0.5 - 0.62 * h) / (0.115 * h)
     x = (torch.arange(w, device=latents.device) + 0.5 - 0.5 * w) / (0.14 * min(h, w))
-    weights = 1 + 3 * torch.exp(-(y[:, None] ** 2 + x[None] ** 2))
+    weights = 1 + 6 * torch.exp(-(y[:, None] ** 2 + x[None] ** 2))
     return (weights / weights.mean())[None, None, None]

@@ -179,6 +179,8 @@ class Recording:
     Random numbers are drawn outside and passed in; inside, nothing may be copied from the host.
     """
 
+    _pool = None            # of memory: recordings follow each other, so that they can use the same
+
     def __init__(self, function: Callable[..., Tensor | tuple[Tensor, ...]],
                  parameters: Sequence[nn.Parameter] = ()) -> None:
         self.function, self.parameters = function, parameters
@@ -191,6 +193,8 @@ class Recording:
             self._record(arguments)
         torch._foreach_copy_(self._arguments, arguments)
         self._graph.replay()
+        for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
+            parameter.grad = gradient           # other recordings of the same parameters have theirs elsewhere
         return self._result
 
     def _afresh(self, arguments: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
@@ -206,11 +210,12 @@ class Recording:
             for _ in range(3):
                 self._afresh(self._arguments)
         torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):   # NCCL's threads go on
+        graph, Recording._pool = torch.cuda.CUDAGraph(), Recording._pool or torch.cuda.graph_pool_handle()
+        with torch.cuda.graph(graph, pool=Recording._pool, stream=stream,
+                              capture_error_mode="thread_local"):                         # NCCL's threads go on
             self._result = self._afresh(self._arguments)
         torch.cuda.synchronize()
-        self._graph = graph
+        self._graph, self._gradients = graph, [parameter.grad for parameter in self.parameters]
 
 
 # ---------------------------------------------------------------------------------------------- files

@@ -20,7 +20,7 @@ from liveavatar.backends.mini.preset import TRANSFORMER
 from liveavatar.backends.mini.vae import load_vae
 from liveavatar.sampler import shifted
 from liveavatar.training.clips import Clips
-from liveavatar.training.latents import Told, attention_to_face, encode_clips, velocity
+from liveavatar.training.latents import Material, Told, attention_to_face, encode_clips, velocity
 from liveavatar.training.loop import (
     Learner,
     Recording,
@@ -41,6 +41,7 @@ FORGET_SOUND = 0.1      # share of clips trained without sound,
 FORGET_WORDS = 0.1      # without any words,
 FORGET_SLOT = 0.1       # and share of single slots left unsaid: so that guidance and empty prompts work
 REFERENCE_NOISE = 0.02
+OTHER_SIZES = 0.3       # share of clips and steps of all sizes but the first
 
 
 def new_transformer(options: dict | None = None) -> CausalS2VTransformer:
@@ -93,6 +94,39 @@ def compile_for_training(model: CausalS2VTransformer) -> None:
     model.listen = torch.compile(model.listen, dynamic=False)
 
 
+class Lesson:
+    """Flow matching on clips of one size, `batch` at a time."""
+
+    def __init__(self, model: CausalS2VTransformer, material: Material, batch: int, generator: torch.Generator) -> None:
+        self.model, self.material, self.batch, self.generator = model, material, batch, generator
+        self.weights = attention_to_face(material.latents)
+        self._step = Recording(self._descent, [p for p in model.parameters() if p.requires_grad])
+
+    def learn(self) -> Tensor:
+        """Leave the gradients of a new batch in the model. -> loss"""
+        B, slots = self.batch, self.material.text.shape[1]
+        chosen = torch.randint(len(self.material), (B,), generator=self.generator, device=self.generator.device)
+        clean, told = self.material.latents[chosen].float(), self.material.told(chosen, self.generator)
+        told = told.without(sound=self._draw(B) < FORGET_SOUND,
+                            words=(self._draw(B, 1) < FORGET_WORDS) | (self._draw(B, slots) < FORGET_SLOT))
+        reference = told.reference + REFERENCE_NOISE * self._noise_like(told.reference)
+        sigma = shifted(self._draw(B), SHIFT).clamp(SMALLEST_SIGMA, 1)
+        return self._step(clean, self._noise_like(clean), sigma, reference, told.audio, told.text)
+
+    def _descent(self, clean: Tensor, noise: Tensor, sigma: Tensor, *told: Tensor) -> Tensor:
+        x = torch.lerp(clean, noise, sigma[:, None, None, None, None])
+        error = velocity(self.model, x, sigma, Told(*told)) - (noise - clean)
+        loss = (error.square() * self.weights).mean()
+        loss.backward()
+        return loss.detach()
+
+    def _draw(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.generator.device)
+
+    def _noise_like(self, x: Tensor) -> Tensor:
+        return torch.randn(x.shape, generator=self.generator, device=x.device)
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
@@ -100,6 +134,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--listener", type=Path, help="trained audio encoder to begin with")
     parser.add_argument("--batch", type=int, default=32, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=6000, help="clips rendered for this call on each GPU")
+    parser.add_argument("--other_sizes", nargs="*", default=[], metavar="W*H",
+                        help=f"sizes beside --size that share {OTHER_SIZES:.0%} of the clips and steps")
     parser.add_argument("--latent_frames", type=int, default=21)
     parser.add_argument("--lr", type=float, default=9e-4)
     arguments = parser.parse_args(argv)
@@ -117,33 +153,22 @@ def main(argv: list[str] | None = None) -> None:
     # clips differ from call to call, so that a run in pieces sees more of them
     generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
     dice = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
-    clips = Clips(arguments.corpus, "train", device, parse_size(arguments.size), dice, arguments.compile)
-    material = encode_clips(clips, load_vae(arguments.vae, device).eval(), arguments.clips, arguments.latent_frames)
-    print(f"teacher: {len(material)} clips of {4 * arguments.latent_frames} frames", flush=True)
+    turns = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
+    vae = load_vae(arguments.vae, device).eval()
+    sizes = [parse_size(size) for size in (arguments.size, *arguments.other_sizes)]
+    shares = [1 - OTHER_SIZES * (len(sizes) > 1)] + [OTHER_SIZES / (len(sizes) - 1) for _ in sizes[1:]]
+    lessons = []
+    for size, share in zip(sizes, shares, strict=True):
+        clips = Clips(arguments.corpus, "train", device, size, dice, arguments.compile)
+        material = encode_clips(clips, vae, math.ceil(share * arguments.clips), arguments.latent_frames)
+        batch = min(round(arguments.batch * math.prod(sizes[0]) / math.prod(size)), len(material))
+        lessons.append(Lesson(model, material, batch, generator))
+        print(f"teacher: {len(material)} clips of {4 * arguments.latent_frames} frames {size[1]}*{size[0]}", flush=True)
     if arguments.compile:
         compile_for_training(model)
-    weights = attention_to_face(material.latents)
-    B = min(arguments.batch, len(material))
-
-    def learn(clean: Tensor, noise: Tensor, sigma: Tensor, *told: Tensor) -> Tensor:
-        x = torch.lerp(clean, noise, sigma[:, None, None, None, None])
-        loss = ((velocity(model, x, sigma, Told(*told)) - (noise - clean)).square() * weights).mean()
-        loss.backward()
-        return loss.detach()
-
-    def draw(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator, device=device)
-
-    recorded = Recording(learn, learner.parameters)
     for _ in loop:
-        chosen = torch.randint(len(material), (B,), generator=generator, device=device)
-        clean, told = material.latents[chosen].float(), material.told(chosen, generator)
-        told = told.without(sound=draw(B) < FORGET_SOUND,
-                            words=(draw(B, 1) < FORGET_WORDS) | (draw(B, told.text.shape[1]) < FORGET_SLOT))
-        blur = torch.randn(told.reference.shape, generator=generator, device=device)
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        sigma = shifted(draw(B), SHIFT).clamp(SMALLEST_SIGMA, 1)
-        loss = recorded(clean, noise, sigma, told.reference + REFERENCE_NOISE * blur, told.audio, told.text)
+        lesson = lessons[int(torch.multinomial(torch.tensor(shares), 1, generator=turns))]
+        loss = lesson.learn()
         loop.descend("teacher")
         loop.show(loss=loss)
 
