@@ -46,7 +46,7 @@ class Listener(nn.Module):
         self.read_whole = nn.Linear(dim, 4 * len(TARGETS))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """audio (B, layers, A, 9 + 4F)  ->  TARGETS of every video frame (B, 4F, 9), read off tokens and off the whole"""
+        """audio (B, layers, A, 9 + 4F)  ->  TARGETS of every video frame (B, 4F, 9), by tokens and by the whole"""
         local, whole = self.encoder(audio)
         spoken = local[:, SKIPPED:, :-1].flatten(2)                         # without the learned one
         return tuple(told.unflatten(-1, (4, -1)).flatten(1, 2).float()
