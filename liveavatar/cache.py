@@ -77,23 +77,24 @@ class RingCache:
         """Where the next latent frame will be written, 0..capacity-1."""
         return self.end % self.capacity
 
-    def hold_condition(self, k: Tensor, v: Tensor) -> None:
-        """Put rotated condition keys, and values, in front of the ring. (layers, B, heads, M, head_dim)"""
-        self.k[:, :, :, :self.condition_tokens] = k
-        self.v[:, :, :, :self.condition_tokens] = v
-
-    def write(self, layer: int, k: Tensor, v: Tensor) -> KeysValues:
+    def write(self, layer: int, k: Tensor, v: Tensor, condition: KeysValues) -> KeysValues:
         """Write one block's keys and values and return all that this block may attend to, without copying it.
 
-        k, v (B, heads, F * frame_tokens, head_dim), F latent frames that fit the ring without crossing its seam
+        k, v (B, heads, F * frame_tokens, head_dim), F latent frames that fit the ring without crossing its seam;
+        condition (B, heads, condition_tokens, head_dim), its keys rotated for this block
         """
-        first = self.condition_tokens + self.slot * self.frame_tokens
-        last = first + k.shape[2]
-        self.k[layer, :, :, first:last] = k
-        self.v[layer, :, :, first:last] = v
-        wrapped = self.end >= self.capacity
-        valid = self.k.shape[3] if wrapped else last
+        first, last, valid = self.places(k.shape[2])
+        for side, front, new in ((self.k[layer], condition.k, k), (self.v[layer], condition.v, v)):
+            side[:, :, :self.condition_tokens] = front
+            side[:, :, first:last] = new
         return KeysValues(self.k[layer, :, :, :valid], self.v[layer, :, :, :valid])
+
+    def places(self, tokens: int) -> tuple[int, int, int]:
+        """Where a block of so many tokens begins and ends, and where that which may be seen ends; condition included."""
+        first = self.condition_tokens + self.slot * self.frame_tokens
+        last = first + tokens
+        wrapped = self.end >= self.capacity
+        return first, last, self.condition_tokens + self.capacity * self.frame_tokens if wrapped else last
 
     def advance(self, frames: int) -> RingCache:
         """The same buffers, `frames` latent frames later."""

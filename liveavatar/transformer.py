@@ -19,7 +19,7 @@ Tokens are kept as (B, F, n, D): n = (h/2)(w/2) tokens in each of F latent frame
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ import torch.nn.functional as F_
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from liveavatar.cache import ConditionCache, KeysValues, RingCache
 
@@ -35,6 +36,8 @@ PATCH = 2                      # latent pixels on a token's side
 MOTION_FRAMES = (1, 2, 16)     # newest latents at full, half and quarter resolution (FramePack)
 AUDIO_HISTORY = 9              # video frames the audio encoder looks back before the first one it answers for
 REFERENCE_POSITION = 30        # frame position of the portrait while the condition cache is made
+KERNELS: Sequence[SDPBackend] = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION,    # on a GPU, when nothing is
+                                 SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)           # learnt: the first that can
 
 
 class Rotation(NamedTuple):
@@ -68,10 +71,17 @@ class Context:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention without a mask: what may not be seen is not passed. (B, heads, N | M, head_dim)"""
+    """Softmax attention without a mask: what may not be seen is not passed. (B, heads, N | M, head_dim)
+
+    diffusers' dispatch offers the same kernels behind (B, N, heads, head_dim); it would make whole copies of keys and
+    values to turn them round, and it has no second choice where the first cannot serve. So torch is asked directly.
+    """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and not torch.is_grad_enabled():
         scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))     # 2x the fused kernel's speed there
         return torch.matmul(scores.softmax(-1), v)
+    if q.is_cuda and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        with sdpa_kernel(list(KERNELS), set_priority=True):
+            return F_.scaled_dot_product_attention(q, k, v)
     return F_.scaled_dot_product_attention(q, k, v)
 
 
@@ -157,24 +167,36 @@ class Layer(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim ** 0.5)
 
     def forward(self, x: Tensor, modulation: Tensor, text: KeysValues, see: See) -> Tensor:
-        """x (B, F, n, D), modulation (B, F or 1, 6, D) float32  ->  (B, F, n, D) float32"""
-        dtype = self.ffn[0].weight.dtype
-        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unsqueeze(3).unbind(2)      # each (B, F, 1, D)
-        grid = x.shape[1:3]
+        """x (B, F, n, D), modulation (B, F or 1, 6, D) float32  ->  (B, F, n, D) float32
 
-        h = torch.addcmul(shift1, layer_norm(x), 1 + scale1).to(dtype).flatten(1, 2)
+        Three pieces with an attention after the first and the second; a GPU's backend compiles each piece.
+        """
+        q, k, v = self.ask(x, modulation)
+        x, q = self.take_in(x, see(q, k, v), modulation)
+        return self.answer(x, attention(q, *text), modulation)
+
+    def ask(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of self-attention, each (B, heads, F * n, head_dim), not rotated."""
+        shift, scale = modulation[:, :, 0:2].unsqueeze(3).unbind(2)                           # each (B, F or 1, 1, D)
+        h = torch.addcmul(shift, layer_norm(x), 1 + scale).to(self.ffn[0].weight.dtype).flatten(1, 2)
         k, v = self.self_attn.keys_values(h)
-        y = self.self_attn.merge(see(self.self_attn.queries(h), k, v))
-        x = torch.addcmul(x.float(), y.unflatten(1, grid).float(), gate1)
+        return self.self_attn.queries(h), k, v
 
+    def take_in(self, x: Tensor, seen: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
+        """Add what self-attention saw (B, heads, F * n, head_dim); the stream in float32, and queries for the text."""
+        gate = modulation[:, :, 2].unsqueeze(2)
+        x = torch.addcmul(x.float(), self.self_attn.merge(seen).unflatten(1, x.shape[1:3]).float(), gate)
         h = x.bfloat16() if self.released_rounding else x
         h = F_.layer_norm(h.float(), h.shape[-1:], self.norm3.weight.float(), self.norm3.bias.float(), self.norm3.eps)
         h = h.bfloat16() if self.released_rounding else h
-        y = self.cross_attn.merge(attention(self.cross_attn.queries(h.to(dtype).flatten(1, 2)), *text))
-        x = x + y.unflatten(1, grid)
+        return x, self.cross_attn.queries(h.to(self.ffn[0].weight.dtype).flatten(1, 2))
 
-        h = torch.addcmul(shift2, layer_norm(x), 1 + scale2).to(dtype)
-        return torch.addcmul(x, self.ffn(h).float(), gate2)
+    def answer(self, x: Tensor, read: Tensor, modulation: Tensor) -> Tensor:
+        """Add what was read in the text (B, heads, F * n, head_dim), then the mlp."""
+        shift, scale, gate = modulation[:, :, 3:6].unsqueeze(3).unbind(2)
+        x = x + self.cross_attn.merge(read).unflatten(1, x.shape[1:3])
+        h = torch.addcmul(shift, layer_norm(x), 1 + scale).to(self.ffn[0].weight.dtype)
+        return torch.addcmul(x, self.ffn(h).float(), gate)
 
 
 class CausalConv1d(nn.Module):
@@ -290,6 +312,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
 
     _repeated_blocks = ["Layer"]
     _no_split_modules = ["Layer"]
+    turn = staticmethod(rotate)        # of queries and keys while streaming; a backend may put a compiled one here
 
     @register_to_config
     def __init__(self, dim: int = 5120, ffn_dim: int = 13824, num_heads: int = 40, num_layers: int = 40,
@@ -385,16 +408,15 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
             parts.append(self.rotation(*(axis.flatten().to(device) for axis in torch.meshgrid(*axes, indexing="ij"))))
         return Rotation(*(torch.cat(tables, -2) for tables in zip(*parts, strict=True)))
 
-    def rotated_condition(self, condition: ConditionCache, start: Tensor) -> Tensor:
-        """Condition keys as blocks that begin at latent frames `start` (K,) see them -> (K, layers, B, heads, M, hd)"""
-        device = condition.k.device
+    def rotation_of_condition(self, condition: ConditionCache, start: Tensor) -> Rotation:
+        """Angles of the condition tokens as blocks that begin at latent frames `start` (K,) see them -> (K, M, hd/2)"""
         portrait = (start + self.config.reference_distance).clamp(min=REFERENCE_POSITION)
         tables = self.rotation_of_frames(portrait[:, None], condition.grid)                   # (K, reference, hd/2)
         if condition.tokens > condition.reference_tokens:
-            motion = self.rotation_of_motion(condition.grid, device)
+            motion = self.rotation_of_motion(condition.grid, start.device)
             tables = Rotation(*(torch.cat([near, far.expand(len(start), *far.shape)], 1)
                                 for near, far in zip(tables, motion, strict=True)))
-        return rotate(condition.k, Rotation(*(t[:, None, None, None] for t in tables)))
+        return tables
 
     # ------------------------------------------------------------------ three ways to run the layers
 
@@ -438,10 +460,14 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         frames, grid = x.shape[2], self.grid(x)
         start = torch.full((1,), cache.end, device=x.device)
         tables = self.rotation_of_frames(start + torch.arange(frames, device=x.device), grid)
-        cache.hold_condition(self.rotated_condition(condition, start)[0], condition.v)
+        beside = Rotation(*(table[0] for table in self.rotation_of_condition(condition, start)))
 
         def past(layer: int) -> See:
-            return lambda q, k, v: attention(rotate(q, tables), *cache.write(layer, rotate(k, tables), v))
+            def see(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+                sink = KeysValues(self.turn(condition.k[layer], beside), condition.v[layer])
+                return attention(self.turn(q, tables), *cache.write(layer, self.turn(k, tables), v, sink))
+
+            return see
 
         tokens = self.embed(x, pose)
         for index in range(len(self.blocks)):
@@ -459,10 +485,10 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         block, tokens = self.config.block_frames, grid[0] * grid[1]
         starts = torch.arange(0, frames, block, device=x.device)
         tables = self.rotation_of_frames(torch.arange(frames, device=x.device), grid)
-        condition_k = self.rotated_condition(condition, starts)               # (K, layers, B, heads, M, head_dim)
+        beside = Rotation(*(table[:, None, None] for table in self.rotation_of_condition(condition, starts)))
         h = self.embed(x, pose)
         for index in range(len(self.blocks)):
-            see = clip_past(tables, condition_k[:, index], condition.v[index], block * tokens,
+            see = clip_past(tables, rotate(condition.k[index], beside), condition.v[index], block * tokens,
                             self.config.cache_frames * tokens)
             h = self.run_layer(index, h, level, context, see)
         return self.finish(h, level, grid)

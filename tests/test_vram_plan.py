@@ -56,7 +56,8 @@ def test_a_cache_is_as_large_as_the_one_that_a_run_makes():
     parts = shapes("wan-s2v-14b", (256, 384))
     tokens = 12 * 384                                    # latent frames in a ring x tokens of a frame
     assert parts.ring_alone == 819_200 * tokens          # keys and values of a token over all layers, in bfloat16
-    assert parts.ring == 819_200 * (tokens + 384 * 5 // 2)
+    assert parts.ring == parts.ring_alone and parts.condition == 819_200 * 384 * 5 // 2
+    assert parts.desk * 20 == parts.ring + parts.condition          # two of forty layers
     small = shapes("mini", (128, 128), "float32")
     ring = RingCache.empty(8, 1, 4, 64, condition_tokens=64, frame_tokens=64, capacity=9, dtype=torch.float32,
                            device="cpu")
@@ -124,7 +125,7 @@ def test_a_table_reads_as_text_and_an_explanation_has_numbers():
     text = made.table()
     assert "block 0, step 3" in text and "<- peak" in text and "estimated from the card's sheet, not measured" in text
     said = " ".join(made.explain())
-    assert "4.25 GiB a step" in said and "Reported by the article, not measured: 21.48 + 4.17 = 25.65" in said
+    assert "3.52 GiB a step" in said and "Reported by the article, not measured: 21.48 + 4.17 = 25.65" in said
     assert made.figure().axes[0].get_ylabel().startswith("GiB")
 
 

@@ -272,10 +272,9 @@ def explanations(plan: Prediction) -> tuple[str, ...]:
     """Sentences with this plan's own numbers, and the reported ones beside them."""
     asked = plan.settings
     parts = asked.shapes
-    copy = parts.ring - parts.ring_alone
     said = [f"Every step keeps a cache of its own, because a block looks back at its own noise level: "
-            f"{gib(parts.ring)} a step at {size_text(asked.size)} ({gib(parts.ring_alone)} for the ring, {gib(copy)} "
-            f"for the turned copy of the condition). {asked.steps} steps need {gib(asked.steps * parts.ring)} in all, "
+            f"{gib(parts.ring)} a step at {size_text(asked.size)}; the condition they all see, {gib(parts.condition)}, "
+            f"is kept once. {asked.steps} steps need {gib(asked.steps * parts.ring)} in all, "
             "wherever they lie."]
     if asked.on_cpu:
         return (*said, "In a process most of the memory is Python and its libraries; the model itself is small.")

@@ -25,7 +25,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--infer_frames", type=int, default=48, help="video frames in a clip (default: 48)")
     parser.add_argument("--num_clip", type=int, default=50, help="clips (default: 50)")
     for name, default, text in (("--fp8", False, "weights of layers in 8 bits"),
-                                ("--fp8_caches", False, "keys and values in 8 bits"),
+                                ("--fp8_cache", False, "keys and values in 8 bits"),
                                 ("--offload_model", True, "encoders rest in main memory (default)"),
                                 ("--offload_kv_cache", False, "caches rest in main memory"),
                                 ("--enable_online_decode", True, "each block is decoded when it is ready (default)")):
@@ -57,7 +57,7 @@ def run_plan(asked: argparse.Namespace) -> int:
         settings["size"] = asked.size
     if asked.backend != "mini":
         settings |= {"gpus": asked.gpus, "spread": asked.spread, "weights": "fp8" if asked.fp8 else "bf16",
-                     "caches": "fp8" if asked.fp8_caches else "bf16", "offload_model": asked.offload_model,
+                     "caches": "fp8" if asked.fp8_cache else "bf16", "offload_model": asked.offload_model,
                      "offload_kv_cache": asked.offload_kv_cache}
     made = plan(asked.backend, gpu=asked.gpu, **settings)
     print(made.table())

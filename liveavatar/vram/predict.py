@@ -19,7 +19,7 @@ FITS, TIGHT, NOT = "fits", "tight", "does not fit"
 SPREADS = ("one", "tpp", "fsdp")
 OWNERS = {
     "transformer": "transformer weights", "gathered": "gathered layers (FSDP)", "rings": "caches of the steps",
-    "condition": "condition cache and text", "text_encoder": "text encoder", "audio_encoder": "audio encoder",
+    "condition": "condition cache, text, and the desk", "text_encoder": "text encoder", "audio_encoder": "audio encoder",
     "vae": "VAE weights", "vae_state": "VAE state", "activations": "activations", "slack": "allocator and CUDA",
     "libraries": "Python and libraries",
 }
@@ -221,20 +221,19 @@ def moments(asked: Settings, steps: tuple[int, ...], has_vae: bool) -> tuple[Mom
             ("text", "the prompt is read", "text_encoder", parts.text_activations)):
         stages.note(stage, words, always | {name: (encoders | {"vae": parts.vae})[name]}, activations, on_host)
     held = always if steps else resting | vae                  # a rank that only decodes lets the transformer go
-    step = parts.in_layers if released else parts.step
     if steps:
         stages.note("prefill", "the condition is prefilled", held | {"condition": parts.text}, parts.prefill.transient)
         held = held | {"condition": parts.text + condition_bytes(asked, parts),
                        "rings": ring_bytes_held(asked, parts, len(steps))}
         on_host += len(steps) * parts.ring_alone if asked.offload_kv_cache else 0
     for index in steps:
-        stages.note("step", f"block 0, step {index}", held, step.transient, on_host)
+        stages.note("step", f"block 0, step {index}", held, parts.step.transient, on_host)
     state = {"vae": parts.vae, "vae_state": parts.vae_state} if has_vae else {}
     online = asked.enable_online_decode and not released
     if has_vae and online:
         stages.note("decode", "block 0 is decoded", held | state, parts.decode.transient, on_host)
     if steps:
-        stages.note("steady", "every later block", held | (state if online else {}), step.transient, on_host)
+        stages.note("steady", "every later block", held | (state if online else {}), parts.step.transient, on_host)
     elif has_vae:
         stages.note("steady", "every later block", held | state, parts.decode.transient, on_host)
     if has_vae and not online and steps:
@@ -270,17 +269,17 @@ def weights_on_gpu(asked: Settings, parts: Shapes) -> dict[str, int]:
 
 def condition_bytes(asked: Settings, parts: Shapes) -> int:
     if asked.layout == "ours":
-        return parts.condition
+        return parts.condition + parts.desk
     tokens = 2.5 * parts.frame_tokens
     return int(parts.condition * max(RELEASED_CONDITION_TOKENS, tokens) / tokens)
 
 
 def ring_bytes_held(asked: Settings, parts: Shapes, steps: int) -> int:
-    """Caches on the GPU: one a step; or, when they rest in main memory, two layers and the turned condition."""
+    """Caches on the GPU: one a step; or, when they rest in main memory, what is on its way."""
     if asked.layout == "released":
         return parts.ring_alone * (RELEASED_CACHES if asked.spread == "one" else steps)
     if asked.offload_kv_cache:
-        return 2 * parts.ring // parts.layers + parts.condition // 2
+        return parts.ring // parts.layers
     return parts.ring * steps
 
 

@@ -119,8 +119,9 @@ class Shapes:
     vae: int
     vae_state: int
     frame_tokens: int
-    ring: int                   # one step's cache, all of it
-    ring_alone: int             # without the copy of the condition
+    ring: int                   # one step's cache; of mini with the condition in front
+    ring_alone: int             # without it
+    desk: int                   # two layers' condition and ring side by side, where the rings are apart from it
     condition: int              # condition cache
     text: int                   # keys and values of the words
     prefill: Cost
@@ -129,11 +130,6 @@ class Shapes:
     encode: Cost                # of four video frames
     latents: int                # of a block, as they wait to be decoded
     pictures: int               # of a block, uint8 in main memory
-
-    @property
-    def in_layers(self) -> Cost:
-        """The part of a step that runs in the layers. Before it the condition's keys are turned, all at once."""
-        return layers_alone(self.model, self.size, self.dtype)
 
     @property
     def block_s(self) -> float:
@@ -195,22 +191,21 @@ def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str
         raise InputError(f"nothing is known of backend {model!r}; plans are made for {' and '.join(MODELS)}")
     dtype = torch.float32 if weights == "float32" else torch.bfloat16
     ways = passes(model, size, dtype)
-    ring, ring_alone = ring_bytes(model, size, dtype if caches != "fp8" else DTYPES["fp8"])
+    wide, alone = ring_bytes(model, size, dtype)
+    apart = model != "mini"                                # the 14B backend keeps the condition once for all steps
+    ring_alone = alone * DTYPES["fp8"].itemsize // dtype.itemsize if caches == "fp8" else alone
     vae = vae_costs(model, size, dtype)
     text, speech = (UMT5(), Wav2Vec2()) if model != "mini" else (None, None)
     config = ghost_transformer(model, dtype).config
     frames = config.block_frames
     pixels = size[0] * size[1]
-    step = ways["step"]
-    if caches == "fp8":                                   # one layer's keys and values are widened to be attended to
-        extra = 2 * ring // config.num_layers
-        step = Cost(step.transient + extra, step.kept, step.flops, step.moved + 2 * ring * 2, step.where)
     return Shapes(
         model, size, dtype, config.num_layers, frames, weights_of(model, weights), lora_bytes(model),
         text.parameters * 2 if text else 0, text.activations if text else 0,
         speech.parameters * 2 if speech else 0, speech.activations if speech else 0,
-        vae["weights"], vae["state"], pixels // (2 * SPATIAL_STRIDE) ** 2, ring, ring_alone,
-        ways["condition"], ways["text"], ways["prefill"], step, vae["decode"], vae["encode"],
+        vae["weights"], vae["state"], pixels // (2 * SPATIAL_STRIDE) ** 2,
+        ring_alone if apart else wide, ring_alone, 2 * wide // config.num_layers if apart else 0,
+        ways["condition"], ways["text"], ways["prefill"], ways["step"], vae["decode"], vae["encode"],
         config.out_dim * frames * pixels // SPATIAL_STRIDE**2 * dtype.itemsize,
         frames * FRAMES_PER_LATENT * 3 * pixels)
 
@@ -233,22 +228,9 @@ def passes(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
     known = [network, *text, condition.k, condition.v, ring.k, ring.v, *level.layers, level.head]
     block, context = empty(1, channels, frames, h, w, dtype=dtype), Context(words, heard)
 
-    def one_step() -> Cost:
-        return measure(lambda: network(block, level, context, condition, ring), *known)[1]
-
+    _, step = measure(lambda: network(block, level, context, condition, ring), *known)
     return {"text": sum(tensor.nbytes for tensor in text), "condition": condition.bytes, "prefill": prefill,
-            "step": one_step(), "again": (one_step, network)}
-
-
-@cache
-def layers_alone(model: str, size: tuple[int, int], dtype: torch.dtype) -> Cost:
-    """A step without turning the condition's keys: the released code turns them layer by layer."""
-    one_step, network = passes(model, size, dtype)["again"]
-    network.rotated_condition = lambda condition, start: condition.k[None]
-    try:
-        return one_step()
-    finally:
-        del network.rotated_condition
+            "step": step}
 
 
 @cache

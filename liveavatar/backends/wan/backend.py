@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from liveavatar.backends import Trained
-from liveavatar.backends.mini import choose_device, without_the_past
+from liveavatar.backends.mini import choose_device
 from liveavatar.backends.wan import checkpoints, preset
 from liveavatar.backends.wan.audio import AudioEncoder, random_audio_encoder, read_audio_encoder
 from liveavatar.backends.wan.networks import bring_transformer, random_source
-from liveavatar.backends.wan.offload import host_rings
 from liveavatar.backends.wan.preset import Networks
 from liveavatar.backends.wan.residence import Residence
+from liveavatar.backends.wan.rings import apart_rings
 from liveavatar.backends.wan.text import TextEncoder, random_text_encoder, read_text_encoder
 from liveavatar.backends.wan.vae import CONDITIONINGS, StreamingWanVAE, WanDecoder, random_vae, read_vae, see
 from liveavatar.cache import ConditionCache, RingCache
@@ -45,19 +45,20 @@ class WanBackend:
 
     def __init__(self, transformer: torch.nn.Module, text: TextEncoder, audio: AudioEncoder, vae: StreamingWanVAE,
                  about: dict, *, conditioning: str = "single-gpu", released_trim: bool = False,
-                 offload_kv_cache: bool = False) -> None:
+                 offload_kv_cache: bool = False, fp8_cache: bool = False) -> None:
         self.transformer, self.text, self.audio, self.vae = transformer, text, audio, vae
         self.trained = Trained(solver="euler", schedule="released")
         self.conditioning = conditioning
         self.trim_frames = RELEASED_TRIM if released_trim else 0
-        self.offload_kv_cache = offload_kv_cache
+        self.offload_kv_cache, self.fp8_cache = offload_kv_cache, fp8_cache
         self._about = about | {"trained": asdict(self.trained)}
 
     @classmethod
     def load(cls, checkpoint_dir: str | os.PathLike | None = None, lora: str | os.PathLike | None = None,
              weights: str = "released", config: dict | None = None, dtype: str = "auto", device: str = "auto",
              fp8: bool = False, compile: bool = False, conditioning: str = "single-gpu", released_trim: bool = False,
-             offload_model: bool = True, offload_kv_cache: bool = False, download: bool = False) -> WanBackend:
+             offload_model: bool = True, offload_kv_cache: bool = False, fp8_cache: bool = False,
+             compile_vae: bool = False, download: bool = False) -> WanBackend:
         """Bring the weights.
 
         checkpoint_dir  the folder of Wan2.2-S2V-14B, as downloaded
@@ -67,6 +68,9 @@ class WanBackend:
         conditioning    "single-gpu" | "multi-gpu": which of the two released ways the portrait is encoded
         released_trim   let the picture lead the sound by 120 ms, as released
         offload_model   text and audio encoders rest in main memory while they have nothing to do
+        fp8, fp8_cache  linear layers, and the rings of earlier blocks, in one byte a number
+        compile         the transformer's layers, in pieces that all layers share
+        compile_vae     the decoding of pictures
         download        bring what is missing from the Hub; otherwise nothing is ever fetched
         """
         if conditioning not in CONDITIONINGS:
@@ -91,13 +95,16 @@ class WanBackend:
             raise InputError(f'weights is {weights!r}; known: "released" with checkpoint_dir=..., "random"')
         options = {"checkpoint_dir": text_of(checkpoint_dir), "lora": text_of(lora), "weights": weights,
                    "config": config, "dtype": dtype, "device": asked_device, "fp8": fp8, "conditioning": conditioning,
-                   "released_trim": released_trim, "offload_model": offload_model, "offload_kv_cache": offload_kv_cache}
+                   "released_trim": released_trim, "offload_model": offload_model, "offload_kv_cache": offload_kv_cache,
+                   "fp8_cache": fp8_cache}
         about = {"name": cls.name, "student": True, "dtype": str(kind).removeprefix("torch."), "fp8": fp8,
-                 "conditioning": conditioning, "released_trim": released_trim, **origin, "options": options}
+                 "fp8_cache": fp8_cache, "conditioning": conditioning, "released_trim": released_trim, **origin, "options": options}
         backend = cls(*parts, about, conditioning=conditioning, released_trim=released_trim,
-                      offload_kv_cache=offload_kv_cache)
+                      offload_kv_cache=offload_kv_cache, fp8_cache=fp8_cache)
         if compile:
             backend.compile()
+        if compile_vae:
+            backend.vae.compile_decoder()
         return backend
 
     # ------------------------------------------------------------------------------------------ before weights load
@@ -156,17 +163,24 @@ class WanBackend:
 
     def new_caches(self, condition: ConditionCache, steps: int) -> tuple[RingCache, ...]:
         """An empty ring for each step."""
-        if self.offload_kv_cache:
-            return host_rings(condition, self.transformer.config.cache_frames, steps)
-        return tuple(self.transformer.new_cache(condition) for _ in range(steps))
+        return apart_rings(condition, self.transformer.config.cache_frames, steps, fp8=self.fp8_cache,
+                           on_host=self.offload_kv_cache)
 
     def about(self) -> dict:
         return dict(self._about)
 
     def compile(self) -> None:
-        """Compile the repeated layers, with fixed shapes: all share what is compiled for the first."""
-        for layer in self.transformer.blocks:
-            layer.forward = without_the_past(torch.compile(layer.forward, dynamic=False))
+        """Compile the three pieces of a layer, with fixed shapes: all layers share what is compiled for the first.
+
+        Attention stays outside: how many keys it sees changes until the ring is full. So does the one pass over the
+        condition, whose shapes come only once.
+        """
+        model = self.transformer
+        for layer in model.blocks:
+            layer.ask, layer.take_in, layer.answer = (
+                torch.compile(piece, dynamic=False) for piece in (layer.ask, layer.take_in, layer.answer))
+        model.listen, model.turn = torch.compile(model.listen, dynamic=False), torch.compile(model.turn, dynamic=False)
+        model.prefill = torch.compiler.set_stance("force_eager")(model.prefill)
 
 
 class Marked:

@@ -9,7 +9,8 @@ from liveavatar.backends.wan.preset import NAME
 from liveavatar.types import InputError
 
 OURS = {   # option -> argument of WanBackend.load
-    "ckpt_dir": "checkpoint_dir", "lora_path_dmd": "lora", "fp8": "fp8", "offload_kv_cache": "offload_kv_cache",
+    "ckpt_dir": "checkpoint_dir", "lora_path_dmd": "lora", "fp8": "fp8", "fp8_cache": "fp8_cache",
+    "offload_kv_cache": "offload_kv_cache", "compile_vae": "compile_vae",
     "released_trim": "released_trim", "conditioning": "conditioning", "download": "download",
 }
 COMMON = ("dtype", "device", "compile", "offload_model")
@@ -22,6 +23,8 @@ def add_options(parser: argparse.ArgumentParser, add_switch: Callable) -> None:
     group.add_argument("--lora_path_dmd", help="liveavatar.safetensors, or its folder")
     group.add_argument("--pose_video", help="video whose poses are followed")
     add_switch(group, "--fp8", None, "linear layers in fp8: half the memory, faster on sm_89 and newer")
+    add_switch(group, "--fp8_cache", None, "ring caches in fp8: half their memory")
+    add_switch(group, "--compile_vae", None, "compile the decoding too: a longer start, faster pictures")
     add_switch(group, "--offload_kv_cache", None, "ring caches in main memory: for cards on which they do not fit")
     add_switch(group, "--released_trim", None, "let the picture lead the sound by 120 ms, as released")
     group.add_argument("--conditioning", help="single-gpu (default) or multi-gpu: how the portrait is encoded")

@@ -52,13 +52,26 @@ class StreamingWanVAE(nn.Module):
     def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """latents (B, C, F, h, w)  ->  video (B, 3, 4F, H, W) 0..1; 4F - 3 pictures at the beginning of a stream"""
         pictures = []
-        before = [None] * self.vae._cached_conv_counts["decoder"] if memory is None else list(memory)
         raw = self.vae.post_quant_conv(latents * self.std.to(latents) + self.mean.to(latents))
-        for index in range(raw.shape[2]):
-            first = memory is None and index == 0
-            pictures.append(self.vae.decoder(raw[:, :, index:index + 1], feat_cache=before, feat_idx=[0],
-                                             first_chunk=first))
-        return torch.cat(pictures, 2).clamp(-1, 1) * 0.5 + 0.5, tuple(before)
+        for latent in raw.split(1, 2):
+            more, memory = self.decode_latent(latent, memory)
+            pictures.append(more)
+        return torch.cat(pictures, 2).clamp(-1, 1) * 0.5 + 0.5, memory
+
+    def decode_latent(self, raw: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+        """raw (B, C, 1, h, w)  ->  video (B, 3, 4 or at first 1, H, W) around 0, and the memory after it"""
+        before = [None] * self.vae._cached_conv_counts["decoder"] if memory is None else list(memory)
+        pictures = self.vae.decoder(raw, feat_cache=before, feat_idx=[0], first_chunk=memory is None)
+        return pictures, tuple(before)
+
+    def compile_decoder(self) -> None:
+        """Compile the decoding of a latent once its memory has its final shape: from the third of a stream on."""
+        plain, compiled = self.decode_latent, torch.compile(self.decode_latent, dynamic=False)
+
+        def decode_latent(raw: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+            return (compiled if settled(memory) else plain)(raw, memory)
+
+        self.decode_latent = decode_latent
 
     @torch.inference_mode()
     def encode(self, video: Tensor) -> Tensor:
@@ -102,6 +115,11 @@ class StreamingWanVAE(nn.Module):
                 break
             memory = after
         return memory
+
+
+def settled(memory: Memory | None) -> bool:
+    """Whether every convolution remembers the two pictures it can. diffusers counts one more than look back: None."""
+    return memory is not None and all(one is None or isinstance(one, Tensor) and one.shape[2] == 2 for one in memory)
 
 
 def same(one: Memory, other: Memory) -> bool:
