@@ -150,11 +150,16 @@ class MouthReader:
 
     def _work(self) -> None:
         stay_on_one_core()
-        if self.run.state == RUNNING:
+        aside = self.run.state == RUNNING
+        if aside:
             give_way()
         while not self._over.is_set():
             began_s = time.thread_time()
             with self._lock:
+                if aside and self.run.state != RUNNING:   # no need to give way any more: another thread goes on
+                    self._thread = None
+                    self.keep_up()
+                    return
                 job = self._jobs.pop(0) if self._jobs else None
                 if job is None and not self._behind():
                     self._thread = None                   # decided under the lock: keep_up will start another

@@ -61,7 +61,8 @@ class CacheView(LiveView):
                   "condition_tokens": ring.condition_tokens, "sigma": facts.sigmas[ring.level],
                   "sigma_next": facts.sigmas[ring.level + 1]} for ring in held]
         return {"rings": rings, "block": block, "step": step, "note": note_on(held),
-                "bytes": sum(ring.bytes for ring in held), "single_bytes": held[0].bytes, "frame_s": facts.frames_per_latent / facts.fps}, {}
+                "bytes": sum(ring.bytes for ring in held), "single_bytes": held[0].bytes,
+                "frame_s": facts.frames_per_latent / facts.fps}, {}
 
     def still(self) -> Image | None:
         from widgets._stills import rings_picture
@@ -93,9 +94,9 @@ def note_on(rings: tuple[Ring, ...]) -> str:
     ring, levels = rings[0], len(rings)
     return (f"One clean cache would hold the same {ring.capacity} latent frames once: {size_words(ring.bytes)} "
             f"instead of {size_words(sum(one.bytes for one in rings))}. But filling it takes one more pass through the "
-            f"network after every block: {levels + 1} instead of {levels}, {100 / levels:.0f} % more work, and the next "
-            f"block could only begin when this one is clean. With a ring per noise level, step {levels - 1} of one "
-            "block and step 0 of the next need nothing from each other.")
+            f"network after every block: {levels + 1} instead of {levels}, {100 / levels:.0f} % more work, and the "
+            f"next block could only begin when this one is clean. With a ring per noise level, step {levels - 1} of "
+            "one block and step 0 of the next need nothing from each other.")
 
 
 def size_words(count: int) -> str:

@@ -9,7 +9,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,6 @@ import numpy as np
 import traitlets
 
 import widgets
-from liveavatar.backends import find
 from liveavatar.conditions import UNSAID, load_portrait, parse_prompt
 from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig
 from liveavatar.run import FINISHED, PAUSED, RUNNING, STOPPED, Change, Run
@@ -43,6 +43,8 @@ LARGEST_UPLOAD = 64 * 2**20                               # bytes
 WAVE_POINTS = 120                                         # of the drawing of the sound
 PAUSE_S = 0.2                                             # between two pictures of a view, when nobody has clicked
 FACE_PX = 96                                              # of the drawing of the portrait
+WARM_UP_S = 0.4                                           # of video: one block
+WARMED = ("mini",)                                        # models so small that they are brought when a page opens
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ class Workbench(LiveView):
         self._door = threading.Lock()                    # one video at a time
         self._preparing: threading.Thread | None = None
         self._cancelled = threading.Event()
+        self._warming: threading.Thread | None = None
         self._problem: BaseException | None = None       # what kept the last run from beginning
         self._says, self._remarks = "", ""               # what is going on; what was noticed about the inputs
         self._sent_sound: object = None
@@ -241,7 +244,7 @@ class Workbench(LiveView):
     def stop(self) -> None:
         """End within one step. What is done is kept, and its video can be played."""
         self._cancelled.set()
-        if self.run is not None and self._preparing is None:
+        if self.run is not None and self.run.state in (RUNNING, PAUSED):
             self.run.stop()
 
     def result(self) -> Video | Trace:
@@ -261,6 +264,10 @@ class Workbench(LiveView):
     def watch(self, source: Source | None) -> None:
         """Show a run, or what was saved of one, in all views."""
         super().watch(source)
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Show the run of this page in all views."""
         for name, view in self.views.items():
             if name != "designer":
                 view._guarded(lambda view=view: view.watch(self.run))     # a view that fails says so; the video is made
@@ -343,11 +350,27 @@ class Workbench(LiveView):
         else:
             {"toggle": self.start, "step": self.step, "block": self.next_block, "stop": self.stop}[what]()
 
+    def _hear(self, sender: object, content: dict, buffers: list) -> None:
+        super()._hear(sender, content, buffers)
+        if content.get("kind") == "hello" and self._warming is None and self.backend in WARMED:
+            self._warming = threading.Thread(target=self._warm_up, name="liveavatar-warm-up")
+            self._warming.start()
+
+    def _warm_up(self) -> None:
+        """Bring the weights and make the first block of a video that nobody sees, so that the first click need not
+        wait for what is needed only once."""
+        with suppress(Exception):                        # the click will say what is wrong
+            pipeline = self.pipeline or bring(self.backend)
+            config = replace(self.config, duration_s=WARM_UP_S)
+            for _ in pipeline.events(self.speech, self.portrait, self.prompt, config):
+                if self.busy:
+                    break
+
     # ------------------------------------------------------------------ beginning, off the main thread
 
     @property
     def _rests(self) -> bool:
-        return self._preparing is None and self.run is not None and self.run.state == PAUSED
+        return self.run is not None and self.run.state == PAUSED
 
     def _go(self, how: Callable[[Run], object]) -> Workbench:
         """One step or block of the video that rests, or the first one of a new video."""
@@ -378,11 +401,14 @@ class Workbench(LiveView):
             if not self._cancelled.is_set():
                 self.cursor.time_s = 0.0
                 self.grid.exact = False                  # while it is made, the decoder is needed for the video
-                self.watch(run)
+                super().watch(run)
+                how(run)                                 # while it prepares, the views turn to it
+                if self._cancelled.is_set():
+                    run.stop()
+                self._hand_on()
                 self.grid.block = self.grid.step = -1    # follow the newest
                 if self.page == "avatar":
                     self.page = "lips" if "lips" in self.views else "cell"
-                how(run)
             self._report("begin", "")
         except Exception as problem:                     # kept for result(); the page says it in words
             self._report("begin", sentence(problem))
@@ -483,13 +509,18 @@ def available(view: str) -> bool:
     return find_spec(f"widgets.{module}") is not None and (STATIC / f"{module}.js").exists()
 
 
-@cache
 def bring(backend: str) -> Pipeline:
     """The weights of a model, once for all workbenches."""
     from liveavatar.pipeline import load
 
-    find(backend)
-    return load(backend)
+    with _bringing:
+        if backend not in _brought:
+            _brought[backend] = load(backend)
+        return _brought[backend]
+
+
+_bringing = threading.Lock()                             # whoever comes second waits for the first
+_brought: dict[str, Pipeline] = {}
 
 
 @cache

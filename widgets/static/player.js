@@ -9,7 +9,7 @@ const PLAYER_LINE = 46;                 // px, height of the time line
 /* One a view, however often it is shown: nobody wants to hear two. */
 class PlayerEngine {
   constructor(ctx) {
-    Object.assign(this, { ctx, films: { a: new Map(), b: new Map() }, waves: {}, peaks: null, going: false, waiting: false,
+    Object.assign(this, { ctx, films: { a: new Map(), b: new Map() }, last: {}, waves: {}, peaks: null, going: false, waiting: false,
       stalls: 0, position: 0, put: -1, told: 0, node: null, heard: 0 });
   }
 
@@ -29,11 +29,11 @@ class PlayerEngine {
     this.films[kind].set(Number(second), { bytes, count, width, height, bitmap: null, opening: false });
   }
 
-  forget() { this.films = { a: new Map(), b: new Map() }; this.waves = {}; this.peaks = null; }
+  forget() { this.films = { a: new Map(), b: new Map() }; this.last = {}; this.waves = {}; this.peaks = null; }
 
   /* ---- pictures */
 
-  /* -> {bitmap, x, width, height} of a run at a time; null while it is being unpacked. */
+  /* -> {bitmap, x, width, height} of a run at a time; while it is being unpacked the one before, so that nothing flickers. */
   frame(name, time) {
     const facts = this.body.others?.[name], film = this.films[name];
     if (!facts) return null;
@@ -41,8 +41,8 @@ class PlayerEngine {
     const frame = Math.min(Math.max(Math.floor(time * facts.fps + 1e-4), 0), last), block = Math.floor(frame / facts.block_frames);
     for (const ahead of [block, block + 1]) this.open(film, ahead);
     const pack = film.get(block);
-    if (!pack?.bitmap) return null;
-    return { bitmap: pack.bitmap, x: Math.min(frame - block * facts.block_frames, pack.count - 1) * pack.width, width: pack.width, height: pack.height };
+    if (!pack?.bitmap) return this.last[name] ?? null;
+    return this.last[name] = { bitmap: pack.bitmap, x: Math.min(frame - block * facts.block_frames, pack.count - 1) * pack.width, width: pack.width, height: pack.height };
   }
 
   open(film, block) {
@@ -54,6 +54,7 @@ class PlayerEngine {
       const open = [...film.entries()].filter(([, other]) => other.bitmap);
       if (open.length > PLAYER_UNPACKED) {
         const [, far] = open.sort(([a], [b]) => Math.abs(b - block) - Math.abs(a - block))[0];
+        for (const name of ["a", "b"]) if (this.last[name]?.bitmap === far.bitmap) this.last[name] = null;
         far.bitmap.close();
         far.bitmap = null;
         far.opening = false;

@@ -118,7 +118,9 @@ const view = {
   },
 
   received(ctx, names, full) {
-    if (full) ctx.cells.clear();
+    const { shown } = ctx.store.body;
+    if (full && shown !== ctx.shown) ctx.cells.clear();      // else each stays until its new picture is there
+    ctx.shown = shown;
     for (const name of names) {
       const [what, block, step, kind, ...numbers] = name.split("/"), [frames, width, height] = numbers.map(Number);
       const bytes = ctx.store.buffers.get(name);
@@ -368,6 +370,7 @@ const view = {
   draw(ctx) {
     const { body } = ctx, theme = ctx.theme(), show = ctx.get("show");
     ctx.seen = new Set((body.seen ?? []).map(([block, step]) => `${block}/${step}`));
+    for (const key of ctx.cells.keys()) if (!ctx.seen.has(key)) ctx.cells.delete(key);
     ctx.channelField.hidden = show !== "channel";
     ctx.exactField.hidden = !["clean", "x"].includes(show);
     ctx.newest.hidden = ctx.get("block") < 0;
