@@ -52,8 +52,90 @@ def latents(pipe, told):
 
 
 def test_rings_in_main_memory_make_the_same_video(pipe, told):
-    """Seven blocks: the ring of two goes round three times."""
+    """Seven blocks: the ring of two goes round three times, fetched on a second stream."""
     assert torch.equal(latents(load(offload_kv_cache=True), told), latents(pipe, told))
+
+
+def off(one, other):
+    return ((one.float() - other.float()).norm() / other.float().norm()).item()
+
+
+@pytest.mark.parametrize(("options", "most"), [({"fp8_cache": True}, 0.03), ({"fp8": True}, 0.1),
+                                               ({"fp8_cache": True, "offload_kv_cache": True}, 0.03)])
+def test_eight_bits_change_the_picture_a_little(pipe, told, options, most):
+    assert 0 < off(latents(load(**options), told), latents(pipe, told)) < most
+
+
+def both(device):
+    """Four blocks of two steps of the same network in float32: the latents after every step."""
+    from liveavatar.sampler import denoise_block, released_schedule
+    from liveavatar.transformer import Context, CausalS2VTransformer
+
+    torch.manual_seed(0)
+    model = CausalS2VTransformer.from_config(WIDE["transformer"]).eval().requires_grad_(False)
+    told = [torch.randn(shape) for shape in ((1, 5, 16), (1, 16, 1, 8, 8), (1, 16, 19, 8, 8), (1, 3, 16, 21))]
+    noise = torch.randn(4, 1, 16, 3, 8, 8)
+    torch.nn.Module.to(model, device)
+    words, portrait, motion, sound = (tensor.to(device) for tensor in told)
+    with torch.inference_mode():
+        text = model.encode_text(words)
+        condition = model.prefill(portrait, motion, text)
+        caches, made = tuple(model.new_cache(condition) for _ in range(2)), []
+        for block in range(4):
+            steps = list(denoise_block(model, noise[block].to(device), Context(text, model.encode_audio(sound)),
+                                       condition, caches, released_schedule(2)))
+            caches = tuple(step.cache for step in steps)
+            made += [step.x.cpu() for step in steps]
+    return torch.cat(made)
+
+
+def test_a_gpu_computes_what_a_cpu_computes():
+    assert off(both(DEVICE), both(torch.device("cpu"))) < 1e-3
+
+
+def test_attention_is_given_to_the_first_kernel_that_can():
+    from liveavatar.transformer import attention
+
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, n, 128, device=DEVICE, dtype=torch.bfloat16) for n in (96, 480, 480))
+    with torch.inference_mode():
+        expected = torch.nn.functional.scaled_dot_product_attention(q.float(), k.float(), v.float())
+        assert off(attention(q, k, v), expected) < 1e-2
+        assert off(attention(q, k[:, :, :333], v[:, :, :333]),
+                   torch.nn.functional.scaled_dot_product_attention(q.float(), *(x[:, :, :333].float()
+                                                                                 for x in (k, v)))) < 1e-2
+        wide = torch.randn(1, 2, 7, 12, device=DEVICE)                # a width and a precision that few kernels take
+        assert attention(wide, wide, wide).isfinite().all()
+
+
+@pytest.mark.parametrize("stage", ["prefill", "step", "decode"])
+def test_out_of_memory_at_any_stage_leaves_memory_as_it_was(pipe, told, stage, monkeypatch):
+    """torch is made to refuse once at that stage; the pipeline then works again and holds no more than before."""
+    import gc
+
+    def held():
+        gc.collect()
+        torch.cuda.synchronize()
+        return torch.cuda.memory_allocated()
+
+    expected, before = latents(pipe, told), held()
+    network, vae = pipe.backend.transformer, pipe.backend.vae
+    owner, name = {"prefill": (network, "prefill"), "step": (network, "run_layer"),
+                   "decode": (vae, "decode_latent")}[stage]
+    plain, calls = getattr(owner, name), []
+
+    def refuse(*arguments, **options):
+        calls.append(0)
+        if len(calls) == (1 if stage == "prefill" else 4):
+            torch.empty(2**50, dtype=torch.uint8, device=DEVICE)
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, refuse)
+    with pytest.raises(Exception, match="(?i)memory"):
+        list(pipe.events(told, config=CONFIG))
+    monkeypatch.undo()
+    assert held() <= before + 2**20
+    assert torch.equal(latents(pipe, told), expected)
 
 
 def test_encoders_rest_in_main_memory_and_those_that_stay_say_the_same(pipe, told):
@@ -66,11 +148,51 @@ def test_encoders_rest_in_main_memory_and_those_that_stay_say_the_same(pipe, tol
     assert {weight.device.type for weight in stays.backend.text.network.parameters()} == {"cuda"}
 
 
-@pytest.mark.parametrize("options", [{}, {"fp8": True}, {"compile": True}, {"fp8": True, "compile": True}])
+@pytest.mark.parametrize("options", [{}, {"fp8": True}, {"fp8": True, "fp8_cache": True, "compile": True}])
 def test_every_way_ends_in_pictures(options, told):
     blocks = [event for event in load(**options).events(told, config=CONFIG) if isinstance(event, Block)]
     assert sum(len(block.frames) for block in blocks) == 75
     assert all(block.latents.isfinite().all() for block in blocks)
+
+
+def test_steps_over_two_gpus_make_the_same_latents(pipe, told, tmp_path):
+    """torchrun, NCCL for nothing but their being two: latents travel over gloo, as everywhere."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS.format(tests=str(Path(__file__).parent), out=str(tmp_path)))
+    run = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+                          str(script)], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr[-3000:]
+    expected = [step.x for step in pipe.steps(told, config=CONFIG) if step.last]
+    made = torch.load(tmp_path / "latents.pt")
+    assert len(made) == len(expected)
+    assert all(torch.equal(ours, theirs.cpu()) for ours, theirs in zip(made, expected, strict=True))
+
+
+RANKS = """
+import os, sys, threading
+sys.path.insert(0, {tests!r})
+import torch
+rank = int(os.environ["RANK"])
+torch.cuda.set_device(rank)
+from fakes import face, tone
+from test_wan_gpu import CONFIG, WIDE
+import liveavatar
+from liveavatar.parallel import Company, Layout, Notes, denoise
+pipe = liveavatar.load("wan-s2v-14b", weights="random", config=WIDE, conditioning="multi-gpu", device=f"cuda:{{rank}}")
+told = pipe.condition(tone(3.0), face(80, 80), "hello", CONFIG)
+with Company() as company:
+    layout = Layout.of(CONFIG.sample_steps, company.ranks)
+    notes = Notes(company.rank, company.began_s)
+    made = [x.cpu() for _, x in denoise(pipe.backend, told, CONFIG, company, layout, notes, threading.Event())]
+    if rank == layout.vae_rank:
+        torch.save(made, {out!r} + "/latents.pt")
+"""
 
 
 @pytest.mark.filterwarnings("ignore:no LoRA")

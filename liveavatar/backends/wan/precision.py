@@ -8,8 +8,6 @@ multiplied in float32, which is slow and serves tests.
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,8 +50,9 @@ class Fp8Linear(nn.Module):
         return y.to(self.dtype).unflatten(0, x.shape[:-1])
 
 
-@cache
+@torch.compiler.assume_constant_result
 def multiplies_fp8(device: torch.device) -> bool:
+    """Whether this device has fp8 units. Compiled code asks once."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
 
 

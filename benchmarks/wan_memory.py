@@ -1,0 +1,212 @@
+"""The memory plan of wan-s2v-14b against torch's peak, stage by stage.
+
+    python benchmarks/wan_memory.py --out benchmarks/results/wan_memory --budget_s 540
+    python benchmarks/wan_memory.py --tiny --out /tmp/wan_memory        # only to see that it works, also without a GPU
+
+bf16 and fp8; 3, 4 and 5 steps; 384*256, 688*368 and 704*384: five blocks each, full size, random weights, one process.
+Compared is what torch has handed out at the most during a stage with the plan's sum of owners without its allowance for
+CUDA and the allocator's losses. The encoders of words and sound do not run here, nor do their stages. Writes OUT.csv,
+OUT.md and OUT.png after every run; runs that would begin after --budget_s are skipped and said so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from wan_runs import GIB, Video, bring, clean, device_here
+
+from liveavatar.config import parse_size
+from liveavatar.vram.plan import plan
+
+SIZES, STEPS, PRECISIONS = ("704*384", "384*256", "688*368"), (4, 3, 5), ("bf16", "fp8")
+BLOCKS = 5
+PEAK_FAR, STAGE_FAR = 0.05, 0.10          # aims of the issue
+STAGES = ("prefill", "step", "decode", "steady")
+
+
+def released_sides(size: str) -> tuple[int, int]:
+    """(height, width) in multiples of 64, as a portrait of this shape would have them."""
+    from liveavatar.backends.wan.preset import SIZE_MULTIPLE
+    from liveavatar.conditions import released_size
+
+    height, width = parse_size(size)
+    return released_size(height, width, (height, width), SIZE_MULTIPLE)
+
+
+def planned(size: tuple[int, int], steps: int, precision: str) -> dict[str, float]:
+    """GiB by stage, without slack."""
+    made = plan(gpu="H200", size=size, steps=steps, weights=precision)
+    found: dict[str, float] = {}
+    for moment in made.moments:
+        bytes_ = moment.bytes - moment.owners["slack"]
+        found[moment.stage] = max(found.get(moment.stage, 0.0), bytes_ / GIB)
+    return {stage: found[stage] for stage in STAGES}
+
+
+def highest(device: torch.device) -> float:
+    """GiB that torch has handed out at the most since it was last asked."""
+    if device.type != "cuda":
+        return 0.0
+    torch.cuda.synchronize()
+    peak = torch.cuda.max_memory_allocated() / GIB
+    torch.cuda.reset_peak_memory_stats()
+    return peak
+
+
+def measured(backend: object, size: tuple[int, int], steps: int) -> tuple[dict[str, float], float]:
+    """GiB by stage, and what the allocator had reserved in the end."""
+    device = backend.device
+    highest(device)
+    video = Video.begin(backend, size, steps)
+    found = {"prefill": highest(device)}
+    video.lay_rings()
+    video.steps()
+    found["step"] = highest(device)
+    video.decode()
+    found["decode"] = highest(device)
+    for _ in range(BLOCKS - 1):
+        video.steps()
+        found["steady"] = max(found.get("steady", 0.0), highest(device))
+        video.decode()
+        found["decode"] = max(found["decode"], highest(device))
+    return found, torch.cuda.memory_reserved() / GIB if device.type == "cuda" else 0.0
+
+
+def runs(budget_s: float, tiny: bool) -> Iterator[dict]:
+    """One row for each precision, size and number of steps."""
+    began, device = time.monotonic(), device_here()
+    for precision in PRECISIONS:
+        backend = None
+        for size in ("64*64", "128*64") if tiny else SIZES:
+            sides = released_sides(size)
+            for steps in STEPS:
+                row = {"precision": precision, "size": f"{sides[1]}*{sides[0]}", "steps": steps}
+                spent_s = time.monotonic() - began
+                if spent_s > budget_s:
+                    yield row | {"failed": f"skipped: {spent_s:.0f} s of {budget_s:g} were spent"}
+                    continue
+                try:
+                    if backend is None:
+                        backend = bring(precision == "fp8", tiny)
+                    clean()
+                    found, reserved = measured(backend, sides, steps)
+                    row |= {f"measured {stage}": gib for stage, gib in found.items()} | {"reserved": reserved}
+                    row |= {f"planned {stage}": gib for stage, gib in planned(sides, steps, precision).items()}
+                except Exception as error:               # one run must not take the others with it
+                    row["failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                clean()
+                print(f"{time.monotonic() - began:4.0f} s", sentence(row), flush=True)
+                yield row
+        if device.type == "cuda" and backend is not None:
+            backend = None
+            clean()
+
+
+def shares(row: dict) -> tuple[float, float]:
+    """Planned over measured: of the peak, and of the stage that is furthest off."""
+    ratios = [row[f"planned {stage}"] / max(row[f"measured {stage}"], 1e-9) for stage in STAGES]
+    peak = max(row[f"planned {stage}"] for stage in STAGES) / max(*(row[f"measured {stage}"] for stage in STAGES), 1e-9)
+    return peak, max(ratios, key=lambda ratio: abs(ratio - 1))
+
+
+def sentence(row: dict) -> str:
+    name = f"{row['precision']} {row['size']} {row['steps']} steps"
+    if "failed" in row:
+        return f"{name}: {row['failed']}"
+    peak, worst = shares(row)
+    cells = ", ".join(f"{stage} {row[f'planned {stage}']:.1f}/{row[f'measured {stage}']:.1f}" for stage in STAGES)
+    return f"{name}: planned/measured GiB {cells}; peak {peak:.3f}, furthest stage {worst:.3f}"
+
+
+def write(rows: list[dict], about: str, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    names = ["precision", "size", "steps", *(f"{kind} {stage}" for stage in STAGES for kind in ("planned", "measured")),
+             "reserved", "failed"]
+    with out.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows([{name: f"{value:.3f}" if isinstance(value, float) else value for name, value in row.items()}
+                          for row in rows])
+    lines = ["# Memory of wan-s2v-14b: planned / measured, GiB", "", "    python benchmarks/wan_memory.py", "", about,
+             "", "| | " + " | ".join(STAGES) + " | peak ratio (aim 5 %) | furthest stage (aim 10 %) |",
+             "| --- |" + " ---: |" * (len(STAGES) + 2)]
+    for row in rows:
+        name = f"{row['precision']}, {row['size']}, {row['steps']} steps"
+        if "failed" in row:
+            lines.append(f"| {name} | {row['failed']} |")
+            continue
+        cells = " | ".join(f"{row[f'planned {stage}']:.2f} / {row[f'measured {stage}']:.2f}" for stage in STAGES)
+        peak, worst = shares(row)
+        lines.append(f"| {name} | {cells} | {peak:.3f}{mark(peak, PEAK_FAR)} | {worst:.3f}{mark(worst, STAGE_FAR)} |")
+    out.with_suffix(".md").write_text("\n".join([*lines, ""]))
+
+
+def read(out: Path) -> list[dict]:
+    """The rows of OUT.csv."""
+    with out.with_suffix(".csv").open(newline="") as file:
+        return [{name: float(value) if " " in name or name == "reserved" else value for name, value in row.items()
+                 if value} for row in csv.DictReader(file)]
+
+
+def mark(ratio: float, far: float) -> str:
+    return "" if abs(ratio - 1) <= far else " missed"
+
+
+def draw(rows: list[dict], about: str, out: Path) -> None:
+    """A small picture for each run: the planned curve and the measured one over the stages."""
+    import matplotlib
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    done = [row for row in rows if "failed" not in row]
+    if not done:
+        return
+    columns = min(len(done), 6)
+    lines = -(-len(done) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(2.6 * columns, 2.2 * lines), squeeze=False, sharey=True)
+    for axis in axes.flat[len(done):]:
+        axis.axis("off")
+    for axis, row in zip(axes.flat, done, strict=False):
+        axis.plot(STAGES, [row[f"planned {stage}"] for stage in STAGES], "o--", color="#9d8fe0", label="planned")
+        axis.plot(STAGES, [row[f"measured {stage}"] for stage in STAGES], "s-", color="#5b4fb0", label="measured")
+        axis.set_title(f"{row['precision']}, {row['size']}, {row['steps']} steps", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.set_ylim(bottom=0)
+    axes[0][0].set_ylabel("GiB")
+    axes[0][0].legend(fontsize=7)
+    figure.suptitle(about, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(out.with_suffix(".png"), dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="OUT.csv, OUT.md and OUT.png are written")
+    parser.add_argument("--draw", action="store_true", help="only draw OUT.png from OUT.csv")
+    parser.add_argument("--budget_s", type=float, default=540, help="runs that would begin later are skipped")
+    parser.add_argument("--tiny", action="store_true", help="a small network, to try this script")
+    asked = parser.parse_args()
+    if asked.draw:
+        draw(read(asked.out), "planned and measured", asked.out)
+        return
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU: nothing is measured"
+    about = f"{BLOCKS} blocks a run, random weights; {name}, torch {torch.__version__}"
+    rows: list[dict] = []
+    for row in runs(asked.budget_s, asked.tiny):
+        rows.append(row)
+        write(rows, about, asked.out)
+    print(asked.out.with_suffix(".md").read_text())
+    try:
+        draw(rows, about, asked.out)
+    except ImportError:
+        print("no matplotlib here: draw the picture elsewhere with --draw")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Speed of wan-s2v-14b on one GPU, an optimisation at a time: predicted, measured, kept or not.
+
+    python benchmarks/wan_speed.py --out benchmarks/results/wan_speed --budget_s 540
+    python benchmarks/wan_speed.py --tiny --out /tmp/wan_speed          # only to see that it works, also without a GPU
+
+Full size, random weights, one process. A row that fails is written down with its error; rows that no longer fit into
+--budget_s are skipped and said so. Files are written after every row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch.nn.attention import SDPBackend
+from wan_runs import GIB, Video, bring, clean, clock, device_here
+
+from liveavatar import transformer
+from liveavatar.config import parse_size
+
+FILLING, TIMED = 4, 4                     # blocks until the ring is full; blocks that are timed then
+CUDNN_FIRST = transformer.KERNELS
+FLASH_FIRST = tuple(kernel for kernel in CUDNN_FIRST if kernel is not SDPBackend.CUDNN_ATTENTION)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to run it. predicted_ms: of one step, from products at the rates in the issue and traffic."""
+
+    name: str
+    predicted_ms: float
+    against: str = ""                     # the row it is to be better than
+    fp8: bool = False
+    fp8_cache: bool = False
+    compiled: bool = False
+    compiled_vae: bool = False
+    cudnn: bool = True
+    courier: bool = True                  # rings are fetched on a stream of their own
+    own_condition: bool = False           # each ring holds the condition: nothing is fetched, 2 GiB more a step
+    steps: int = 4
+
+
+ROWS = (
+    Row("bf16 eager, flash attention", 325, cudnn=False),
+    Row("bf16 eager, cuDNN attention", 285, "bf16 eager, flash attention"),
+    Row("bf16 compiled", 205, "bf16 eager, cuDNN attention", compiled=True),
+    Row("fp8 compiled", 162, "bf16 compiled", fp8=True, compiled=True),
+    Row("fp8 compiled, fp8 caches", 164, "fp8 compiled", fp8=True, compiled=True, fp8_cache=True),
+    Row("fp8 compiled, VAE compiled", 162, "fp8 compiled", fp8=True, compiled=True, compiled_vae=True),
+    Row("fp8 compiled, rings fetched on the same stream", 169, "fp8 compiled", fp8=True, compiled=True, courier=False),
+    Row("fp8 compiled, a condition in each ring", 162, "fp8 compiled", fp8=True, compiled=True, own_condition=True),
+    Row("fp8 eager", 300, "bf16 eager, cuDNN attention", fp8=True),
+)
+ORDER = (0, 1, 2, 8, 3, 4, 6, 7, 5)       # what is compiled stays compiled: eager rows of a precision come first
+OWNERS = {"attention": ("fmha", "flash", "cudnn", "sdpa", "attention"),
+          "products": ("gemm", "nvjet", "cutlass", "scaled_mm", "cublas", "matmul"),
+          "copies": ("memcpy", "memset", "copy")}
+
+
+class Bench:
+    """Holds one backend at a time, and what was found."""
+
+    def __init__(self, size: tuple[int, int], tiny: bool) -> None:
+        self.size, self.tiny, self.device = size, tiny, device_here()
+        self.backend, self.fp8 = None, None
+        self.compiled: set[str] = set()
+
+    def prepare(self, row: Row) -> None:
+        """The backend that a row needs; weights are made anew only for another precision."""
+        if self.backend is None or self.fp8 != row.fp8:
+            self.backend = None
+            clean()
+            self.compiled = set()
+            began = clock(self.device)
+            self.backend, self.fp8 = bring(row.fp8, self.tiny), row.fp8
+            print(f"  weights made in {clock(self.device) - began:.1f} s", flush=True)
+        for name, wanted, work in (("network", row.compiled, self.backend.compile),
+                                   ("vae", row.compiled_vae, self.backend.vae.compile_decoder)):
+            if wanted and name not in self.compiled:
+                work()
+                self.compiled.add(name)
+        self.backend.fp8_cache = row.fp8_cache
+        transformer.KERNELS = CUDNN_FIRST if row.cudnn else FLASH_FIRST
+
+    def measure(self, row: Row) -> dict:
+        """Figures of one row: ms, s, GiB."""
+        self.prepare(row)
+        clean()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        began = clock(self.device)
+        video = Video.begin(self.backend, self.size, row.steps)
+        video.lay_rings(row.own_condition)
+        if not row.courier and not row.own_condition:
+            video.caches[0].desk.courier = None
+        prepared_s = clock(self.device) - began
+        video.steps()
+        video.decode()
+        first_s = clock(self.device) - began
+        for _ in range(FILLING - 1):
+            video.steps()
+            video.decode()
+        steps, decodes = [], []
+        for _ in range(TIMED):
+            steps.append(video.steps())
+            decodes.append(video.decode())
+        spent = [sum(block) + decode for block, decode in zip(steps, decodes, strict=True)]
+        peak = torch.cuda.max_memory_allocated() / GIB if self.device.type == "cuda" else 0.0
+        return {"step_ms": median(step for block in steps for step in block), "decode_ms": median(decodes),
+                "block_ms": median(spent), "prepared_s": prepared_s, "first_block_s": first_s, "peak_gib": peak,
+                "owners_ms": owners(video)}
+
+
+def owners(video: Video) -> dict[str, float]:
+    """GPU time of one step by who spends it, ms. They may add up to more than a step: two streams work at once."""
+    if video.backend.device.type != "cuda":
+        return {}
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        video.steps()
+    found = dict.fromkeys((*OWNERS, "rest"), 0.0)
+    for kernel in seen.key_averages():
+        name = kernel.key.lower()
+        owner = next((owner for owner, words in OWNERS.items() if any(word in name for word in words)), "rest")
+        found[owner] += kernel.self_device_time_total / 1000 / len(video.caches)
+    return found
+
+
+def run(bench: Bench, rows: list[Row], budget_s: float) -> Iterator[dict]:
+    """Row after row: what was found, or why not."""
+    began = time.monotonic()
+    for row in rows:
+        spent_s = time.monotonic() - began
+        found = {"name": row.name, "against": row.against, "predicted_ms": row.predicted_ms}
+        if spent_s > budget_s:
+            print(f"{row.name}: skipped, {spent_s:.0f} s of {budget_s:g} are spent", flush=True)
+            yield found | {"skipped": f"{spent_s:.0f} s of {budget_s:g} were spent"}
+            continue
+        print(f"{row.name} (after {spent_s:.0f} s)", flush=True)
+        try:
+            found |= bench.measure(row)
+            print("  " + ", ".join(f"{name} {value:.1f}" for name, value in found.items()
+                                   if isinstance(value, float)), found["owners_ms"], flush=True)
+        except Exception as error:                       # one row must not take the others with it
+            found["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+            print("  failed:", found["error"], flush=True)
+            bench.backend = None                         # who knows in what state it is
+        clean()
+        yield found
+
+
+def kept(found: dict, by_name: dict[str, dict]) -> str:
+    """Whether a row is better than the one it is compared with: a step or block 1 % faster, or a GiB less."""
+    other = by_name.get(found["against"])
+    if other is None or "step_ms" not in other:
+        return ""
+    gains = [words for words, better in (
+        ("faster step", found["step_ms"] < 0.99 * other["step_ms"]),
+        ("faster block", found["block_ms"] < 0.99 * other["block_ms"]),
+        ("smaller", found["peak_gib"] < other["peak_gib"] - 1)) if better]
+    return f"yes: {', '.join(gains)}" if gains else "no"
+
+
+def table(results: list[dict]) -> Iterator[str]:
+    """Markdown."""
+    by_name = {found["name"]: found for found in results}
+    yield "| | predicted step, ms | step, ms | decode, ms | block, ms | first block, s | peak, GiB | better than its base |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+    for found in results:
+        if "step_ms" not in found:
+            yield f"| {found['name']} | {found['predicted_ms']:.0f} | {found.get('error') or 'skipped: ' + found['skipped']} |"
+            continue
+        yield (f"| {found['name']} | {found['predicted_ms']:.0f} | {found['step_ms']:.1f} | {found['decode_ms']:.0f} | "
+               f"{found['block_ms']:.0f} | {found['first_block_s']:.1f} | {found['peak_gib']:.1f} | "
+               f"{kept(found, by_name)} |")
+    split = [found for found in results if found.get("owners_ms")]
+    if split:
+        yield ""
+        yield "| GPU time of a step, ms | " + " | ".join(split[0]["owners_ms"]) + " |"
+        yield "| --- |" + " ---: |" * len(split[0]["owners_ms"])
+        for found in split:
+            yield f"| {found['name']} | " + " | ".join(f"{ms:.1f}" for ms in found["owners_ms"].values()) + " |"
+
+
+def write(results: list[dict], about: str, command: str, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps({"about": about, "rows": results}, indent=1) + "\n")
+    out.with_suffix(".md").write_text("\n".join(["# Speed of wan-s2v-14b, random weights", "", f"    {command}", "", about,
+                                                 "", *table(results), ""]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="704*384", help="width*height")
+    parser.add_argument("--out", type=Path, required=True, help="OUT.md and OUT.json are written")
+    parser.add_argument("--budget_s", type=float, default=540, help="rows that would begin later are skipped")
+    parser.add_argument("--only", help="rows whose name contains this")
+    parser.add_argument("--tiny", action="store_true", help="a small network, to try this script")
+    asked = parser.parse_args()
+    bench = Bench(parse_size(asked.size), asked.tiny)
+    name = torch.cuda.get_device_name() if bench.device.type == "cuda" else "no GPU"
+    about = (f"{asked.size}, {FILLING} blocks fill the ring, medians of {TIMED} after it, 12 frames a block. {name}, torch "
+             f"{torch.__version__}.{' A small network: the figures mean nothing.' if asked.tiny else ''}")
+    print(about, flush=True)
+    rows = [ROWS[place] for place in ORDER if asked.only is None or asked.only in ROWS[place].name]
+    results: list[dict] = []
+    command = f"python benchmarks/wan_speed.py --size \"{asked.size}\"" + (" --tiny" if asked.tiny else "")
+    for found in run(bench, rows, asked.budget_s):
+        results.append(found)
+        write(results, about, command, asked.out)
+    print("\n".join(table(results)))
+
+
+if __name__ == "__main__":
+    main()
