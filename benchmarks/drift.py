@@ -1,6 +1,6 @@
 """Does a long video stay what it was? Half an hour through the public pipeline, watched at its corners and colours.
 
-    python benchmarks/drift.py                     30 minutes of video; that takes two cores an hour, a GPU a few minutes
+    python benchmarks/drift.py                     30 minutes of video: an hour on two cores, minutes on a GPU
     python benchmarks/drift.py --minutes 2 --every 5
 
 Every block is denoised, each from the caches the one before left. Only one block in `--every` is decoded, with the two
@@ -178,8 +178,8 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     heading = ["# Drift of mini", "",
                f"    python benchmarks/drift.py --minutes {arguments.minutes:g} --every {arguments.every}", "",
-               f"{found['minutes']:.1f} minutes of video in {took:.1f} minutes, {name}, {pipeline.backend.dtype}, torch "
-               f"{torch.__version__}; wanted: corners and colours within 1 dB of the beginning.", ""]
+               f"{found['minutes']:.1f} minutes of video in {took:.1f} minutes, {name}, {pipeline.backend.dtype}, "
+               f"torch {torch.__version__}; wanted: corners and colours within 1 dB of the beginning.", ""]
     text = "\n".join([*heading, *table(moments), "", *(f"* {name}: {value:.4g}" for name, value in found.items()), ""])
     print(text)
     stem = arguments.out.with_suffix("")

@@ -9,18 +9,24 @@ import torch
 
 from liveavatar.avatars.traits import MOTION, motion_index
 from liveavatar.metrics.quality import (
+    Figure,
+    Likeness,
     box_square_error,
+    closed,
+    closures,
     cloud,
+    clouds_of_people,
     colour_error,
     corner_square_error,
     corners,
     decibel,
+    draw_people,
     frame_difference,
     frechet_distance,
     lag,
-    mean_of_known,
+    mean,
     seam,
-    share_closed,
+    share,
     silent_frames,
     temporal_correlation,
 )
@@ -44,8 +50,8 @@ def test_a_mouth_that_never_moves_scores_nothing_and_silence_is_left_out():
     truth = torch.stack([wandering(60), torch.zeros(60)])
     scores = temporal_correlation(torch.stack([torch.full((60,), 0.3), wandering(60)]), truth)
     assert scores[0] == 0 and scores[1].isnan()
-    assert mean_of_known(scores) == 0
-    assert math.isnan(mean_of_known(scores[1:]))
+    assert mean(scores, draw_people(2)).value == 0
+    assert math.isnan(mean(scores[1:], draw_people(1)).value)
 
 
 @pytest.mark.parametrize("late", [-4, -1, 0, 2, 5])
@@ -114,10 +120,10 @@ def test_change_and_seams():
     jumps = still.clone()
     jumps[:, :, 1::2] = 0.25                                # flickers at each frame
     assert frame_difference(jumps).mean() == 0.25
-    assert seam(frame_difference(jumps), 4) == pytest.approx(1)
+    assert seam(frame_difference(jumps), 4).tolist() == pytest.approx([1])
     difference = torch.tensor([[1.0, 1, 1, 3, 1, 1, 1, 3]])  # frames 4 and 8 begin a piece
-    assert seam(difference, 4) == pytest.approx(3)
-    assert math.isnan(seam(difference[:, :2], 4))
+    assert seam(difference, 4).tolist() == pytest.approx([3])
+    assert seam(difference[:, :2], 4).isnan().all()
 
 
 def test_colours_off_by_a_tenth():
@@ -127,35 +133,128 @@ def test_colours_off_by_a_tenth():
     assert colour_error(read, truth).tolist() == pytest.approx([0, 0.1], abs=1e-6)
 
 
+# ------------------------------------------------------------------------------------------------ figures
+
+def test_intervals_are_as_wide_as_statistics_says():
+    values = torch.randn(400, generator=torch.Generator().manual_seed(0)).double()
+    figure = mean(values, draw_people(400, draws=2000))
+    low, high = figure.interval
+    assert figure.value == pytest.approx(values.mean().item())
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std().item() / 20, rel=0.1)
+    assert f"{Figure(torch.tensor([0.5, 0.4, 0.6])):.2f}".startswith("0.50 ± 0.1")
+    assert f"{Figure(torch.tensor([math.nan, math.nan])):.2f}" == "-"
+
+
+def test_a_ratio_on_the_same_people_is_surer_than_its_parts():
+    people, values = draw_people(30), 1 + torch.rand(30, generator=torch.Generator().manual_seed(0)).double()
+    low, high = (mean(2 * values, people) / mean(values, people)).interval
+    assert low == pytest.approx(2) and high == pytest.approx(2)
+
+
+def test_decibels_are_taken_of_the_mean_error():
+    figure = mean(torch.tensor([0.01, 0.03]), draw_people(2)).decibel()
+    assert figure.value == pytest.approx(decibel(0.02))
+
+
+def test_shares_count_frames_and_not_people():
+    assert share(torch.tensor([1, 0]), torch.tensor([1, 9]), draw_people(2)).value == pytest.approx(0.1)
+
+
 # ------------------------------------------------------------------------------------------------ clouds
 
 def test_equal_sets_are_no_distance_apart():
     features = torch.randn(500, 6, generator=torch.Generator().manual_seed(0))
-    assert frechet_distance(cloud(features), cloud(features)) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(cloud(features), cloud(features)).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_a_shift_counts_squared_and_a_stretch_as_the_difference_of_deviations():
     features = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)).double()
     shifted = features + torch.tensor([3.0, 0, 4])
-    assert frechet_distance(cloud(features), cloud(shifted)) == pytest.approx(25)
+    assert frechet_distance(cloud(features), cloud(shifted)).item() == pytest.approx(25)
     doubled = 2 * features
     expected = features.mean(0).square().sum() + torch.cov(features.T).trace()       # (2 - 1)^2 of each
-    assert frechet_distance(cloud(features), cloud(doubled)) == pytest.approx(expected.item())
+    assert frechet_distance(cloud(features), cloud(doubled)).item() == pytest.approx(expected.item())
 
 
 def test_the_order_of_two_clouds_does_not_matter():
     dice = torch.Generator().manual_seed(1)
     a, b = cloud(torch.randn(40, 4, generator=dice)), cloud(torch.rand(60, 4, generator=dice))
-    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a))
+    assert frechet_distance(a, b).item() == pytest.approx(frechet_distance(b, a).item())
+
+
+def test_clouds_of_drawn_people_are_those_of_their_pictures():
+    features = 100 + torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0))
+    found = clouds_of_people(features, torch.tensor([[1.0, 1, 1, 1], [2, 0, 1, 1]]).double())
+    for index, who in enumerate(([0, 1, 2, 3], [0, 0, 2, 3])):
+        expected = cloud(features[who].flatten(0, 1))
+        torch.testing.assert_close(found.mean[index], expected.mean)
+        torch.testing.assert_close(found.covariance[index], expected.covariance, rtol=1e-6, atol=1e-9)
+
+
+def test_likeness_is_in_units_of_the_spread():
+    truth = torch.tensor([1.0, 1000.0]) * torch.randn(50, 4, 2, generator=torch.Generator().manual_seed(0))
+    likeness = Likeness(truth, draw_people(50, draws=5))
+    assert likeness.distance(truth).value == pytest.approx(0, abs=1e-9)
+    assert likeness.distance(truth + 2 * likeness.spread).value == pytest.approx(4, rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def people():
+    """Eight people twice, as they rest and otherwise; and what a likeness to the first sees in others."""
+    from liveavatar.avatars.motion import portrait_pose
+    from liveavatar.avatars.renderer import render
+    from liveavatar.avatars.sampling import random_identities
+    from liveavatar.metrics.reader import load_reader
+
+    def pictures(who, seed):
+        pose = portrait_pose(16, torch.Generator().manual_seed(seed))
+        return render(who.repeat_interleave(2, 0), pose, size=(128, 128))
+
+    who = random_identities(8, torch.Generator().manual_seed(0))
+    truth, moved = pictures(who, 1), pictures(who, 2)
+    strangers = pictures(random_identities(8, torch.Generator().manual_seed(5)), 1)
+
+    def textures(video):
+        return load_reader().textures(video).unflatten(0, (8, 2))
+
+    likeness = Likeness(textures(truth), draw_people(8, draws=2))
+    return truth, moved, strangers, lambda video: likeness.distance(textures(video)).value
+
+
+def spoiled(pictures, how, much):
+    if how == "blur":
+        reach = torch.exp(-0.5 * (torch.arange(-4, 5) / much) ** 2)
+        kernel = (reach[:, None] * reach / reach.sum() ** 2).expand(3, 1, 9, 9)
+        return torch.nn.functional.conv2d(torch.nn.functional.pad(pictures, [4] * 4, "replicate"), kernel, groups=3)
+    if how == "noise":
+        return pictures + much * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0))
+    return pictures * torch.tensor([1 + much, 1, 1]).view(3, 1, 1)
+
+
+@pytest.mark.parametrize("how, little, much", [("blur", 0.7, 1.2), ("noise", 0.03, 0.06), ("colour", 0.1, 0.2)])
+def test_textures_see_blur_noise_and_wrong_colours(people, how, little, much):
+    truth, moved, strangers, distance = people
+    floor = distance(moved)                                         # the same people in other poses
+    assert distance(truth) < 1e-6 and distance(strangers) > 50 * floor
+    for pictures in (truth, moved):
+        found = [distance(spoiled(pictures, how, amount)) for amount in (little, much)]
+        assert 5 * floor < found[0] < found[1] / 2
+
+
+# ------------------------------------------------------------------------------------------------ closing
+
+def test_a_mouth_is_closed_below_a_tenth():
+    assert closed(torch.tensor([[0.0, 0.09, 0.2]])).tolist() == [[True, True, False]]
+
+
+def test_lips_must_meet_once_in_every_sound_that_asks_for_it():
+    aperture = torch.tensor([[0.1, 0.5, 0.5, 0.1, 0.5, 0.5], [0.1] * 6])
+    pressed = torch.tensor([[1, 0, 1, 1, 0, 1], [0] * 6], dtype=torch.bool)
+    kept, of = closures(aperture, pressed)
+    assert kept.tolist() == [2, 0] and of.tolist() == [3, 0]
 
 
 # ------------------------------------------------------------------------------------------------ silence
-
-def test_closed_share_counts_silent_frames_only():
-    aperture = torch.tensor([[0.0, 0.05, 0.2, 0.9]])
-    assert share_closed(aperture, torch.tensor([[True, True, True, False]])) == pytest.approx(2 / 3)
-    assert math.isnan(share_closed(aperture, torch.zeros(1, 4, dtype=torch.bool)))
-
 
 def test_a_pause_is_silent_but_for_a_tenth_of_a_second_at_its_ends():
     speech = torch.randn(16_000, generator=torch.Generator().manual_seed(0)) * 0.1
@@ -189,21 +288,27 @@ def test_perfect_videos_reach_every_goal_of_the_lips(mini_quality):
     silent = torch.zeros(B, T, dtype=torch.bool)
     video = torch.rand(B, 3, T, 16, 16, generator=torch.Generator().manual_seed(0))
     colours = torch.rand(B, 4, 3)
-    truth = mini_quality.Truth(None, video, motion, colours, None, torch.zeros(B, T), silent,
+    truth = mini_quality.Truth(None, video, video, motion, colours, None, torch.zeros(B, T), silent, silent,
                                torch.tensor([mini_quality.BEAT, 0]))
     traits = {name: truth.trait(name) for name in (*mini_quality.LIPS.values(), "left_hand_y", "right_hand_y")}
-    features = torch.randn(B * T, 3, generator=torch.Generator().manual_seed(0))
-    seen = mini_quality.Readings(traits, colours[:, None].expand(-1, T, -1, -1), features)
-    row = mini_quality.measure(video, seen, truth, cloud(features))
+    features = torch.randn(B, T, 3, generator=torch.Generator().manual_seed(0))
+    seen = mini_quality.Readings(traits, colours[:, None].expand(-1, T, -1, -1), features, features)
+    row = {name: figure.value for name, figure in
+           mini_quality.measure(video, seen, mini_quality.Judge.of(truth, seen)).items()}
     for name in ("aperture", "width", "rounding", "hand"):
         assert row[f"{name}_correlation"] == pytest.approx(1)
     assert row["lag_frames"] == pytest.approx(0, abs=1e-6)
     assert row["colour_error"] == 0 and row["corner_psnr_db"] == pytest.approx(120)
-    assert row["frechet"] == pytest.approx(0, abs=1e-9)
+    assert row["content_distance"] == row["texture_distance"] == pytest.approx(0, abs=1e-9)
     assert math.isnan(row["closed_share"])                          # nobody was silent
 
 
-def test_a_goal_knows_which_way_is_good(mini_quality):
-    assert mini_quality.Goal("corners, dB", 39, 40).reached
-    assert not mini_quality.Goal("lag", 0.15, 0.2, most=True).reached
-    assert not mini_quality.Goal("unknown", 1, math.nan).reached
+def figure(*values):
+    return Figure(torch.tensor(values, dtype=torch.float64))
+
+
+def test_a_goal_knows_which_way_is_good_and_whether_it_is_sure(mini_quality):
+    assert mini_quality.Goal("corners, dB", 39, figure(40, 40, 41)).reached
+    late = mini_quality.Goal("lag", 0.15, figure(0.2, 0.1, 0.3), most=True)
+    assert not late.reached and not late.sure and "within the interval" in str(late)
+    assert not mini_quality.Goal("unknown", 1, figure(math.nan)).reached

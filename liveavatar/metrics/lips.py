@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from liveavatar.metrics.quality import CLOSED_BELOW, STILL, lag, silent_frames
+from liveavatar.metrics.quality import CLOSED_BELOW, CLOSED_LIPS, STILL, lag, silent_frames
 from liveavatar.metrics.reader import read_face
 from liveavatar.metrics.regressor import MOUTH, FaceRegressor, Reading
 from liveavatar.speech import VISEME_PARAMETERS, VISEMES, viseme_curves, viseme_of
@@ -36,7 +36,6 @@ DETECTABLE_MS = (-125.0, 45.0)      # ITU-R BT.1359-1: people begin to notice; l
 ACCEPTABLE_MS = (-185.0, 90.0)      # and begin to mind
 
 # What may be asked of a sound, read off the frames in which it is heard.
-CLOSED_LIPS = 0.15                  # aperture below which lips count as closed within a syllable
 ON_THE_TEETH = (0.25, 0.45)         # aperture below, teeth above
 ROUNDED = 0.40                      # rounding above
 

@@ -4,7 +4,8 @@
     colours  is it still the same person
     corners  does what should stand still, stand still
     clouds   do the features of many pictures lie where those of true pictures lie (Frechet distance)
-    silence  is the mouth closed while nobody speaks
+    closing  is the mouth closed while nobody speaks, and in p, b and m
+    figures  a number, and what it might have been with other people
 
 Curves are (B, T), one value for each video frame of B clips; videos are (B, 3, T, H, W) float 0..1.
 """
@@ -22,6 +23,8 @@ CORNER_PX = 24              # side of a static corner in a picture of 128 px
 REACH_FRAMES = 5            # how far a lag is looked for
 STILL = 1e-3                # a curve whose standard deviation is less does not move
 CLOSED_BELOW = 0.1          # aperture of a closed mouth
+CLOSED_LIPS = 0.15          # aperture below which lips count as closed within a syllable
+DRAWS = 200                 # of other people, for an interval
 QUIET_DB = 26.0             # below loud speech: nobody speaks
 QUIET_S = 0.1               # on either side of a silent moment
 
@@ -135,16 +138,15 @@ def frame_difference(video: Tensor) -> Tensor:
     return (video[:, :, 1:].float() - video[:, :, :-1].float()).abs().mean((1, 3, 4))
 
 
-def seam(difference: Tensor, period: int) -> float:
+def seam(difference: Tensor, period: int) -> Tensor:
     """How much more changes where a new block (or latent frame) begins than elsewhere; 1 is no visible seam.
 
-    difference (B, T - 1) of `frame_difference`, period in frames; the video begins with a whole block
+    difference (B, T - 1) of `frame_difference`, period in frames; the video begins with a whole block  ->  (B,), NaN
+    of a single block
     """
     onto = torch.arange(1, difference.shape[-1] + 1, device=difference.device)           # the frame that is changed to
     begins = onto % period == 0
-    if not begins.any() or begins.all():
-        return math.nan
-    return (difference[..., begins].mean() / difference[..., ~begins].mean().clamp(min=1e-12)).item()
+    return difference[..., begins].mean(-1) / difference[..., ~begins].mean(-1).clamp(min=1e-12)
 
 
 # ---------------------------------------------------------------------------------------------- identity
@@ -156,13 +158,68 @@ def colour_error(colours: Tensor, truth: Tensor) -> Tensor:
     return (colours.float() - truth.float()[:, None]).abs().mean((1, 2, 3))
 
 
+# ---------------------------------------------------------------------------------------------- figures
+@dataclass(frozen=True)
+class Figure:
+    """A number measured on some people, and what it would have been on others (bootstrap, Efron 1979)."""
+
+    of: Tensor            # (1 + R,) float64: the number, then those of R draws of as many people from the same ones
+
+    @property
+    def value(self) -> float:
+        return self.of[0].item()
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """In which it lies with 95 % confidence, as far as the choice of the people goes."""
+        known = self.of[1:][~self.of[1:].isnan()]
+        if not len(known):
+            return math.nan, math.nan
+        low, high = known.quantile(known.new_tensor([0.025, 0.975])).tolist()
+        return low, high
+
+    def __truediv__(self, other: Figure) -> Figure:
+        """The ratio, draw by draw: both were measured on the same people."""
+        return Figure(self.of / other.of)
+
+    def decibel(self) -> Figure:
+        """Of a mean squared error of values in 0..1; see `decibel`."""
+        return Figure(-10 * self.of.clamp(min=1e-12).log10())
+
+    def __format__(self, form: str) -> str:
+        low, high = self.interval
+        if math.isnan(self.value):
+            return "-"
+        return f"{self.value:{form}}" if math.isnan(low) else f"{self.value:{form}} ± {(high - low) / 2:{form}}"
+
+
+def draw_people(people: int, draws: int = DRAWS, seed: int = 0) -> Tensor:
+    """How often each person counts: (1 + R, B) float64. First everybody once, then R draws with replacement."""
+    dice = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(people, (draws, people), generator=dice)
+    counts = torch.zeros(draws, people, dtype=torch.float64).scatter_add_(1, drawn, torch.ones_like(drawn).double())
+    return torch.cat([torch.ones(1, people, dtype=torch.float64), counts])
+
+
+def share(of: Tensor, all: Tensor, people: Tensor) -> Figure:
+    """Sums over people, divided: of, all (B,); people (1 + R, B) of `draw_people`."""
+    of, all = (values.double().to(people.device) for values in (of, all))
+    return Figure((people @ of) / (people @ all))
+
+
+def mean(values: Tensor, people: Tensor) -> Figure:
+    """The mean over people of values (B,), without those that are NaN."""
+    known = ~values.isnan()
+    return share(values.nan_to_num(0), known, people)
+
+
 # ---------------------------------------------------------------------------------------------- clouds of features
 @dataclass(frozen=True)
 class Cloud:
-    """Where the features of many pictures lie."""
+    """Where the features of many pictures lie; of several clouds at once when there is a first dimension (N)."""
 
-    mean: Tensor         # (D,) float64
-    covariance: Tensor   # (D, D) float64
+    mean: Tensor         # (..., D) float64
+    covariance: Tensor   # (..., D, D) float64
 
 
 def cloud(features: Tensor) -> Cloud:
@@ -171,30 +228,71 @@ def cloud(features: Tensor) -> Cloud:
     return Cloud(features.mean(0), torch.cov(features.T).reshape(features.shape[1], -1))
 
 
-def frechet_distance(a: Cloud, b: Cloud) -> float:
+def clouds_of_people(features: Tensor, people: Tensor) -> Cloud:
+    """features (B, T, D) of T pictures of each person, people (1 + R, B)  ->  1 + R clouds."""
+    B, T, D = features.shape
+    features, weights = features.double(), people / people.sum(1, keepdim=True)
+    center = features.mean((0, 1))                                   # far-off means would cost digits
+    features = features - center
+    means = weights @ features.mean(1)
+    squares = (features.transpose(1, 2) @ features / T).flatten(1)                       # (B, D * D)
+    covariance = (weights @ squares).unflatten(1, (D, D)) - means[:, :, None] * means[:, None]
+    return Cloud(means + center, covariance * (B * T / (B * T - 1)))
+
+
+def frechet_distance(a: Cloud, b: Cloud) -> Tensor:
     """How far apart two clouds are, taken for Gaussians, in squared feature units (arXiv:1706.08500, eq. 6).
 
-    |mean a - mean b|^2 + trace(A + B - 2 (A^1/2 B A^1/2)^1/2). 0 is alike; two samples of the
+    |mean a - mean b|^2 + trace(A + B - 2 (A^1/2 B A^1/2)^1/2)  ->  (...). 0 is alike; two samples of the
     same kind score more, and less the larger they are: compare like with like.
     """
     root = _square_root(a.covariance)
-    inner = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0).sqrt().sum()
-    apart = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * inner
-    return max(apart.item(), 0.0)
+    inner = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0).sqrt().sum(-1)
+    spread = (a.covariance + b.covariance).diagonal(dim1=-2, dim2=-1).sum(-1)
+    return ((a.mean - b.mean).square().sum(-1) + spread - 2 * inner).clamp(min=0)
 
 
 def _square_root(symmetric: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(symmetric)
-    return vectors * values.clamp(min=0).sqrt() @ vectors.T
+    return vectors * values.clamp(min=0).sqrt()[..., None, :] @ vectors.mT
 
 
-# ---------------------------------------------------------------------------------------------- silence
-def share_closed(aperture: Tensor, silent: Tensor, below: float = CLOSED_BELOW) -> float:
-    """The share of silent frames in which the mouth is closed, 0..1; NaN when there is no silence.
+class Likeness:
+    """How much other videos of the same people look like the true ones, by Frechet distance.
 
-    aperture read, silent bool, both (B, T)
+    Each feature counts in units of its own spread over the true pictures, and the distance is that of one feature on
+    average: 0 for the true pictures themselves, 1 when every feature is off by as much as it varies.
     """
-    return (aperture[silent] < below).double().mean().item() if silent.any() else math.nan
+
+    def __init__(self, truth: Tensor, people: Tensor) -> None:
+        """truth (B, T, D) features of the true pictures, people (1 + R, B) of `draw_people`"""
+        self.people = people.to(truth.device)
+        self.spread = truth.double().flatten(0, 1).std(0).clamp(min=1e-6)
+        self.truth = clouds_of_people(truth / self.spread, self.people)
+
+    def distance(self, features: Tensor) -> Figure:
+        """features (B, T, D) of the same people; less is better."""
+        found = clouds_of_people(features / self.spread, self.people)
+        return Figure((frechet_distance(self.truth, found) / features.shape[-1]).cpu())
+
+
+# ---------------------------------------------------------------------------------------------- closing
+def closed(aperture: Tensor, below: float = CLOSED_BELOW) -> Tensor:
+    """In which frames the mouth is closed: (B, T) bool of the aperture read."""
+    return aperture < below
+
+
+def closures(aperture: Tensor, pressed: Tensor, below: float = CLOSED_LIPS) -> tuple[Tensor, Tensor]:
+    """How often lips meet that should: p, b and m last for a few frames, and in one of them the mouth must be closed.
+
+    aperture read, pressed bool (the lips should be together), both (B, T)  ->  of each clip in how many sounds the lips
+    met, and how many there were, (B,) each
+    """
+    begins = pressed & ~F.pad(pressed, (1, 0))[:, :-1]
+    sound = begins.cumsum(1) * pressed                                                   # 0 is none, then 1, 2, ...
+    lowest = aperture.new_full((len(aperture), aperture.shape[1] + 1), math.inf)
+    lowest = lowest.scatter_reduce(1, sound, aperture, "amin")[:, 1:]
+    return (lowest < below).sum(1), begins.sum(1)
 
 
 def silent_frames(wave: Tensor, frames: int, rate_hz: int = 16_000, fps: float = 25.0,

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 SIDE_PX = 128           # pictures are looked at in this size
 CROP_PX = 48            # side of the piece around the mouth
-FEATURES = 192          # for the Frechet distance
+FEATURES = 192          # for the Frechet distance of content
+TEXTURED = 2            # stages of the tower whose channels tell of texture
 LIP_FEATURES = 96
 
 # names are those of motion traits; the mouth's come from the close look
@@ -35,7 +36,7 @@ class Reading:
     motion: Tensor      # (B, 16) in the order of MOUTH + BODY
     colours: Tensor     # (B, 4, 3) red, green, blue of COLOURS, 0..1
     mouth: Tensor       # (B, 2) middle of the mouth, -1..1 across and down the (squared) picture
-    features: Tensor    # (B, 192) for the Frechet distance
+    features: Tensor    # (B, 192) for the Frechet distance of content
 
     def __getitem__(self, name: str) -> Tensor:
         """A trait (B,) or a colour (B, 3) by name."""
@@ -78,6 +79,18 @@ class FaceRegressor(nn.Module):
     def features(self, picture: Tensor) -> Tensor:
         """picture (B, 3, H, W)  ->  (B, 192): pictures that look alike lie near each other."""
         return F.silu(self.describe(self.tower(as_square(picture) - 0.5).flatten(1)))
+
+    @torch.no_grad()
+    def textures(self, picture: Tensor) -> Tensor:
+        """picture (B, 3, H, W)  ->  (B, 288): of every channel of the first stages its mean, its spread over the
+        picture and how much of it is fine detail. Blur, noise and wrong colours change them; `features` learned to
+        overlook all three."""
+        x, found = as_square(picture) - 0.5, []
+        for first in range(0, 4 * TEXTURED, 4):                                          # a stage has four layers
+            x = self.tower[first:first + 4](x)
+            detail = x - F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+            found += [x.mean((2, 3)), x.std((2, 3)), detail.abs().mean((2, 3))]
+        return torch.cat(found, 1)
 
 
 def _tower(channels: int, widths: tuple[int, ...]) -> nn.Sequential:

@@ -214,7 +214,7 @@ def flicker(frames: Tensor, reading: Reading | None = None, fps: float = 25.0, b
     spectra = {"wall": spectrum(grey(wall).mean((1, 2)), fps)}
     if reading is not None:
         spectra["ears"] = spectrum(ear_lobes(frames, reading).mean(1), fps)
-    return Flicker(still, (255 - still) / 255, seam(change, block_frames), spectra)
+    return Flicker(still, (255 - still) / 255, seam(change, block_frames).item(), spectra)
 
 
 def changes(frames: Tensor, at_once: int = 64) -> Tensor:
