@@ -451,10 +451,10 @@ aperture < 0.1 is read; hands: correlation of the height of hands that follow th
 Pictures. content, texture: Frechet distance of the regressor's features from those of the true videos of the same
 people, for one feature on average, in squares of its spread: 0 is alike. Content is what the regressor read (192
 features); texture the mean, spread and fine detail of its first 96 channels (288), which blur, noise and wrong colours
-change. In the row "truth, moved otherwise" the same people say the same while head, hands and eyes move by another draw:
-so much comes from movement alone. colour: mean absolute error of the colours of skin, hair, shirt and wall; corners:
-PSNR in dB of the two top corners (24 of 128 px) against the true video, of all and of the last 8 frames; change: mean
-absolute difference of successive frames; seam: change where a block begins against elsewhere.""")
+change. In the row "truth, moved otherwise" the same people say the same while head, hands and eyes move by another
+draw: so much comes from movement alone. colour: mean absolute error of the colours of skin, hair, shirt and wall;
+corners: PSNR in dB of the two top corners (24 of 128 px) against the true video, of all and of the last 8 frames;
+change: mean absolute difference of successive frames; seam: change where a block begins against elsewhere.""")
 
 
 def cell(figure: Figure | None, digits: int) -> str:
