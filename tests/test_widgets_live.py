@@ -14,8 +14,8 @@ from PIL import Image
 import widgets
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
-from liveavatar.types import InputError, Step
+from liveavatar.run import Change, Run
+from liveavatar.types import Block, InputError, Step
 from widgets._live import STATIC, Cursor, LiveView, Mail, assemble
 from widgets.cache_view import CacheView
 
@@ -148,6 +148,20 @@ def test_many_changes_become_few_pictures(finished):
         view._hear(view, {"kind": "ack", "number": len(view.sent)}, [])
         time.sleep(0.002)
     assert 2 <= len(view.sent) <= 8                        # 10 a second at most
+
+
+def test_a_view_is_drawn_after_what_concerns_it_and_after_every_change_of_state(finished):
+    class OfBlocks(Plain):
+        drawn_after = (Block,)
+
+    view = OfBlocks(finished)
+    view._mail.begin()
+    view._notice(finished.look(0, 0))
+    assert not view._mail._dirty
+    for event in (finished.blocks[0], Change("finished")):
+        view._notice(event)
+        assert view._mail._dirty
+        view._mail.begin()
 
 
 def test_mail_waits_for_the_answer_and_loses_patience():

@@ -28,6 +28,17 @@ def told(page: Workbench, kind: str, **content) -> None:
     page._hear(page, {"kind": kind, **content}, [])
 
 
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function) -> None:
+        self.function, self.times = function, 0
+
+    def __call__(self, *arguments):
+        self.times += 1
+        return self.function(*arguments)
+
+
 def wait_until(happened) -> None:
     patient_until = time.monotonic() + 30
     while not happened():
@@ -43,6 +54,25 @@ def test_one_click_makes_a_video_that_all_views_show(tmp_path):
     assert page.run.state == "finished" and page.error == "" and not page.busy
     assert all(view.run is page.run for name, view in page.views.items() if name != "designer")
     assert page.page != "avatar"                           # what moves is in view
+
+
+def test_a_page_that_opens_brings_its_model_before_the_first_click(monkeypatch):
+    backend, brought = FakeBackend(), []
+    monkeypatch.setattr(module, "bring", lambda name: brought.append(name) or Pipeline(backend))
+    monkeypatch.setattr(backend.vae, "decode_stream", decoded := Counted(backend.vae.decode_stream))
+    page = Workbench(**SMALL)
+    told(page, "hello")
+    told(page, "hello")                                    # shown a second time
+    page._warming.join(30)
+    assert brought == ["mini"] and decoded.times == 1      # one block
+    assert not page.busy and page.run is None and page.error == ""
+    assert page.start().result().frames == 24
+
+
+def test_large_models_wait_for_the_click():
+    page = Workbench(backend="wan-s2v-14b")
+    told(page, "hello")
+    assert page._warming is None
 
 
 def test_settings_become_the_configuration():

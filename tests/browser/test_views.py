@@ -105,6 +105,14 @@ def test_what_is_drawn_can_be_chosen(played):
         "velocity StepGrid(run, block=1, show='velocity', step=3)")
 
 
+def test_the_choices_are_copied_as_code(played):
+    played.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    grid = played.page.locator(".la-grid").first
+    grid.get_by_role("button", name="Copy code").click()
+    grid.get_by_role("button", name="Copied").wait_for()
+    assert played.page.evaluate("() => navigator.clipboard.readText()") == played.run("print(grid.as_code())")
+
+
 def test_an_error_is_a_sentence_in_the_view_and_goes_away(played):
     played.run("grid.show = 'channel'; grid.channel = 99")
     error = played.page.locator(".la-grid").first.locator(".la-error")
