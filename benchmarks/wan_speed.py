@@ -171,11 +171,14 @@ def kept(found: dict, by_name: dict[str, dict]) -> str:
 def table(results: list[dict]) -> Iterator[str]:
     """Markdown."""
     by_name = {found["name"]: found for found in results}
-    yield "| | predicted step, ms | step, ms | decode, ms | block, ms | first block, s | peak, GiB | better than its base |"
+    heads = ("predicted step, ms", "step, ms", "decode, ms", "block, ms", "first block, s", "peak, GiB",
+             "better than its base")
+    yield "| | " + " | ".join(heads) + " |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
     for found in results:
         if "step_ms" not in found:
-            yield f"| {found['name']} | {found['predicted_ms']:.0f} | {found.get('error') or 'skipped: ' + found['skipped']} |"
+            reason = found.get("error") or f"skipped: {found['skipped']}"
+            yield f"| {found['name']} | {found['predicted_ms']:.0f} | {reason} |"
             continue
         yield (f"| {found['name']} | {found['predicted_ms']:.0f} | {found['step_ms']:.1f} | {found['decode_ms']:.0f} | "
                f"{found['block_ms']:.0f} | {found['first_block_s']:.1f} | {found['peak_gib']:.1f} | "
@@ -206,8 +209,8 @@ def main() -> None:
     asked = parser.parse_args()
     bench = Bench(parse_size(asked.size), asked.tiny)
     name = torch.cuda.get_device_name() if bench.device.type == "cuda" else "no GPU"
-    about = (f"{asked.size}, {FILLING} blocks fill the ring, medians of {TIMED} after it, 12 frames a block. {name}, torch "
-             f"{torch.__version__}.{' A small network: the figures mean nothing.' if asked.tiny else ''}")
+    about = (f"{asked.size}, {FILLING} blocks fill the ring, medians of {TIMED} after it, 12 frames a block. {name}, "
+             f"torch {torch.__version__}.{' A small network: the figures mean nothing.' if asked.tiny else ''}")
     print(about, flush=True)
     rows = [ROWS[place] for place in ORDER if asked.only is None or asked.only in ROWS[place].name]
     results: list[dict] = []

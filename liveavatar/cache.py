@@ -90,7 +90,7 @@ class RingCache:
         return KeysValues(self.k[layer, :, :, :valid], self.v[layer, :, :, :valid])
 
     def places(self, tokens: int) -> tuple[int, int, int]:
-        """Where a block of so many tokens begins and ends, and where that which may be seen ends; condition included."""
+        """Where a block of so many tokens begins and ends, and where what may be seen ends; condition included."""
         first = self.condition_tokens + self.slot * self.frame_tokens
         last = first + tokens
         wrapped = self.end >= self.capacity

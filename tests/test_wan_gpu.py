@@ -69,7 +69,7 @@ def test_eight_bits_change_the_picture_a_little(pipe, told, options, most):
 def both(device):
     """Four blocks of two steps of the same network in float32: the latents after every step."""
     from liveavatar.sampler import denoise_block, released_schedule
-    from liveavatar.transformer import Context, CausalS2VTransformer
+    from liveavatar.transformer import CausalS2VTransformer, Context
 
     torch.manual_seed(0)
     model = CausalS2VTransformer.from_config(WIDE["transformer"]).eval().requires_grad_(False)
@@ -176,7 +176,7 @@ def test_steps_over_two_gpus_make_the_same_latents(pipe, told, tmp_path):
 
 RANKS = """
 import os, sys, threading
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r} + "/.."]
 import torch
 rank = int(os.environ["RANK"])
 torch.cuda.set_device(rank)

@@ -19,7 +19,8 @@ FITS, TIGHT, NOT = "fits", "tight", "does not fit"
 SPREADS = ("one", "tpp", "fsdp")
 OWNERS = {
     "transformer": "transformer weights", "gathered": "gathered layers (FSDP)", "rings": "caches of the steps",
-    "condition": "condition cache, text, and the desk", "text_encoder": "text encoder", "audio_encoder": "audio encoder",
+    "condition": "condition cache, text, and the desk", "text_encoder": "text encoder",
+    "audio_encoder": "audio encoder",
     "vae": "VAE weights", "vae_state": "VAE state", "activations": "activations", "slack": "allocator and CUDA",
     "libraries": "Python and libraries",
 }

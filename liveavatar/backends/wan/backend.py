@@ -95,10 +95,11 @@ class WanBackend:
             raise InputError(f'weights is {weights!r}; known: "released" with checkpoint_dir=..., "random"')
         options = {"checkpoint_dir": text_of(checkpoint_dir), "lora": text_of(lora), "weights": weights,
                    "config": config, "dtype": dtype, "device": asked_device, "fp8": fp8, "conditioning": conditioning,
-                   "released_trim": released_trim, "offload_model": offload_model, "offload_kv_cache": offload_kv_cache,
-                   "fp8_cache": fp8_cache}
+                   "released_trim": released_trim, "offload_model": offload_model,
+                   "offload_kv_cache": offload_kv_cache, "fp8_cache": fp8_cache}
         about = {"name": cls.name, "student": True, "dtype": str(kind).removeprefix("torch."), "fp8": fp8,
-                 "fp8_cache": fp8_cache, "conditioning": conditioning, "released_trim": released_trim, **origin, "options": options}
+                 "fp8_cache": fp8_cache, "conditioning": conditioning, "released_trim": released_trim, **origin,
+                 "options": options}
         backend = cls(*parts, about, conditioning=conditioning, released_trim=released_trim,
                       offload_kv_cache=offload_kv_cache, fp8_cache=fp8_cache)
         if compile:

@@ -7,8 +7,8 @@ places: while one is attended to, the next layer's ring comes to the other, on a
     fp8       float8 e4m3, one scale for each layer and head: half the memory
     on host   in main memory: each step reads its whole ring over the bus, 10.4 GB at 704*384, about 0.4 s on PCIe 4
 
-The scales come from the condition's own keys and values: HEADROOM times their largest. So they need no pass of their own,
-and a ring that was saved is read again with the scales that its condition yields again.
+The scales come from the condition's own keys and values: HEADROOM times their largest. So they need no pass of their
+own, and a ring that was saved is read again with the scales that its condition yields again.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def apart_rings(condition: ConditionCache, capacity: int, count: int, *, fp8: bo
 
 
 def scale_of(values: Tensor) -> Tensor:
-    """One scale for each layer and head, so that HEADROOM times the largest value still fits. -> (layers, B, heads, 1, 1)
+    """One scale for each layer and head, so that HEADROOM times the largest value still fits. (layers, B, heads, 1, 1)
 
     A power of two: to multiply by it rounds nothing.
     """
