@@ -134,3 +134,18 @@ def test_public_names_are_all_there():
         assert getattr(metrics, name) is not None
     with pytest.raises(AttributeError, match="it has"):
         _ = metrics.nothing
+
+
+def test_reading_in_bfloat16_reads_the_same(monkeypatch):
+    from liveavatar.avatars.portraits import avatar
+    from liveavatar.backends import mini
+    from liveavatar.metrics.reader import as_uint8, read_face
+
+    frames = as_uint8(torch.stack([avatar(seed).pixels for seed in range(4)]))
+    readings = {}
+    for kind in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(mini, "choose_dtype", lambda *_, kind=kind: kind)
+        readings[kind] = read_face(frames)
+    exact, quick = readings.values()
+    assert not torch.equal(exact.motion, quick.motion)
+    assert (exact.motion - quick.motion).abs().mean() < 0.005 and (exact.colours - quick.colours).abs().mean() < 0.005

@@ -12,7 +12,7 @@ from liveavatar.study.grid import Grid
 from liveavatar.study.report import MOST_BYTES, write_report
 from liveavatar.study.summary import summary
 from liveavatar.study.sweep import Sweep, pipeline_of, warm_up
-from liveavatar.study.table import Table
+from liveavatar.study.table import Estimate, Table
 from liveavatar.types import InputError
 
 DRAWINGS = ("table_1", "knee", "trade_offs", "contributions", "sync_by_step", "schedules", "by_size", "by_prompt",
@@ -174,6 +174,30 @@ def test_committed_results_are_small_and_say_how_they_were_made():
     assert path.stat().st_size <= 2_000_000
     assert {"command", "commit", "machine", "videos", "failed"} <= set(found.about)
     assert len({row["portrait"] for row in found.table}) > 1 and len(found.table.failed) == found.about["failed"] == 0
+
+
+def test_the_answer_is_ten_lines_of_measured_figures(capsys, tmp_path):
+    import runpy
+
+    script = runpy.run_path(str(figures.RESULTS.parent / "why_four.py"))
+    script["main"](["--picture", str(tmp_path / "four.png")])
+    answer, *_ = capsys.readouterr().out.split("\nMeasured on mini")
+    assert answer.count("\n") == 10 and answer.count("\n- **") == 8
+    assert "Wrong, for instance: \"" in answer and "videos are needed" not in answer
+    assert (tmp_path / "four.png").stat().st_size > 10_000
+
+
+def test_differences_are_told_in_words():
+    import runpy
+
+    from liveavatar.study.measures import LIPS, PSNR
+
+    change = runpy.run_path(str(figures.RESULTS.parent / "why_four.py"))["change"]
+    assert change(PSNR, Estimate(1.5, 1.2, 1.9, 64)).endswith("rises by 1.5 (1.2 to 1.9) dB")
+    assert change(LIPS, Estimate(-0.5, -0.9, -0.3, 64)).endswith("falls by 0.5 (0.3 to 0.9) frames")
+    assert "stays" in change(LIPS, Estimate(0.05, -0.1, 0.15, 64))
+    assert "may change or not" in change(LIPS, Estimate(0.3, -0.2, 0.8, 64))
+    assert "too few" in change(LIPS, Estimate(0.3, float("nan"), float("nan"), 1))
 
 
 def test_the_benchmark_runs_at_its_smallest(tmp_path, monkeypatch):
