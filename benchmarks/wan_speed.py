@@ -189,14 +189,15 @@ def table(results: list[dict]) -> Iterator[str]:
         yield "| GPU time of a step, ms | " + " | ".join(split[0]["owners_ms"]) + " |"
         yield "| --- |" + " ---: |" * len(split[0]["owners_ms"])
         for found in split:
-            yield f"| {found['name']} | " + " | ".join(f"{ms:.1f}" for ms in found["owners_ms"].values()) + " |"
+            cells = (f"{ms:.1f}" for ms in found["owners_ms"].values())
+            yield f"| {found['name']} | " + " | ".join(cells) + " |"
 
 
 def write(results: list[dict], about: str, command: str, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps({"about": about, "rows": results}, indent=1) + "\n")
-    out.with_suffix(".md").write_text("\n".join(["# Speed of wan-s2v-14b, random weights", "", f"    {command}", "", about,
-                                                 "", *table(results), ""]))
+    lines = ["# Speed of wan-s2v-14b, random weights", "", f"    {command}", "", about, "", *table(results), ""]
+    out.with_suffix(".md").write_text("\n".join(lines))
 
 
 def main() -> None:
