@@ -60,7 +60,7 @@ const view = {
       ctx.blockButton = ctx.button("Block", "Go on until the next block is decoded, and rest", steer("block"));
       ctx.stopButton = ctx.button("Stop", "End within one step; what is done is kept", steer("stop"));
     });
-    ctx.head.append(buttons, state, laElement("span", { class: "la-space" }), presets);
+    ctx.head.append(buttons, state, presets);
     ctx.shows.push((body) => {
       const run = body.run, going = run && ["running", "paused"].includes(run.state), paused = run?.state === "paused";
       ctx.pauseButton.textContent = paused ? "Go on" : "Pause";
