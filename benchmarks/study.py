@@ -31,11 +31,19 @@ MOST_BYTES = 2_000_000                  # of the committed table
 DROPPED = ("guidance", "weights", "frames", "block_deadline_ms", "generation_s", "measuring_s")   # said in the .json
 
 
+def commit() -> str:
+    """Of the code; a copy without its history does not know."""
+    try:
+        asked = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True,
+                               text=True)
+    except OSError:
+        return "unknown"
+    return asked.stdout.strip() or "unknown"
+
+
 def about(arguments: argparse.Namespace, cells: int, failed: int, jobs: int, threads: int, seconds: float) -> dict:
     import torch
 
-    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True,
-                            text=True).stdout.strip()
     processor = platform.processor() or platform.machine()
     try:
         names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
@@ -43,7 +51,7 @@ def about(arguments: argparse.Namespace, cells: int, failed: int, jobs: int, thr
     except OSError:
         pass
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"command": shlex.join(["python", "benchmarks/study.py", *sys.argv[1:]]), "commit": commit,
+    return {"command": shlex.join(["python", "benchmarks/study.py", *sys.argv[1:]]), "commit": commit(),
             "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": processor, "device": device,
             "python": platform.python_version(), "torch": torch.__version__, "videos": cells, "failed": failed,
             "processes": jobs, "threads": threads, "seconds_of_this_call": round(seconds, 1),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -203,7 +204,7 @@ def draw_people(people: int, draws: int = DRAWS, seed: int = 0) -> Tensor:
 
 def share(of: Tensor, all: Tensor, people: Tensor) -> Figure:
     """Sums over people, divided: of, all (B,); people (1 + R, B) of `draw_people`."""
-    of, all = (values.double().to(people.device) for values in (of, all))
+    of, all = of.double().cpu(), all.double().cpu()
     return Figure((people @ of) / (people @ all))
 
 
@@ -221,6 +222,12 @@ class Cloud:
     mean: Tensor         # (..., D) float64
     covariance: Tensor   # (..., D, D) float64
 
+    @cached_property
+    def root(self) -> Tensor:
+        """The square root of the covariance."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return vectors * values.clamp(min=0).sqrt()[..., None, :] @ vectors.mT
+
 
 def cloud(features: Tensor) -> Cloud:
     """Mean and covariance of features (N, D)."""
@@ -231,7 +238,8 @@ def cloud(features: Tensor) -> Cloud:
 def clouds_of_people(features: Tensor, people: Tensor) -> Cloud:
     """features (B, T, D) of T pictures of each person, people (1 + R, B)  ->  1 + R clouds."""
     B, T, D = features.shape
-    features, weights = features.double(), people / people.sum(1, keepdim=True)
+    features = features.double()
+    weights = people / people.sum(1, keepdim=True)
     center = features.mean((0, 1))                                   # far-off means would cost digits
     features = features - center
     means = weights @ features.mean(1)
@@ -246,15 +254,9 @@ def frechet_distance(a: Cloud, b: Cloud) -> Tensor:
     |mean a - mean b|^2 + trace(A + B - 2 (A^1/2 B A^1/2)^1/2)  ->  (...). 0 is alike; two samples of the
     same kind score more, and less the larger they are: compare like with like.
     """
-    root = _square_root(a.covariance)
-    inner = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0).sqrt().sum(-1)
+    inner = torch.linalg.eigvalsh(a.root @ b.covariance @ a.root).clamp(min=0).sqrt().sum(-1)
     spread = (a.covariance + b.covariance).diagonal(dim1=-2, dim2=-1).sum(-1)
     return ((a.mean - b.mean).square().sum(-1) + spread - 2 * inner).clamp(min=0)
-
-
-def _square_root(symmetric: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(symmetric)
-    return vectors * values.clamp(min=0).sqrt()[..., None, :] @ vectors.mT
 
 
 class Likeness:
@@ -266,14 +268,15 @@ class Likeness:
 
     def __init__(self, truth: Tensor, people: Tensor) -> None:
         """truth (B, T, D) features of the true pictures, people (1 + R, B) of `draw_people`"""
-        self.people = people.to(truth.device)
-        self.spread = truth.double().flatten(0, 1).std(0).clamp(min=1e-6)
-        self.truth = clouds_of_people(truth / self.spread, self.people)
+        truth = truth.double().cpu()                 # many small matrices in double precision: nothing for a GPU
+        self.people = people
+        self.spread = truth.flatten(0, 1).std(0).clamp(min=1e-6)
+        self.truth = clouds_of_people(truth / self.spread, people)
 
     def distance(self, features: Tensor) -> Figure:
         """features (B, T, D) of the same people; less is better."""
-        found = clouds_of_people(features / self.spread, self.people)
-        return Figure((frechet_distance(self.truth, found) / features.shape[-1]).cpu())
+        found = clouds_of_people(features.double().cpu() / self.spread, self.people)
+        return Figure(frechet_distance(self.truth, found) / features.shape[-1])
 
 
 # ---------------------------------------------------------------------------------------------- closing
