@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from liveavatar.audio import loudness_envelope
+from liveavatar.backends.mini import choose_dtype
 from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
 from liveavatar.metrics.reader import as_pictures, load_reader
 from liveavatar.metrics.regressor import CROP_PX, MOUTH, SIDE_PX, FaceRegressor
@@ -66,19 +67,27 @@ class Lips:
 @torch.inference_mode()
 def full_look(frames: Tensor, reader: FaceRegressor) -> np.ndarray:
     """Pictures (T, H, W, 3) uint8 -> (T, 7): mouth and place."""
-    reading = reader(as_pictures(frames))
+    with as_fast():
+        reading = reader(as_pictures(frames))
     return torch.cat([reading.motion[:, :len(MOUTH)], reading.mouth], 1).float().numpy()
 
 
 @torch.inference_mode()
 def quick_look(frames: Tensor, reader: FaceRegressor) -> np.ndarray:
     """The same, but only the middle one is looked at as a whole: the head is taken to stand still for a block."""
-    feature = reader.features(as_pictures(frames[len(frames) // 2:][:1]))
-    place = reader.body(feature)[:, :PLACES]
-    near = mouths_of(frames, *place[0].tolist()) - 0.5
-    seen = F.silu(reader.mouth_describe(reader.mouth_tower(near).flatten(1)))
-    both = torch.cat([seen, feature.expand(len(seen), -1)], 1)
-    return torch.cat([reader.mouth(both), place.expand(len(seen), -1)], 1).float().numpy()
+    with as_fast():
+        feature = reader.features(as_pictures(frames[len(frames) // 2:][:1]))
+        place = reader.body(feature)[:, :PLACES]
+        near = mouths_of(frames, *place[0].tolist()) - 0.5
+        seen = F.silu(reader.mouth_describe(reader.mouth_tower(near).flatten(1)))
+        mouth = reader.mouth(torch.cat([seen, feature.expand(len(seen), -1)], 1))
+    return torch.cat([mouth, place.expand(len(seen), -1)], 1).float().numpy()
+
+
+def as_fast() -> torch.autocast:
+    """The number format in which `read_face` reads too."""
+    kind = choose_dtype("auto", torch.device("cpu"))
+    return torch.autocast("cpu", kind, enabled=kind != torch.float32)
 
 
 def mouths_of(frames: Tensor, across: float, down: float) -> Tensor:
