@@ -52,15 +52,18 @@ class StreamingWanVAE(nn.Module):
     def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """latents (B, C, F, h, w)  ->  video (B, 3, 4F, H, W) 0..1; 4F - 3 pictures at the beginning of a stream"""
         pictures = []
-        raw = self.vae.post_quant_conv(latents * self.std.to(latents) + self.mean.to(latents))
-        for latent in raw.split(1, 2):
+        for latent in (latents * self.std.to(latents) + self.mean.to(latents)).split(1, 2):
             more, memory = self.decode_latent(latent, memory)
             pictures.append(more)
         return torch.cat(pictures, 2).clamp(-1, 1) * 0.5 + 0.5, memory
 
-    def decode_latent(self, raw: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-        """raw (B, C, 1, h, w)  ->  video (B, 3, 4 or at first 1, H, W) around 0, and the memory after it"""
+    def decode_latent(self, latent: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+        """latent (B, C, 1, h, w), scaled  ->  video (B, 3, 4 or at first 1, H, W) around 0, and the memory after it
+
+        Always one latent, through every convolution: how many come together may change the last bit of a product.
+        """
         before = [None] * self.vae._cached_conv_counts["decoder"] if memory is None else list(memory)
+        raw = self.vae.post_quant_conv(latent)
         pictures = self.vae.decoder(raw, feat_cache=before, feat_idx=[0], first_chunk=memory is None)
         return pictures, tuple(before)
 
@@ -68,8 +71,8 @@ class StreamingWanVAE(nn.Module):
         """Compile the decoding of a latent once its memory has its final shape: from the third of a stream on."""
         plain, compiled = self.decode_latent, torch.compile(self.decode_latent, dynamic=False)
 
-        def decode_latent(raw: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-            return (compiled if settled(memory) else plain)(raw, memory)
+        def decode_latent(latent: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+            return (compiled if settled(memory) else plain)(latent, memory)
 
         self.decode_latent = decode_latent
 
