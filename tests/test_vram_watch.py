@@ -123,6 +123,32 @@ def test_state_of_the_real_vae_is_found_without_decoding():
     assert bytes_of_vae_state(None, latents) == 0
 
 
+def test_state_of_the_released_vae_is_found_once_for_each_size(monkeypatch):
+    pytest.importorskip("diffusers")
+    from wan_fakes import small_vae
+
+    from liveavatar.backends.wan.vae import StreamingWanVAE
+    from liveavatar.vram import watch
+
+    backend = SimpleNamespace(vae=StreamingWanVAE(small_vae().requires_grad_(False)))
+    for side in (2, 4):
+        latents = torch.randn(1, 16, 3, side, side)
+        with torch.inference_mode():
+            _, memory = backend.vae.decode_stream(latents, None)
+        held = sum(one.nbytes for one in memory if isinstance(one, torch.Tensor))
+        assert bytes_of_vae_state(backend, latents) == held > 0
+    monkeypatch.setattr(watch, "ghost_of", lambda _: pytest.fail("decoded again"))
+    assert bytes_of_vae_state(backend, latents) == held
+
+
+def test_where_there_is_no_proc_the_process_is_asked_all_the_same(monkeypatch):
+    from liveavatar.vram import watch
+
+    ours = ProcessMeter().read()["process"]
+    monkeypatch.setattr(watch, "resident_from_proc", lambda pid: None)
+    assert ProcessMeter().read()["process"] == pytest.approx(ours, rel=0.05)
+
+
 def test_the_peak_is_the_highest_moment_and_is_named():
     labels = (Label(0.0, 1.0, "step", 0, 0), Label(1.0, 2.0, "decode", 0, -1))
     values = np.array([5, 9, 7])

@@ -9,7 +9,7 @@ On an NVIDIA GPU: all that is used on it and by this process (NVML), and what to
 out. Elsewhere: the resident memory of this process, and `record.words` says so. What is known of its owners (weights,
 caches, VAE state) is counted from their tensors; `rest` is what remains: activations, libraries, Python.
 
-One look takes some 20 microseconds without a GPU, so the thread stays far below a hundredth of a core.
+One look takes some 5 microseconds without a GPU, so the thread stays far below a hundredth of a core.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -187,10 +189,21 @@ class ProcessMeter:
         import psutil
 
         self.total = psutil.virtual_memory().total
-        self._process = psutil.Process()
+        process = psutil.Process()
+        self._resident = resident_from_proc(process.pid) or (lambda: process.memory_info().rss)
 
     def read(self) -> dict[str, int]:
-        return {"process": self._process.memory_info().rss}
+        return {"process": self._resident()}
+
+
+@cache
+def resident_from_proc(pid: int) -> Callable[[], int] | None:
+    """Linux: one file, kept open and read again, tells it in an eighth of psutil's time. None where there is none."""
+    try:
+        file, page = os.open(f"/proc/{pid}/statm", os.O_RDONLY), os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return lambda: int(os.pread(file, 64, 0).split()[1]) * page
 
 
 class GpuMeter:
@@ -255,17 +268,28 @@ def bytes_of_weights(backend: Backend | None) -> int:
 def bytes_of_vae_state(backend: Backend | None, latents: torch.Tensor) -> int:
     """What a streaming VAE keeps between two blocks: found by decoding a block without data, on torch's meta device.
 
-    0 where the VAE cannot be asked that way: its state then counts as rest.
+    0 where the VAE cannot be asked that way: its state then counts as rest. Found once for each VAE and size.
     """
     vae = getattr(backend, "vae", None)
     if vae is None or not hasattr(type(vae), "decode_stream"):
         return 0
+    found, shape = VAE_STATES.setdefault(vae, {}), tuple(latents.shape)
+    if shape not in found:
+        found[shape] = state_after(vae, shape)
+    return found[shape]
+
+
+VAE_STATES: WeakKeyDictionary[object, dict[tuple[int, ...], int]] = WeakKeyDictionary()
+
+
+def state_after(vae: torch.nn.Module, shape: tuple[int, ...]) -> int:
+    """Bytes of a VAE's memory after latents of this shape. Marks that are no tensors hold nothing."""
     try:
         with torch.inference_mode():
             ghost = ghost_of(vae)
-            empty = torch.empty(latents.shape, device="meta", dtype=next(vae.parameters()).dtype)
+            empty = torch.empty(shape, device="meta", dtype=next(vae.parameters()).dtype)
             _, memory = type(vae).decode_stream(ghost, empty, None)
-        return sum(tensor.nbytes for tensor in memory)
+        return sum(one.nbytes for one in memory if isinstance(one, torch.Tensor))
     except (RuntimeError, NotImplementedError, AttributeError, TypeError):
         return 0
 
