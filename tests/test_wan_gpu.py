@@ -25,12 +25,18 @@ DEVICE = torch.device("cuda")
 
 @pytest.mark.parametrize("tokens", [1, 15, 512])
 def test_fp8_units_multiply_as_the_emulation_does(tokens):
+    """In all, not number by number. On an H200 36 of 65,536 results were off by up to 0.05, about 1e-3 of the norm.
+
+    Expected: bfloat16 falls to either side, 2e-3 of the norm; the units add with fewer bits, an estimated 2e-3; and a
+    token's number half-way between two of fp8 may fall the other way and move its row. Of one token, that may be 3e-2.
+    A scale left out, or another row's, costs far more.
+    """
     if not multiplies_fp8(DEVICE):
         pytest.skip("this GPU has no fp8 units (sm_89)")
     torch.manual_seed(0)
     layer = Fp8Linear(nn.Linear(64, 128).bfloat16())
     x = torch.randn(1, tokens, 64, dtype=torch.bfloat16)
-    torch.testing.assert_close(layer.to(DEVICE)(x.to(DEVICE)).cpu(), layer.cpu()(x), rtol=2e-2, atol=2e-2)
+    assert off(layer.to(DEVICE)(x.to(DEVICE)).cpu(), layer.cpu()(x)) < (1e-2 if tokens > 100 else 4e-2)
 
 
 def load(**options):

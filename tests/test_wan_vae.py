@@ -1,8 +1,8 @@
 """Pictures of wan-s2v-14b: streams equal to one-shot calls bit for bit, portraits and poses encoded as released.
 
-diffusers' one-shot calls go through all convolutions latent by latent but for one of 1 x 1 x 1, which takes all at once.
-How many columns a product has decides on some processors how it is summed, so there its last bits differ from ours. The
-one-shot calls here take that convolution latent by latent too; beside it stands that diffusers' own are as good as equal.
+diffusers' one-shot calls go through every convolution latent by latent but for one of 1 x 1 x 1, which takes all at
+once. How many columns a product has decides on some processors how it is summed, so there the last bits differ. The
+one-shot calls here take that convolution latent by latent too; one test says that diffusers' own are as good as equal.
 """
 
 import numpy as np

@@ -18,8 +18,11 @@ FP8_PARTS = ("blocks.", "audio_injector.")     # the linear layers in them, as r
 
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x (N, D) -> fp8 (N, D) and scale (N, 1) float32, so that x ~ fp8 * scale"""
-    scale = (x.abs().amax(1, keepdim=True).float() / LARGEST).clamp(min=1e-12)
+    """x (N, D) -> fp8 (N, D) and scale (N, 1) float32, so that x ~ fp8 * scale
+
+    Multiplied by 1 / LARGEST, as GPUs do when they are asked to divide: the same scales, bit for bit, everywhere.
+    """
+    scale = (x.abs().amax(1, keepdim=True).float() * (1 / LARGEST)).clamp(min=1e-12)
     return (x.float() / scale).clamp(-LARGEST, LARGEST).to(FP8), scale
 
 
