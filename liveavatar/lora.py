@@ -30,7 +30,6 @@ class Adapter(nn.Module):
 
     def __init__(self, model: nn.Module, rank: int, alpha: float) -> None:
         super().__init__()
-        model.requires_grad_(False)
         self.alpha, self.names = alpha, list(targets(model))
         self.weights = [layer.weight.requires_grad_(True) for layer in targets(model).values()]
         self.bases = [weight.detach().clone() for weight in self.weights]

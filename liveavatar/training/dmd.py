@@ -49,7 +49,8 @@ class Student:
 
     def __init__(self, base: CausalS2VTransformer, rank: int) -> None:
         self.network = copy.deepcopy(base)
-        self.learns = Adapter(self.network, rank, LORA_ALPHA) if rank else set_trainable(self.network)
+        self.learns = Adapter(self.network, rank, LORA_ALPHA) if rank else self.network
+        set_trainable(self.network)         # wholly, so that one compiled graph serves student and fake score
 
     @property
     def parameters(self) -> list[nn.Parameter]:
