@@ -26,6 +26,31 @@ class KeysValues(NamedTuple):
     v: Tensor   # (B, heads, M, head_dim)
 
 
+class Place(NamedTuple):
+    """Parts of one layer's buffers, for one block: two to be written, and all that the block may then attend to."""
+
+    condition: KeysValues   # (B, heads, condition_tokens, head_dim)
+    block: KeysValues       # (B, heads, F * frame_tokens, head_dim)
+    seen: KeysValues        # (B, heads, M, head_dim), the other two included
+
+
+WIDE = torch.complex128     # 16 bytes, the most that a GPU's thread reads at once
+
+
+def carry(into: Tensor, origin: Tensor) -> None:
+    """Copy stretches of heads (B, heads, M, head_dim). No two of them are neighbours, so torch would copy number by
+    number, which takes a GPU several times as long as 16 bytes at once."""
+    if into.dtype == origin.dtype and not torch.is_grad_enabled() and is_wide(into) and is_wide(origin):
+        into, origin = into.view(WIDE), origin.view(WIDE)
+    into.copy_(origin)
+
+
+def is_wide(x: Tensor) -> bool:
+    """Whether all of it begins and ends at multiples of 16 bytes."""
+    steps = (x.storage_offset(), x.shape[-1], *x.stride()[:-1])
+    return x.stride(-1) == 1 and all(step * x.element_size() % WIDE.itemsize == 0 for step in steps)
+
+
 @dataclass(frozen=True)
 class ConditionCache:
     """Keys and values of the condition tokens (portrait, motion), computed once. Keys are normed but not rotated:
@@ -77,17 +102,21 @@ class RingCache:
         """Where the next latent frame will be written, 0..capacity-1."""
         return self.end % self.capacity
 
-    def write(self, layer: int, k: Tensor, v: Tensor, condition: KeysValues) -> KeysValues:
-        """Write one block's keys and values and return all that this block may attend to, without copying it.
+    def open(self, layer: int, tokens: int) -> Place:
+        """Where one block of so many tokens is to be put: latent frames that fit the ring without crossing its seam.
 
-        k, v (B, heads, F * frame_tokens, head_dim), F latent frames that fit the ring without crossing its seam;
-        condition (B, heads, condition_tokens, head_dim), its keys rotated for this block
+        Nothing is copied: whoever asks fills `condition`, its keys rotated for this block, and `block`; then `close`.
         """
-        first, last, valid = self.places(k.shape[2])
-        for side, front, new in ((self.k[layer], condition.k, k), (self.v[layer], condition.v, v)):
-            side[:, :, :self.condition_tokens] = front
-            side[:, :, first:last] = new
-        return KeysValues(self.k[layer, :, :, :valid], self.v[layer, :, :, :valid])
+        return self.place(self.k[layer], self.v[layer], tokens)
+
+    def close(self, layer: int, place: Place) -> None:
+        """The place is filled."""
+
+    def place(self, k: Tensor, v: Tensor, tokens: int) -> Place:
+        """The parts of one layer's buffers (B, heads, condition_tokens + capacity * frame_tokens, head_dim)."""
+        first, last, valid = self.places(tokens)
+        parts = slice(0, self.condition_tokens), slice(first, last), slice(0, valid)
+        return Place(*(KeysValues(k[:, :, part], v[:, :, part]) for part in parts))
 
     def places(self, tokens: int) -> tuple[int, int, int]:
         """Where a block of so many tokens begins and ends, and where what may be seen ends; condition included."""

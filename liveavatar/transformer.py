@@ -30,7 +30,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from liveavatar.cache import ConditionCache, KeysValues, RingCache
+from liveavatar.cache import ConditionCache, KeysValues, RingCache, carry
 
 PATCH = 2                      # latent pixels on a token's side
 MOTION_FRAMES = (1, 2, 16)     # newest latents at full, half and quarter resolution (FramePack)
@@ -90,6 +90,11 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = rotation
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2).to(x.dtype)
+
+
+def rotate_into(place: Tensor, x: Tensor, rotation: Rotation) -> None:
+    """Put turned keys where they are attended to: compiled, they are written once and nowhere else."""
+    place.copy_(rotate(x, rotation))
 
 
 def layer_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
@@ -312,7 +317,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
 
     _repeated_blocks = ["Layer"]
     _no_split_modules = ["Layer"]
-    turn = staticmethod(rotate)        # of queries and keys while streaming; a backend may put a compiled one here
+    turn, lay = staticmethod(rotate), staticmethod(rotate_into)      # of a block; a backend may put compiled ones here
 
     @register_to_config
     def __init__(self, dim: int = 5120, ffn_dim: int = 13824, num_heads: int = 40, num_layers: int = 40,
@@ -464,8 +469,13 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
 
         def past(layer: int) -> See:
             def see(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-                sink = KeysValues(self.turn(condition.k[layer], beside), condition.v[layer])
-                return attention(self.turn(q, tables), *cache.write(layer, self.turn(k, tables), v, sink))
+                place = cache.open(layer, k.shape[2])
+                self.lay(place.condition.k, condition.k[layer], beside)
+                carry(place.condition.v, condition.v[layer])
+                self.lay(place.block.k, k, tables)
+                carry(place.block.v, v)
+                cache.close(layer, place)
+                return attention(self.turn(q, tables), *place.seen)
 
             return see
 

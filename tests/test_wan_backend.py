@@ -133,8 +133,9 @@ def test_a_stopped_run_is_gone_on_with_and_its_video_says_where_it_comes_from(pi
     assert any(torch.equal(value, last.latents) for value in saved.values())
 
 
-def test_rings_in_main_memory_make_the_same_video(downloads, told, blocks):
-    steps = load(downloads, offload_kv_cache=True).steps(told, config=CONFIG)
+@pytest.mark.parametrize("option", ["offload_kv_cache", "condition_in_rings"])
+def test_however_rings_are_laid_out_the_video_is_the_same(downloads, told, blocks, option):
+    steps = load(downloads, **{option: True}).steps(told, config=CONFIG)
     for here, there in zip(steps, (event for event in blocks if isinstance(event, Step)), strict=True):
         assert torch.equal(here.x, there.x)
 
@@ -213,6 +214,7 @@ def test_without_a_lora_the_user_is_told(downloads):
     ({"weights": "random", "lora": "x.safetensors"}, "takes no files"),
     ({"weights": "other"}, 'weights is \'other\'; known: "released"'),
     ({"conditioning": "other"}, "conditioning is 'other'"),
+    ({"condition_in_rings": True, "fp8_cache": True}, "condition_in_rings is for rings on the GPU in full precision"),
     ({"dtype": "int8"}, "dtype is 'int8'; known: auto, float32, bfloat16"),
     ({"weights": "random", "config": {"ears": {}}}, "unknown network 'ears'; known: transformer, text, audio, vae"),
 ])

@@ -1,5 +1,6 @@
 """Weights of wan-s2v-14b on their way to the device: the full network's counts, adapters merged, fp8, rings at rest."""
 
+import shutil
 from contextlib import nullcontext
 
 import pytest
@@ -10,8 +11,8 @@ from wan_fakes import TRANSFORMER, small_lora, small_transformer
 from liveavatar.backends.wan import preset
 from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
 from liveavatar.backends.wan.precision import FP8, Fp8Linear, fp8_targets, quantise_rows
-from liveavatar.backends.wan.rings import apart_rings
-from liveavatar.cache import KeysValues
+from liveavatar.backends.wan.rings import apart_rings, in_one_pass, narrow, widen
+from liveavatar.cache import carry
 from liveavatar.lora import merge_lora, targets
 from liveavatar.sampler import denoise_block, released_schedule
 from liveavatar.transformer import Context
@@ -143,15 +144,44 @@ def test_rings_in_8_bits_take_half_and_change_the_picture_a_little():
     assert torch.equal(again, rounded)
 
 
+def test_stretches_of_heads_are_copied_as_they_are_however_they_lie():
+    for dtype, width in ((torch.bfloat16, 16), (torch.float32, 12), (torch.bfloat16, 12), (FP8, 16)):
+        origin = torch.randn(1, 7, 3, width).to(dtype).transpose(1, 2)               # (B, heads, M, head_dim), turned
+        for into in (torch.zeros(1, 3, 20, width).to(dtype), torch.zeros(1, 3, 20, width + 1).to(dtype)[..., 1:]):
+            with torch.inference_mode():
+                carry(into[:, :, 5:12], origin)
+            assert torch.equal(into[:, :, 5:12].float(), origin.float())
+            assert not into[:, :, :5].float().any() and not into[:, :, 12:].float().any()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler to stand in for the GPU's")
+@torch.inference_mode()
+def test_compiled_copies_write_in_place_what_plain_ones_do_for_stretches_of_any_length():
+    scale, k = torch.tensor([0.5, 4.0]).bfloat16().view(1, 2, 1, 1), torch.randn(1, 2, 40, 16).bfloat16()
+    made = []
+    for shrink, grow in ((narrow, widen), (in_one_pass(narrow), in_one_pass(widen))):
+        stored, wide = torch.zeros(1, 2, 40, 16).to(FP8), torch.zeros(1, 2, 50, 16).bfloat16()
+        for begin, end in ((0, 10), (10, 40)):
+            shrink(stored[:, :, begin:end], k[:, :, begin:end], scale)
+            grow(wide[:, :, 10 + begin:10 + end], stored[:, :, begin:end], scale)
+        made.append(wide)
+    assert torch.equal(*made) and off(made[0][:, :, 10:], k) < 0.05
+
+
+def off(one, other):
+    return ((one.float() - other.float()).norm() / other.float().norm()).item()
+
+
 def test_a_step_that_broke_off_leaves_nothing_on_the_desk():
     model = small_transformer().eval()
     _, rings = steps_with(model, rings_apart())
     ring, desk = rings[1], rings[1].desk
     desk.holds = [(id(ring.k), 0), (id(ring.k), 1)]                # as if it had stopped just before it was attended to
     desk.k.fill_(float("nan"))
-    one = torch.zeros(1, 2, 3 * ring.frame_tokens, 12)
-    sink = KeysValues(*(torch.zeros(1, 2, ring.condition_tokens, 12) for _ in "kv"))
-    assert ring.write(0, one, one, sink).k.isfinite().all()
+    place = ring.open(0, 3 * ring.frame_tokens)
+    for side in (*place.condition, *place.block):
+        side.zero_()
+    assert place.seen.k.isfinite().all()
 
 
 def test_fp8_changes_the_picture_a_little_and_only_where_it_may():

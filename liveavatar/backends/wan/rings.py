@@ -13,14 +13,16 @@ own, and a ring that was saved is read again with the scales that its condition 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from liveavatar.backends.wan.precision import FP8, LARGEST
-from liveavatar.cache import ConditionCache, KeysValues, RingCache
+from liveavatar.cache import ConditionCache, KeysValues, Place, RingCache, carry
 
 HEADROOM = 4.0       # e4m3 is as exact far below its largest value as near it, so room above costs nothing
 
@@ -28,40 +30,58 @@ HEADROOM = 4.0       # e4m3 is as exact far below its largest value as near it, 
 class Desk:
     """Two places on the device, each for the condition and ring of one layer; shared by the rings of all steps."""
 
-    def __init__(self, condition: ConditionCache, ring_tokens: int) -> None:
+    def __init__(self, condition: ConditionCache, ring_tokens: int, compiled: bool = False) -> None:
         _, batch, heads, _, head_dim = condition.k.shape
         shape = (2, batch, heads, condition.tokens + ring_tokens, head_dim)
         self.k, self.v = (torch.zeros(shape, dtype=condition.k.dtype, device=condition.k.device) for _ in "kv")
+        self.widen, self.narrow = (in_one_pass(work) if compiled else work for work in (widen, narrow))
         self.holds: list[tuple[int, int] | None] = [None, None]      # which ring's which layer lies in each place
         self.courier = torch.cuda.Stream(condition.k.device) if condition.k.is_cuda else None
         if self.courier is not None:
             for side in (self.k, self.v):
                 side.record_stream(self.courier)                     # not given to others while it is still written
 
-    def fetch(self, ring: ApartRing, layer: int) -> None:
-        """Bring a layer's ring to its place; what is still used there is waited for."""
-        place = layer % 2
+    def fetch(self, ring: ApartRing, layer: int, tokens: int) -> None:
+        """Bring a layer's ring to its place, but for what a block of so many tokens will write over.
+
+        What is still used there is waited for.
+        """
+        place, offset = layer % 2, ring.condition_tokens
         if self.holds[place] == (id(ring.k), layer):
             return
+        first, last, valid = ring.places(tokens)
         with self.by_courier():
             for side, stored, scale in zip((self.k[place], self.v[place]), *ring.stored(layer), strict=True):
-                side = side[:, :, ring.condition_tokens:]
-                if stored.device != side.device:
-                    stored = brought(stored, side.device)
-                side.copy_(stored)
-                if scale is not None:
-                    side.mul_(scale)
+                for begin, end in ((offset, first), (last, valid)):
+                    if begin < end:
+                        self.bring(side[:, :, begin:end], stored[:, :, begin - offset:end - offset], scale)
         self.holds[place] = (id(ring.k), layer)
 
-    def send_back(self, ring: ApartRing, layer: int, first: int, last: int) -> None:
+    def bring(self, side: Tensor, stored: Tensor, scale: Tensor | None) -> None:
+        if scale is None:
+            copy_by_heads(side, stored)
+            return
+        if stored.device != side.device:
+            here = torch.empty(stored.shape, dtype=stored.dtype, device=side.device)
+            copy_by_heads(here, stored)
+            stored = here
+        self.widen(side, stored, scale)
+
+    def send_back(self, ring: ApartRing, layer: int, block: KeysValues) -> None:
         """Keep one block's new keys and values in their ring."""
-        place, offset = layer % 2, ring.condition_tokens
+        tokens = block.k.shape[2]
+        first = ring.slot * ring.frame_tokens
         with self.by_courier():
-            for side, stored, scale in zip((self.k[place], self.v[place]), *ring.stored(layer), strict=True):
-                new = side[:, :, first:last]
-                if scale is not None:
-                    new = (new / scale).clamp(-LARGEST, LARGEST).to(FP8)
-                copy_by_heads(stored[:, :, first - offset:last - offset], new)
+            for new, stored, scale in zip(block, *ring.stored(layer), strict=True):
+                stored = stored[:, :, first:first + tokens]
+                if scale is None:
+                    copy_by_heads(stored, new)
+                elif stored.device == new.device:
+                    self.narrow(stored, new, scale)
+                else:
+                    here = torch.empty(new.shape, dtype=stored.dtype, device=new.device)
+                    self.narrow(here, new, scale)
+                    copy_by_heads(stored, here)
 
     def arrived(self) -> None:
         """What the courier carries may be used from here on."""
@@ -76,20 +96,31 @@ class Desk:
         return torch.cuda.stream(self.courier)
 
 
+def widen(into: Tensor, stored: Tensor, scale: Tensor) -> None:
+    """Out of 8 bits. (B, heads, M, head_dim), scale (B, heads, 1, 1)"""
+    into.copy_(stored)
+    into.mul_(scale)
+
+
+def narrow(into: Tensor, new: Tensor, scale: Tensor) -> None:
+    """Into 8 bits."""
+    into.copy_((new / scale).clamp(-LARGEST, LARGEST))
+
+
+@cache
+def in_one_pass(work: Callable[..., None]) -> Callable[..., None]:
+    """Compiled, it reads and writes once. For stretches of any length: they change until the ring is full."""
+    return torch.compile(work, dynamic=True)
+
+
 def copy_by_heads(into: Tensor, origin: Tensor) -> None:
-    """(B, heads, M, head_dim), a stretch of M. One head is contiguous, so its copy needs no buffer and no waiting."""
+    """(B, heads, M, head_dim), a stretch of M. One head is contiguous, so to or from main memory its copy needs no
+    buffer and no waiting."""
     if into.device == origin.device:
-        into.copy_(origin)
+        carry(into, origin)
         return
     for to, which in zip(into.flatten(0, 1), origin.flatten(0, 1), strict=True):
         to.copy_(which, non_blocking=True)
-
-
-def brought(stored: Tensor, device: torch.device) -> Tensor:
-    """The same on the device, as narrow as it was stored."""
-    here = torch.empty(stored.shape, dtype=stored.dtype, device=device)
-    copy_by_heads(here, stored)
-    return here
 
 
 @dataclass(frozen=True)
@@ -107,26 +138,25 @@ class ApartRing(RingCache):
         scales = (None, None) if self.scales is None else (self.scales.k[layer], self.scales.v[layer])
         return (self.k[layer], self.v[layer]), scales
 
-    def write(self, layer: int, k: Tensor, v: Tensor, condition: KeysValues) -> KeysValues:
+    def open(self, layer: int, tokens: int) -> Place:
         desk, place = self.desk, layer % 2
         if layer == 0:
             desk.holds = [None, None]                                # the step before, perhaps broken off, had another
-        desk.fetch(self, layer)
+        desk.fetch(self, layer, tokens)
         desk.arrived()
-        first, last, valid = self.places(k.shape[2])
-        for side, front, new in ((desk.k[place], condition.k, k), (desk.v[place], condition.v, v)):
-            side[:, :, :self.condition_tokens] = front
-            side[:, :, first:last] = new
-        desk.send_back(self, layer, first, last)
+        return self.place(desk.k[place], desk.v[place], tokens)
+
+    def close(self, layer: int, place: Place) -> None:
+        desk = self.desk
+        desk.send_back(self, layer, place.block)
         if layer + 1 < len(self.k):
-            desk.fetch(self, layer + 1)
+            desk.fetch(self, layer + 1, place.block.k.shape[2])
         else:
             desk.arrived()                                           # whoever looks at the ring finds it whole
-        return KeysValues(desk.k[place, :, :, :valid], desk.v[place, :, :, :valid])
 
 
 def apart_rings(condition: ConditionCache, capacity: int, count: int, *, fp8: bool = False,
-                on_host: bool = False) -> tuple[ApartRing, ...]:
+                on_host: bool = False, compiled: bool = False) -> tuple[ApartRing, ...]:
     """One empty ring for each step, and the desk they share. On the host in page-locked memory where there is a GPU.
 
     condition keys and values (layers, B, heads, M, head_dim); capacity in latent frames
@@ -135,7 +165,7 @@ def apart_rings(condition: ConditionCache, capacity: int, count: int, *, fp8: bo
     frame_tokens = condition.grid[0] * condition.grid[1]
     shape = (layers, batch, heads, capacity * frame_tokens, head_dim)
     device = torch.device("cpu") if on_host else condition.k.device
-    desk = Desk(condition, capacity * frame_tokens)
+    desk = Desk(condition, capacity * frame_tokens, compiled)
     scales = KeysValues(scale_of(condition.k), scale_of(condition.v)) if fp8 else None
     rings = []
     for _ in range(count):
