@@ -120,6 +120,15 @@ def test_caches_in_main_memory_cost_transfers_and_leave_two_layers():
     assert there.time.transfers_s > here.time.transfers_s == 0
 
 
+def test_a_condition_in_each_ring_is_counted_and_is_the_first_to_go():
+    once, each = (plan(size=SMALL, gpu="H200", condition_in_rings=each) for each in (False, True))
+    parts = shapes("wan-s2v-14b", (256, 384))
+    assert each.moments[-2].bytes - once.moments[-2].bytes == 4 * parts.condition - parts.desk
+    assert plan(gpu="H100", condition_in_rings=True).changes[0].words.startswith("condition kept once")
+    with pytest.raises(InputError, match="caches on the GPU in bf16"):
+        plan(size=SMALL, condition_in_rings=True, caches="fp8")
+
+
 def test_a_table_reads_as_text_and_an_explanation_has_numbers():
     made = plan(size=SMALL, gpu="L40S", weights="fp8")
     text = made.table()

@@ -194,44 +194,36 @@ def settings_to_change(plan: Prediction) -> list[tuple[str, ...]]:
     """Sets of settings that could be changed, those that cost least first."""
     asked, on = plan.settings, plan.card
     dials = [name for name, wanted in (
+        ("condition_in_rings", asked.condition_in_rings),
         ("offload_model", not asked.offload_model), ("caches", asked.caches == "bf16" and asked.layout == "ours"),
         ("weights", asked.weights == "bf16" and (on.has_fp8 or on.bf16_tflops is None)),
         ("offload_kv_cache", not asked.offload_kv_cache and asked.layout == "ours")) if wanted]
     sets = [chosen for count in range(1, len(dials) + 1) for chosen in combinations(dials, count)]
-    later = LATER if not_yet("caches") else 0
-    return sorted(sets, key=lambda chosen: sum(PRICE[name] + later * (name == "caches") for name in chosen))
+    return sorted(sets, key=lambda chosen: sum(PRICE[name] for name in chosen))
 
 
-PRICE = {"offload_model": 1, "weights": 3, "caches": 4, "offload_kv_cache": 8}
-LATER = 100                # what the backend cannot do yet comes last
+PRICE = {"condition_in_rings": 1, "offload_model": 1, "weights": 3, "caches": 4, "offload_kv_cache": 8}
 
 
 def try_dials(plan: Prediction, dials: tuple[str, ...]) -> Change:
-    values = {"offload_model": True, "offload_kv_cache": True, "caches": "fp8", "weights": "fp8"}
-    settings = replace(plan.settings, **{name: values[name] for name in dials})
+    values = {"condition_in_rings": False, "offload_model": True, "offload_kv_cache": True, "caches": "fp8",
+              "weights": "fp8"}
+    apart = {"condition_in_rings": False} if {"caches", "offload_kv_cache"} & set(dials) else {}
+    settings = replace(plan.settings, **apart | {name: values[name] for name in dials})
     parts = plan.settings.shapes
-    words = {"offload_model": "offload_model", "offload_kv_cache": "offload_kv_cache", "caches": "fp8 caches",
+    words = {"condition_in_rings": "condition kept once", "offload_model": "offload_model",
+             "offload_kv_cache": "offload_kv_cache", "caches": "fp8 caches",
              "weights": "fp8 weights"}
     travels = read_back(parts)
     move_ms = travels / (plan.card.pcie_gbs * 1e9) * 1000
     read_s = (parts.text_encoder + parts.audio_encoder) / (plan.card.pcie_gbs * 1e9)
-    costs = {"offload_model": f"about {read_s:.1f} s at the start to bring the encoders",
+    costs = {"condition_in_rings": "a layer's condition and ring are laid side by side in every step",
+             "offload_model": f"about {read_s:.1f} s at the start to bring the encoders",
              "offload_kv_cache": f"{gib(travels)} travel in every step, about {move_ms:.0f} ms beside the work",
-             "caches": "keys and values are rounded to 8 bits: the picture changes a little" + not_yet("caches"),
+             "caches": "keys and values are rounded to 8 bits: the picture changes a little",
              "weights": "weights are rounded to 8 bits: the picture changes a little; steps get faster"}
     return change_to(plan, settings, " + ".join(words[name] for name in dials),
                      "; ".join(costs[name] for name in dials))
-
-
-def not_yet(dial: str) -> str:
-    """A plan may be made for what the backend does not offer yet; then it says so."""
-    import inspect
-
-    from liveavatar.backends import find
-
-    offered = set(inspect.signature(find("wan-s2v-14b").load).parameters)
-    known = offered & {dial, f"fp8_{dial}", "fp8_cache", "fp8_kv_cache"}
-    return "" if known else " (not offered by the backend yet)"
 
 
 def change_to(plan: Prediction, settings: Settings, words: str, costs: str) -> Change:
@@ -274,8 +266,8 @@ def explanations(plan: Prediction) -> tuple[str, ...]:
     parts = asked.shapes
     said = [f"Every step keeps a cache of its own, because a block looks back at its own noise level: "
             f"{gib(parts.ring)} a step at {size_text(asked.size)}; the condition they all see, {gib(parts.condition)}, "
-            f"is kept once. {asked.steps} steps need {gib(asked.steps * parts.ring)} in all, "
-            "wherever they lie."]
+            f"is kept {'in each of them too' if asked.condition_in_rings else 'once'}. {asked.steps} steps need "
+            f"{gib(asked.steps * parts.ring)} in all, wherever they lie."]
     if asked.on_cpu:
         return (*said, "In a process most of the memory is Python and its libraries; the model itself is small.")
     said.append(gathering(asked))

@@ -47,6 +47,7 @@ class Settings:
     caches: str = "bf16"                  # "bf16", "fp8"
     offload_model: bool = True            # encoders rest in main memory when they have nothing to do
     offload_kv_cache: bool = False        # caches rest in main memory; two layers of one of them are on the GPU
+    condition_in_rings: bool = False      # the condition in every ring instead of once
     enable_online_decode: bool = True
     infer_frames: int = 48
     num_clip: int = 50
@@ -62,6 +63,9 @@ class Settings:
         check_choice("weights", self.weights, ("bf16", "fp8", "float32"))
         check_choice("caches", self.caches, ("bf16", "fp8"))
         check_choice("layout", self.layout, ("ours", "released"))
+        if self.condition_in_rings and (self.caches == "fp8" or self.offload_kv_cache):
+            raise InputError("condition_in_rings is for caches on the GPU in bf16; leave it out, or fp8 caches and "
+                             "offload_kv_cache")
         if self.spread == "one" and self.gpus > 1:
             object.__setattr__(self, "spread", "tpp")
         if self.gpus == 1:
@@ -82,7 +86,8 @@ class Settings:
                   "fsdp": f"weights over {self.gpus} GPUs (FSDP)"}[self.spread]
         more = [f"{self.weights} weights", f"{self.caches} caches" if self.caches == "fp8" else "",
                 "" if self.offload_model or self.on_cpu else "encoders stay",
-                "offload_kv_cache" if self.offload_kv_cache else ""]
+                "offload_kv_cache" if self.offload_kv_cache else "",
+                "condition in each ring" if self.condition_in_rings else ""]
         return ", ".join([self.backend, size_text(self.size), f"{self.steps} steps", spread, *filter(None, more)])
 
 
@@ -270,7 +275,7 @@ def weights_on_gpu(asked: Settings, parts: Shapes) -> dict[str, int]:
 
 def condition_bytes(asked: Settings, parts: Shapes) -> int:
     if asked.layout == "ours":
-        return parts.condition + parts.desk
+        return parts.condition + (0 if asked.condition_in_rings else parts.desk)
     tokens = 2.5 * parts.frame_tokens
     return int(parts.condition * max(RELEASED_CONDITION_TOKENS, tokens) / tokens)
 
@@ -281,7 +286,7 @@ def ring_bytes_held(asked: Settings, parts: Shapes, steps: int) -> int:
         return parts.ring_alone * (RELEASED_CACHES if asked.spread == "one" else steps)
     if asked.offload_kv_cache:
         return parts.ring // parts.layers
-    return parts.ring * steps
+    return (parts.ring + parts.condition * asked.condition_in_rings) * steps
 
 
 def process_moments(asked: Settings) -> tuple[Moment, ...]:

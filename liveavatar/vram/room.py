@@ -41,7 +41,8 @@ def check_room(config: GenerationConfig, options: dict, force: bool = False) -> 
     made = plan("wan-s2v-14b", gpu=here, config=config, gpus=int(os.environ.get("WORLD_SIZE", "1")),
                 weights="fp8" if fp8 else "bf16", offload_model=options.get("offload_model", True),
                 caches="fp8" if options.get("fp8_cache") else "bf16",
-                offload_kv_cache=bool(options.get("offload_kv_cache")))
+                offload_kv_cache=bool(options.get("offload_kv_cache")),
+                condition_in_rings=bool(options.get("condition_in_rings")))
     made.check(force)
     for one in made.advice:
         warnings.warn(f"{one.reason}; {one.remedy}", stacklevel=2)
