@@ -89,11 +89,9 @@ class Video:
         return cls(backend, Context(text, heard), condition, levels, size)
 
     @torch.inference_mode()
-    def lay_rings(self, own_condition: bool = False) -> None:
-        """Empty rings, one a step. own_condition: each holds the condition in front, so that nothing is fetched."""
-        steps, model = len(self.levels), self.backend.transformer
-        self.caches = (tuple(model.new_cache(self.condition) for _ in range(steps)) if own_condition
-                       else self.backend.new_caches(self.condition, steps))
+    def lay_rings(self) -> None:
+        """Empty rings, one a step."""
+        self.caches = self.backend.new_caches(self.condition, len(self.levels))
 
     @torch.inference_mode()
     def steps(self) -> list[float]:

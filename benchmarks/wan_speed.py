@@ -56,9 +56,12 @@ ROWS = (
     Row("fp8 compiled, rings fetched on the same stream", 169, "fp8 compiled", fp8=True, compiled=True, courier=False),
     Row("fp8 compiled, a condition in each ring", 162, "fp8 compiled", fp8=True, compiled=True, own_condition=True),
     Row("fp8 eager", 300, "bf16 eager, cuDNN attention", fp8=True),
+    Row("fp8 compiled, a condition in each ring, VAE compiled", 162, "fp8 compiled, a condition in each ring", fp8=True,
+        compiled=True, own_condition=True, compiled_vae=True),
 )
-ORDER = (0, 1, 2, 8, 3, 4, 6, 7, 5)       # what is compiled stays compiled: eager rows of a precision come first
-OWNERS = {"attention": ("fmha", "flash", "cudnn", "sdpa", "attention"),
+ORDER = (0, 1, 2, 8, 3, 4, 6, 7, 5, 9)    # what is compiled stays compiled: eager rows of a precision come first
+OWNERS = {"fused by the compiler": ("triton",),      # first: their names list all that was fused, "copy" too
+          "attention": ("fmha", "flash", "cudnn", "sdpa", "attention"),
           "products": ("gemm", "nvjet", "cutlass", "scaled_mm", "cublas", "matmul"),
           "copies": ("memcpy", "memset", "copy")}
 
@@ -85,7 +88,8 @@ class Bench:
             if wanted and name not in self.compiled:
                 work()
                 self.compiled.add(name)
-        self.backend.fp8_cache = row.fp8_cache
+        self.backend.fp8_cache, self.backend.condition_in_rings = row.fp8_cache, row.own_condition
+        self.backend.compiled = row.compiled
         transformer.KERNELS = CUDNN_FIRST if row.cudnn else FLASH_FIRST
 
     def measure(self, row: Row) -> dict:
@@ -96,8 +100,8 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
         began = clock(self.device)
         video = Video.begin(self.backend, self.size, row.steps)
-        video.lay_rings(row.own_condition)
-        if not row.courier and not row.own_condition:
+        video.lay_rings()
+        if not row.courier:
             video.caches[0].desk.courier = None
         prepared_s = clock(self.device) - began
         video.steps()
