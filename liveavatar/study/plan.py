@@ -71,9 +71,12 @@ def cells_of(scale: Scale) -> tuple[Cell, ...]:
     pairs = tuple({"portrait": portraits[number % len(portraits)], "recording": recording}
                   for number, recording in enumerate(recordings))
     common = {"seconds": scale.seconds}
-    everybody = {"portrait": portraits, "recording": recordings}
-    grids = [Grid(model="student", steps=scale.steps, **everybody, **common),
-             Grid(model="teacher", steps=scale.teacher_steps, **everybody, **common)]
+
+    def numbers_of_steps(who: tuple[dict, ...]) -> list[Grid]:
+        return [Grid(who, model="student", steps=scale.steps, **common),
+                Grid(who, model="teacher", steps=scale.teacher_steps, **common)]
+
+    grids = numbers_of_steps(pairs)
     if scale.by_step:
         grids.append(Grid(pairs, model=("student", "teacher"), steps=scale.by_step, by_step=True, **common))
         grids.append(Grid(pairs, steps=4, schedule="released", by_step=True, **common))
@@ -90,6 +93,8 @@ def cells_of(scale: Scale) -> tuple[Cell, ...]:
     if scale.sound_steps:
         spoiled = [pair | sound for pair in pairs for sound in scale.sounds]
         grids.append(Grid(spoiled, steps=scale.sound_steps, **common))
+    for portrait in portraits:                    # and everybody saying everything
+        grids += numbers_of_steps(tuple({"portrait": portrait, "recording": one} for one in recordings))
     return without_doubles(cell for grid in grids for cell in grid.cells())
 
 
