@@ -16,6 +16,7 @@ were. Files are kept below 16 MiB each. Started by torchrun, gradients are avera
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import math
 import os
@@ -81,6 +82,7 @@ def choose_device(name: str) -> torch.device:
     if "LOCAL_RANK" in os.environ and name.startswith("cuda"):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl", device_id=torch.device("cuda", int(os.environ["LOCAL_RANK"])))
+        atexit.register(dist.destroy_process_group)
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return torch.device(name)
 
