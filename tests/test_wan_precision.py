@@ -9,6 +9,7 @@ from torch import nn
 from wan_fakes import TRANSFORMER, small_lora, small_transformer
 
 from liveavatar.backends.wan import preset
+from liveavatar.backends.wan.backend import WanBackend
 from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
 from liveavatar.backends.wan.precision import FP8, Fp8Linear, fp8_targets, quantise_rows
 from liveavatar.backends.wan.rings import apart_rings, in_one_pass, narrow, widen
@@ -166,6 +167,33 @@ def test_compiled_copies_write_in_place_what_plain_ones_do_for_stretches_of_any_
             grow(wide[:, :, 10 + begin:10 + end], stored[:, :, begin:end], scale)
         made.append(wide)
     assert torch.equal(*made) and off(made[0][:, :, 10:], k) < 0.05
+
+
+@torch.inference_mode()
+def test_seven_graphs_serve_all_layers_and_blocks_and_two_more_fp8_rings(monkeypatch):
+    """They are only traced here. The ring goes round, and no block asks for another graph."""
+    import torch._dynamo
+
+    graphs, compile_ = [], torch.compile
+
+    def keep(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda work, **options: compile_(work, **options, backend=keep))
+    model = small_transformer().eval()
+    layouts = ((7, {}), (9, {"fp8": True}))
+    plain = [steps_with(model, rings_apart(**options), 5)[0] for _, options in layouts]
+    own = steps_with(model, on_the_device, 5)[0]
+    torch._dynamo.reset()
+    in_one_pass.cache_clear()
+    WanBackend(model, None, None, None, {}).compile()
+    for (count, options), expected in zip(layouts, plain, strict=True):
+        assert torch.equal(steps_with(model, rings_apart(**options, compiled=True), 5)[0], expected)
+        assert len(graphs) == count
+    assert torch.equal(steps_with(model, on_the_device, 5)[0], own) and len(graphs) == 9     # a condition in each ring
+    torch._dynamo.reset()
+    in_one_pass.cache_clear()
 
 
 def off(one, other):
