@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from wan_runs import GIB, Video, bring, clean, device_here
+from wan_runs import GIB, Video, bring, clean, command_here, device_here
 
 from liveavatar.config import parse_size
 from liveavatar.vram.plan import plan
@@ -123,7 +123,7 @@ def sentence(row: dict) -> str:
     return f"{name}: planned/measured GiB {cells}; peak {peak:.3f}, furthest stage {worst:.3f}"
 
 
-def write(rows: list[dict], about: str, out: Path) -> None:
+def write(rows: list[dict], about: str, command: str, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     names = ["precision", "size", "steps", *(f"{kind} {stage}" for stage in STAGES for kind in ("planned", "measured")),
              "reserved", "failed"]
@@ -132,8 +132,8 @@ def write(rows: list[dict], about: str, out: Path) -> None:
         writer.writeheader()
         writer.writerows([{name: f"{value:.3f}" if isinstance(value, float) else value for name, value in row.items()}
                           for row in rows])
-    lines = ["# Memory of wan-s2v-14b: planned / measured, GiB", "", "    python benchmarks/wan_memory.py", "", about,
-             "", "| | " + " | ".join(STAGES) + " | peak ratio (aim 5 %) | furthest stage (aim 10 %) |",
+    lines = ["# Memory of wan-s2v-14b: planned / measured, GiB", "", f"    {command}", "", about, "",
+             "| | " + " | ".join(STAGES) + " | peak ratio (aim 5 %) | furthest stage (aim 10 %) |",
              "| --- |" + " ---: |" * (len(STAGES) + 2)]
     for row in rows:
         name = f"{row['precision']}, {row['size']}, {row['steps']} steps"
@@ -157,50 +157,59 @@ def mark(ratio: float, far: float) -> str:
     return "" if abs(ratio - 1) <= far else " missed"
 
 
+COLOURS = {3: "#0072b2", 4: "#d55e00", 5: "#009e73"}        # of the number of steps
+
+
 def draw(rows: list[dict], about: str, out: Path) -> None:
-    """A small picture for each run: the planned curve and the measured one over the stages."""
-    import matplotlib
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
+    """A picture for each precision and size: over the stages, the planned curve and the measured one."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     done = [row for row in rows if "failed" not in row]
     if not done:
         return
-    columns = min(len(done), 6)
-    lines = -(-len(done) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(2.6 * columns, 2.2 * lines), squeeze=False, sharey=True)
-    for axis in axes.flat[len(done):]:
-        axis.axis("off")
-    for axis, row in zip(axes.flat, done, strict=False):
-        axis.plot(STAGES, [row[f"planned {stage}"] for stage in STAGES], "o--", color="#9d8fe0", label="planned")
-        axis.plot(STAGES, [row[f"measured {stage}"] for stage in STAGES], "s-", color="#5b4fb0", label="measured")
-        axis.set_title(f"{row['precision']}, {row['size']}, {row['steps']} steps", fontsize=8)
-        axis.tick_params(labelsize=7)
-        axis.set_ylim(bottom=0)
-    axes[0][0].set_ylabel("GiB")
-    axes[0][0].legend(fontsize=7)
-    figure.suptitle(about, fontsize=8)
-    figure.tight_layout()
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in done:
+        groups.setdefault((row["precision"], row["size"]), []).append(row)
+    top = 1.1 * max(row[f"{kind} {stage}"] for row in done for kind in ("planned", "measured") for stage in STAGES)
+    figure = Figure(figsize=(4 * len(groups), 4.4), layout="constrained")
+    for axis, ((precision, size), members) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(),
+                                                  strict=True):
+        for row in members:
+            colour = COLOURS.get(int(row["steps"]), "#555555")
+            axis.plot(STAGES, [row[f"planned {stage}"] for stage in STAGES], "--", color=colour, linewidth=1.3)
+            axis.plot(STAGES, [row[f"measured {stage}"] for stage in STAGES], "o", color=colour, markersize=5)
+            axis.annotate(f"{int(row['steps'])} steps, {shares(row)[0] - 1:+.1%}", (3, row["measured steady"]), (7, 0),
+                          textcoords="offset points", va="center", fontsize=7.5, color=colour)
+        axis.set(title=f"{precision}, {size}", ylim=(0, top), xlim=(-0.4, 4.3))
+        axis.grid(axis="y", alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("GiB")
+    figure.axes[-1].legend([Line2D([], [], color="#555555", linestyle="--"),
+                            Line2D([], [], color="#555555", marker="o", linestyle="")],
+                           ["planned", "measured (%: planned peak against it)"], fontsize=8, frameon=False,
+                           loc="lower right")
+    figure.suptitle(about, fontsize=9)
     figure.savefig(out.with_suffix(".png"), dpi=110)
-    plt.close(figure)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="OUT.csv, OUT.md and OUT.png are written")
     parser.add_argument("--draw", action="store_true", help="only draw OUT.png from OUT.csv")
+    parser.add_argument("--about", default="", help="the title, with --draw")
     parser.add_argument("--budget_s", type=float, default=540, help="runs that would begin later are skipped")
     parser.add_argument("--tiny", action="store_true", help="a small network, to try this script")
     asked = parser.parse_args()
     if asked.draw:
-        draw(read(asked.out), "planned and measured", asked.out)
+        draw(read(asked.out), asked.about, asked.out)
         return
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU: nothing is measured"
     about = f"{BLOCKS} blocks a run, random weights; {name}, torch {torch.__version__}"
     rows: list[dict] = []
     for row in runs(asked.budget_s, asked.tiny):
         rows.append(row)
-        write(rows, about, asked.out)
+        write(rows, about, command_here(), asked.out)
     print(asked.out.with_suffix(".md").read_text())
     try:
         draw(rows, about, asked.out)

@@ -6,6 +6,8 @@ Words, sound and portrait are random too, so the text and speech encoders are no
 from __future__ import annotations
 
 import gc
+import shlex
+import sys
 import time
 from dataclasses import dataclass
 
@@ -23,6 +25,11 @@ STRIDE = 8                       # picture pixels on a latent pixel's side
 TINY = {"transformer": dict(dim=64, ffn_dim=96, num_heads=2, num_layers=2, freq_dim=16, text_dim=16, text_len=24,
                             audio_dim=16, audio_layers=3, audio_inject_layers=(1,)),
         "vae": dict(base_dim=2)}
+
+
+def command_here() -> str:
+    """What was typed."""
+    return shlex.join(["python", *sys.argv])
 
 
 def device_here() -> torch.device:

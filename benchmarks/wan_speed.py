@@ -19,7 +19,7 @@ from statistics import median
 
 import torch
 from torch.nn.attention import SDPBackend
-from wan_runs import GIB, Video, bring, clean, clock, device_here
+from wan_runs import GIB, Video, bring, clean, clock, command_here, device_here
 
 from liveavatar import transformer
 from liveavatar.config import parse_size
@@ -199,7 +199,7 @@ def table(results: list[dict]) -> Iterator[str]:
 
 def write(results: list[dict], about: str, command: str, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps({"about": about, "rows": results}, indent=1) + "\n")
+    out.with_suffix(".json").write_text(json.dumps({"about": about, "command": command, "rows": results}, indent=1) + "\n")
     lines = ["# Speed of wan-s2v-14b, random weights", "", f"    {command}", "", about, "", *table(results), ""]
     out.with_suffix(".md").write_text("\n".join(lines))
 
@@ -219,10 +219,9 @@ def main() -> None:
     print(about, flush=True)
     rows = [ROWS[place] for place in ORDER if asked.only is None or asked.only in ROWS[place].name]
     results: list[dict] = []
-    command = f"python benchmarks/wan_speed.py --size \"{asked.size}\"" + (" --tiny" if asked.tiny else "")
     for found in run(bench, rows, asked.budget_s):
         results.append(found)
-        write(results, about, command, asked.out)
+        write(results, about, command_here(), asked.out)
     print("\n".join(table(results)))
 
 

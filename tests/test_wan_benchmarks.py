@@ -44,7 +44,7 @@ def test_memory_is_compared_stage_by_stage_and_drawn(tmp_path, monkeypatch):
         row |= {f"planned {stage}": 10.0 + number, f"measured {stage}": 10.0}
     assert wan_memory.shares(row) == (1.3, 1.3)
     failed = {"precision": "fp8", "size": "64*64", "steps": 3, "failed": "OutOfMemoryError: no"}
-    wan_memory.write([row, failed], "about", tmp_path / "memory")
+    wan_memory.write([row, failed], "about", "command", tmp_path / "memory")
     assert "1.300 missed" in (tmp_path / "memory.md").read_text()
     assert wan_memory.read(tmp_path / "memory")[0]["planned decode"] == 12.0
     wan_memory.draw(wan_memory.read(tmp_path / "memory"), "about", tmp_path / "memory")
