@@ -14,7 +14,9 @@ from wan_fakes import LOADED, SMALL, TRANSFORMER, write_checkpoint
 import liveavatar
 from liveavatar.backends.wan.precision import Fp8Linear, multiplies_fp8
 from liveavatar.config import GenerationConfig
+from liveavatar.run import Run
 from liveavatar.types import Block
+from liveavatar.vram.watch import MemoryWatch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -114,7 +116,7 @@ def test_attention_is_given_to_the_first_kernel_that_can():
         assert attention(wide, wide, wide).isfinite().all()
 
 
-@pytest.mark.parametrize("stage", ["prefill", "step", "decode"])
+@pytest.mark.parametrize("stage", ["audio", "portrait", "text", "prefill", "step", "decode"])
 def test_out_of_memory_at_any_stage_leaves_memory_as_it_was(pipe, told, stage, monkeypatch):
     """torch is made to refuse once at that stage; the pipeline then works again and holds no more than before."""
     import gc
@@ -125,21 +127,26 @@ def test_out_of_memory_at_any_stage_leaves_memory_as_it_was(pipe, told, stage, m
         return torch.cuda.memory_allocated()
 
     expected, before = latents(pipe, told), held()
-    network, vae = pipe.backend.transformer, pipe.backend.vae
-    owner, name = {"prefill": (network, "prefill"), "step": (network, "run_layer"),
-                   "decode": (vae, "decode_latent")}[stage]
+    backend = pipe.backend
+    owner, name = {"audio": (backend.audio.network, "forward"), "portrait": (backend.vae, "encode_stream"),
+                   "text": (backend.text.network, "forward"), "prefill": (backend.transformer, "prefill"),
+                   "step": (backend.transformer, "run_layer"), "decode": (backend.vae, "decode_latent")}[stage]
     plain, calls = getattr(owner, name), []
 
     def refuse(*arguments, **options):
         calls.append(0)
-        if len(calls) == (1 if stage == "prefill" else 4):
+        if len(calls) == (4 if stage in ("step", "decode") else 1):
             torch.empty(2**50, dtype=torch.uint8, device=DEVICE)
         return plain(*arguments, **options)
 
     monkeypatch.setattr(owner, name, refuse)
-    with pytest.raises(Exception, match="(?i)memory"):
-        list(pipe.events(told, config=CONFIG))
+    run = Run.of(pipe, tone(3.0), face(80, 80), "hello", CONFIG)
+    watch = MemoryWatch.of(run)
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        run.start().result()
     monkeypatch.undo()
+    assert watch.stop() and "ran out of memory while" in caught.value.__notes__[0]
+    del run, watch, caught
     assert held() <= before + 2**20
     assert torch.equal(latents(pipe, told), expected)
 

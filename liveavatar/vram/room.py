@@ -27,22 +27,32 @@ def card_here(device: str = "auto") -> Card | None:
     return replace(known, usable_gib=usable_gib)
 
 
-def check_room(config: GenerationConfig, options: dict, force: bool = False) -> Plan | None:
-    """Refuse a run of wan-s2v-14b that cannot fit or that should not be, with reason and remedy; note what is doubtful.
+def plan_here(config: GenerationConfig, options: dict) -> Plan | None:
+    """The plan of a run on the card that is here. options: those of `WanBackend.load`.
 
-    options: those of `WanBackend.load`. Without a GPU, or for networks of another size, nothing is known: None.
+    Without a GPU, or for networks of another size, nothing is known: None.
     """
     here = card_here(options.get("device") or "auto")
     if here is None or options.get("config"):
         return None
-    fp8 = bool(options.get("fp8"))
-    if fp8 and not here.has_fp8 and here.bf16_tflops is not None:
-        raise InputError(f"--fp8: the {here.name} cannot multiply in fp8; leave it out")
-    made = plan("wan-s2v-14b", gpu=here, config=config, gpus=int(os.environ.get("WORLD_SIZE", "1")),
-                weights="fp8" if fp8 else "bf16", offload_model=options.get("offload_model", True),
+    return plan("wan-s2v-14b", gpu=here, config=config, gpus=int(os.environ.get("WORLD_SIZE", "1")),
+                weights="fp8" if options.get("fp8") else "bf16", offload_model=options.get("offload_model", True),
                 caches="fp8" if options.get("fp8_cache") else "bf16",
                 offload_kv_cache=bool(options.get("offload_kv_cache")),
                 condition_in_rings=bool(options.get("condition_in_rings")))
+
+
+def check_room(config: GenerationConfig, options: dict, force: bool = False) -> Plan | None:
+    """Refuse a run of wan-s2v-14b that cannot fit or that should not be, with reason and remedy; note what is doubtful.
+
+    options: as for `plan_here`, which may know nothing: None.
+    """
+    here = card_here(options.get("device") or "auto")
+    if here is None or options.get("config"):
+        return None
+    if options.get("fp8") and not here.has_fp8 and here.bf16_tflops is not None:
+        raise InputError(f"--fp8: the {here.name} cannot multiply in fp8; leave it out")
+    made = plan_here(config, options)
     made.check(force)
     for one in made.advice:
         warnings.warn(f"{one.reason}; {one.remedy}", stacklevel=2)

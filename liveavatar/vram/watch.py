@@ -4,6 +4,7 @@
     run.start().result()
     watch.record.peak                    # Peak(bytes=..., time_s=..., when="block 3, step 1")
     watch.record.save("seen")
+    watch.shortage                       # of a run that ran out of memory: who grew, what was planned, what would fit
 
 On an NVIDIA GPU: all that is used on it and by this process (NVML), and what torch's allocator holds and has handed
 out. Elsewhere: the resident memory of this process, and `record.words` says so. What is known of its owners (weights,
@@ -32,6 +33,7 @@ import torch
 
 from liveavatar.run import OVER, RUNNING, Change, Run
 from liveavatar.types import Block, InputError, Step
+from liveavatar.vram.shortage import Shortage, explain, is_shortage, let_go
 
 if TYPE_CHECKING:
     from liveavatar.backends import Backend
@@ -312,6 +314,7 @@ class MemoryWatch:
         if not 0.001 <= period_s <= 10:
             raise InputError(f"period_s is {period_s:g}; give seconds between two looks, 0.001 to 10")
         self.run, self.period_s = run, period_s
+        self.shortage: Shortage | None = None             # why the run ended, if the GPU's memory did not suffice
         self.thinned = 0                                  # how often two looks were made one to save room
         self.most_samples = MOST_SAMPLES
         self._meter = meter if meter is not None else meter_for(None if run is None else run.backend)
@@ -412,6 +415,18 @@ class MemoryWatch:
             self.start()
         elif isinstance(event, Change) and event.state in OVER:
             self._ends_s = time.perf_counter() + AFTERWARDS_S
+            if is_shortage(event.error):
+                self._explain(event.error)
+
+    def _explain(self, error: BaseException) -> None:
+        """Out of memory: say why, with the error itself too, and let go of what the error still holds."""
+        _, values = self.rows()
+        grown = (values[-1] - values[0])[-len(OWNERS):] if len(values) else [0] * len(OWNERS)
+        try:
+            self.shortage = explain(self.run, error, dict(zip(OWNERS, map(int, grown), strict=True)))
+            error.add_note(self.shortage.words)
+        finally:
+            let_go(error)
 
     # ------------------------------------------------------------------ what happens in its own
 

@@ -1,0 +1,103 @@
+"""A GPU that ran out of memory: during what, who had grown, what was planned, and what would fit.
+
+An error keeps the local variables of every function that it went through, and so the tensors that filled the GPU. They
+are let go here: the kernel stays usable and memory returns to where it was.
+"""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from liveavatar.config import GenerationConfig
+from liveavatar.vram.predict import FITS, gib
+from liveavatar.vram.room import plan_here
+
+if TYPE_CHECKING:
+    from liveavatar.run import Run
+    from liveavatar.vram.plan import Plan
+
+STAGES = {   # our functions, from the outermost to the innermost that can be at work -> what was done
+    "hear": "the sound was heard", "look": "the portrait was encoded", "follow": "the pose video was encoded",
+    "read": "the prompt was read", "prefill": "the condition was prefilled", "new_caches": "the caches were laid out",
+    "denoise_block": "a step was made", "decode": "a block was decoded"}
+GROWN = {"weights": "weights", "caches": "caches", "vae": "the VAE's state", "rest": "activations and all else"}
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """Why it was too much, and what to change."""
+
+    when: str                    # "block 1, step 2 was made"
+    grown: dict[str, int]        # bytes by owner since the run began
+    plan: Plan | None            # what was to be expected; None where nothing is known
+
+    @property
+    def owner(self) -> str:
+        """Who grew most."""
+        return max(self.grown, key=self.grown.get)
+
+    @property
+    def words(self) -> str:
+        grew = ", ".join(f"{GROWN[owner]} by {gib(size)}" for owner, size in
+                         sorted(self.grown.items(), key=lambda pair: -pair[1]) if size > 0)
+        said = f"the GPU ran out of memory while {self.when}; grown since the run began: {grew or 'nothing'}"
+        if self.plan is None:
+            return f"{said}; make fewer steps or a smaller size"
+        fits = [change for change in self.plan.changes if change.verdict == FITS]
+        remedy = f"the cheapest change that fits: {fits[0].words}" if fits else \
+            "by the plan it fits: does another program use this GPU?" if self.plan.verdict == FITS else \
+            "no change that was tried fits this card"
+        return f"{said}; the plan: {self.plan.sentence}; {remedy}"
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """Whether a GPU's memory did not suffice; an error that came of it counts too."""
+    return any(isinstance(one, torch.OutOfMemoryError) for one in chain(error))
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came of."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def explain(run: Run, error: BaseException, grown: dict[str, int]) -> Shortage:
+    """What is known of a run that failed."""
+    about = {} if run.backend is None else run.backend.about()
+    plan = None
+    if about.get("name") == "wan-s2v-14b":
+        plan = plan_here(GenerationConfig.from_dict(run.facts.config), about.get("options", {}))
+    return Shortage(during(run, error), grown, plan)
+
+
+def during(run: Run, error: BaseException) -> str:
+    """What was done when it happened, by the functions that it went through."""
+    names = {frame.name for one in chain(error) for frame in traceback.extract_tb(one.__traceback__)
+             if "liveavatar" in frame.filename}
+    stage = next((stage for stage in reversed(STAGES) if stage in names), None)
+    last = run.last_step
+    if stage == "denoise_block":
+        after = (0, 0) if last is None else (last.block, last.index + 1)
+        block, step = after if after[1] < max(run.facts.steps, 1) else (after[0] + 1, 0)
+        return f"block {block}, step {step} was made"
+    if stage == "decode" and last is not None:
+        return f"block {last.block} was decoded"
+    return STAGES.get(stage, "it ran")
+
+
+def let_go(error: BaseException) -> None:
+    """Of all that the functions held through which an error went."""
+    for one in chain(error):
+        traceback.clear_frames(one.__traceback__)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
