@@ -40,9 +40,16 @@ WIDE = torch.complex128     # 16 bytes, the most that a GPU's thread reads at on
 def carry(into: Tensor, origin: Tensor) -> None:
     """Copy stretches of heads (B, heads, M, head_dim). No two of them are neighbours, so torch would copy number by
     number, which takes a GPU several times as long as 16 bytes at once."""
-    if into.dtype == origin.dtype and not torch.is_grad_enabled() and is_wide(into) and is_wide(origin):
-        into, origin = into.view(WIDE), origin.view(WIDE)
+    if into.is_cuda:
+        into, origin = widest(into, origin)
     into.copy_(origin)
+
+
+def widest(into: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
+    """The same bytes as fewer, wider numbers, where they allow it."""
+    if into.dtype != origin.dtype or torch.is_grad_enabled() or not (is_wide(into) and is_wide(origin)):
+        return into, origin
+    return into.view(WIDE), origin.view(WIDE)
 
 
 def is_wide(x: Tensor) -> bool:

@@ -13,7 +13,7 @@ from liveavatar.backends.wan.backend import WanBackend
 from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
 from liveavatar.backends.wan.precision import FP8, Fp8Linear, fp8_targets, quantise_rows
 from liveavatar.backends.wan.rings import apart_rings, in_one_pass, narrow, widen
-from liveavatar.cache import carry
+from liveavatar.cache import WIDE, widest
 from liveavatar.lora import merge_lora, targets
 from liveavatar.sampler import denoise_block, released_schedule
 from liveavatar.transformer import Context
@@ -146,11 +146,14 @@ def test_rings_in_8_bits_take_half_and_change_the_picture_a_little():
 
 
 def test_stretches_of_heads_are_copied_as_they_are_however_they_lie():
-    for dtype, width in ((torch.bfloat16, 16), (torch.float32, 12), (torch.bfloat16, 12), (FP8, 16)):
+    for dtype, width, wide in ((torch.bfloat16, 16, True), (torch.float32, 12, True), (torch.bfloat16, 12, False),
+                               (FP8, 16, True)):
         origin = torch.randn(1, 7, 3, width).to(dtype).transpose(1, 2)               # (B, heads, M, head_dim), turned
         for into in (torch.zeros(1, 3, 20, width).to(dtype), torch.zeros(1, 3, 20, width + 1).to(dtype)[..., 1:]):
             with torch.inference_mode():
-                carry(into[:, :, 5:12], origin)
+                to, which = widest(into[:, :, 5:12], origin)
+                to.copy_(which)
+            assert (to.dtype == WIDE) == (wide and into.is_contiguous())
             assert torch.equal(into[:, :, 5:12].float(), origin.float())
             assert not into[:, :, :5].float().any() and not into[:, :, 12:].float().any()
 
