@@ -77,10 +77,10 @@ def measured(backend: object, size: tuple[int, int], steps: int) -> tuple[dict[s
     return found, torch.cuda.memory_reserved() / GIB if device.type == "cuda" else 0.0
 
 
-def runs(budget_s: float, tiny: bool) -> Iterator[dict]:
+def runs(budget_s: float, tiny: bool, precisions: tuple[str, ...] = PRECISIONS) -> Iterator[dict]:
     """One row for each precision, size and number of steps."""
     began, device = time.monotonic(), device_here()
-    for precision in PRECISIONS:
+    for precision in precisions:
         backend = None
         for size in ("64*64", "128*64") if tiny else SIZES:
             sides = released_sides(size)
@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="only draw OUT.png from OUT.csv")
     parser.add_argument("--about", default="", help="the title, with --draw")
     parser.add_argument("--budget_s", type=float, default=540, help="runs that would begin later are skipped")
+    parser.add_argument("--only", choices=PRECISIONS, help="one precision, where time is short")
     parser.add_argument("--tiny", action="store_true", help="a small network, to try this script")
     asked = parser.parse_args()
     if asked.draw:
@@ -207,7 +208,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU: nothing is measured"
     about = f"{BLOCKS} blocks a run, random weights; {name}, torch {torch.__version__}"
     rows: list[dict] = []
-    for row in runs(asked.budget_s, asked.tiny):
+    for row in runs(asked.budget_s, asked.tiny, (asked.only,) if asked.only else PRECISIONS):
         rows.append(row)
         write(rows, about, command_here(), asked.out)
     print(asked.out.with_suffix(".md").read_text())

@@ -199,7 +199,8 @@ def table(results: list[dict]) -> Iterator[str]:
 
 def write(results: list[dict], about: str, command: str, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps({"about": about, "command": command, "rows": results}, indent=1) + "\n")
+    found = {"about": about, "command": command, "rows": results}
+    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     lines = ["# Speed of wan-s2v-14b, random weights", "", f"    {command}", "", about, "", *table(results), ""]
     out.with_suffix(".md").write_text("\n".join(lines))
 

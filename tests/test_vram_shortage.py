@@ -22,7 +22,8 @@ CONFIG = GenerationConfig(size="64*64", sample_steps=2)
 STAGES = {   # where it is injected -> at which call, and what is said then
     "audio": (1, "the sound was heard"), "portrait": (2, "the portrait was encoded"),
     "text": (1, "the prompt was read"), "prefill": (1, "the condition was prefilled"),
-    "caches": (1, "the caches were laid out"), "step": (4, "block 0, step 1 was made"), "decode": (9, "block 0 was decoded")}
+    "caches": (1, "the caches were laid out"), "step": (4, "block 0, step 1 was made"),
+    "decode": (9, "block 0 was decoded")}
 
 
 @pytest.fixture(scope="module")

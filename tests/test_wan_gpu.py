@@ -59,9 +59,10 @@ def latents(pipe, told):
     return torch.stack([step.x.clone() for step in pipe.steps(told, config=CONFIG)])
 
 
-def test_rings_in_main_memory_make_the_same_video(pipe, told):
-    """Seven blocks: the ring of two goes round three times, fetched on a second stream."""
-    assert torch.equal(latents(load(offload_kv_cache=True), told), latents(pipe, told))
+@pytest.mark.parametrize("option", ["offload_kv_cache", "condition_in_rings"])
+def test_however_rings_are_laid_out_the_video_is_the_same(pipe, told, option):
+    """Seven blocks: the ring of two goes round three times, fetched on a second stream or not at all."""
+    assert torch.equal(latents(load(**{option: True}), told), latents(pipe, told))
 
 
 def off(one, other):
@@ -69,7 +70,8 @@ def off(one, other):
 
 
 @pytest.mark.parametrize(("options", "most"), [({"fp8_cache": True}, 0.03), ({"fp8": True}, 0.1),
-                                               ({"fp8_cache": True, "offload_kv_cache": True}, 0.03)])
+                                               ({"fp8_cache": True, "offload_kv_cache": True}, 0.03),
+                                               ({"fp8_cache": True, "compile": True}, 0.06)])
 def test_eight_bits_change_the_picture_a_little(pipe, told, options, most):
     assert 0 < off(latents(load(**options), told), latents(pipe, told)) < most
 
