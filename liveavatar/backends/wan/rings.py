@@ -21,7 +21,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from liveavatar.backends.wan.precision import FP8, LARGEST
+from liveavatar.backends.wan.precision import FP8, LARGEST, multiplies_fp8
 from liveavatar.cache import ConditionCache, KeysValues, Place, RingCache, carry
 
 HEADROOM = 4.0       # e4m3 is as exact far below its largest value as near it, so room above costs nothing
@@ -34,6 +34,7 @@ class Desk:
         _, batch, heads, _, head_dim = condition.k.shape
         shape = (2, batch, heads, condition.tokens + ring_tokens, head_dim)
         self.k, self.v = (torch.zeros(shape, dtype=condition.k.dtype, device=condition.k.device) for _ in "kv")
+        compiled = compiled and (multiplies_fp8(self.k.device) or not self.k.is_cuda)      # older cards: not by Triton
         self.widen, self.narrow = (in_one_pass(work) if compiled else work for work in (widen, narrow))
         self.holds: list[tuple[int, int] | None] = [None, None]      # which ring's which layer lies in each place
         self.courier = torch.cuda.Stream(condition.k.device) if condition.k.is_cuda else None
