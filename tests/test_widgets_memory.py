@@ -49,7 +49,7 @@ def test_every_look_is_sent_with_what_it_saw(view):
 
 
 def test_only_what_is_new_is_sent():
-    run = make_run()
+    run = make_run(pause_s=0.1)             # long enough for memory to be looked at more than once
     view, seen = MemoryView(run), []
     run.subscribe(lambda event: seen.append(view.paint(full=False)[1]))
     run.start().result()
