@@ -77,7 +77,7 @@ class Material:
 def encode_clips(clips: Clips, vae: VideoVAE, count: int, latent_frames: int, batch: int = 64,
                  video: bool = True) -> Material:
     """Draw clips, render and encode them; without video only portraits, sound and words."""
-    parts = []
+    parts, batch = [], min(batch, count)
     for _ in range(-(-count // batch)):
         drawn = clips.draw(batch, AUDIO_HISTORY + FRAMES_PER_LATENT * latent_frames, video=False, portrait=True)
         parts.append((encode_video(clips, vae, drawn).half() if video else None,
