@@ -24,6 +24,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from math import ceil
 from pathlib import Path
 from threading import Condition, Event, RLock, Thread, current_thread
@@ -242,6 +243,7 @@ class Run:
         self._thread: Thread | None = None
         self._blocks: dict[int, Block] = {}
         self._marks: deque[Mark] = deque(maxlen=100_000)
+        self._seen: tuple[tuple[int, int], ...] = ()
         self._done_s = self._work_s = 0.0
         self._last: Step | None = None
         self._video: Video | None = None
@@ -309,8 +311,12 @@ class Run:
     @property
     def marks(self) -> tuple[Mark, ...]:
         """What the worker did and when."""
+        return self.marks_from(0)
+
+    def marks_from(self, number: int) -> tuple[Mark, ...]:
+        """The same without the first ones."""
         with self._changed:
-            return tuple(self._marks)
+            return tuple(islice(self._marks, number, None))
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -335,7 +341,9 @@ class Run:
     def seen(self) -> tuple[tuple[int, int], ...]:
         """(block, step) of every step in the trace, in the order of the run. Safe while the worker records."""
         with self._changed:
-            return tuple(sorted(self.trace._numbers))
+            if len(self._seen) != len(self.trace):        # steps are added, never taken away
+                self._seen = tuple(sorted(self.trace._numbers))
+            return self._seen
 
     def look(self, block: int, index: int) -> Step:
         """One step of the trace. Safe while the worker records. A number below 0 counts from the end."""

@@ -63,8 +63,9 @@ class Trace:
 
     def step(self, block: int, index: int) -> Step:
         """One step as it was. A negative number counts from the end, of the video or of the block."""
-        block = self._resolve(block, self.blocks, "block")
-        index = self._resolve(index, tuple(i for b, i in self._numbers if b == block), "step")
+        if (block, index) not in self._numbers:
+            block = self._resolve(block, self.blocks, "block")
+            index = self._resolve(index, tuple(i for b, i in self._numbers if b == block), "step")
         if (block, index) in self._tensors:
             return self._rebuild(block, index, self._tensors[block, index])
         return self._rebuild(block, index, self._read(block, index))

@@ -45,6 +45,7 @@ PATIENCE_S = 0.5              # for the browser's answer; then one more message 
 UNHEARD_S = 2.0               # between full messages to a browser that has never answered (its kernel may be blocked)
 MOST_SHARE = 0.01             # of one core, that one view may spend on drawing while a run is going
 LONGEST_PAUSE_S = 1.0         # between two pictures, however much they cost
+TOGETHER_S = 0.03             # what is due so soon is drawn in one go: each rising of the painter takes from a run
 
 Body = dict[str, object]
 Buffers = dict[str, bytes]
@@ -92,6 +93,8 @@ class LiveView(anywidget.AnyWidget):
         self._still_name = ""                    # of the output that holds the still
         self._still_of: Run | None = None        # whose end it shows
         self._problems: dict[str, str] = {}      # where it arose -> what the error line says of it
+        self._moves = 0                          # of traits, so far
+        self._coded: tuple[int, list[str]] = (-1, [])      # moves -> the choices as code, then
         super().__init__(**traits)
         self.on_msg(self._hear)
         if cursor is not None:
@@ -222,6 +225,7 @@ class LiveView(anywidget.AnyWidget):
             self.refresh(urgent=isinstance(event, Change))
 
     def _trait_moved(self, change: traitlets.Bunch) -> None:
+        self._moves += 1
         if self.trait_metadata(change.name, "sync") and not change.name.startswith("_") and change.name != "error":
             self.refresh()
 
@@ -294,8 +298,12 @@ class LiveView(anywidget.AnyWidget):
 
     def _choices(self) -> list[str]:
         """["name=value", ...] of what is not as it is by itself."""
-        return [f"{name}={getattr(self, name)!r}" for name, trait in coded_traits(type(self))
-                if getattr(self, name) != trait.default(self)]
+        moves, (known, choices) = self._moves, self._coded
+        if known != moves:                             # every message carries them, and they seldom change
+            choices = [f"{name}={getattr(self, name)!r}" for name, trait in coded_traits(type(self))
+                       if getattr(self, name) != trait.default(self)]
+            self._coded = moves, choices
+        return choices
 
     def _refuse_unknown(self, traits: dict) -> None:
         known = sorted(name for name in self.trait_names(sync=True) if not name.startswith("_"))
@@ -337,12 +345,18 @@ class Mail:
         self._number = self._acknowledged = 0
         self._sent_s = self._full_s = -1e9
         self._cost_s = 0.0
+        self._due_s = -1e9                     # of the message that is being made
         self._lock = threading.Lock()
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether there is somebody to send anything to."""
+        return self.displayed or self._answered
 
     @property
     def wanted(self) -> bool:
         """Whether there is something to send and somebody to send it to."""
-        return self._dirty and (self.displayed or self._answered)
+        return self._dirty and self.looked_at
 
     def ask(self, full: bool, urgent: bool) -> None:
         with self._lock:
@@ -371,6 +385,7 @@ class Mail:
 
     def begin(self) -> bool:
         """A message is being made; returns whether it has to be full."""
+        self._due_s = self.due_s()
         with self._lock:
             full = self._full or not self._answered
             self._dirty = self._full = self._urgent = False
@@ -382,7 +397,7 @@ class Mail:
         """The number of the message that goes now; drawing it took so many seconds of a core."""
         with self._lock:
             self._number += 1
-            self._sent_s = time.monotonic()
+            self._sent_s = max(time.monotonic(), min(self._due_s, time.monotonic() + TOGETHER_S))
             self._cost_s = 0.5 * (self._cost_s + cost_s)
             return self._number
 
@@ -393,7 +408,8 @@ class Painter:
     def __init__(self) -> None:
         self._waiting: weakref.WeakSet[LiveView] = weakref.WeakSet()
         self._woken = threading.Condition()
-        self._ended = False
+        self._ended = self._up = False
+        self._rises_s = -1e9                    # when it looks again by itself
         self._thread = threading.Thread(target=self._work, name="liveavatar-painter", daemon=True)
         self._thread.start()
         before_the_end(self)
@@ -406,9 +422,12 @@ class Painter:
         self._thread.join(LONGEST_GOODBYE_S)
 
     def wake(self, view: LiveView) -> None:
+        """A view wants to be drawn. The thread is left asleep when it will look in time anyway."""
+        due_s = view._mail.due_s()
         with self._woken:
             self._waiting.add(view)
-            self._woken.notify()
+            if due_s < self._rises_s:
+                self._woken.notify()
 
     def _work(self) -> None:
         while (view := self._next()) is not None:
@@ -424,12 +443,17 @@ class Painter:
             while not self._ended:
                 due = sorted(((view._mail.due_s(), view) for view in self._waiting if view._mail.wanted),
                              key=lambda pair: pair[0])
-                if due and due[0][0] <= time.monotonic():
+                if due and due[0][0] <= time.monotonic() + (TOGETHER_S if self._up else 0):
                     self._waiting.discard(due[0][1])
+                    self._up = True
                     return due[0][1]
-                wait_s = due[0][0] - time.monotonic() if due else None
+                self._up = False
+                self._rises_s = due[0][0] if due else 1e9
+                wait_s = self._rises_s - time.monotonic() if due else None
                 del due
-                self._woken.wait(wait_s)
+                if wait_s is None or wait_s > 0:
+                    self._woken.wait(wait_s)
+                self._rises_s = -1e9                           # it is up: whoever comes now is seen
         return None
 
 

@@ -1,7 +1,8 @@
 """The mouth in a run's pictures, read in a thread of its own that takes only a small share of a core from the run.
 
-While the run is going a quick look is taken: of every block one whole picture is looked at, to find the mouth, and the
-mouth in each. It is within 0.02 of the full look (0 closed, 1 wide open, root mean square) at a fifth of its cost.
+While the run is going a quick look is taken: of every third block one whole picture is looked at, to find the mouth,
+and the mouth in each picture of every block. It is within 0.02 of the full look (0 closed, 1 wide open, root mean
+square) at a seventh of its cost.
 When the run is over all pictures are looked at in full; then what is shown is what `liveavatar.metrics.lips` measures.
 """
 
@@ -34,14 +35,19 @@ if TYPE_CHECKING:
 
     from liveavatar.types import Block
 
-MOST_SHARE = 0.03             # of a core, while the run is going
+MOST_SHARE = 0.02             # of a core, while the run is going
+WHOLE_EVERY = 3               # blocks for which the head is taken to stand still: 1.4 s
+LINGER_S = 3.0                # that the thread waits for the next block before it ends
 NICENESS = 15                 # of the thread then: the run comes first
 LONGEST_REST_S = 1.0          # the first look, which brings the weights, takes longer than all others
 SOONEST_S = 2.0               # of video, before a delay is named while more is coming
 LOUDNESS_S = 0.04             # the envelope's smoothing: that of lips
-REPORT_EVERY = 4              # blocks, while the run is going: sound by sound takes longer than all the rest
+CURVE_EVERY = 2               # blocks between two looks at every delay, while the run is going
+REPORT_EVERY = 6              # and sound by sound, which takes longer than all the rest
 PLACES = 2                    # columns of a table after the mouth's: where the mouth is
 COLUMNS = len(MOUTH) + PLACES
+
+Whole = tuple["Tensor", "Tensor"]                # features (1, 192) of a picture, and its place (1, 2)
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,18 @@ def full_look(frames: Tensor, reader: FaceRegressor) -> np.ndarray:
 
 
 @torch.inference_mode()
-def quick_look(frames: Tensor, reader: FaceRegressor) -> np.ndarray:
-    """The same, but only the middle one is looked at as a whole: the head is taken to stand still for a block."""
+def whole_look(frames: Tensor, reader: FaceRegressor) -> Whole:
+    """The middle one of pictures (T, H, W, 3), looked at as a whole."""
     with as_fast():
         feature = reader.features(as_pictures(frames[len(frames) // 2:][:1]))
-        place = reader.body(feature)[:, :PLACES]
+        return feature, reader.body(feature)[:, :PLACES]
+
+
+@torch.inference_mode()
+def quick_look(frames: Tensor, reader: FaceRegressor, whole: Whole | None = None) -> np.ndarray:
+    """The same, but only one picture is looked at as a whole, of these or of those before: the head hardly moves."""
+    feature, place = whole_look(frames, reader) if whole is None else whole
+    with as_fast():
         near = mouths_of(frames, *place[0].tolist()) - 0.5
         seen = F.silu(reader.mouth_describe(reader.mouth_tower(near).flatten(1)))
         mouth = reader.mouth(torch.cat([seen, feature.expand(len(seen), -1)], 1))
@@ -112,6 +125,8 @@ class MouthReader:
         self._jobs: list[Callable[[], None]] = []         # what was asked for besides
         self._lips: Lips | None = None
         self._known: tuple = ()                           # what _lips was made of
+        self._whole: tuple[int, Whole | None] = (0, None) # the block that was looked at as a whole, and how it looked
+        self._news = threading.Event()                    # there may be something to do
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -133,7 +148,10 @@ class MouthReader:
     def keep_up(self) -> None:
         """Read what has come since, in the reader's own thread. Returns at once."""
         with self._lock:
-            if self._over.is_set() or not self._behind() or (self._thread is not None and self._thread.is_alive()):
+            if self._over.is_set() or not self._behind():
+                return
+            if self._thread is not None and self._thread.is_alive():
+                self._news.set()
                 return
             self._thread = threading.Thread(target=self._work, name="liveavatar-lips", daemon=True)
             self._thread.start()
@@ -147,6 +165,7 @@ class MouthReader:
     def end(self) -> None:
         """Read no more. Returns at once."""
         self._over.set()
+        self._news.set()
 
     def stop(self) -> None:
         """Read no more; waits for the block that is being read."""
@@ -163,6 +182,7 @@ class MouthReader:
         if aside:
             give_way()
         while not self._over.is_set():
+            self._news.clear()
             began_s = time.thread_time()
             with self._lock:
                 if aside and self.run.state != RUNNING:   # no need to give way any more: another thread goes on
@@ -170,7 +190,13 @@ class MouthReader:
                     self.keep_up()
                     return
                 job = self._jobs.pop(0) if self._jobs else None
-                if job is None and not self._behind():
+                idle = job is None and not self._behind()
+            if idle and aside and self._news.wait(LINGER_S):
+                continue
+            if idle:
+                with self._lock:
+                    if self._behind():
+                        continue
                     self._thread = None                   # decided under the lock: keep_up will start another
                     return
             if job is not None:
@@ -200,12 +226,21 @@ class MouthReader:
         if wanted is None:
             return False
         block, full = wanted
-        table = (full_look if full else quick_look)(block.frames, load_reader())
+        reader = load_reader()
+        table = full_look(block.frames, reader) if full else quick_look(block.frames, reader, self._head(block, reader))
         with self._lock:
             self._tables[block.index] = table
             if full:
                 self._full.add(block.index)
         return True
+
+    def _head(self, block: Block, reader: FaceRegressor) -> Whole:
+        """Where the head is, as it was seen in this block or in one shortly before."""
+        at, whole = self._whole
+        if whole is None or not 0 <= block.index - at < WHOLE_EVERY:
+            whole = whole_look(block.frames, reader)
+            self._whole = block.index, whole
+        return whole
 
     # ------------------------------------------------------------------ what follows from it
 
@@ -221,7 +256,9 @@ class MouthReader:
             known = first_known(mouth[:, 0])
             expected, what = self._expected(mouth[:known, 0], against)
             agreement = np.clip(1 - np.abs(mouth[:, 0] - expected), 0, 1)
-            curve = self._curve(mouth[:known, 0], expected[:known])
+            before = self._lips
+            keeps = self.run.state == RUNNING and before is not None and before.against == what and read % CURVE_EVERY
+            curve = before.curve if keeps else self._curve(mouth[:known, 0], expected[:known])
             exact = bool(tables) and full >= len(self.run.blocks)
             self._lips = Lips(mouth, places, expected, self._loudness, agreement, curve,
                               self._report(mouth[:known], read), what, exact)

@@ -41,7 +41,7 @@ class LipView(LiveView):
 
     script = "lip_view.js"
     nothing = "No lips to read yet: give a run, LipView(run), or the folder of a saved one, LipView('folder')."
-    drawn_after = (Block,)
+    drawn_after = ()                                 # but after every look at the mouth
 
     against = traitlets.Enum(["sounds", "loudness"], "sounds", help="what the mouth is compared with: the mouth that "
                              "says these sounds (where they are known), or the loudness").tag(sync=True, code=True)
@@ -169,6 +169,10 @@ class LipView(LiveView):
         body["frame"] = self._add_frame(buffers, lips)
         body["tiles"] = self._add_tiles(buffers)
         return body, buffers
+
+    def notice(self, event: object) -> None:
+        if isinstance(event, Block) and self.reader is not None and self._mail.looked_at:
+            self.reader.keep_up()
 
     def told(self, kind: str, content: dict) -> None:
         if kind == "hover":

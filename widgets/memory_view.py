@@ -65,7 +65,8 @@ class MemoryView(LiveView):
         self._forecast = forecast                     # given by the caller
         self._plan: Plan | None = None                # else it follows from this
         self._planned_for: Run | None = None
-        self._drawn_forecast: tuple[object, list | None] = (None, None)   # what it was made of; for JSON
+        self._expected: Expected | None = None        # the plan along what the run has done
+        self._drawn_forecast: list | None = None      # for JSON
         self._sent_rows = self._sent_labels = self._thinned = 0
         super().__init__(source, cursor=cursor, **traits)
 
@@ -166,16 +167,20 @@ class MemoryView(LiveView):
 
     def _forecast_as_lists(self) -> list | None:
         """For JSON; made anew where the run has gone on."""
-        known = self._plan, len(self.run.marks)
-        if self._drawn_forecast[0] != known:
-            forecast = self.forecast
-            self._drawn_forecast = known, None if forecast is None else [np.asarray(one).tolist() for one in forecast]
-        return self._drawn_forecast[1]
+        if self._forecast is not None and self._drawn_forecast is None:
+            self._drawn_forecast = [np.asarray(one).tolist() for one in self._forecast]
+        if self._forecast is not None or self._plan is None:
+            return self._drawn_forecast
+        if self._expected is None or self._expected.plan is not self._plan:
+            self._expected = Expected(self._plan)
+        if self._expected.add(self._labels(self._expected.count)):
+            self._drawn_forecast = [one.tolist() for one in self._expected.forecast]
+        return self._drawn_forecast if self._expected.count else None
 
-    def _labels(self) -> tuple[Label, ...]:
+    def _labels(self, since: int = 0) -> tuple[Label, ...]:
         if self._given is not None:
-            return self._given.labels
-        return () if self.watcher is None else self.watcher.labels()
+            return self._given.labels[since:]
+        return () if self.watcher is None else self.watcher.labels(since)
 
     def _plan_ahead(self) -> None:
         """Make the plan once for each run, in a thread of its own; never while the run is going: it takes a while."""
@@ -212,7 +217,7 @@ class MemoryView(LiveView):
 
     def _forget_sent(self) -> None:
         self._sent_rows = self._sent_labels = 0
-        self._drawn_forecast = None, None
+        self._expected = self._drawn_forecast = None
         self._thinned = 0 if self.watcher is None else self.watcher.thinned
 
 
@@ -242,22 +247,44 @@ def planned(run: Run) -> Plan | None:
         return None
 
 
+class Expected:
+    """A plan laid along what a run does: each of its moments is drawn for as long as the run spent in it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.count = plan, 0                # of labels that were added
+        self._moments = {(moment.stage, moment.words): moment.bytes for moment in plan.moments}
+        self._stages = {stage: size for (stage, _), size in self._moments.items()}
+        self._edges: list[tuple[float, int]] = []      # (seconds, bytes)
+
+    def add(self, labels: tuple[Label, ...]) -> bool:
+        """What the run has done since; False: nothing."""
+        for label in labels:
+            size = self._expected_of(label)
+            if size is None:
+                continue
+            if self._edges and self._edges[-1][1] == size:
+                self._edges[-1] = label.ended_s, size  # the same level goes on
+            else:
+                self._edges += [(label.began_s, size), (label.ended_s, size)]
+        self.count += len(labels)
+        return bool(labels)
+
+    @property
+    def forecast(self) -> Forecast:
+        return tuple(np.array(self._edges, np.float64).reshape(-1, 2).T)
+
+    def _expected_of(self, label: Label) -> int | None:
+        if label.stage == "step" and label.block == 0:
+            return self._moments.get(("step", label.words))
+        named = {"prepare": "prefill", "close": "finish"}.get(label.stage, "steady" if label.block else label.stage)
+        return self._stages.get(named)
+
+
 def forecast_of(plan: Plan, labels: tuple[Label, ...]) -> Forecast:
     """The moments of a plan, each drawn for as long as the run spent in it."""
-    moments = {(moment.stage, moment.words): moment.bytes for moment in plan.moments}
-    stages = {stage: size for (stage, _), size in moments.items()}
-    edges = []
-    for label in labels:
-        if label.stage == "step" and label.block == 0:
-            size = moments.get(("step", label.words))
-        else:
-            stage = {"prepare": "prefill", "close": "finish"}.get(label.stage, "steady" if label.block else label.stage)
-            size = stages.get(stage)
-        if size is not None and edges and edges[-1][1] == size:
-            edges[-1] = label.ended_s, size                # the same level goes on
-        elif size is not None:
-            edges += [(label.began_s, size), (label.ended_s, size)]
-    return tuple(np.array(edges, np.float64).reshape(-1, 2).T)
+    expected = Expected(plan)
+    expected.add(labels)
+    return expected.forecast
 
 
 def memory_picture(record: MemoryRecord, steps: int) -> Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,6 +64,7 @@ class StepGrid(LiveView):
         self._sent: set[tuple] = set()
         self._detail_sent: tuple = ()                            # (block, step, what) of the chosen cell
         self._detail_body: Body = {}                             # and what was said of it
+        self._looked: tuple[tuple, np.ndarray | None] = ((), None)   # (block, step, what) -> values, of the last look
         super().__init__(*arguments, **options)
         self.observe(self._cursor_moved, "time_s")
         self.observe(self._looked_elsewhere, ["show", "exact", "channel"])
@@ -112,6 +112,7 @@ class StepGrid(LiveView):
 
     def begin(self) -> None:
         self._pictures.clear()
+        self._looked = (), None
         self._forget_sent()
         if self.run is not None and self.run.backend is not None:
             self.run.latent_map()                        # now, where it does not take time from the run
@@ -208,6 +209,13 @@ class StepGrid(LiveView):
         return signed_bytes(values[self.channel], CHANNEL_REACH)
 
     def _values(self, block: int, index: int) -> np.ndarray:
+        key = block, index, self.show
+        looked = self._looked
+        if looked[0] != key:                           # a new cell is drawn small, large and in numbers
+            looked = self._looked = key, self._fresh_values(block, index)
+        return looked[1]
+
+    def _fresh_values(self, block: int, index: int) -> np.ndarray:
         step = self.run.look(block, index)
         if self.show == "difference":
             before = self._before(block, index)
@@ -256,10 +264,11 @@ class StepGrid(LiveView):
             return self._detail_body, {}
         values, step = self._values(block, index), self.run.look(block, index)
         numbers = numbers_of(step, self._before(block, index), values, self.run.facts.sigmas[0])
-        self._detail_body = {"block": block, "step": index, "numbers": asdict(numbers), "histogram": histogram(values)}
+        self._detail_body = {"block": block, "step": index, "numbers": dict(vars(numbers)),
+                             "histogram": histogram(values)}
         channels = self._channels(values, step)
-        frames = self._frames(block, index)
-        description, picture = packed_jpeg(frames, None) if self._decodes else packed(frames, self.show)
+        large = packed_jpeg(self._frames(block, index), None) if self._decodes else self._picture(block, index)
+        description, picture = large
         self._detail_sent = key
         C, F, h, w = channels.shape
         return self._detail_body, {name_of("picture", 0, 0, *description): picture,

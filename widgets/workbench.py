@@ -86,8 +86,8 @@ class Curtain(Mail):
         self._pause_s = pause_s                          # between two pictures; clicks are answered sooner
 
     @property
-    def wanted(self) -> bool:
-        return self.shown and super().wanted
+    def looked_at(self) -> bool:
+        return self.shown and super().looked_at
 
     def due_s(self) -> float:
         due_s = super().due_s()

@@ -401,7 +401,7 @@ class MemoryWatch:
         if self.run is None or not self._clock_s:
             return ()
         return tuple(Label(mark.began_s - self._clock_s, mark.ended_s - self._clock_s, mark.stage, mark.block,
-                           mark.index) for mark in self.run.marks[since:])
+                           mark.index) for mark in self.run.marks_from(since))
 
     # ------------------------------------------------------------------ what happens in the run's thread
 
