@@ -22,7 +22,7 @@ from liveavatar.run import Facts, Run
 from liveavatar.speech import samples, viseme_curves
 from liveavatar.types import Block, InputError
 from widgets import Cursor, LipView
-from widgets._mouth import LONGEST_REST_S, MouthReader, full_look, quick_look
+from widgets._mouth import LONGEST_REST_S, WHOLE_EVERY, MouthReader, full_look, quick_look, whole_look
 
 FRAMES = 60
 
@@ -114,6 +114,27 @@ def test_the_quick_look_is_near_the_full_one(frames):
                    for look in (quick_look, full_look))
     assert np.sqrt(((quick - full)[:, 0] ** 2).mean()) < 0.03
     assert np.corrcoef(quick[:, 0], full[:, 0])[0, 1] > 0.99
+
+
+def test_the_head_may_be_that_of_a_block_shortly_before(frames):
+    reader = load_reader()
+    parts = frames.split(12)
+    whole = whole_look(parts[0], reader)
+    quick, full = (np.concatenate(looks) for looks in zip(
+        *((quick_look(part, reader, whole), full_look(part, reader)) for part in parts[:WHOLE_EVERY]), strict=True))
+    assert np.sqrt(((quick - full)[:, 0] ** 2).mean()) < 0.03
+    assert np.corrcoef(quick[:, 0], full[:, 0])[0, 1] > 0.99
+
+
+def test_of_every_third_block_one_picture_is_looked_at_as_a_whole(frames, monkeypatch):
+    state = SimpleNamespace(blocks=(), facts=Facts(frames=FRAMES), speech=samples()["welcome"], state="running")
+    looked = []
+    monkeypatch.setattr("widgets._mouth.whole_look", lambda *given: looked.append(len(looked)) or whole_look(*given))
+    reader = MouthReader(state, lambda: None)
+    state.blocks = tuple(Shown(frames).blocks)
+    while reader._read_one():
+        pass
+    assert len(reader._tables) == 5 and len(looked) == 2
 
 
 def test_the_mouth_is_read_as_the_blocks_come(frames):

@@ -137,6 +137,31 @@ def test_a_browser_is_sent_everything_once_and_no_more_until_it_answers(finished
     assert not view.sent[1][0]["full"]
 
 
+def test_views_that_are_due_together_are_drawn_in_one_rising(finished):
+    views = [Plain(finished) for _ in range(3)]
+    for view in views:
+        hello(view)
+    wait_until(lambda: all(view.sent for view in views))
+    drawn = []
+    for delay_s, view in zip((0.0, 0.01, 0.5), views, strict=True):        # the last one has time
+        view._hear(view, {"kind": "ack", "number": 1}, [])
+        view._mail._sent_s = time.monotonic() + delay_s
+        view.send = lambda content, buffers=None, view=view: drawn.append((time.monotonic(), view))
+    for view in views:
+        view.refresh()
+    wait_until(lambda: len(drawn) == 3)
+    assert [view for _, view in drawn] == views
+    assert drawn[1][0] - drawn[0][0] < 0.1 < drawn[2][0] - drawn[0][0]
+
+
+def test_the_code_follows_every_choice(finished):
+    view = Plain(finished)
+    for height in (5, 6, 3):
+        view.height = height
+        code = "Plain(run)" if height == 3 else f"Plain(run, height={height})"
+        assert view.as_code() == view.paint()[0]["code"] == code
+
+
 def test_many_changes_become_few_pictures(finished):
     view = Plain(finished)
     hello(view)

@@ -13,7 +13,7 @@ from liveavatar.run import Run
 from liveavatar.types import InputError
 from liveavatar.vram.watch import OWNERS, Label
 from widgets import MemoryView
-from widgets.memory_view import forecast_of
+from widgets.memory_view import Expected, forecast_of
 
 
 def make_run(seconds: float = 0.96, pause_s: float = 0.05) -> Run:
@@ -99,6 +99,18 @@ def test_closing_ends_the_watch():
     view.watch(None)
     run.start().result()
     assert view.watcher is None and not watcher.going and len(watcher.record) == 0
+
+
+def test_a_forecast_that_grows_with_the_run_is_that_of_the_whole(view):
+    moments = [SimpleNamespace(stage=stage, words=words, bytes=size) for stage, words, size in (
+        ("prefill", "", 5), ("step", "block 0, step 0", 7), ("step", "block 0, step 1", 8), ("steady", "", 9))]
+    labels = view.record.labels
+    expected, plan = Expected(SimpleNamespace(moments=moments)), SimpleNamespace(moments=moments)
+    for label in labels:
+        assert expected.add((label,))
+    assert not expected.add(()) and expected.count == len(labels)
+    whole = forecast_of(plan, labels)
+    assert all(np.array_equal(one, other) for one, other in zip(expected.forecast, whole, strict=True))
 
 
 def test_a_forecast_is_drawn_where_one_is_given(view):

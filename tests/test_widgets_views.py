@@ -13,6 +13,7 @@ from liveavatar.sampler import released_schedule
 from liveavatar.trace import Trace
 from liveavatar.types import InputError
 from widgets import CacheView, Cursor, ScheduleView, StepGrid
+from widgets.cache_view import size_words
 
 
 def make_run(seconds: float = 1.44, **choices) -> Run:
@@ -72,6 +73,7 @@ def test_difference_channel_and_mean(run):
     grid = StepGrid(run, block=1, step=2, show="difference")
     expected = values_of(run.look(1, 2).clean) - values_of(run.look(1, 1).clean)
     assert np.allclose(grid.values, expected)
+    assert "no step before" in grid.paint()[0]["words"]                # the first row stays empty
     grid.show, grid.channel = "channel", 3
     assert grid.picture.shape == (3, 4, 4)
     clean = values_of(run.look(1, 2).clean)[3]
@@ -216,6 +218,18 @@ def test_rings_hold_what_the_caches_hold(run):
     assert view.bytes == 4 * view.single_bytes
     body, _ = view.paint()
     assert body["rings"][0]["held"] == view.rings[0].held and body["bytes"] == view.bytes and body["note"] == view.note
+
+
+def test_a_list_that_was_refused_is_forgotten_with_the_next_choice():
+    view = ScheduleView()
+    view._hear(view, {"kind": "list", "text": "1000, 300, 900"}, [])
+    assert "must fall" in view.error and view.sigmas == list(ScheduleView().sigmas)
+    view.steps = 5
+    assert view.error == ""
+
+
+def test_bytes_are_rounded_as_the_browser_does():
+    assert [size_words(count) for count in (10752, 2**20, 3 * 2**29)] == ["11 KiB", "1.0 MiB", "1.50 GiB"]
 
 
 def test_rings_of_an_earlier_moment(run):

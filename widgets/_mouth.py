@@ -33,11 +33,12 @@ from widgets._live import before_the_end
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from liveavatar.types import Block
+    from liveavatar.types import Block, Portrait
 
 MOST_SHARE = 0.02             # of a core, while the run is going
 WHOLE_EVERY = 3               # blocks for which the head is taken to stand still: 1.4 s
 LINGER_S = 3.0                # that the thread waits for the next block before it ends
+BLOCK_FRAMES = 12             # of mini: what the networks are warmed with
 NICENESS = 15                 # of the thread then: the run comes first
 LONGEST_REST_S = 1.0          # the first look, which brings the weights, takes longer than all others
 SOONEST_S = 2.0               # of video, before a delay is named while more is coming
@@ -95,6 +96,13 @@ def quick_look(frames: Tensor, reader: FaceRegressor, whole: Whole | None = None
         seen = F.silu(reader.mouth_describe(reader.mouth_tower(near).flatten(1)))
         mouth = reader.mouth(torch.cat([seen, feature.expand(len(seen), -1)], 1))
     return torch.cat([mouth, place.expand(len(seen), -1)], 1).float().numpy()
+
+
+def warm_up(portrait: Portrait) -> None:
+    """Bring the weights and look once, so that the first block of a run need not wait for it: half a second."""
+    stay_on_one_core()
+    pixels = (portrait.pixels * 255).byte().permute(1, 2, 0)                            # (H, W, 3)
+    quick_look(pixels.expand(BLOCK_FRAMES, -1, -1, -1), load_reader())
 
 
 def as_fast() -> torch.autocast:

@@ -102,4 +102,4 @@ def note_on(rings: tuple[Ring, ...]) -> str:
 def size_words(count: int) -> str:
     """Bytes in words."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB" if count >= 2**20 else (
-        f"{count / 2**10:.0f} KiB")
+        f"{int(count / 2**10 + 0.5)} KiB")             # halves up, as the browser rounds

@@ -193,6 +193,7 @@ class ScheduleView(LiveView):
         if change.name == "steps" and self.schedule == "own" and change.new != len(self.sigmas) - 1:
             self.schedule = "trained"                    # an own list cannot grow by itself
         self._settle()
+        self._report("click", "")                        # a list that was refused is forgotten
 
     def _sigmas_moved(self, change: traitlets.Bunch) -> None:
         if self._settling:

@@ -158,7 +158,7 @@ class StepGrid(LiveView):
     def _words(self, seen: tuple[Key, ...]) -> str:
         """How to read the colours, in a sentence."""
         if self.show == "difference":
-            return "Bright: the guess changed much in this step."
+            return "Bright: the guess changed much in this step. The first one has no step before it."
         if self.show in ("channel", "mean"):
             return "Blue below zero, red above."
         if self.show == "velocity":

@@ -365,6 +365,10 @@ class Workbench(LiveView):
             for _ in pipeline.events(self.speech, self.portrait, self.prompt, config):
                 if self.busy:
                     break
+            if not self.busy and "lips" in self.views:
+                from widgets._mouth import warm_up
+
+                warm_up(self.portrait)
 
     # ------------------------------------------------------------------ beginning, off the main thread
 

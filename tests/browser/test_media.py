@@ -76,6 +76,28 @@ def test_two_runs_side_by_side_and_their_difference(played):
     played.shoot(".la-player", "player")
 
 
+def test_the_wipe_is_dragged_and_the_blink_shows_both_in_turn(played):
+    choose = played.page.locator(".la-player select[data-trait=show]")
+    choose.select_option(label="wipe")
+    played.wait_for_kernel("player.show == 'wipe' and player.split == 0.5")
+    box, mouse = played.page.locator(".la-stage").bounding_box(), played.page.mouse
+    mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+    mouse.down()
+    mouse.move(box["x"] + box["width"] / 2 + 100, box["y"] + 100, steps=4)
+    mouse.up()
+    played.wait_for_kernel("0.6 < player.split < 0.95")
+    assert "wipe" in played.page.locator(".la-stage").get_attribute("title")
+    choose.select_option(label="blink")
+    played.run("player.blink_s = 0.2")
+    played.page.wait_for_timeout(300)
+    seen = set()
+    for _ in range(12):
+        seen.add(middle(played))
+        played.page.wait_for_timeout(70)
+    assert len(seen) == 2
+    played.run("player.show = 'side'")
+
+
 def test_the_memory_is_a_curve_with_a_peak_that_can_be_zoomed(played):
     plot = played.page.locator(".la-memory .u-over")
     plot.scroll_into_view_if_needed()
@@ -111,3 +133,8 @@ def test_a_click_on_a_sound_shows_its_frames_at_every_step(played):
     played.wait_for_kernel("lips.reader.lips_so_far.exact")
     played.wait_for("() => document.querySelector('.la-lips-key').textContent.includes('read off the video')")
     played.shoot(".la-lips", "lip_view")
+    lanes.hover(position={"x": x, "y": 180})
+    said = played.run("print(lips.phonemes[lips.sound].symbol)")
+    assert lanes.get_attribute("title").startswith(f"{said}, 0.") and "Click to see" in lanes.get_attribute("title")
+    lanes.hover(position={"x": x, "y": 350})
+    assert lanes.get_attribute("title").startswith("agreement 0.")

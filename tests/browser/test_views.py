@@ -139,6 +139,24 @@ def test_the_schedule_is_switched_by_buttons_and_dragged(played):
     played.wait_for_kernel(f"schedule.schedule == 'own' and schedule.sigmas[2] < {sigma - 0.03}")
 
 
+def test_an_own_list_of_times_is_typed(played):
+    view = played.page.locator(".la-schedule")
+    levels = view.get_by_label("own noise levels")
+    levels.fill("1000, 900, 300")
+    levels.press("Enter")
+    played.wait_for_kernel("schedule.sigmas == [1.0, 0.9, 0.3, 0.0] == list(schedule.choice['schedule'])")
+    strip = view.locator("canvas").first
+    strip.hover(position={"x": strip.bounding_box()["width"] / 2, "y": 110})
+    assert strip.get_attribute("title") == "step 1: noise 0.900 → 0.300, 60 % of the path"
+    levels.fill("1000, 300, 900")
+    levels.press("Enter")
+    error = view.locator(".la-error")
+    error.wait_for(state="visible")
+    assert "900" in error.inner_text() or "0.9" in error.inner_text()
+    view.locator("button[data-steps='4']").click()
+    error.wait_for(state="hidden")
+
+
 def test_the_keyboard_starts_and_pauses(played):
     played.run("again = Run.of(Pipeline(FakeBackend()), tone(9.6), face(32, 32), '', GenerationConfig(size=(32, 32)))\n"
                "again.subscribe(lambda event: __import__('time').sleep(0.02)); grid.watch(again)")

@@ -21,7 +21,7 @@ const view = {
     ctx.lanes = laElement("canvas", { role: "img", "aria-label": "sound and mouth on one time line" });
     ctx.face = laElement("canvas", { role: "img", "aria-label": "the frame under the mouse" });
     ctx.faceWords = laElement("div", { class: "la-lips-face-words" });
-    ctx.delay = laElement("canvas", { role: "img", "aria-label": "agreement against delay" });
+    ctx.delay = laElement("canvas", { role: "img", "aria-label": "agreement against delay", title: "How well mouth and sound agree (correlation) if the lips came so much later. Light green: acceptable, green: not noticed, by ITU-R BT.1359-1" });
     ctx.big = laElement("div", { class: "la-lips-big" });
     ctx.checks = laElement("table", { class: "la-numbers la-lips-checks" });
     ctx.tileWords = laElement("div", { class: "la-lips-tile-words" });
@@ -84,10 +84,22 @@ const view = {
     if (!ctx.body?.run || event.offsetX < LIP_GUTTER) return;
     const times = view.times(ctx), time = Math.min(Math.max(times.time(event.offsetX), 0), times.total - 1e-3), lane = view.laneAt(event.offsetY);
     ctx.mouse = { time, lane };
+    ctx.lanes.title = view.tip(ctx, lane, time);
     ctx.lanes.style.cursor = lane === "sounds" && view.soundAt(ctx, time) >= 0 ? "pointer" : "crosshair";
     if (event.buttons && ctx.held) ctx.move(time);
     view.hover(ctx, time);
     ctx.changed();
+  },
+
+  /* What is under the mouse, in words. */
+  tip(ctx, lane, time) {
+    const sound = lane === "sounds" ? ctx.sounds[view.soundAt(ctx, time)] : null, agreement = ctx.curves?.[4 * Math.floor(time * ctx.body.run.fps + 1e-6) + 3];
+    if (sound && sound[3] !== -1) {
+      const shape = ctx.body.shapes[sound[3]], kept = { true: ", and the mouth did so", false: ", but the mouth did not" }[sound[4]] ?? "";
+      return `${sound[0]}, ${sound[1].toFixed(2)} to ${laSeconds(sound[2])}${shape ? `: ${shape}${kept}` : ""}. Click to see its frames at every step`;
+    }
+    if (lane === "agreement" && agreement >= 0) return `agreement ${agreement.toFixed(2)}: 1 is as expected, 0 as far from it as can be`;
+    return "Click or drag to move the time cursor";
   },
 
   /* Ask for the frame under the mouse, once for each frame. */
@@ -321,7 +333,7 @@ const view = {
 
   drawDelay(ctx, theme) {
     const width = ctx.narrow ? 300 : 326, height = 168, left = 30, right = width - 8, top = 10, bottom = height - 34, pen = laCanvas(ctx.delay, width, height);
-    const curve = ctx.body.curve, lags = curve?.lags_ms ?? [-400, 400], x = (ms) => left + ((ms - lags[0]) / (lags.at(-1) - lags[0])) * (right - left), y = (value) => bottom - Math.min(Math.max((value + 0.25) / 1.25, 0), 1) * (bottom - top);
+    const curve = ctx.body.curve, lags = curve?.lags_ms ?? [-400, 400], x = (ms) => left + ((ms - lags[0]) / (lags.at(-1) - lags[0])) * (right - left), least = Math.min(-0.25, Math.floor(4 * Math.min(...(curve?.correlation ?? []))) / 4 || 0), y = (value) => bottom - Math.min(Math.max((value - least) / (1 - least), 0), 1) * (bottom - top);
     for (const [band, alpha] of [[ctx.body.acceptable, theme.dark ? 0.16 : 0.13], [ctx.body.detectable, theme.dark ? 0.3 : 0.24]]) {
       pen.fillStyle = theme.green;
       pen.globalAlpha = alpha;
@@ -330,7 +342,7 @@ const view = {
     pen.globalAlpha = 1;
     pen.font = `10px ${theme.font}`;
     pen.textBaseline = "middle";
-    for (const level of [0, 0.5, 1]) {
+    for (const level of [-0.5, 0, 0.5, 1].filter((one) => one > least)) {
       pen.strokeStyle = theme.line;
       pen.lineWidth = level ? 0.5 : 1;
       pen.beginPath();
@@ -351,8 +363,14 @@ const view = {
     pen.fillText("← lips early", left, height - 6);
     pen.textAlign = "right";
     pen.fillText("lips late, sound early →", right, height - 6);
+    const words = "ITU-R BT.1359", free = [left + pen.measureText("← lips early").width, right - pen.measureText("lips late, sound early →").width];
+    const from = (free[0] + free[1] - pen.measureText(words).width - 12) / 2;       // below, where no curve comes
     pen.textAlign = "left";
-    pen.fillText("ITU-R BT.1359", x(ctx.body.acceptable[0]) + 4, bottom - 5);
+    pen.fillText(words, from + 12, height - 6);
+    pen.fillStyle = theme.green;
+    pen.globalAlpha = 0.55;
+    pen.fillRect(from, height - 14, 9, 9);
+    pen.globalAlpha = 1;
     if (!curve?.correlation.length) return;
     pen.strokeStyle = theme.ink;
     pen.lineWidth = 1.8;

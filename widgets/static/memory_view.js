@@ -19,7 +19,7 @@ const view = {
     ctx.all.hidden = true;
     ctx.copyButton();
     ctx.legend = laElement("div", { class: "la-memory-legend" });
-    ctx.plot = laElement("div", { class: "la-memory-plot" });
+    ctx.plot = laElement("div", { class: "la-memory-plot", title: "Drag to zoom in, double-click to see all; a click moves the time cursor to that block" });
     ctx.words = laElement("div", { class: "la-note la-memory-words" });
     ctx.steps = laElement("div", { class: "la-note la-memory-steps" });
     ctx.empty = laElement("div", { class: "la-memory-empty", hidden: true }, "The curve begins with the run.");

@@ -237,7 +237,7 @@ const view = {
     ctx.stage.addEventListener("pointerup", () => { if (!ctx.dragged && ctx.pressed !== null) view.toggle(ctx); ctx.pressed = null; });
 
     ctx.button_ = laElement("button", { type: "button", class: "la-button la-play", onclick: () => view.toggle(ctx) });
-    ctx.line = laElement("canvas", { role: "slider", "aria-label": "time", class: "la-line" });
+    ctx.line = laElement("canvas", { role: "slider", "aria-label": "time", class: "la-line", title: "Click or drag to move the time cursor" });
     const drag = (event) => { if (event.buttons) view.sought(ctx, event); };
     ctx.line.addEventListener("pointerdown", (event) => { ctx.line.setPointerCapture(event.pointerId); drag(event); });
     ctx.line.addEventListener("pointermove", drag);
@@ -476,6 +476,7 @@ const view = {
     ctx.soundField.title = "Whose sound is heard: click to change";
     ctx.button_.textContent = engine.going ? "Hold" : "Play";
     ctx.button_.title = engine.going ? "Hold here (space)" : "Play with sound (space)";
+    ctx.stage.title = show === "wipe" && other ? "Drag to move the wipe; click to play or hold" : "Click to play or hold (space); arrow keys: one frame back or on";
     ctx.stage.style.cursor = show === "wipe" && other ? "ew-resize" : "pointer";
     view.drawStage(ctx, theme);
     view.drawLine(ctx, theme);

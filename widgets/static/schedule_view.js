@@ -68,8 +68,9 @@ const view = {
     ctx.field("steps", "Sampler steps", buttons);
     ctx.shiftField = ctx.slider("shift", "shift", "Moves the noise levels towards 1, as high resolutions need", { min: 0.5, max: 12, step: 0.1, words: (value) => value.toFixed(1) });
     ctx.select("solver", "solver", "How a step is made of the network's answer", [["euler", "Euler"], ["renoise", "re-noise"]]);
-    ctx.list = laElement("input", { type: "text", size: 20, "aria-label": "own noise levels", placeholder: "1, 0.9, 0.75, 0.5, 0" });
+    ctx.list = laElement("input", { type: "text", size: 23, "aria-label": "own noise levels", placeholder: "1, 0.9, 0.75, 0.5, 0" });
     ctx.list.addEventListener("change", () => ctx.send("list", { text: ctx.list.value }));
+    ctx.list.addEventListener("keydown", (event) => { if (event.key === "Enter") ctx.list.blur(); });   // not every browser calls that a change
     ctx.field("noise levels", "An own list, from 1 down to 0; or time steps from 1000. Press Enter.", ctx.list);
     ctx.space();
     ctx.copyButton();
@@ -82,6 +83,10 @@ const view = {
     ctx.main.append(ctx.strip, ctx.note, laElement("div", { class: "la-schedule-lower" },
       laElement("section", {}, ctx.path, ctx.pathWords), laElement("section", { class: "la-schedule-right" }, ctx.table)));
     view.dragging(ctx);
+    ctx.strip.addEventListener("pointermove", (event) => {
+      const sigmas = ctx.get("sigmas"), level = sigmas[0] * (1 - (event.offsetX - 28) / (ctx.strip.clientWidth - 56)), step = sigmas.findIndex((sigma) => sigma < level) - 1;
+      ctx.strip.title = step < 0 ? "" : `step ${step}: noise ${sigmas[step].toFixed(3)} → ${sigmas[step + 1].toFixed(3)}, ${laPercent((sigmas[step] - sigmas[step + 1]) / sigmas[0])} of the path`;
+    });
   },
 
   received(ctx) {
@@ -234,7 +239,9 @@ const view = {
     };
     ctx.path.addEventListener("pointerdown", (event) => { held = nearest(event); if (held !== null) ctx.path.setPointerCapture(event.pointerId); });
     ctx.path.addEventListener("pointermove", (event) => {
-      ctx.path.style.cursor = held !== null || nearest(event) !== null ? "ns-resize" : "default";
+      const near = held !== null || nearest(event) !== null;
+      ctx.path.style.cursor = near ? "ns-resize" : "default";
+      ctx.path.title = near ? "Drag to change this noise level: the list becomes your own" : "";
       if (held === null) return;
       const sigmas = [...ctx.get("sigmas")], wanted = view.pathAt(sigmas).sigma(event.offsetY);
       sigmas[held] = Number(Math.min(Math.max(wanted, sigmas[held + 1] + 0.002), sigmas[held - 1] - 0.002).toFixed(4));
@@ -263,7 +270,7 @@ const view = {
     const shares = sigmas.slice(0, -1).map((sigma, i) => (sigma - sigmas[i + 1]) / sigmas[0]);
     for (const [count, button] of ctx.stepButtons) button.classList.toggle("la-chosen", count === shares.length);
     ctx.shiftField.hidden = !["trained", "released"].includes(kind);
-    if (document.activeElement !== ctx.list) ctx.list.value = sigmas.map((sigma) => Number(sigma.toFixed(4))).join(", ");
+    if (document.activeElement !== ctx.list) ctx.list.value = ctx.list.title = sigmas.map((sigma) => Number(sigma.toFixed(4))).join(", ");
     view.drawStrip(ctx, theme, sigmas, shares);
     view.drawPath(ctx, theme, sigmas);
     view.drawTable(ctx, theme, sigmas, shares);
