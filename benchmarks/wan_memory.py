@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,15 +78,17 @@ def measured(backend: object, size: tuple[int, int], steps: int) -> tuple[dict[s
     return found, torch.cuda.memory_reserved() / GIB if device.type == "cuda" else 0.0
 
 
-def runs(budget_s: float, tiny: bool, precisions: tuple[str, ...] = PRECISIONS) -> Iterator[dict]:
-    """One row for each precision, size and number of steps."""
+def runs(budget_s: float, tiny: bool, only: str = "") -> Iterator[dict]:
+    """One row for each precision, size and number of steps whose name `only`, a regular expression, is found in."""
     began, device = time.monotonic(), device_here()
-    for precision in precisions:
+    for precision in PRECISIONS:
         backend = None
         for size in ("64*64", "128*64") if tiny else SIZES:
             sides = released_sides(size)
             for steps in STEPS:
                 row = {"precision": precision, "size": f"{sides[1]}*{sides[0]}", "steps": steps}
+                if not re.search(only, name_of(row)):
+                    continue
                 spent_s = time.monotonic() - began
                 if spent_s > budget_s:
                     yield row | {"failed": f"skipped: {spent_s:.0f} s of {budget_s:g} were spent"}
@@ -107,6 +110,10 @@ def runs(budget_s: float, tiny: bool, precisions: tuple[str, ...] = PRECISIONS) 
             clean()
 
 
+def name_of(row: dict) -> str:
+    return f"{row['precision']}, {row['size']}, {row['steps']} steps"
+
+
 def shares(row: dict) -> tuple[float, float]:
     """Planned over measured: of the peak, and of the stage that is furthest off."""
     ratios = [row[f"planned {stage}"] / max(row[f"measured {stage}"], 1e-9) for stage in STAGES]
@@ -115,7 +122,7 @@ def shares(row: dict) -> tuple[float, float]:
 
 
 def sentence(row: dict) -> str:
-    name = f"{row['precision']} {row['size']} {row['steps']} steps"
+    name = name_of(row)
     if "failed" in row:
         return f"{name}: {row['failed']}"
     peak, worst = shares(row)
@@ -136,7 +143,7 @@ def write(rows: list[dict], about: str, command: str, out: Path) -> None:
              "| | " + " | ".join(STAGES) + " | peak ratio (aim 5 %) | furthest stage (aim 10 %) |",
              "| --- |" + " ---: |" * (len(STAGES) + 2)]
     for row in rows:
-        name = f"{row['precision']}, {row['size']}, {row['steps']} steps"
+        name = name_of(row)
         if "failed" in row:
             lines.append(f"| {name} | {row['failed']} |")
             continue
@@ -199,7 +206,8 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="only draw OUT.png from OUT.csv")
     parser.add_argument("--about", default="", help="the title, with --draw")
     parser.add_argument("--budget_s", type=float, default=540, help="runs that would begin later are skipped")
-    parser.add_argument("--only", choices=PRECISIONS, help="one precision, where time is short")
+    parser.add_argument("--only", default="", help="runs in whose name (bf16, 704*384, 4 steps) this regular "
+                                                   "expression is found, where time is short")
     parser.add_argument("--tiny", action="store_true", help="a small network, to try this script")
     asked = parser.parse_args()
     if asked.draw:
@@ -208,7 +216,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU: nothing is measured"
     about = f"{BLOCKS} blocks a run, random weights; {name}, torch {torch.__version__}"
     rows: list[dict] = []
-    for row in runs(asked.budget_s, asked.tiny, (asked.only,) if asked.only else PRECISIONS):
+    for row in runs(asked.budget_s, asked.tiny, asked.only):
         rows.append(row)
         write(rows, about, command_here(), asked.out)
     print(asked.out.with_suffix(".md").read_text())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Row:
     cudnn: bool = True
     courier: bool = True                  # rings are fetched on a stream of their own
     own_condition: bool = False           # each ring holds the condition: nothing is fetched, 2 GiB more a step
+    fp8_attention: bool = False
     steps: int = 4
 
 
@@ -56,12 +58,16 @@ ROWS = (
     Row("fp8 compiled, rings fetched on the same stream", 169, "fp8 compiled", fp8=True, compiled=True, courier=False),
     Row("fp8 compiled, a condition in each ring", 162, "fp8 compiled", fp8=True, compiled=True, own_condition=True),
     Row("fp8 eager", 300, "bf16 eager, cuDNN attention", fp8=True),
-    Row("fp8 compiled, a condition in each ring, VAE compiled", 162, "fp8 compiled, a condition in each ring", fp8=True,
+    Row("fp8 compiled, a condition in each ring, VAE compiled", 157, "fp8 compiled, a condition in each ring", fp8=True,
         compiled=True, own_condition=True, compiled_vae=True),
+    Row("fp8 compiled, attention in 8 bits", 133, "fp8 compiled", fp8=True, compiled=True, fp8_attention=True),
+    Row("fp8 compiled, attention in 8 bits, VAE compiled", 133, "fp8 compiled, attention in 8 bits", fp8=True,
+        compiled=True, fp8_attention=True, compiled_vae=True),
 )
-ORDER = (0, 1, 2, 8, 3, 4, 6, 7, 5, 9)    # what is compiled stays compiled: eager rows of a precision come first
+LISTED = 24                               # kernels that are printed, the longest first
+ORDER = (0, 1, 2, 8, 3, 4, 6, 7, 10, 9, 11, 5)      # what is compiled stays so: eager rows of a precision first
 OWNERS = {"fused by the compiler": ("triton",),      # first: their names list all that was fused, "copy" too
-          "attention": ("fmha", "flash", "cudnn", "sdpa", "attention"),
+          "attention": ("fmha", "flash", "cudnn", "sdpa", "attention", "attend_kernel"),
           "products": ("gemm", "nvjet", "cutlass", "scaled_mm", "cublas", "matmul"),
           "copies": ("memcpy", "memset", "copy")}
 
@@ -89,7 +95,7 @@ class Bench:
                 work()
                 self.compiled.add(name)
         self.backend.fp8_cache, self.backend.condition_in_rings = row.fp8_cache, row.own_condition
-        self.backend.compiled = row.compiled
+        self.backend.compiled, self.backend.fp8_attention = row.compiled, row.fp8_attention
         transformer.KERNELS = CUDNN_FIRST if row.cudnn else FLASH_FIRST
 
     def measure(self, row: Row) -> dict:
@@ -129,12 +135,27 @@ def owners(video: Video) -> dict[str, float]:
 
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         video.steps()
-    found = dict.fromkeys((*OWNERS, "rest"), 0.0)
+    steps = len(video.caches)
+    found, kernels = dict.fromkeys((*OWNERS, "rest"), 0.0), {}
     for kernel in seen.key_averages():
         name = kernel.key.lower()
         owner = next((owner for owner, words in OWNERS.items() if any(word in name for word in words)), "rest")
-        found[owner] += kernel.self_device_time_total / 1000 / len(video.caches)
-    return found
+        spent_ms = kernel.self_device_time_total / 1000 / steps
+        found[owner] += spent_ms
+        kernels[kernel.key[:110]] = spent_ms, kernel.count / steps
+    for name, (spent_ms, count) in sorted(kernels.items(), key=lambda pair: -pair[1][0])[:LISTED]:
+        print(f"    {spent_ms:6.2f} ms, {count:5.0f} times: {name}")
+    return found | {"nothing runs": idle_ms(seen) / steps}
+
+
+def idle_ms(seen: object) -> float:
+    """Time between the first kernel and the last in which the GPU had nothing to do."""
+    spans = sorted((event.time_range.start, event.time_range.end) for event in seen.events()
+                   if event.device_type == torch.autograd.DeviceType.CUDA)
+    idle, until = 0.0, spans[0][0]
+    for start, end in spans:
+        idle, until = idle + max(0.0, start - until), max(until, end)
+    return idle / 1000
 
 
 def run(bench: Bench, rows: list[Row], budget_s: float) -> Iterator[dict]:
@@ -210,7 +231,7 @@ def main() -> None:
     parser.add_argument("--size", default="704*384", help="width*height")
     parser.add_argument("--out", type=Path, required=True, help="OUT.md and OUT.json are written")
     parser.add_argument("--budget_s", type=float, default=540, help="rows that would begin later are skipped")
-    parser.add_argument("--only", help="rows whose name contains this")
+    parser.add_argument("--only", default="", help="rows in whose name this regular expression is found")
     parser.add_argument("--tiny", action="store_true", help="a small network, to try this script")
     asked = parser.parse_args()
     bench = Bench(parse_size(asked.size), asked.tiny)
@@ -218,7 +239,7 @@ def main() -> None:
     about = (f"{asked.size}, {FILLING} blocks fill the ring, medians of {TIMED} after it, 12 frames a block. {name}, "
              f"torch {torch.__version__}.{' A small network: the figures mean nothing.' if asked.tiny else ''}")
     print(about, flush=True)
-    rows = [ROWS[place] for place in ORDER if asked.only is None or asked.only in ROWS[place].name]
+    rows = [ROWS[place] for place in ORDER if re.search(asked.only, ROWS[place].name)]
     results: list[dict] = []
     for found in run(bench, rows, asked.budget_s):
         results.append(found)

@@ -40,7 +40,7 @@ WIDE = torch.complex128     # 16 bytes, the most that a GPU's thread reads at on
 def carry(into: Tensor, origin: Tensor) -> None:
     """Copy stretches of heads (B, heads, M, head_dim). No two of them are neighbours, so torch would copy number by
     number, which takes a GPU several times as long as 16 bytes at once."""
-    if into.is_cuda:
+    if into.is_cuda and not torch.compiler.is_compiling():
         into, origin = widest(into, origin)
     into.copy_(origin)
 
@@ -87,6 +87,8 @@ class RingCache:
     frame_tokens: int       # tokens of one latent frame
     capacity: int           # latent frames
     end: int = 0            # latent frames written since the beginning; the next block starts here
+
+    past = None             # how the transformer looks into it, where that is not `transformer.Past`
 
     @classmethod
     def empty(cls, layers: int, batch: int, heads: int, head_dim: int, *, condition_tokens: int, frame_tokens: int,

@@ -30,7 +30,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from liveavatar.cache import ConditionCache, KeysValues, RingCache, carry
+from liveavatar.cache import ConditionCache, KeysValues, Place, RingCache, carry
 
 PATCH = 2                      # latent pixels on a token's side
 MOTION_FRAMES = (1, 2, 16)     # newest latents at full, half and quarter resolution (FramePack)
@@ -87,14 +87,22 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Turn each pair of neighbouring channels by its position's angle. x (..., M, head_dim)"""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    pairs = x.float().unflatten(-1, (-1, 2))
     cos, sin = rotation
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2).to(x.dtype)
+    turned = pairs * cos.unsqueeze(-1) + pairs.flip(-1) * torch.stack((-sin, sin), -1)
+    return turned.flatten(-2).to(x.dtype)
 
 
 def rotate_into(place: Tensor, x: Tensor, rotation: Rotation) -> None:
     """Put turned keys where they are attended to: compiled, they are written once and nowhere else."""
     place.copy_(rotate(x, rotation))
+
+
+def keep(q: Tensor, k: Tensor, v: Tensor, rotation: Rotation, block: KeysValues) -> Tensor:
+    """Put a block's keys, turned, and its values where they are attended to; the queries, turned."""
+    rotate_into(block.k, k, rotation)
+    carry(block.v, v)
+    return rotate(q, rotation)
 
 
 def layer_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
@@ -131,6 +139,10 @@ class Attention(nn.Module):
     def merge(self, x: Tensor) -> Tensor:
         return self.o(x.transpose(-3, -2).flatten(-2))                        # (B, N, D)
 
+    def ready(self, x: Tensor) -> Tensor:
+        """Tokens as the projections want them: in 8 bits they are rounded once for all three."""
+        return self.q.ready(x) if hasattr(self.q, "ready") else x
+
     def queries(self, x: Tensor) -> Tensor:
         return self.split(self.norm_q(self.q(x)))
 
@@ -139,6 +151,36 @@ class Attention(nn.Module):
 
 
 See = Callable[[Tensor, Tensor, Tensor], Tensor]   # q, k, v of the tokens, not rotated -> (B, heads, N, head_dim)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What one layer of a block may see: itself, the ring of earlier blocks, and the condition."""
+
+    model: CausalS2VTransformer
+    layer: int
+    cache: RingCache
+    condition: ConditionCache
+    tables: Rotation             # of the block
+    beside: Rotation             # of the condition, as this block sees it
+
+    keep = staticmethod(keep)
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        place = self.open(k.shape[2])
+        return self.look(self.keep(q, k, v, self.tables, place.block), place)
+
+    def open(self, tokens: int) -> Place:
+        """Where a block of so many tokens is to be kept; the condition is there already."""
+        place = self.cache.open(self.layer, tokens)
+        self.model.lay(place.condition.k, self.condition.k[self.layer], self.beside)
+        carry(place.condition.v, self.condition.v[self.layer])
+        return place
+
+    def look(self, q: Tensor, place: Place) -> Tensor:
+        """Attend to all that is there, the block included."""
+        self.cache.close(self.layer, place)
+        return attention(q, *place.seen)
 
 
 def clip_past(tables: Rotation, condition_k: Tensor, condition_v: Tensor, block: int, window: int) -> See:
@@ -184,6 +226,7 @@ class Layer(nn.Module):
         """Queries, keys and values of self-attention, each (B, heads, F * n, head_dim), not rotated."""
         shift, scale = modulation[:, :, 0:2].unsqueeze(3).unbind(2)                           # each (B, F or 1, 1, D)
         h = torch.addcmul(shift, layer_norm(x), 1 + scale).to(self.ffn[0].weight.dtype).flatten(1, 2)
+        h = self.self_attn.ready(h)
         k, v = self.self_attn.keys_values(h)
         return self.self_attn.queries(h), k, v
 
@@ -317,7 +360,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
 
     _repeated_blocks = ["Layer"]
     _no_split_modules = ["Layer"]
-    turn, lay = staticmethod(rotate), staticmethod(rotate_into)      # of a block; a backend may put compiled ones here
+    lay = staticmethod(rotate_into)      # of the condition; a backend may put a compiled one here
 
     @register_to_config
     def __init__(self, dim: int = 5120, ffn_dim: int = 13824, num_heads: int = 40, num_layers: int = 40,
@@ -467,21 +510,11 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         tables = self.rotation_of_frames(start + torch.arange(frames, device=x.device), grid)
         beside = Rotation(*(table[0] for table in self.rotation_of_condition(condition, start)))
 
-        def past(layer: int) -> See:
-            def see(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-                place = cache.open(layer, k.shape[2])
-                self.lay(place.condition.k, condition.k[layer], beside)
-                carry(place.condition.v, condition.v[layer])
-                self.lay(place.block.k, k, tables)
-                carry(place.block.v, v)
-                cache.close(layer, place)
-                return attention(self.turn(q, tables), *place.seen)
-
-            return see
-
+        past = cache.past or Past
         tokens = self.embed(x, pose)
         for index in range(len(self.blocks)):
-            tokens = self.run_layer(index, tokens, level, context, past(index))
+            see = past(self, index, cache, condition, tables, beside)
+            tokens = self.run_layer(index, tokens, level, context, see)
         return self.finish(tokens, level, grid), cache.advance(frames)
 
     def forward_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
@@ -527,13 +560,13 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         heard = context.audio.get(index)
         if heard is None:
             return x
-        return x + self.listen(self.audio_injector.injector[self.config.audio_inject_layers.index(index)], x, heard)
+        return self.listen(self.audio_injector.injector[self.config.audio_inject_layers.index(index)], x, heard)
 
     @staticmethod
     def listen(attend: Attention, x: Tensor, heard: HeardLayer) -> Tensor:
-        """Each latent frame attends to its own audio tokens. x (B, F, n, D)"""
+        """Add what each latent frame hears: it attends to its own audio tokens. x (B, F, n, D)"""
         h = layer_norm(x.flatten(0, 1), eps=1e-5) * (1 + heard.scale) + heard.shift           # (B * F, n, D)
-        return attend.merge(attention(attend.queries(h.to(attend.q.weight.dtype)), *heard.tokens)).view_as(x)
+        return x + attend.merge(attention(attend.queries(h.to(attend.q.weight.dtype)), *heard.tokens)).view_as(x)
 
     def finish(self, tokens: Tensor, level: Modulation, grid: tuple[int, int]) -> Tensor:
         """Tokens -> velocity (B, C, F, h, w)"""

@@ -197,6 +197,7 @@ def test_everything_imported_is_declared():
     declared = {provides.get(name, name).replace("-", "_")
                 for name in map(requirement_name, everything_required())}
     declared |= {"IPython", "traitlets"}                           # both come with ipykernel
+    declared |= {"triton"}                                         # comes with torch for NVIDIA GPUs, and only there
     ours = {"liveavatar", "widgets"}
     used = {(dotted.split(".")[0], name) for name, path in modules().items() for dotted in imported_names(name, path)}
     assert [pair for pair in sorted(used) if pair[0] not in declared | ours | set(sys.stdlib_module_names)] == []

@@ -129,6 +129,19 @@ def test_a_condition_in_each_ring_is_counted_and_is_the_first_to_go():
         plan(size=SMALL, condition_in_rings=True, caches="fp8")
 
 
+def test_attention_in_8_bits_has_fp8_caches_with_a_condition_in_each():
+    narrow, eight = plan(size=SMALL, gpu="H200", caches="fp8"), plan(size=SMALL, gpu="H200", fp8_attention=True)
+    parts = shapes("wan-s2v-14b", (256, 384), caches="fp8")
+    assert eight.moments[-2].bytes - narrow.moments[-2].bytes == 4 * (parts.condition // 2) - parts.desk
+    assert eight.time.step_s < narrow.time.step_s and "attention in 8 bits" in eight.settings.words
+    assert all(change.settings.fp8_attention is False for change in plan(gpu="RTX 4090", fp8_attention=True).changes
+               if change.settings.offload_kv_cache)
+    with pytest.raises(InputError, match="caches of its own on the GPU"):
+        plan(size=SMALL, fp8_attention=True, offload_kv_cache=True)
+    with pytest.raises(InputError, match="the A100 80GB cannot multiply in fp8; leave it out"):
+        plan(size=SMALL, gpu="A100 80GB", fp8_attention=True)
+
+
 def test_a_table_reads_as_text_and_an_explanation_has_numbers():
     made = plan(size=SMALL, gpu="L40S", weights="fp8")
     text = made.table()

@@ -208,6 +208,15 @@ def test_without_a_lora_the_user_is_told(downloads):
         liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B", config=LOADED, device="cpu")
 
 
+def test_attention_in_8_bits_goes_all_the_way_and_changes_the_video_a_little(downloads, told, blocks):
+    pipe = load(downloads, fp8_attention=True)
+    made = [event for event in pipe.events(told, config=CONFIG) if isinstance(event, Block)]
+    plain = [event for event in blocks if isinstance(event, Block)]
+    for here, there in zip(made, plain, strict=True):
+        assert 0 < (here.latents - there.latents).norm() / there.latents.norm() < 0.05
+    assert pipe.about()["fp8_attention"] and pipe.about()["fp8_cache"]
+
+
 @pytest.mark.parametrize(("options", "said"), [
     ({}, "checkpoint_dir is missing .*hf download Wan-AI/Wan2.2-S2V-14B .*weights=\"random\""),
     ({"checkpoint_dir": "nowhere"}, "checkpoint_dir nowhere does not exist"),
@@ -215,6 +224,7 @@ def test_without_a_lora_the_user_is_told(downloads):
     ({"weights": "other"}, 'weights is \'other\'; known: "released"'),
     ({"conditioning": "other"}, "conditioning is 'other'"),
     ({"condition_in_rings": True, "fp8_cache": True}, "condition_in_rings is for rings on the GPU in full precision"),
+    ({"fp8_attention": True, "offload_kv_cache": True}, "fp8_attention has rings of its own on the GPU"),
     ({"dtype": "int8"}, "dtype is 'int8'; known: auto, float32, bfloat16"),
     ({"weights": "random", "config": {"ears": {}}}, "unknown network 'ears'; known: transformer, text, audio, vae"),
 ])

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from wan_fakes import TRANSFORMER, small_lora, small_transformer
 
-from liveavatar.backends.wan import preset
+from liveavatar.backends.wan import fp8_attention, preset
 from liveavatar.backends.wan.backend import WanBackend
+from liveavatar.backends.wan.fp8_attention import attend_plainly, fp8_rings, keep, keep_values
 from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
 from liveavatar.backends.wan.precision import FP8, Fp8Linear, fp8_targets, quantise_rows
 from liveavatar.backends.wan.rings import apart_rings, in_one_pass, narrow, widen
@@ -173,30 +174,81 @@ def test_compiled_copies_write_in_place_what_plain_ones_do_for_stretches_of_any_
 
 
 @torch.inference_mode()
-def test_seven_graphs_serve_all_layers_and_blocks_and_two_more_fp8_rings(monkeypatch):
+def test_five_graphs_serve_all_layers_and_blocks_and_a_few_more_rings_in_8_bits(monkeypatch):
     """They are only traced here. The ring goes round, and no block asks for another graph."""
     import torch._dynamo
 
     graphs, compile_ = [], torch.compile
 
-    def keep(graph, _):
+    def graph_of(graph, _):
         graphs.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(torch, "compile", lambda work, **options: compile_(work, **options, backend=keep))
+    monkeypatch.setattr(torch, "compile", lambda work, dynamic, options=None: compile_(work, dynamic=dynamic,
+                                                                                       backend=graph_of))
     model = small_transformer().eval()
-    layouts = ((7, {}), (9, {"fp8": True}))
+    layouts = ((5, {}), (7, {"fp8": True}))
     plain = [steps_with(model, rings_apart(**options), 5)[0] for _, options in layouts]
-    own = steps_with(model, on_the_device, 5)[0]
+    own, rounded = steps_with(model, on_the_device, 5)[0], steps_with(model, in_8_bits, 5)[0]
     torch._dynamo.reset()
     in_one_pass.cache_clear()
+    fp8_attention.in_one_pass.cache_clear()
     WanBackend(model, None, None, None, {}).compile()
     for (count, options), expected in zip(layouts, plain, strict=True):
         assert torch.equal(steps_with(model, rings_apart(**options, compiled=True), 5)[0], expected)
         assert len(graphs) == count
-    assert torch.equal(steps_with(model, on_the_device, 5)[0], own) and len(graphs) == 9     # a condition in each ring
+    assert torch.equal(steps_with(model, on_the_device, 5)[0], own) and len(graphs) == 7     # a condition in each ring
+    made = steps_with(model, lambda *told: in_8_bits(*told, compiled=True), 5)[0]             # all in 8 bits
+    assert torch.equal(made, rounded) and len(graphs) == 13
     torch._dynamo.reset()
     in_one_pass.cache_clear()
+    fp8_attention.in_one_pass.cache_clear()
+
+
+def in_8_bits(model, condition, steps, compiled=False):
+    return fp8_rings(condition, model.config.cache_frames, steps, compiled)
+
+
+def test_attention_in_8_bits_changes_the_picture_a_little():
+    model = small_transformer().eval()
+    exact, wide = steps_with(model, on_the_device, 5)
+    made, rings = steps_with(model, in_8_bits, 5)
+    assert 0 < off(made, exact) < 0.01                                              # 3e-4 when this was written
+    assert all(side.dtype == FP8 for side in (rings[0].k, rings[0].v)) and rings[0].end == wide[0].end
+    kept = rings[1].v[..., :wide[1].v.shape[3]].transpose(-1, -2).float() * rings[1].scales.v.float()
+    assert off(rings[1].k.float() * rings[1].scales.k.float(), wide[1].k) < 0.05
+    assert off(kept, wide[1].v) < 0.05
+
+
+def test_a_condition_in_8_bits_is_laid_once_and_anew_when_it_is_another():
+    model = small_transformer().eval()
+    _, (ring, _) = steps_with(model, in_8_bits)
+    assert ring.told.condition is not None and ring.clone().told is not ring.told
+    torch.manual_seed(8)
+    text = model.encode_text(torch.randn(1, 5, 16))
+    another = model.prefill(torch.randn(1, 16, 1, 8, 8), torch.randn(1, 16, 19, 8, 8), text)
+    context, noise = Context(text, model.encode_audio(torch.randn(1, 3, 16, 9 + 12))), torch.randn(1, 16, 3, 8, 8)
+    level, before = model.modulate(torch.full((1, 1), 600.0)), ring.clone()
+    with torch.inference_mode():
+        velocity, _ = model(noise, level, context, another, ring)
+        assert ring.told.condition is another and before.told.condition is not another
+        before.told.condition = None                                                # all of it is laid again
+        assert torch.equal(model(noise, level, context, another, before)[0], velocity)
+        assert torch.equal(model(noise, level, context, another, ring)[0], velocity)
+
+
+def test_queries_have_a_scale_for_each_token_and_zeros_stay_zeros():
+    model = small_transformer().eval()
+    _, (ring, _) = steps_with(model, in_8_bits, 1)
+    q, k, v = torch.randn(3, 1, 2, 48, 12)
+    q[:, :, 5] = 0
+    turn = model.rotation_of_frames(torch.arange(3), (4, 4))
+    block = ring.stretch(0, 40, 88)
+    asked = keep(q, k, v, turn, block)
+    keep_values(block.v, asked.v, block.v_scale)
+    assert asked.scale.shape == (1, 1, 48, 1) and not asked.q[:, :, 5].float().any()
+    alone = attend_plainly(asked.q, asked.scale, *block, torch.float32)             # of these 48 tokens alone
+    assert off(alone[:, :, 5], v.mean(2)) < 0.05                                    # who asks nothing sees the mean
 
 
 def off(one, other):

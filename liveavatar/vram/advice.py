@@ -208,7 +208,8 @@ PRICE = {"condition_in_rings": 1, "offload_model": 1, "weights": 3, "caches": 4,
 def try_dials(plan: Prediction, dials: tuple[str, ...]) -> Change:
     values = {"condition_in_rings": False, "offload_model": True, "offload_kv_cache": True, "caches": "fp8",
               "weights": "fp8"}
-    apart = {"condition_in_rings": False} if {"caches", "offload_kv_cache"} & set(dials) else {}
+    apart = ({"condition_in_rings": False, "fp8_attention": False} if {"caches", "offload_kv_cache"} & set(dials)
+             else {})
     settings = replace(plan.settings, **apart | {name: values[name] for name in dials})
     parts = plan.settings.shapes
     words = {"condition_in_rings": "condition kept once", "offload_model": "offload_model",

@@ -51,6 +51,7 @@ class Efficiency:
     matrix_bf16: float
     matrix_fp8: float
     attention: float
+    attention_fp8: float
 
 
 @cache
@@ -70,7 +71,7 @@ def efficiency() -> Efficiency:
     seen = _file()["measured_efficiency"]
     sheet = card(seen["card"])
     return Efficiency(seen["bf16_tflops"] / sheet.bf16_tflops, seen["fp8_tflops"] / sheet.fp8_tflops,
-                      seen["attention_tflops"] / sheet.bf16_tflops)
+                      seen["attention_tflops"] / sheet.bf16_tflops, seen["attention_fp8_tflops"] / sheet.fp8_tflops)
 
 
 def card(name: str | Card) -> Card:

@@ -28,6 +28,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
                                 ("--fp8_cache", False, "keys and values in 8 bits"),
                                 ("--offload_model", True, "encoders rest in main memory (default)"),
                                 ("--offload_kv_cache", False, "caches rest in main memory"),
+                                ("--fp8_attention", False, "self-attention in 8 bits, its caches with it"),
                                 ("--condition_in_rings", False, "portrait and motion in every step's cache"),
                                 ("--enable_online_decode", True, "each block is decoded when it is ready (default)")):
         parser.add_argument(name, nargs="?", const=True, default=default, type=truth, metavar="True|False", help=text)
@@ -59,7 +60,8 @@ def run_plan(asked: argparse.Namespace) -> int:
     if asked.backend != "mini":
         settings |= {"gpus": asked.gpus, "spread": asked.spread, "weights": "fp8" if asked.fp8 else "bf16",
                      "caches": "fp8" if asked.fp8_cache else "bf16", "offload_model": asked.offload_model,
-                     "offload_kv_cache": asked.offload_kv_cache, "condition_in_rings": asked.condition_in_rings}
+                     "offload_kv_cache": asked.offload_kv_cache, "condition_in_rings": asked.condition_in_rings,
+                     "fp8_attention": asked.fp8_attention}
     made = plan(asked.backend, gpu=asked.gpu, **settings)
     print(made.table())
     if asked.explain:

@@ -48,6 +48,7 @@ class Settings:
     offload_model: bool = True            # encoders rest in main memory when they have nothing to do
     offload_kv_cache: bool = False        # caches rest in main memory; two layers of one of them are on the GPU
     condition_in_rings: bool = False      # the condition in every ring instead of once
+    fp8_attention: bool = False           # self-attention in 8 bits; fp8 caches, the condition in each, come with it
     enable_online_decode: bool = True
     infer_frames: int = 48
     num_clip: int = 50
@@ -66,6 +67,11 @@ class Settings:
         if self.condition_in_rings and (self.caches == "fp8" or self.offload_kv_cache):
             raise InputError("condition_in_rings is for caches on the GPU in bf16; leave it out, or fp8 caches and "
                              "offload_kv_cache")
+        if self.fp8_attention and (self.condition_in_rings or self.offload_kv_cache):
+            raise InputError("fp8_attention has caches of its own on the GPU, the condition in each; leave it out, or "
+                             "condition_in_rings and offload_kv_cache")
+        if self.fp8_attention:
+            object.__setattr__(self, "caches", "fp8")
         if self.spread == "one" and self.gpus > 1:
             object.__setattr__(self, "spread", "tpp")
         if self.gpus == 1:
@@ -87,6 +93,7 @@ class Settings:
         more = [f"{self.weights} weights", f"{self.caches} caches" if self.caches == "fp8" else "",
                 "" if self.offload_model or self.on_cpu else "encoders stay",
                 "offload_kv_cache" if self.offload_kv_cache else "",
+                "attention in 8 bits" if self.fp8_attention else "",
                 "condition in each ring" if self.condition_in_rings else ""]
         return ", ".join([self.backend, size_text(self.size), f"{self.steps} steps", spread, *filter(None, more)])
 
@@ -183,8 +190,11 @@ def gib(count: float) -> str:
 
 def predict(asked: Settings, on: Card | None) -> Prediction:
     """on: the card; None for mini, which is planned for main memory."""
-    if on is not None and asked.weights == "fp8" and not on.has_fp8 and on.bf16_tflops is not None:
-        raise InputError(f"weights are fp8, but the {on.name} cannot multiply in fp8; use weights=\"bf16\"")
+    if on is not None and not on.has_fp8 and on.bf16_tflops is not None:
+        for inside, wanted, remedy in (("weights are fp8", asked.weights == "fp8", 'use weights="bf16"'),
+                                       ("fp8_attention is asked for", asked.fp8_attention, "leave it out")):
+            if wanted:
+                raise InputError(f"{inside}, but the {on.name} cannot multiply in fp8; {remedy}")
     if asked.on_cpu:
         if asked.gpus > 1:
             raise InputError("mini is planned for the memory of one process; leave gpus at 1")
@@ -275,7 +285,7 @@ def weights_on_gpu(asked: Settings, parts: Shapes) -> dict[str, int]:
 
 def condition_bytes(asked: Settings, parts: Shapes) -> int:
     if asked.layout == "ours":
-        return parts.condition + (0 if asked.condition_in_rings else parts.desk)
+        return parts.condition + (0 if asked.condition_in_rings or asked.fp8_attention else parts.desk)
     tokens = 2.5 * parts.frame_tokens
     return int(parts.condition * max(RELEASED_CONDITION_TOKENS, tokens) / tokens)
 
@@ -286,7 +296,8 @@ def ring_bytes_held(asked: Settings, parts: Shapes, steps: int) -> int:
         return parts.ring_alone * (RELEASED_CACHES if asked.spread == "one" else steps)
     if asked.offload_kv_cache:
         return parts.ring // parts.layers
-    return (parts.ring + parts.condition * asked.condition_in_rings) * steps
+    beside = parts.condition if asked.condition_in_rings else parts.condition // 2 if asked.fp8_attention else 0
+    return (parts.ring + beside) * steps
 
 
 def process_moments(asked: Settings) -> tuple[Moment, ...]:
@@ -317,13 +328,14 @@ def process_moments(asked: Settings) -> tuple[Moment, ...]:
 
 # ------------------------------------------------------------------------------------------------ time
 
-def step_seconds(parts: Shapes, on: Card, fp8: bool) -> tuple[float, float]:
+def step_seconds(parts: Shapes, on: Card, fp8: bool, fp8_attention: bool = False) -> tuple[float, float]:
     """One step: with all traffic of our code, and the products alone."""
     from liveavatar.vram.cards import efficiency
 
     share, flops = efficiency(), parts.step.flops
     matrix = on.fp8_tflops * share.matrix_fp8 if fp8 else on.bf16_tflops * share.matrix_bf16
-    floor = flops["linear"] / matrix / 1e12 + flops["attention"] / (on.bf16_tflops * share.attention) / 1e12
+    seeing = on.fp8_tflops * share.attention_fp8 if fp8_attention else on.bf16_tflops * share.attention
+    floor = flops["linear"] / matrix / 1e12 + flops["attention"] / seeing / 1e12
     return floor + parts.step.moved / on.bandwidth_gbs / 1e9, floor
 
 
@@ -361,7 +373,7 @@ def block_time(asked: Settings, on: Card) -> BlockTime | None:
     if on.bf16_tflops is None or on.bandwidth_gbs is None:
         return None
     parts = asked.shapes
-    work, floor = step_seconds(parts, on, asked.weights == "fp8")
+    work, floor = step_seconds(parts, on, asked.weights == "fp8", asked.fp8_attention)
     transfers = transfer_seconds(asked, parts, on)
     step, decode = max(work, transfers), decode_seconds(parts, on)
     whole = asked.steps * step + decode

@@ -39,7 +39,8 @@ def plan_here(config: GenerationConfig, options: dict) -> Plan | None:
                 weights="fp8" if options.get("fp8") else "bf16", offload_model=options.get("offload_model", True),
                 caches="fp8" if options.get("fp8_cache") else "bf16",
                 offload_kv_cache=bool(options.get("offload_kv_cache")),
-                condition_in_rings=bool(options.get("condition_in_rings")))
+                condition_in_rings=bool(options.get("condition_in_rings")),
+                fp8_attention=bool(options.get("fp8_attention")))
 
 
 def check_room(config: GenerationConfig, options: dict, force: bool = False) -> Plan | None:

@@ -45,13 +45,14 @@ class WanBackend:
 
     def __init__(self, transformer: torch.nn.Module, text: TextEncoder, audio: AudioEncoder, vae: StreamingWanVAE,
                  about: dict, *, conditioning: str = "single-gpu", released_trim: bool = False,
-                 offload_kv_cache: bool = False, fp8_cache: bool = False, condition_in_rings: bool = False) -> None:
+                 offload_kv_cache: bool = False, fp8_cache: bool = False, condition_in_rings: bool = False,
+                 fp8_attention: bool = False) -> None:
         self.transformer, self.text, self.audio, self.vae = transformer, text, audio, vae
         self.trained = Trained(solver="euler", schedule="released")
         self.conditioning = conditioning
         self.trim_frames = RELEASED_TRIM if released_trim else 0
         self.offload_kv_cache, self.fp8_cache = offload_kv_cache, fp8_cache
-        self.condition_in_rings, self.compiled = condition_in_rings, False
+        self.condition_in_rings, self.fp8_attention, self.compiled = condition_in_rings, fp8_attention, False
         self._about = about | {"trained": asdict(self.trained)}
 
     @classmethod
@@ -59,7 +60,8 @@ class WanBackend:
              weights: str = "released", config: dict | None = None, dtype: str = "auto", device: str = "auto",
              fp8: bool = False, compile: bool = False, conditioning: str = "single-gpu", released_trim: bool = False,
              offload_model: bool = True, offload_kv_cache: bool = False, fp8_cache: bool = False,
-             condition_in_rings: bool = False, compile_vae: bool = False, download: bool = False) -> WanBackend:
+             fp8_attention: bool = False, condition_in_rings: bool = False, compile_vae: bool = False,
+             download: bool = False) -> WanBackend:
         """Bring the weights.
 
         checkpoint_dir  the folder of Wan2.2-S2V-14B, as downloaded
@@ -70,6 +72,7 @@ class WanBackend:
         released_trim   let the picture lead the sound by 120 ms, as released
         offload_model   text and audio encoders rest in main memory while they have nothing to do
         fp8, fp8_cache  linear layers, and the rings of earlier blocks, in one byte a number
+        fp8_attention   self-attention in one byte a number too; rings are then as with fp8_cache, the condition in each
         condition_in_rings  the condition lies in the ring of every step: more memory, less copying
         compile         the transformer's layers, in pieces that all layers share
         compile_vae     the decoding of pictures
@@ -80,6 +83,9 @@ class WanBackend:
         if condition_in_rings and (fp8_cache or offload_kv_cache):
             raise InputError("condition_in_rings is for rings on the GPU in full precision; leave it out, or fp8_cache "
                              "and offload_kv_cache")
+        if fp8_attention and (condition_in_rings or offload_kv_cache):
+            raise InputError("fp8_attention has rings of its own on the GPU, the condition in each; leave it out, or "
+                             "condition_in_rings and offload_kv_cache")
         asked_device, device = device, choose_device(device)
         kind = choose_dtype(dtype, device)
         networks, residence = Networks.asked(config), Residence(device, offload_model)
@@ -102,12 +108,13 @@ class WanBackend:
                    "config": config, "dtype": dtype, "device": asked_device, "fp8": fp8, "conditioning": conditioning,
                    "released_trim": released_trim, "offload_model": offload_model,
                    "offload_kv_cache": offload_kv_cache, "fp8_cache": fp8_cache,
-                   "condition_in_rings": condition_in_rings}
+                   "fp8_attention": fp8_attention, "condition_in_rings": condition_in_rings}
         about = {"name": cls.name, "student": True, "dtype": str(kind).removeprefix("torch."), "fp8": fp8,
-                 "fp8_cache": fp8_cache, "conditioning": conditioning, "released_trim": released_trim, **origin,
-                 "options": options}
+                 "fp8_cache": fp8_cache or fp8_attention, "fp8_attention": fp8_attention, "conditioning": conditioning,
+                 "released_trim": released_trim, **origin, "options": options}
         backend = cls(*parts, about, conditioning=conditioning, released_trim=released_trim,
-                      offload_kv_cache=offload_kv_cache, fp8_cache=fp8_cache, condition_in_rings=condition_in_rings)
+                      offload_kv_cache=offload_kv_cache, fp8_cache=fp8_cache, condition_in_rings=condition_in_rings,
+                      fp8_attention=fp8_attention)
         if compile:
             backend.compile()
         if compile_vae:
@@ -170,6 +177,10 @@ class WanBackend:
 
     def new_caches(self, condition: ConditionCache, steps: int) -> tuple[RingCache, ...]:
         """An empty ring for each step."""
+        if self.fp8_attention:
+            from liveavatar.backends.wan.fp8_attention import fp8_rings
+
+            return fp8_rings(condition, self.transformer.config.cache_frames, steps, self.compiled)
         if self.condition_in_rings:
             return tuple(self.transformer.new_cache(condition) for _ in range(steps))
         return apart_rings(condition, self.transformer.config.cache_frames, steps, fp8=self.fp8_cache,
@@ -184,12 +195,11 @@ class WanBackend:
         Attention stays outside: how many keys it sees changes until the ring is full. So does the one pass over the
         condition, whose shapes come only once.
         """
+        from liveavatar.backends.wan.pieces import compile_layers
+
         model, self.compiled = self.transformer, True
-        for layer in model.blocks:
-            layer.ask, layer.take_in, layer.answer = (
-                torch.compile(piece, dynamic=False) for piece in (layer.ask, layer.take_in, layer.answer))
-        model.listen, model.turn, model.lay = (
-            torch.compile(piece, dynamic=False) for piece in (model.listen, model.turn, model.lay))
+        compile_layers(model.blocks)
+        model.listen, model.lay = (torch.compile(piece, dynamic=False) for piece in (model.listen, model.lay))
         model.prefill = torch.compiler.set_stance("force_eager")(model.prefill)
 
 

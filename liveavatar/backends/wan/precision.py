@@ -8,6 +8,8 @@ multiplied in float32, which is slow and serves tests.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,6 +26,14 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     scale = (x.abs().amax(1, keepdim=True).float() * (1 / LARGEST)).clamp(min=1e-12)
     return (x.float() / scale).clamp(-LARGEST, LARGEST).to(FP8), scale
+
+
+class RoundedTokens(NamedTuple):
+    """Tokens in 8 bits, for several layers that read the same ones."""
+
+    tokens: Tensor           # (N, D) fp8
+    scale: Tensor            # (N, 1) float32
+    shape: torch.Size        # of them all, but for D
 
 
 class Fp8Linear(nn.Module):
@@ -43,14 +53,18 @@ class Fp8Linear(nn.Module):
         """Tells the layer's shape and dtype; it holds no numbers, which are in `rows` and `scale`."""
         return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device="meta")
 
-    def forward(self, x: Tensor) -> Tensor:
-        tokens, scale = quantise_rows(x.reshape(-1, self.in_features))
-        if multiplies_fp8(x.device) and self.in_features % 16 == self.out_features % 16 == 0:
+    def ready(self, x: Tensor) -> RoundedTokens:
+        """What `forward` takes as well."""
+        return RoundedTokens(*quantise_rows(x.reshape(-1, self.in_features)), x.shape[:-1])
+
+    def forward(self, x: Tensor | RoundedTokens) -> Tensor:
+        tokens, scale, shape = self.ready(x) if isinstance(x, Tensor) else x
+        if multiplies_fp8(tokens.device) and self.in_features % 16 == self.out_features % 16 == 0:
             y = torch._scaled_mm(tokens, self.rows.t(), scale_a=scale, scale_b=self.scale.t(),
                                  bias=self.bias.bfloat16(), out_dtype=torch.bfloat16, use_fast_accum=True)
         else:
             y = F.linear(tokens.float(), self.rows.float()) * scale * self.scale.t() + self.bias.float()
-        return y.to(self.dtype).unflatten(0, x.shape[:-1])
+        return y.to(self.dtype).unflatten(0, shape)
 
 
 @torch.compiler.assume_constant_result

@@ -1,0 +1,178 @@
+"""Attention in 8 bits: queries, keys and values in float8 e4m3, multiplied as they lie.
+
+    queries    one scale for each token, measured when they come
+    keys       one scale for each layer and head, as rings in 8 bits have; normed and turned before they are rounded
+    values     likewise; they lie by columns, (head_dim, M), as the products want them
+
+Each ring holds the condition too. So nothing is copied together and nothing is widened before it is attended to. The
+kernel needs Triton and a card with units for fp8; elsewhere the same rounded numbers are widened and attended to
+plainly, which is slow and serves tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from liveavatar.backends.wan.precision import FP8, LARGEST, multiplies_fp8
+from liveavatar.backends.wan.rings import scale_of
+from liveavatar.cache import ConditionCache, KeysValues, RingCache
+from liveavatar.transformer import Past, Rotation, attention, rotate
+
+ALIGNED = 16                 # bytes: where a row of values may begin
+TURNED = math.sqrt(2)        # how much larger a number can be when its pair was turned
+
+
+class Stretch(NamedTuple):
+    """Keys and values in 8 bits, and what they have to be multiplied by."""
+
+    k: Tensor                # (B, heads, M, head_dim)
+    v: Tensor                # (B, heads, head_dim, M)
+    k_scale: Tensor          # (B, heads, 1, 1)
+    v_scale: Tensor
+
+
+class Asked(NamedTuple):
+    """What a block asks, in 8 bits, and its values, which are still to be put into their place."""
+
+    q: Tensor                # (B, heads, N, head_dim)
+    scale: Tensor            # (B, 1, N, 1)
+    v: Tensor                # (B, heads, N, head_dim)
+
+
+class Place(NamedTuple):
+    """Parts of one layer's buffers: the block's own, and all that it may attend to."""
+
+    block: Stretch
+    seen: Stretch
+
+
+def rounded(x: Tensor, scale: Tensor) -> Tensor:
+    return (x.float() / scale.float()).clamp(-LARGEST, LARGEST).to(FP8)
+
+
+def keep(q: Tensor, k: Tensor, v: Tensor, rotation: Rotation, block: Stretch) -> Asked:
+    """Put a block's keys, turned, where they are attended to; the queries, turned. All in 8 bits.
+
+    Not the values: put by columns in the pass that does the rest row by row, they would be written number by number.
+    """
+    keep_keys(block.k, k, rotation, block.k_scale)
+    scale = (q.abs().amax((1, 3), keepdim=True).float() * (TURNED / LARGEST)).clamp(min=1e-12)
+    return Asked(rounded(rotate(q, rotation), scale), scale, v)
+
+
+def keep_keys(into: Tensor, k: Tensor, rotation: Rotation, scale: Tensor) -> None:
+    into.copy_(rounded(rotate(k, rotation), scale))
+
+
+def keep_values(into: Tensor, v: Tensor, scale: Tensor) -> None:
+    into.copy_(rounded(v, scale).transpose(-1, -2))
+
+
+@cache
+def in_one_pass(work: Callable[..., None]) -> Callable[..., None]:
+    return torch.compile(work, dynamic=False)
+
+
+class Fp8Past(Past):
+    """What one layer of a block may see, all of it in 8 bits."""
+
+    keep = staticmethod(keep)
+
+    def open(self, tokens: int) -> Place:
+        ring = self.cache
+        first, last, valid = ring.places(tokens)
+        self.lay_condition(ring.stretch(self.layer, 0, ring.condition_tokens))
+        return Place(ring.stretch(self.layer, first, last), ring.stretch(self.layer, 0, valid))
+
+    def lay_condition(self, place: Stretch) -> None:
+        """Turn the portrait's keys for this block. All else of the condition is there since the first block."""
+        ring, condition = self.cache, self.condition
+        keys, values = map(self.in_one_pass, (keep_keys, keep_values))
+        there = ring.told.condition is condition
+        turning = slice(0, condition.reference_tokens if there else condition.tokens)
+        beside = Rotation(*(table[turning] for table in self.beside))
+        keys(place.k[:, :, turning], condition.k[self.layer][:, :, turning], beside, place.k_scale)
+        if not there:
+            values(place.v, condition.v[self.layer], place.v_scale)
+            if self.layer + 1 == len(ring.k):
+                ring.told.condition = condition
+
+    def look(self, asked: Asked, place: Place) -> Tensor:
+        q, scale, v = asked
+        self.in_one_pass(keep_values)(place.block.v, v, place.block.v_scale)
+        return kernel_for(q)(q, scale, *place.seen, self.condition.k.dtype)
+
+    def in_one_pass(self, work: Callable[..., None]) -> Callable[..., None]:
+        return in_one_pass(work) if self.cache.compiled else work
+
+
+def attend_plainly(q: Tensor, q_scale: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor,
+                   dtype: torch.dtype) -> Tensor:
+    """q (B, heads, N, head_dim), q_scale (B, 1, N, 1); k (B, heads, M, head_dim), v (B, heads, head_dim, M) and
+    their scales (B, heads, 1, 1)  ->  (B, heads, N, head_dim)"""
+    return attention((q.float() * q_scale).to(dtype), k.to(dtype) * k_scale.to(dtype),
+                     v.transpose(-1, -2).to(dtype) * v_scale.to(dtype))
+
+
+def kernel_for(q: Tensor) -> Callable[..., Tensor]:
+    """The kernel, where there is Triton, a card with units for fp8, and a width that it can take."""
+    width = q.shape[-1]
+    if width >= 32 and math.log2(width).is_integer() and has_kernel(q.device):
+        from liveavatar.backends.wan.fp8_kernel import attend
+
+        return attend
+    return attend_plainly
+
+
+@cache
+def has_kernel(device: torch.device) -> bool:
+    return device.type == "cuda" and multiplies_fp8(device) and find_spec("triton") is not None
+
+
+@dataclass
+class Told:
+    """Which condition a ring holds."""
+
+    condition: ConditionCache | None = None
+
+
+@dataclass(frozen=True)
+class Fp8Ring(RingCache):
+    """Condition and ring of one noise level in 8 bits: keys as in `RingCache`, values by columns, aligned."""
+
+    scales: KeysValues | None = field(default=None, repr=False, compare=False)    # (layers, B, heads, 1, 1) each
+    compiled: bool = False
+    told: Told = field(default_factory=Told, repr=False, compare=False)
+
+    past = Fp8Past
+
+    def stretch(self, layer: int, first: int, last: int) -> Stretch:
+        """Tokens first..last of a layer."""
+        return Stretch(self.k[layer][:, :, first:last], self.v[layer][..., first:last], self.scales.k[layer],
+                       self.scales.v[layer])
+
+    def clone(self) -> Fp8Ring:
+        return replace(super().clone(), told=Told(self.told.condition))
+
+
+def fp8_rings(condition: ConditionCache, capacity: int, count: int, compiled: bool = False) -> tuple[Fp8Ring, ...]:
+    """One empty ring for each step. capacity in latent frames"""
+    layers, batch, heads, _, head_dim = condition.k.shape
+    frame_tokens = math.prod(condition.grid)
+    tokens = condition.tokens + capacity * frame_tokens
+    room = -(-tokens // ALIGNED) * ALIGNED
+    scales = KeysValues(scale_of(condition.k), scale_of(condition.v))
+    rings = []
+    for _ in range(count):
+        k = torch.zeros(layers, batch, heads, tokens, head_dim, dtype=FP8, device=condition.k.device)
+        v = torch.zeros(layers, batch, heads, head_dim, room, dtype=FP8, device=condition.k.device)
+        rings.append(Fp8Ring(k, v, condition.tokens, frame_tokens, capacity, 0, scales, compiled))
+    return tuple(rings)
