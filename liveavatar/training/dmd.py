@@ -1,7 +1,8 @@
 """Distil mini's many-step base into a 4-step student: a LoRA trained by distribution matching on its own rollouts.
 
     python -m liveavatar.training.dmd --corpus .train/corpus.npz --vae .train/vae/vae.safetensors \
-        --teacher .train/teacher/teacher.safetensors --work .train/dmd --minutes 7 --total_minutes 7 --compile
+        --teacher .train/teacher/teacher.safetensors --listener .train/listener/listener.safetensors \
+        --work .train/dmd --minutes 7 --total_minutes 7 --compile
 
 Three networks share one shape. The *student* walks from noise to picture in its few steps, over its own past
 (self-forcing, arXiv:2506.08009). The *teacher* says which way real videos lie from there; a *fake* score, trained all
@@ -25,6 +26,7 @@ from liveavatar.lora import Adapter
 from liveavatar.sampler import Schedule, move, shifted, trained_schedule
 from liveavatar.training.clips import Clips
 from liveavatar.training.latents import Told, attention_to_face, encode_clips, guided, velocity
+from liveavatar.training.listener import load_listener
 from liveavatar.training.loop import (
     Learner,
     Recording,
@@ -157,6 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--teacher", type=Path, required=True, help="trained base")
+    parser.add_argument("--listener", type=Path, required=True, help="trained ear")
     parser.add_argument("--batch", type=int, default=24, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=4000, help="portraits and sounds drawn for this call on each GPU")
     parser.add_argument("--latent_frames", type=int, default=21)
@@ -181,8 +184,9 @@ def main(argv: list[str] | None = None) -> None:
     generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
     dice = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
     clips = Clips(arguments.corpus, "train", device, parse_size(arguments.size), dice, arguments.compile)
-    material = encode_clips(clips, load_vae(arguments.vae, device).eval(), arguments.clips, arguments.latent_frames,
-                            video=False)
+    ear, _ = load_listener(arguments.listener, device)
+    material = encode_clips(clips, load_vae(arguments.vae, device).eval(), ear, arguments.clips,
+                            arguments.latent_frames, video=False)
     B = min(arguments.batch, len(material))
     _, C, _, h, w = material.reference.shape
     schedule = trained_schedule(arguments.sample_steps, SHIFT)
