@@ -265,7 +265,8 @@ def judge_recordings(paths: list[Path], networks: Networks, model: CausalS2VTran
     Correlation of the mouth's opening with the loudness envelope at the best delay, mean over pieces; the share of
     silent frames with a closed mouth.
     """
-    heard, loudness, silent = (torch.cat(parts) for parts in zip(*(cut(path, frames, networks) for path in paths), strict=True))
+    pieces_of = [cut(path, frames, networks) for path in paths]
+    heard, loudness, silent = (torch.cat(parts) for parts in zip(*pieces_of, strict=True))
     dice = torch.Generator().manual_seed(5)
     B = len(heard)
     identity = clips.people[torch.randperm(len(clips.people), generator=dice)[:B]].to(clips.device)

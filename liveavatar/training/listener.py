@@ -2,9 +2,10 @@
 
     python -m liveavatar.training.listener --corpus .train/corpus.npz --work .train/listener --total_minutes 2
 
-The released model listens through wav2vec2, which knew speech long before it met a face. Learning to hear from pictures,
-where lips are few pixels, is slow. So mini's ear first learns to read visemes, loudness and pauses off the sound, through
-linear layers that are thrown away; from then on it stays as it is. The audio encoder goes on learning with the base.
+The released model listens through wav2vec2, which knew speech long before it met a face. Learning to hear from
+pictures, where lips are few pixels, is slow. So mini's ear first learns to read visemes, loudness and pauses off the
+sound, through linear layers that are thrown away; from then on it stays as it is. The audio encoder goes on learning
+with the base.
 """
 
 from __future__ import annotations
@@ -51,8 +52,10 @@ class Listener(nn.Module):
         self.read_whole = nn.Linear(dim, 4 * len(TARGETS))
 
     def forward(self, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """heard (B, 768, BEFORE + 9 + 4F + AFTER)  ->  TARGETS of every video frame (B, 4F, 9): by the ear, by tokens, by
-        the whole"""
+        """heard (B, 768, BEFORE + 9 + 4F + AFTER)
+
+        -> TARGETS of every video frame (B, 4F, 9): by the ear, by tokens, by the whole
+        """
         told = self.ear(heard)
         local, whole = self.encoder(told[:, None])
         spoken = local[:, SKIPPED:, :-1].flatten(2)                         # without the learned one
@@ -79,13 +82,13 @@ def draw(table: SpeechTable, batch: int, frames: int, dice: torch.Generator) -> 
 def export_listener(model: Listener, path: Path) -> None:
     """Ear and encoder; what read them has done its work."""
     from safetensors.torch import save_file
-    save_file({name: tensor.cpu() for name, tensor in model.state_dict().items() if not name.startswith("read_")},
-              str(path))
+    save_file({name: tensor.half().cpu() for name, tensor in model.state_dict().items()
+               if not name.startswith("read_")}, str(path))
 
 
 def load_listener(path: Path, device: torch.device | str = "cpu") -> tuple[Ear, dict[str, Tensor]]:
     """What `export_listener` wrote: the ear, ready to be used, and the weights of the audio encoder."""
-    state = load_file(path)
+    state = {name: tensor.float() for name, tensor in load_file(path).items()}
     ear = Ear()
     ear.load_state_dict({name[4:]: tensor for name, tensor in state.items() if name.startswith("ear.")})
     encoder = {name[8:]: tensor for name, tensor in state.items() if name.startswith("encoder.")}
@@ -126,8 +129,9 @@ def main(argv: list[str] | None = None) -> None:
         for name, guess in zip(("ear", "tokens", "whole"), model(windows(mel)), strict=True):
             loop.evaluation[name] = dict(zip(TARGETS, correlation(guess, targets).tolist(), strict=True))
     loop.write_log()
-    print("correlation on held voices:", {name: {k: round(v, 3) for k, v in of.items()}
-                                          for name, of in loop.evaluation.items()}, flush=True)
+    if rank() == 0:
+        print("correlation on held voices:", {name: {k: round(v, 3) for k, v in of.items()}
+                                              for name, of in loop.evaluation.items()}, flush=True)
 
 
 if __name__ == "__main__":

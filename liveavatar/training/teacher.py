@@ -131,8 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--start", type=Path, help="weights to begin from, such as an earlier teacher.safetensors")
-    parser.add_argument("--listener", type=Path, required=True, help="trained ear, and audio encoder to begin with")
-    parser.add_argument("--keep_encoder", action="store_true", help="the audio encoder of --start, not the listener's")
+    parser.add_argument("--listener", type=Path, required=True, help="trained ear; and audio encoder, without --start")
     parser.add_argument("--batch", type=int, default=32, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=6000, help="clips rendered for this call on each GPU")
     parser.add_argument("--other_sizes", nargs="*", default=[], metavar="W*H",
@@ -146,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
 
     model = load_transformer(arguments.start) if arguments.start else new_transformer()
     ear, heard = load_listener(arguments.listener, device)
-    if not arguments.keep_encoder:
+    if arguments.start is None:
         model.casual_audio_encoder.load_state_dict(heard)
     model = set_trainable(model).to(device).train()
     learner = Learner(model, arguments.lr, betas=(0.9, 0.95), weight_decay=0.01)
