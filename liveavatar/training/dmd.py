@@ -27,8 +27,8 @@ from liveavatar.lora import Adapter
 from liveavatar.sampler import Schedule, move, shifted, trained_schedule
 from liveavatar.training.clips import Clips
 from liveavatar.training.latents import Told, attention_to_face, encode_clips, guided, velocity
-from liveavatar.training.listener import load_listener
 from liveavatar.training.lipreader import LipReader, reader_correlation, train_reader
+from liveavatar.training.listener import load_listener
 from liveavatar.training.loop import (
     Learner,
     Recording,

@@ -93,7 +93,8 @@ def encode_clips(clips: Clips, vae: VideoVAE, ear: Ear, count: int, latent_frame
         parts.append((encode_video(clips, vae, drawn).half() if video else None,
                       encode(vae.encode_portrait, drawn.portrait).half(), drawn.mel.half(),
                       controls_vector(drawn.controls).half(), drawn.visemes[:, AUDIO_HISTORY:].half()))
-    return Material(ear, *(None if column[0] is None else torch.cat(column)[:count] for column in zip(*parts, strict=True)))
+    columns = (None if column[0] is None else torch.cat(column)[:count] for column in zip(*parts, strict=True))
+    return Material(ear, *columns)
 
 
 def encode_video(clips: Clips, vae: VideoVAE, drawn: ClipBatch) -> Tensor:

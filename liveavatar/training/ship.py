@@ -44,7 +44,8 @@ def ship(work: Path, folder: Path, solver: str) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder with some of vae/, listener/, teacher/, dmd/ and regressor/")
+    parser.add_argument("--work", type=Path, required=True,
+                        help="folder with some of vae/, listener/, teacher/, dmd/ and regressor/")
     parser.add_argument("--to", type=Path, default=WEIGHTS)
     parser.add_argument("--solver", choices=("euler", "renoise"), default="euler", help="the student's default")
     arguments = parser.parse_args(argv)
