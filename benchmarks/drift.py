@@ -86,7 +86,8 @@ def pipeline_of(networks: Networks, dtype: str, device: str) -> liveavatar.Pipel
     about = {"name": "mini", "student": name != "teacher", "dtype": str(kind).removeprefix("torch.")}
     for network in (transformer, networks.vae):
         torch.nn.Module.to(network, place, kind)
-    return liveavatar.Pipeline(MiniBackend(transformer, networks.vae, Trained(solver=networks.solver), about))
+    trained = Trained(solver=networks.solver)
+    return liveavatar.Pipeline(MiniBackend(transformer, networks.vae, networks.ear, trained, about))
 
 
 def decode_last(pipeline: liveavatar.Pipeline, blocks: tuple[Tensor, ...]) -> Tensor:

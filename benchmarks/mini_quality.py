@@ -54,7 +54,7 @@ from liveavatar.metrics.quality import (
 from liveavatar.metrics.regressor import COLOURS, FaceRegressor
 from liveavatar.sampler import trained_schedule
 from liveavatar.training.clips import Clips
-from liveavatar.training.latents import Told, encode, rollout
+from liveavatar.training.latents import Told, encode, listened, rollout
 from liveavatar.training.loop import parse_size, tile, write_png
 from liveavatar.training.vae import BOXES_PX
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer
@@ -131,7 +131,7 @@ def draw_truth(clips: Clips, networks: Networks, count: int, frames: int) -> Tru
     resting = motion[..., motion_index("mouth_aperture")] < SILENT_APERTURE
     silent = resting & (drawn.speaking[:, AUDIO_HISTORY:] == 0)
     otherwise = talk(drawn.visemes.cpu(), drawn.loudness.cpu(), drawn.controls.cpu(), clips.generator).to(clips.device)
-    told = Told(encode(networks.vae.encode_portrait, drawn.portrait), drawn.audio.float(),
+    told = Told(encode(networks.vae.encode_portrait, drawn.portrait), listened(networks.ear, drawn.mel),
                 controls_vector(drawn.controls))
     return Truth(told, clips.film(drawn.identity, motion), clips.film(drawn.identity, otherwise[:, AUDIO_HISTORY:]),
                  motion, drawn.identity[:, columns].unflatten(1, (-1, 3)), drawn.points[:, AUDIO_HISTORY:], loudness,
@@ -265,7 +265,8 @@ def judge_recordings(paths: list[Path], networks: Networks, model: CausalS2VTran
     Correlation of the mouth's opening with the loudness envelope at the best delay, mean over pieces; the share of
     silent frames with a closed mouth.
     """
-    heard, loudness, silent = (torch.cat(parts) for parts in zip(*(cut(path, frames) for path in paths), strict=True))
+    pieces_of = [cut(path, frames, networks) for path in paths]
+    heard, loudness, silent = (torch.cat(parts) for parts in zip(*pieces_of, strict=True))
     dice = torch.Generator().manual_seed(5)
     B = len(heard)
     identity = clips.people[torch.randperm(len(clips.people), generator=dice)[:B]].to(clips.device)
@@ -284,8 +285,8 @@ def judge_recordings(paths: list[Path], networks: Networks, model: CausalS2VTran
             "closed_share": share((closed(aperture) & silent).sum(1), silent.sum(1), pieces)}
 
 
-def cut(path: Path, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A recording in whole pieces: audio (B, 1, 768, history + T), loudness (B, T), silent (B, T)."""
+def cut(path: Path, frames: int, networks: Networks) -> tuple[Tensor, Tensor, Tensor]:
+    """A recording in whole pieces: audio (B, 1, D, history + T), loudness (B, T), silent (B, T)."""
     from liveavatar.audio import hear, load_audio, loudness_envelope
     from liveavatar.rollout import audio_of_block
 
@@ -295,7 +296,8 @@ def cut(path: Path, frames: int) -> tuple[Tensor, Tensor, Tensor]:
     if count == 0:
         raise InputError(f"{path} lasts {speech.duration_s:.1f} s; give recordings of {frames / features.fps:.1f} s or "
                          "more, or fewer --frames")
-    heard = torch.cat([audio_of_block(features.values, piece, frames, True) for piece in range(count)])
+    told = networks.ear.listen(features.values[0, 0])[None, None]
+    heard = torch.cat([audio_of_block(told, piece, frames, True) for piece in range(count)])
     loudness = loudness_envelope(speech.wave)[:count * frames].view(count, frames)
     silent = silent_frames(torch.from_numpy(speech.wave), features.frames)[:count * frames].view(count, frames)
     return heard, loudness, silent

@@ -142,10 +142,13 @@ def audio_preprocess(asked: argparse.Namespace) -> int:
     from liveavatar.inputs import hear, listen
 
     backend = find(asked.backend)
-    if not hasattr(backend.hear, "__self__"):              # no class method: it needs weights
+    speech = listen(backend, asked.input, config)
+    if backend.name == "mini":                             # its weights are at hand
+        backend = backend.load(device="cpu")
+    elif not hasattr(backend.hear, "__self__"):            # no class method: it needs weights
         raise InputError(f"{backend.name} hears with networks of its own; from Python: "
                          f"liveavatar.load({backend.name!r}, ...).hear({asked.input!r})")
-    features = hear(backend, listen(backend, asked.input, config), config)
+    features = hear(backend, speech, config)
     tensors = {"values": features.values.contiguous(), "rms": features.rms.contiguous()}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from fakes import TINY, face, tone
 
+from liveavatar.audio import pad_mel, windows
 from liveavatar.backends import Backend, Trained, mini
 from liveavatar.backends.mini import MiniBackend, choose_dtype
+from liveavatar.backends.mini.ear import AHEAD, BACK, LAYERS, Ear
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
 from liveavatar.config import GenerationConfig
 from liveavatar.lora import Adapter
@@ -17,7 +19,7 @@ from liveavatar.types import Prompt
 from liveavatar.weights import FILE_BYTES, load_part, save_part, split_by_size
 
 SMALL_VAE = VAEConfig(16, (4, 4, 4), (1, 1, 1), (8, 8, 8), (1, 1, 1))
-SMALL = TINY | dict(in_dim=16, out_dim=16, cond_dim=16, text_dim=19, text_len=4, audio_dim=768)
+SMALL = TINY | dict(in_dim=16, out_dim=16, cond_dim=16, text_dim=19, text_len=4, audio_dim=256)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,7 @@ def weights(tmp_path_factory):
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     save_part(folder, "base", before, {**SMALL, "trained": asdict(Trained(32, "euler"))})
     save_part(folder, "vae", vae.state_dict(), asdict(SMALL_VAE))
+    save_part(folder, "ear", Ear().state_dict())
     adapter = Adapter(base, rank=4, alpha=8.0)
     for b in adapter.B:
         torch.nn.init.normal_(b)
@@ -59,11 +62,27 @@ def test_a_video_from_saved_weights(weights, tmp_path):
 def test_what_the_model_is_told_has_the_shapes_the_interface_names(weights):
     backend: Backend = MiniBackend.load(weights=weights[0], dtype="float32")
     features = backend.hear(tone(1.0))
-    assert features.values.shape == (1, 1, 768, 25) and features.rms.shape == (25,)
+    assert features.values.shape == (1, 1, 256, 25) and features.rms.shape == (25,)
     assert backend.read(Prompt("")).shape == (1, 4, 19)
     reference, motion = backend.look(face(), (64, 96))
     assert reference.shape == (1, 16, 1, 8, 12) and motion is None
     assert backend.decoder().decode(torch.zeros(1, 16, 3, 8, 12)).shape == (12, 64, 96, 3)
+
+
+def test_the_ear_hears_in_pieces_what_it_hears_at_once_and_only_so_far(monkeypatch):
+    torch.manual_seed(0)
+    ear, mel = Ear().eval(), torch.randn(200, 64)
+    heard = windows(pad_mel(mel))
+    whole = ear.listen(heard)
+    assert whole.shape == (ear.dim, 100)
+    monkeypatch.setattr("liveavatar.backends.mini.ear.PIECE_FRAMES", 30)
+    torch.testing.assert_close(ear.listen(heard), whole, atol=1e-5, rtol=1e-4)
+    mel[100:] = 0                                                  # from frame 50 on another sound
+    first = int((ear.listen(windows(pad_mel(mel))) != whole).any(0).nonzero()[0])
+    assert first >= 50 - LAYERS * AHEAD - 4                        # a window looks up to 4 frames ahead
+    mel[:100] = 0
+    assert torch.allclose(ear.listen(windows(pad_mel(mel)))[:, 50 + LAYERS * BACK + 2:94],
+                          ear.listen(windows(pad_mel(torch.zeros(200, 64))))[:, 50 + LAYERS * BACK + 2:94], atol=1e-5)
 
 
 def test_random_weights_are_always_the_same(monkeypatch):

@@ -9,13 +9,14 @@ import torch
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
 from liveavatar.sampler import trained_schedule
 from liveavatar.training import dmd, listener, teacher
-from liveavatar.training.latents import Told, guided, rollout, velocity
+from liveavatar.training.latents import Material, Told, guided, rollout, velocity
+from liveavatar.training.lipreader import LipReader, reader_correlation, train_reader
 from liveavatar.training.loop import Recording, load_pieces
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer
 
 TINY = {"dim": 32, "ffn_dim": 48, "num_heads": 2, "num_layers": 2, "freq_dim": 16, "text_dim": 19, "text_len": 4,
-        "audio_dim": 768, "audio_layers": 1, "audio_inject_layers": (0,), "enable_framepack": False,
-        "cache_frames": 6, "released_rounding": False}
+        "audio_dim": 256, "audio_layers": 1, "num_audio_token": 4, "audio_inject_layers": (0,),
+        "enable_framepack": False, "cache_frames": 6, "released_rounding": False}
 FRAMES = 60
 
 
@@ -40,7 +41,7 @@ def tiny(monkeypatch):
 
 def told(batch=2, frames=6):
     from liveavatar.conditions import controls_vector
-    return Told(torch.randn(batch, 16, 1, 8, 8), torch.randn(batch, 1, 768, AUDIO_HISTORY + 4 * frames),
+    return Told(torch.randn(batch, 16, 1, 8, 8), torch.randn(batch, 1, 256, AUDIO_HISTORY + 4 * frames),
                 controls_vector(torch.zeros(batch, 4, dtype=torch.long)))
 
 
@@ -48,14 +49,14 @@ def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(opt
     folder, toy = options
     listener.main(["--corpus", str(folder / "corpus.npz"), "--work", str(folder / "listener"), "--total_steps", "2",
                    "--batch", "2", "--latent_frames", "6", "--device", "cpu"])
-    base = ["--work", str(folder / "teacher"), "--listener", str(folder / "listener" / "listener.safetensors"),
-            "--total_steps", "4", "--other_sizes", "32*48", *toy]
+    toy = ["--listener", str(folder / "listener" / "listener.safetensors"), *toy]
+    base = ["--work", str(folder / "teacher"), "--total_steps", "4", "--other_sizes", "32*48", *toy]
     teacher.main([*base, "--steps", "2"])
     teacher.main([*base, "--resume"])
     weights = teacher.load_transformer(folder / "teacher" / "teacher.safetensors")
     assert weights.head.head.weight.abs().max() > 0                      # it began at zero: something was learnt
     dmd.main(["--work", str(folder / "dmd"), "--teacher", str(folder / "teacher" / "teacher.safetensors"),
-              "--total_steps", "6", "--rank", "2", *toy])
+              "--total_steps", "6", "--rank", "2", "--reader_steps", "3", *toy])
     adapter, _ = load_pieces(folder / "dmd", "student")
     assert all(key.startswith("base_model.model.") for key in adapter)
     assert any(value.abs().max() > 0 for key, value in adapter.items() if "lora_B" in key)
@@ -79,11 +80,45 @@ def test_the_student_moves_by_its_last_step_and_the_fake_by_itself():
     x = work.walk(torch.randn(2, 16, 6, 8, 8), told(), 2, "renoise", torch.Generator())
     assert not x.requires_grad and x.shape == (2, 16, 6, 8, 8)
     noise, level = torch.randn_like(x), torch.tensor([0.3, 0.8])
-    work.move_student(x, 2, told(), noise, level)
+    work.move_student(x, 2, told(), noise, level, torch.zeros(2, 24, 7))
     assert all(b.grad.abs().max() > 0 for b in student.learns.B)
     assert all(p.grad is None for p in fake.parameters())
     work.move_fake(x, 2, told(), noise, level)
     assert all(p.grad is not None for p in fake.parameters() if p.requires_grad)
+
+
+def test_lips_pull_the_student_along_the_gradient_of_what_is_read():
+    base = teacher.new_transformer(TINY)
+    torch.nn.init.normal_(base.head.head.weight, std=0.1)
+    reader = LipReader().requires_grad_(False)
+    x, noise, level, mouth = torch.randn(2, 16, 6, 8, 8), torch.randn(2, 16, 6, 8, 8), torch.tensor([0.3, 0.8]), \
+        torch.ones(2, 24, 7)
+    gradients = {}
+    heard = told()
+    for pull in (0.0, 2.0):
+        student = dmd.Student(base, rank=0)
+        work = dmd.Distillation(base, student, copy.deepcopy(base), trained_schedule(4), 1.4, reader)
+        work.pull.fill_(pull)
+        _, _, lips, ratio = work.move_student(x, 2, heard, noise, level, mouth)
+        assert lips > 0 and ratio > 0
+        gradients[pull] = student.network.head.head.weight.grad.clone()
+    student = dmd.Student(base, rank=0)
+    sigma = torch.full((2,), trained_schedule(4).sigmas[2])
+    made = dmd.clean_guess(x, velocity(student.network, x, sigma, heard), sigma)
+    (2 * reader.error(made, mouth)).backward()
+    torch.testing.assert_close(gradients[2.0] - gradients[0.0], student.network.head.head.weight.grad,
+                               atol=1e-5, rtol=1e-3)
+
+
+def test_a_reader_of_lips_learns_to_read():
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(12, 16, 4, 8, 8, generator=generator)
+    mouth = latents[:, :7].mean((3, 4)).mul(8).repeat_interleave(4, 2).transpose(1, 2)         # plain to see
+    nothing = torch.zeros(12, 1)
+    material = Material(None, latents, nothing, nothing, nothing, mouth)
+    torch.manual_seed(0)
+    read = reader_correlation(train_reader(material, 150, generator, batch=12), material)
+    assert all(value > 0.5 for value in read.values()), read
 
 
 def test_a_recording_leaves_gradients_and_does_not_add_them_up():

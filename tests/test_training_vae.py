@@ -11,6 +11,7 @@ from torch import nn
 
 from liveavatar.audio import SILENCE
 from liveavatar.avatars.landmarks import LANDMARKS
+from liveavatar.backends.mini.ear import AFTER, BEFORE
 from liveavatar.backends.mini.vae import VideoVAE, load_vae
 from liveavatar.training import vae as stage
 from liveavatar.training.clips import Clips, disturb
@@ -54,7 +55,7 @@ def test_a_clip_knows_everything_about_itself(corpus):
     drawn = make_clips(corpus).draw(2, 4, portrait=True)
     assert drawn.video.shape == (2, 3, 4, 32, 32)
     assert drawn.portrait.shape == (2, 3, 32, 32)
-    assert drawn.audio.shape == (2, 1, 768, 4)
+    assert drawn.mel.shape == (2, 2 * (BEFORE + 4 + AFTER) + 10, 64)
     assert drawn.points.shape == (2, 4, len(LANDMARKS), 2)
     assert torch.equal(drawn.motion[:, :, 0], drawn.visemes[:, :, 0])
     assert 0 <= drawn.video.min() and drawn.video.max() <= 1
@@ -82,14 +83,15 @@ def test_still_clips_do_not_move(corpus):
 def test_splits_share_neither_people_nor_speech(corpus):
     train, held = make_clips(corpus), make_clips(corpus, "held")
     assert not torch.equal(train.people, held.people)
-    assert held.draw(4, 8).audio.unique().numel() <= 2             # its own level, and silence
+    assert held.draw(4, 8).mel.unique().numel() <= 2             # its own level, and silence
 
 
 def test_beyond_an_utterance_there_is_silence(corpus):
     clips = make_clips(corpus)
     mel = clips.speech.heard(torch.tensor([60]), torch.tensor([[60, 90]]), 30)[0]     # all of the second utterance
-    assert torch.allclose(mel[:4], torch.tensor(SILENCE)) and torch.allclose(mel[-6:], torch.tensor(SILENCE))
-    assert torch.allclose(mel[4:-6], torch.tensor(SILENCE + 60 * 0.04))
+    before, after = 4 + 2 * BEFORE, 6 + 2 * AFTER
+    assert torch.allclose(mel[:before], torch.tensor(SILENCE)) and torch.allclose(mel[-after:], torch.tensor(SILENCE))
+    assert torch.allclose(mel[before:-after], torch.tensor(SILENCE + 60 * 0.04))
 
 
 def test_a_clip_longer_than_any_utterance_is_refused(corpus):

@@ -115,7 +115,7 @@ def test_owners_add_up_to_the_whole(watched):
 def test_state_of_the_real_vae_is_found_without_decoding():
     from liveavatar.backends.mini import random_networks
 
-    _, vae = random_networks()
+    _, vae, _ = random_networks()
     latents = torch.randn(1, 16, 3, 4, 4)
     with torch.inference_mode():
         _, memory = vae.decode_stream(latents, None)

@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from liveavatar.audio import MEL_AFTER, MEL_BEFORE, MEL_PER_FRAME, SILENCE, windows
+from liveavatar.audio import MEL_AFTER, MEL_BEFORE, MEL_PER_FRAME, SILENCE
 from liveavatar.avatars.landmarks import landmarks
 from liveavatar.avatars.motion import CONTROLS, portrait_pose, talk
 from liveavatar.avatars.renderer import compiled_renderer, render
 from liveavatar.avatars.sampling import random_identities
+from liveavatar.backends.mini.ear import AFTER, BEFORE
 from liveavatar.types import InputError
 
 from .corpus import Corpus, load_corpus, loudness_values, mel_values, viseme_values
@@ -35,7 +36,7 @@ Renderer = Callable[[Tensor, Tensor], Tensor]   # identity (N, NI), motion (N, N
 class ClipBatch:
     """Clips and all that is known about them."""
 
-    mel: Tensor | None          # (B, 2T+10, 64) normalised log-mel of the clips and a little around them
+    mel: Tensor | None          # (B, M, 64) normalised log-mel of the clips and as far around them as the ear looks
     visemes: Tensor             # (B, T, 7) in the order of VISEME_PARAMETERS
     loudness: Tensor            # (B, T) envelope of the speech, 0..1
     speaking: Tensor            # (B, T) 1 while a sound is spoken
@@ -45,11 +46,6 @@ class ClipBatch:
     points: Tensor              # (B, T, P, 2) x, y in pixels, in the order of LANDMARKS
     video: Tensor | None        # (B, 3, T, H, W) 0..1
     portrait: Tensor | None     # (B, 3, H, W) 0..1, the same person at rest
-
-    @property
-    def audio(self) -> Tensor:
-        """What the network hears: (B, 1, 768, T), one column per video frame."""
-        return windows(self.mel)[:, None]
 
 
 class SpeechTable:
@@ -84,9 +80,12 @@ class SpeechTable:
                 self.corpus.speaking[frame].float())
 
     def heard(self, start: Tensor, ends: Tensor, frames: int) -> Tensor:
-        """Log-mel around the clips, silence beyond their utterances: (B, 2T+10, 64). Arguments on the device."""
-        after = MEL_AFTER - MEL_PER_FRAME
-        row = MEL_PER_FRAME * start[:, None] + torch.arange(-MEL_BEFORE, MEL_PER_FRAME * frames + after,
+        """Log-mel of the clips and as far around them as the ear looks, silence beyond their utterances.
+
+        Arguments on the device.  -> (B, 2 (BEFORE + T + AFTER) + 10, 64)
+        """
+        before, after = MEL_BEFORE + MEL_PER_FRAME * BEFORE, MEL_AFTER - MEL_PER_FRAME + MEL_PER_FRAME * AFTER
+        row = MEL_PER_FRAME * start[:, None] + torch.arange(-before, MEL_PER_FRAME * frames + after,
                                                             device=start.device)
         inside = (row >= MEL_PER_FRAME * ends[:, :1]) & (row < MEL_PER_FRAME * ends[:, 1:])
         stored = self.mel[row.clamp(0, len(self.mel) - 1)]

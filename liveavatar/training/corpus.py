@@ -6,7 +6,8 @@ Utterances of 6 to 20 s: several sentences with pauses, spoken by espeak-ng and 
 times; the sound is then spoiled (noise, rooms, telephones, ...) so that real recordings drive the mouth as well as
 synthetic ones. Held utterances use other voices and other sentences, and stay clean.
 
-The file (numpy .npz, members compressed by LZMA; read it with `load_corpus`). All utterances one after another:
+The file (numpy .npz, members compressed by LZMA unless --plain; read it with `load_corpus`). All utterances one after
+another:
 
     mel       (2 * total frames, 64) uint8   normalised log-mel as liveavatar.audio.mel_of gives it (which `hear` cuts
                                              into windows): value = MEL_LOW + MEL_STEP * q; 2 rows per video frame
@@ -337,8 +338,8 @@ def utterances(split: str, hours: float, seed: int, workers: int) -> Iterator[Ut
             index += batch
 
 
-def save_corpus(path: str | Path, made: list[tuple[str, Utterance]]) -> None:
-    """made: (split, utterance), in the order wanted"""
+def save_corpus(path: str | Path, made: list[tuple[str, Utterance]], small: bool = True) -> None:
+    """made: (split, utterance), in the order wanted; not small is four times as large and written at once"""
     arrays = {name: np.concatenate([getattr(utterance, name) for _, utterance in made])
               for name in ("mel", "visemes", "loudness", "speaking")}
     arrays["frames"] = np.array([len(utterance.visemes) for _, utterance in made], np.int32)
@@ -347,17 +348,19 @@ def save_corpus(path: str | Path, made: list[tuple[str, Utterance]]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_LZMA) as archive:     # numpy reads it; smaller than deflate
+    how = zipfile.ZIP_LZMA if small else zipfile.ZIP_STORED                 # numpy reads both; LZMA beats deflate
+    with zipfile.ZipFile(unfinished, "w", how) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     unfinished.replace(path)
 
 
-def make_corpus(path: str | Path, hours: float, held_hours: float, seed: int = 0, workers: int = 2) -> None:
+def make_corpus(path: str | Path, hours: float, held_hours: float, seed: int = 0, workers: int = 2,
+                small: bool = True) -> None:
     made = [(split, utterance) for split, wanted in (("train", hours), ("held", held_hours)) if wanted > 0
             for utterance in utterances(split, wanted, seed, workers)]
-    save_corpus(path, made)
+    save_corpus(path, made, small)
     seconds = {split: sum(len(u.visemes) for s, u in made if s == split) / FPS for split in ("train", "held")}
     voices = {split: len({u.voice for s, u in made if s == split}) for split in ("train", "held")}
     print(f"{path}: {Path(path).stat().st_size / 1e6:.1f} MB, {len(made)} utterances; " + "; ".join(
@@ -371,8 +374,10 @@ def main() -> None:
     parser.add_argument("--held_hours", type=float, default=0.4, help="hours of speech by voices kept out of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--plain", action="store_true", help="do not compress: a large file, but no waiting")
     arguments = parser.parse_args()
-    make_corpus(arguments.output, arguments.hours, arguments.held_hours, arguments.seed, arguments.workers)
+    make_corpus(arguments.output, arguments.hours, arguments.held_hours, arguments.seed, arguments.workers,
+                not arguments.plain)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Distil mini's many-step base into a 4-step student: a LoRA trained by distribution matching on its own rollouts.
 
     python -m liveavatar.training.dmd --corpus .train/corpus.npz --vae .train/vae/vae.safetensors \
-        --teacher .train/teacher/teacher.safetensors --work .train/dmd --minutes 7 --total_minutes 7 --compile
+        --teacher .train/teacher/teacher.safetensors --listener .train/listener/listener.safetensors \
+        --work .train/dmd --minutes 7 --total_minutes 7 --compile
 
 Three networks share one shape. The *student* walks from noise to picture in its few steps, over its own past
 (self-forcing, arXiv:2506.08009). The *teacher* says which way real videos lie from there; a *fake* score, trained all
 the while on the student's videos, says which way the student's own lie. The student moves along the difference:
 Distribution Matching Distillation (Yin et al. 2024, arXiv:2311.18828, eq. 7; with DMD2's schedule, arXiv:2405.14867).
+A reader of lips pulls as well, with --lips of the strength of the scores: see liveavatar.training.lipreader.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ from liveavatar.lora import Adapter
 from liveavatar.sampler import Schedule, move, shifted, trained_schedule
 from liveavatar.training.clips import Clips
 from liveavatar.training.latents import Told, attention_to_face, encode_clips, guided, velocity
+from liveavatar.training.lipreader import LipReader, reader_correlation, train_reader
+from liveavatar.training.listener import load_listener
 from liveavatar.training.loop import (
     Learner,
     Recording,
     TrainingLoop,
     add_arguments,
+    autocast,
     budget_of,
     parse_size,
     rank,
@@ -41,6 +46,7 @@ from liveavatar.transformer import CausalS2VTransformer
 from liveavatar.weights import from_8_bits, to_8_bits
 
 SIGMA_RANGE = (0.02, 0.98)       # noise levels at which the two scores are compared
+SETTLED = 40                     # updates of the student over which the pull of the lips is measured
 
 
 class Student:
@@ -83,13 +89,15 @@ def in_8_bits(model: CausalS2VTransformer) -> CausalS2VTransformer:
 class Distillation:
     """One update each of the fake score and of the student, from noise and what is told about the clips.
 
-    `told` is the reference, audio and text of B clips; times are schedule.sigmas; noise (B, C, F, h, w).
+    `told` is the reference, audio and text of B clips; times are schedule.sigmas; noise (B, C, F, h, w); mouth
+    (B, 4F, 7) the true visemes.
     """
 
     def __init__(self, teacher: CausalS2VTransformer, student: Student, fake: CausalS2VTransformer, schedule: Schedule,
-                 guidance: float) -> None:
-        self.teacher, self.student, self.fake = teacher, student, fake
+                 guidance: float, reader: LipReader | None = None) -> None:
+        self.teacher, self.student, self.fake, self.reader = teacher, student, fake, reader
         self.schedule, self.guidance = schedule, guidance
+        self.pull = torch.zeros((), device=next(teacher.parameters()).device)      # of the lips; 0 is none
         self._step = Recording(torch.no_grad()(self._velocity))
         self._move_student = Recording(self._student_loss, student.parameters)
         self._move_fake = Recording(self._fake_loss, list(fake.parameters()))
@@ -109,9 +117,13 @@ class Distillation:
         made = clean_guess(x, self._step(x, sigma, *parts(told)), sigma)
         return self._move_fake(made, noise, level, *parts(told))
 
-    def move_student(self, x: Tensor, last: int, told: Told, noise: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of the student's step `last` from x. -> loss, mean distance between made and real"""
-        return self._move_student(x, self._sigma(x, last), noise, level, *parts(told))
+    def move_student(self, x: Tensor, last: int, told: Told, noise: Tensor, level: Tensor,
+                     mouth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of the student's step `last` from x.
+
+        -> loss, mean distance between made and real, error of the lips, how hard the scores pull against the lips
+        """
+        return self._move_student(x, self._sigma(x, last), noise, level, mouth, self.pull, *parts(told))
 
     def _sigma(self, x: Tensor, step: int) -> Tensor:
         return torch.full((len(x),), self.schedule.sigmas[step], device=x.device)
@@ -119,8 +131,8 @@ class Distillation:
     def _velocity(self, x: Tensor, sigma: Tensor, *told: Tensor) -> Tensor:
         return velocity(self.student.network, x, sigma, Told(*told))
 
-    def _student_loss(self, x: Tensor, sigma: Tensor, noise: Tensor, level: Tensor,
-                      *told: Tensor) -> tuple[Tensor, Tensor]:
+    def _student_loss(self, x: Tensor, sigma: Tensor, noise: Tensor, level: Tensor, mouth: Tensor, pull: Tensor,
+                      *told: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         made = clean_guess(x, velocity(self.student.network, x, sigma, Told(*told)), sigma)
         with torch.no_grad():
             noised = torch.lerp(made, noise, wide(level))
@@ -129,9 +141,19 @@ class Distillation:
             scale = (made - real).abs().mean((1, 2, 3, 4), keepdim=True).clamp(min=1e-4)
             target = made - (own - real) / scale
         loss = 0.5 * ((made - target).square() * attention_to_face(made)).mean()
-        loss.backward()
+        lips, ratio = loss.new_zeros(()), loss.new_zeros(())
+        if self.reader is not None:
+            guess = made.detach().requires_grad_()
+            with torch.enable_grad(), autocast(made.device):
+                lips = self.reader.error(guess, mouth)
+            downhill, = torch.autograd.grad(lips, guess)
+            ratio = ((made - target) * attention_to_face(made)).detach().norm() / made.numel() / downhill.norm()
+            total = loss + pull * (made * downhill).sum()           # whose gradient is that of loss + pull * lips
+        else:
+            total = loss
+        total.backward()
         self.student.collect()
-        return loss.detach(), scale.mean()
+        return loss.detach(), scale.mean(), lips.detach(), ratio.detach()
 
     def _fake_loss(self, made: Tensor, noise: Tensor, level: Tensor, *told: Tensor) -> Tensor:
         x = torch.lerp(made, noise, wide(level))
@@ -157,6 +179,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--teacher", type=Path, required=True, help="trained base")
+    parser.add_argument("--listener", type=Path, required=True, help="trained ear")
     parser.add_argument("--batch", type=int, default=24, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=4000, help="portraits and sounds drawn for this call on each GPU")
     parser.add_argument("--latent_frames", type=int, default=21)
@@ -167,6 +190,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--fake_lr", type=float, default=6e-5)
     parser.add_argument("--guidance", type=float, default=1.4, help="of the teacher")
+    parser.add_argument("--lips", type=float, default=0.5, help="pull of the lips against that of the scores; 0: none")
+    parser.add_argument("--reader_steps", type=int, default=1500, help="for which the reader of lips is trained")
     arguments = parser.parse_args(argv)
     device, generator = start(arguments)
 
@@ -181,8 +206,15 @@ def main(argv: list[str] | None = None) -> None:
     generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
     dice = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
     clips = Clips(arguments.corpus, "train", device, parse_size(arguments.size), dice, arguments.compile)
-    material = encode_clips(clips, load_vae(arguments.vae, device).eval(), arguments.clips, arguments.latent_frames,
-                            video=False)
+    ear, _ = load_listener(arguments.listener, device)
+    material = encode_clips(clips, load_vae(arguments.vae, device).eval(), ear, arguments.clips,
+                            arguments.latent_frames, video=bool(arguments.lips))
+    reader = None
+    if arguments.lips:
+        reader = train_reader(material, arguments.reader_steps, generator)
+        read = reader_correlation(reader, material)
+        print("lips read off true latents, correlation:", {name: round(value, 3) for name, value in read.items()},
+              flush=True)
     B = min(arguments.batch, len(material))
     _, C, _, h, w = material.reference.shape
     schedule = trained_schedule(arguments.sample_steps, SHIFT)
@@ -190,24 +222,30 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.compile:
         for network in (teacher, student.network, fake):
             compile_for_training(network)
-    distillation = Distillation(teacher, student, fake, schedule, arguments.guidance)
+    distillation = Distillation(teacher, student, fake, schedule, arguments.guidance, reader)
+    ratios: list[Tensor] = []
     turns = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
 
     def draw_noise() -> Tensor:
         return torch.randn((B, C, arguments.latent_frames, h, w), generator=generator, device=device)
 
     for _ in loop:
-        told = material.told(torch.randint(len(material), (B,), generator=generator, device=device), generator)
+        chosen = torch.randint(len(material), (B,), generator=generator, device=device)
+        told = material.told(chosen, generator)
         last = int(torch.randint(schedule.steps, (1,), generator=turns))
         solver = arguments.solver if arguments.solver != "both" else ("euler", "renoise")[
             int(torch.randint(2, (1,), generator=turns))]
         x = distillation.walk(draw_noise(), told, last, solver, generator)
         level = shifted(torch.rand(B, generator=generator, device=device), SHIFT).clamp(*SIGMA_RANGE)
         if loop.step % (arguments.fake_updates + 1) == arguments.fake_updates:
-            loss, distance = distillation.move_student(x, last, told, draw_noise(), level)
+            loss, distance, lips, ratio = distillation.move_student(x, last, told, draw_noise(), level,
+                                                                    material.mouth[chosen].float())
+            if len(ratios) < SETTLED:                   # by then it is known how hard lips must be pulled
+                ratios.append(ratio.clone())
+                distillation.pull.copy_(arguments.lips * torch.stack(ratios).median())
             loop.descend("student")
             student.write()
-            loop.show(student=loss, distance=distance)
+            loop.show(student=loss, distance=distance, lips=lips)
         else:
             distillation.move_fake(x, last, told, draw_noise(), level)
             loop.descend("fake")

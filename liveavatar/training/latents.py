@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.audio import windows
+from liveavatar.backends.mini.ear import Ear
 from liveavatar.backends.mini.vae import FRAMES_PER_LATENT, VideoVAE
 from liveavatar.conditions import controls_vector, nothing_said
 from liveavatar.sampler import Schedule, Solver, move
@@ -27,7 +28,7 @@ class Told:
     """What the model is told about B clips."""
 
     reference: Tensor   # (B, C, 1, h, w) latent of the portrait
-    audio: Tensor       # (B, 1, A, 9 + 4F)
+    audio: Tensor       # (B, 1, D, 9 + 4F), what the ear tells
     text: Tensor        # (B, slots, text_dim), one-hot
 
     def __len__(self) -> int:
@@ -59,10 +60,12 @@ class Material:
     """Clips made ready for training the transformer: pictures encoded, sound kept as mel so that it can be disturbed
     anew every time. In half precision, on the GPU."""
 
+    ear: Ear
     latents: Tensor | None   # (N, C, F, h, w)
     reference: Tensor        # (N, C, 1, h, w) latent of the portrait
     mel: Tensor              # (N, M, 64) undisturbed
     text: Tensor             # (N, slots, text_dim)
+    mouth: Tensor            # (N, 4F, 7) true visemes
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -70,11 +73,18 @@ class Material:
     def told(self, chosen: Tensor, generator: torch.Generator) -> Told:
         """What is told about the chosen clips (B,), their sound disturbed by a draw from the generator."""
         mel = disturb(self.mel[chosen].float(), generator)
-        return Told(self.reference[chosen].float(), windows(mel)[:, None], self.text[chosen].float())
+        return Told(self.reference[chosen].float(), listened(self.ear, mel), self.text[chosen].float())
 
 
 @torch.no_grad()
-def encode_clips(clips: Clips, vae: VideoVAE, count: int, latent_frames: int, batch: int = 64,
+def listened(ear: Ear, mel: Tensor) -> Tensor:
+    """mel (B, M, 64) around clips of T frames  ->  what the transformer is told of their sound, (B, 1, D, T)"""
+    with autocast(mel.device):
+        return ear(windows(mel))[:, None].float()
+
+
+@torch.no_grad()
+def encode_clips(clips: Clips, vae: VideoVAE, ear: Ear, count: int, latent_frames: int, batch: int = 64,
                  video: bool = True) -> Material:
     """Draw clips, render and encode them; without video only portraits, sound and words."""
     parts, batch = [], min(batch, count)
@@ -82,8 +92,9 @@ def encode_clips(clips: Clips, vae: VideoVAE, count: int, latent_frames: int, ba
         drawn = clips.draw(batch, AUDIO_HISTORY + FRAMES_PER_LATENT * latent_frames, video=False, portrait=True)
         parts.append((encode_video(clips, vae, drawn).half() if video else None,
                       encode(vae.encode_portrait, drawn.portrait).half(), drawn.mel.half(),
-                      controls_vector(drawn.controls).half()))
-    return Material(*(None if column[0] is None else torch.cat(column)[:count] for column in zip(*parts, strict=True)))
+                      controls_vector(drawn.controls).half(), drawn.visemes[:, AUDIO_HISTORY:].half()))
+    columns = (None if column[0] is None else torch.cat(column)[:count] for column in zip(*parts, strict=True))
+    return Material(ear, *columns)
 
 
 def encode_video(clips: Clips, vae: VideoVAE, drawn: ClipBatch) -> Tensor:

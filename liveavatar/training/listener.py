@@ -1,10 +1,11 @@
-"""Teach the audio encoder of mini to hear what lips do, before the transformer is trained around it.
+"""Teach the ear of mini, and the audio encoder behind it, to hear what lips do.
 
-    python -m liveavatar.training.listener --corpus .train/corpus.npz --work .train/listener --total_minutes 0.5
+    python -m liveavatar.training.listener --corpus .train/corpus.npz --work .train/listener --total_minutes 2
 
-The released model listens through wav2vec2, which knew speech long before it met a face. mini has no such ear, and its
-base learns one slowly from pictures, where lips are few pixels. So its encoder first learns to read visemes, loudness
-and pauses off the sound, through two linear layers that are thrown away.
+The released model listens through wav2vec2, which knew speech long before it met a face. Learning to hear from
+pictures, where lips are few pixels, is slow. So mini's ear first learns to read visemes, loudness and pauses off the
+sound, through linear layers that are thrown away; from then on it stays as it is. The audio encoder goes on learning
+with the base.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import argparse
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from liveavatar.audio import windows
+from liveavatar.backends.mini.ear import Ear
 from liveavatar.backends.mini.preset import TRANSFORMER
 from liveavatar.speech import VISEME_PARAMETERS
 from liveavatar.training.clips import SpeechTable, disturb
@@ -37,20 +40,28 @@ TARGETS = (*VISEME_PARAMETERS, "loudness", "speaking")
 
 
 class Listener(nn.Module):
-    """The audio encoder and what reads it: each of its two outputs must tell of the four frames it stands for."""
+    """Ear and audio encoder, and what reads them: the ear must tell of each frame, each of the encoder's two outputs of
+    the four frames it stands for."""
 
-    def __init__(self, audio_dim: int, dim: int, audio_layers: int = 1, num_audio_token: int = 4) -> None:
+    def __init__(self, dim: int, tokens: int) -> None:
         super().__init__()
-        self.encoder = AudioEncoder(audio_layers, audio_dim, dim, num_audio_token)
-        self.read_tokens = nn.Linear(num_audio_token * dim, 4 * len(TARGETS))
+        self.ear = Ear()
+        self.encoder = AudioEncoder(1, self.ear.dim, dim, tokens)
+        self.read_ear = nn.Linear(self.ear.dim, len(TARGETS))
+        self.read_tokens = nn.Linear(tokens * dim, 4 * len(TARGETS))
         self.read_whole = nn.Linear(dim, 4 * len(TARGETS))
 
-    def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """audio (B, layers, A, 9 + 4F)  ->  TARGETS of every video frame (B, 4F, 9), by tokens and by the whole"""
-        local, whole = self.encoder(audio)
+    def forward(self, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """heard (B, 768, BEFORE + 9 + 4F + AFTER)
+
+        -> TARGETS of every video frame (B, 4F, 9): by the ear, by tokens, by the whole
+        """
+        told = self.ear(heard)
+        local, whole = self.encoder(told[:, None])
         spoken = local[:, SKIPPED:, :-1].flatten(2)                         # without the learned one
-        return tuple(told.unflatten(-1, (4, -1)).flatten(1, 2).float()
-                     for told in (self.read_tokens(spoken), self.read_whole(whole[:, SKIPPED:])))
+        by_four = (self.read_tokens(spoken), self.read_whole(whole[:, SKIPPED:]))
+        return (self.read_ear(told[..., AUDIO_HISTORY:].transpose(1, 2)).float(),
+                *(guess.unflatten(-1, (4, -1)).flatten(1, 2).float() for guess in by_four))
 
 
 def correlation(guess: Tensor, truth: Tensor) -> Tensor:
@@ -60,7 +71,7 @@ def correlation(guess: Tensor, truth: Tensor) -> Tensor:
 
 
 def draw(table: SpeechTable, batch: int, frames: int, dice: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mel (B, 2T+10, 64) and TARGETS (B, 4F, 9) of clips of F latent frames, on the table's device."""
+    """Mel (B, M, 64) and TARGETS (B, 4F, 9) of clips of F latent frames, on the table's device."""
     device, T = table.mel.device, AUDIO_HISTORY + 4 * frames
     start_, ends = table.cut(batch, T, dice)
     visemes, loudness, speaking = table.said(start_, T)
@@ -68,9 +79,20 @@ def draw(table: SpeechTable, batch: int, frames: int, dice: torch.Generator) -> 
     return table.heard(start_.to(device), ends.to(device), T), targets.to(device)
 
 
-def export_encoder(model: Listener, path: Path) -> None:
+def export_listener(model: Listener, path: Path) -> None:
+    """Ear and encoder; what read them has done its work."""
     from safetensors.torch import save_file
-    save_file({name: tensor.cpu() for name, tensor in model.encoder.state_dict().items()}, str(path))
+    save_file({name: tensor.half().cpu() for name, tensor in model.state_dict().items()
+               if not name.startswith("read_")}, str(path))
+
+
+def load_listener(path: Path, device: torch.device | str = "cpu") -> tuple[Ear, dict[str, Tensor]]:
+    """What `export_listener` wrote: the ear, ready to be used, and the weights of the audio encoder."""
+    state = {name: tensor.float() for name, tensor in load_file(path).items()}
+    ear = Ear()
+    ear.load_state_dict({name[4:]: tensor for name, tensor in state.items() if name.startswith("ear.")})
+    encoder = {name[8:]: tensor for name, tensor in state.items() if name.startswith("encoder.")}
+    return ear.to(device).eval().requires_grad_(False), encoder
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -80,8 +102,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     arguments = parser.parse_args(argv)
     device, generator = start(arguments)
-    model = Listener(TRANSFORMER["audio_dim"], TRANSFORMER["dim"]).to(device)
-    learner = Learner(model, arguments.lr, weight_decay=0.01, export=export_encoder)
+    model = Listener(TRANSFORMER["dim"], TRANSFORMER["num_audio_token"]).to(device)
+    learner = Learner(model, arguments.lr, weight_decay=0.01, export=export_listener)
     loop = TrainingLoop(arguments.work, {"listener": learner}, generator, budget_of(arguments), arguments.resume,
                         title="listener", save_every_minutes=60)
     corpus = load_corpus(arguments.corpus)
@@ -90,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def learn(mel: Tensor, targets: Tensor) -> Tensor:
         with autocast(device):
-            guesses = model(windows(mel)[:, None])
+            guesses = model(windows(mel))
         loss = sum((guess - targets).square().mean() for guess in guesses)
         loss.backward()
         return loss.detach()
@@ -104,11 +126,12 @@ def main(argv: list[str] | None = None) -> None:
     with learner.averaged(), torch.no_grad():
         mel, targets = draw(held, arguments.batch, arguments.latent_frames,
                             torch.Generator().manual_seed(1))
-        for name, guess in zip(("tokens", "whole"), model(windows(mel)[:, None]), strict=True):
+        for name, guess in zip(("ear", "tokens", "whole"), model(windows(mel)), strict=True):
             loop.evaluation[name] = dict(zip(TARGETS, correlation(guess, targets).tolist(), strict=True))
     loop.write_log()
-    print("correlation on held voices:", {name: {k: round(v, 3) for k, v in of.items()}
-                                          for name, of in loop.evaluation.items()}, flush=True)
+    if rank() == 0:
+        print("correlation on held voices:", {name: {k: round(v, 3) for k, v in of.items()}
+                                              for name, of in loop.evaluation.items()}, flush=True)
 
 
 if __name__ == "__main__":

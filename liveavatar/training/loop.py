@@ -182,6 +182,7 @@ class Recording:
     """
 
     _pool = None            # of memory: recordings follow each other, so that they can use the same
+    _first = None           # of them: a pool ends with the last graph that uses it, so one stays
 
     def __init__(self, function: Callable[..., Tensor | tuple[Tensor, ...]],
                  parameters: Sequence[nn.Parameter] = ()) -> None:
@@ -213,6 +214,7 @@ class Recording:
                 self._afresh(self._arguments)
         torch.cuda.synchronize()
         graph, Recording._pool = torch.cuda.CUDAGraph(), Recording._pool or torch.cuda.graph_pool_handle()
+        Recording._first = Recording._first or graph
         with torch.cuda.graph(graph, pool=Recording._pool, stream=stream,
                               capture_error_mode="thread_local"):                         # NCCL's threads go on
             self._result = self._afresh(self._arguments)
@@ -482,8 +484,9 @@ def start(arguments: argparse.Namespace) -> tuple[torch.device, torch.Generator]
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 on a GPU; the CPU stays exact."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    """bfloat16 on a GPU; the CPU stays exact, unless somebody further out asked for bfloat16 there."""
+    wanted = device.type == "cuda" or torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
 
 def draw_curve(log: Path) -> Path | None:

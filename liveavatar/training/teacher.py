@@ -13,7 +13,6 @@ import math
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from liveavatar.backends.mini.preset import TRANSFORMER
@@ -21,6 +20,7 @@ from liveavatar.backends.mini.vae import load_vae
 from liveavatar.sampler import shifted
 from liveavatar.training.clips import Clips
 from liveavatar.training.latents import Material, Told, attention_to_face, encode_clips, velocity
+from liveavatar.training.listener import load_listener
 from liveavatar.training.loop import (
     Learner,
     Recording,
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--start", type=Path, help="weights to begin from, such as an earlier teacher.safetensors")
-    parser.add_argument("--listener", type=Path, help="trained audio encoder to begin with")
+    parser.add_argument("--listener", type=Path, required=True, help="trained ear; and audio encoder, without --start")
     parser.add_argument("--batch", type=int, default=32, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=6000, help="clips rendered for this call on each GPU")
     parser.add_argument("--other_sizes", nargs="*", default=[], metavar="W*H",
@@ -144,8 +144,9 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--start {arguments.start}: no such weights")
 
     model = load_transformer(arguments.start) if arguments.start else new_transformer()
-    if arguments.listener is not None:
-        model.casual_audio_encoder.load_state_dict(load_file(arguments.listener))
+    ear, heard = load_listener(arguments.listener, device)
+    if arguments.start is None:
+        model.casual_audio_encoder.load_state_dict(heard)
     model = set_trainable(model).to(device).train()
     learner = Learner(model, arguments.lr, betas=(0.9, 0.95), weight_decay=0.01)
     loop = TrainingLoop(arguments.work, {"teacher": learner}, generator, budget_of(arguments), arguments.resume,
@@ -160,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
     lessons = []
     for size, share in zip(sizes, shares, strict=True):
         clips = Clips(arguments.corpus, "train", device, size, dice, arguments.compile)
-        material = encode_clips(clips, vae, math.ceil(share * arguments.clips), arguments.latent_frames)
+        material = encode_clips(clips, vae, ear, math.ceil(share * arguments.clips), arguments.latent_frames)
         batch = min(round(arguments.batch * math.prod(sizes[0]) / math.prod(size)), len(material))
         lessons.append(Lesson(model, material, batch, generator))
         print(f"teacher: {len(material)} clips of {4 * arguments.latent_frames} frames {size[1]}*{size[0]}", flush=True)

@@ -21,6 +21,7 @@ from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Pro
 from liveavatar.weights import Manifest, load_part, read_manifest
 
 if TYPE_CHECKING:
+    from liveavatar.backends.mini.ear import Ear
     from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
     from liveavatar.transformer import CausalS2VTransformer, See
 
@@ -41,8 +42,10 @@ class MiniBackend:
     expects_rendered = True
     sees_past_sound = True
 
-    def __init__(self, transformer: CausalS2VTransformer, vae: VideoVAE, trained: Trained, about: dict) -> None:
+    def __init__(self, transformer: CausalS2VTransformer, vae: VideoVAE, ear: Ear, trained: Trained,
+                 about: dict) -> None:
         self.transformer = transformer.requires_grad_(False).eval()
+        self.ear = ear.requires_grad_(False).eval()
         self.vae = vae.requires_grad_(False).eval()
         self.trained = trained
         self._about = about
@@ -54,17 +57,18 @@ class MiniBackend:
         device = choose_device(device)
         kind = choose_dtype(dtype, device)
         if weights == "random":
-            transformer, vae = random_networks()
+            transformer, vae, ear = random_networks()
             trained, fingerprint = Trained(solver="renoise" if student else "euler"), f"random-{RANDOM_SEED}"
         else:
             folder = WEIGHTS if weights == "shipped" else Path(weights)
             manifest = read_manifest(folder)
-            transformer, vae, trained = trained_networks(manifest, student)
+            transformer, vae, ear, trained = trained_networks(manifest, student)
             fingerprint = manifest.fingerprint
         for network in (transformer, vae):
             torch.nn.Module.to(network, device, kind)       # diffusers' own `to` only adds a warning
         vae.to(memory_format=torch.channels_last)           # convolutions then take about a quarter less time
-        backend = cls(transformer, vae, trained,
+        ear.to(device)                                      # in float32: it costs next to nothing
+        backend = cls(transformer, vae, ear, trained,
                       {"name": cls.name, "student": student, "dtype": str(kind).removeprefix("torch."),
                        "weights": str(weights), "fingerprint": fingerprint, "trained": asdict(trained)})
         if compile:
@@ -79,11 +83,12 @@ class MiniBackend:
     def dtype(self) -> torch.dtype:
         return next(self.transformer.parameters()).dtype
 
-    @classmethod
-    def hear(cls, speech: Speech) -> AudioFeatures:
+    def hear(self, speech: Speech) -> AudioFeatures:
+        """What the ear tells of each video frame: values (1, 1, D, T)"""
         from liveavatar.audio import hear
 
-        return hear(speech, cls.fps)
+        heard = hear(speech, self.fps)
+        return replace(heard, values=self.ear.listen(heard.values[0, 0]).cpu()[None, None])
 
     def read(self, prompt: Prompt) -> Tensor:
         from liveavatar.conditions import prompt_vector
@@ -132,18 +137,20 @@ def without_the_past(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda x, modulation, text, see: forward(x, modulation, text, Aside(see))
 
 
-def random_networks() -> tuple[CausalS2VTransformer, VideoVAE]:
+def random_networks() -> tuple[CausalS2VTransformer, VideoVAE, Ear]:
     """Untrained networks of mini's shape, always the same: to try the pipeline without weights."""
+    from liveavatar.backends.mini.ear import Ear
     from liveavatar.backends.mini.vae import VideoVAE
     from liveavatar.transformer import CausalS2VTransformer
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        return CausalS2VTransformer.from_config(TRANSFORMER), VideoVAE()
+        return CausalS2VTransformer.from_config(TRANSFORMER), VideoVAE(), Ear()
 
 
-def trained_networks(manifest: Manifest, student: bool) -> tuple[CausalS2VTransformer, VideoVAE, Trained]:
-    """Base and VAE from a folder of weights, and for the student its LoRA merged into the base."""
+def trained_networks(manifest: Manifest, student: bool) -> tuple[CausalS2VTransformer, VideoVAE, Ear, Trained]:
+    """Base, VAE and ear from a folder of weights, and for the student its LoRA merged into the base."""
+    from liveavatar.backends.mini.ear import Ear
     from liveavatar.backends.mini.vae import VideoVAE
     from liveavatar.lora import merge_lora
     from liveavatar.transformer import CausalS2VTransformer
@@ -152,14 +159,15 @@ def trained_networks(manifest: Manifest, student: bool) -> tuple[CausalS2VTransf
     trained = settings.pop("trained", {})
     with torch.device("meta"):
         transformer = CausalS2VTransformer.from_config(TRANSFORMER | settings)
-        vae = VideoVAE(vae_config(manifest))
+        vae, ear = VideoVAE(vae_config(manifest)), Ear()
     fill(transformer, load_part(manifest, "base"), manifest)
     fill(vae, load_part(manifest, "vae"), manifest)
+    fill(ear, load_part(manifest, "ear"), manifest)
     if student:
         settings = manifest.config.get("student", {})
         trained = settings.get("trained", {"solver": "renoise"})
         merge_lora(transformer, load_part(manifest, "student"), settings.get("alpha", LORA_ALPHA))
-    return transformer, vae, Trained(**trained)
+    return transformer, vae, ear, Trained(**trained)
 
 
 def vae_config(manifest: Manifest) -> VAEConfig:

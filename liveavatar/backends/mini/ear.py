@@ -1,0 +1,77 @@
+"""The ear of mini: what wav2vec2 is to the released model, small and trained on speech whose mouth is known.
+
+    mel of a recording --windows--> what surrounds each video frame --Ear--> what is heard there
+
+A stack of convolutions over time. Each frame looks BEFORE frames back and AFTER ahead, and no further, so a recording
+may be heard in pieces and gives the same. Letters: B clips, T video frames, D features of a frame.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liveavatar.audio import FEATURES, MEL_AFTER, MEL_BANDS, MEL_BEFORE, MEL_PER_FRAME, SILENCE, windows
+
+LAYERS = 6
+BACK, AHEAD = 3, 1                                  # video frames a layer sees on either side
+BEFORE, AFTER = LAYERS * BACK, LAYERS * AHEAD       # and all of them together: 0.72 s and 0.24 s
+PIECE_FRAMES = 1500                                 # of a recording heard at a time: a minute
+
+
+class EarLayer(nn.Module):
+    """Look at a few neighbouring frames, think, add."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.look = nn.Linear((BACK + 1 + AHEAD) * dim, hidden)
+        self.think = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T + BACK + AHEAD, D) -> (B, T, D)"""
+        around = self.norm(x).unfold(1, BACK + 1 + AHEAD, 1).flatten(2)
+        return x[:, BACK:-AHEAD] + self.think(F.silu(self.look(around)))
+
+
+class Ear(nn.Module):
+    """Windows of mel around each video frame -> features of what is said there."""
+
+    def __init__(self, dim: int = 256, hidden: int = 384) -> None:
+        super().__init__()
+        self.dim = dim
+        self.enter = nn.Linear(FEATURES, dim)
+        self.layers = nn.ModuleList(EarLayer(dim, hidden) for _ in range(LAYERS))
+        self.leave = nn.LayerNorm(dim)
+
+    def forward(self, heard: Tensor) -> Tensor:
+        """heard (B, 768, BEFORE + T + AFTER) of `liveavatar.audio.windows`  ->  (B, D, T)"""
+        x = self.enter(heard.transpose(1, 2))
+        for layer in self.layers:
+            x = layer(x)
+        return self.leave(x).transpose(1, 2)
+
+    @torch.no_grad()
+    def listen(self, heard: Tensor) -> Tensor:
+        """A whole recording, in pieces: heard (768, T) of `liveavatar.audio.hear`, silence around it  ->  (D, T)"""
+        mel = pad_for_ear(mel_inside(heard))
+        T = heard.shape[-1]
+        pieces = []
+        for first in range(0, T, PIECE_FRAMES):
+            last = min(first + PIECE_FRAMES, T)
+            rows = mel[MEL_PER_FRAME * first:MEL_PER_FRAME * (last + BEFORE + AFTER) + MEL_BEFORE + MEL_AFTER - 2]
+            pieces.append(self(windows(rows)[None].to(self.enter.weight))[0])
+        return torch.cat(pieces, -1)
+
+
+def mel_inside(heard: Tensor) -> Tensor:
+    """The mel frames of which windows were cut: (768, T) -> (2 T, 64)"""
+    own = heard.unflatten(0, (-1, MEL_BANDS))[MEL_BEFORE:MEL_BEFORE + MEL_PER_FRAME]      # (2, 64, T)
+    return own.permute(2, 0, 1).flatten(0, 1)
+
+
+def pad_for_ear(mel: Tensor) -> Tensor:
+    """Silence around a whole recording, as far as the ear looks: (2 T, 64) -> (2 (T + BEFORE + AFTER) + 10, 64)"""
+    return F.pad(mel, (0, 0, MEL_BEFORE + MEL_PER_FRAME * BEFORE, MEL_AFTER - MEL_PER_FRAME + MEL_PER_FRAME * AFTER),
+                 value=SILENCE)
