@@ -49,3 +49,12 @@ def test_memory_is_compared_stage_by_stage_and_drawn(tmp_path, monkeypatch):
     assert wan_memory.read(tmp_path / "memory")[0]["planned decode"] == 12.0
     wan_memory.draw(wan_memory.read(tmp_path / "memory"), "about", tmp_path / "memory")
     assert (tmp_path / "memory.png").stat().st_size > 1000
+
+
+def test_attention_in_8_bits_is_compared_with_float32(tmp_path, monkeypatch):
+    import wan_attention
+
+    monkeypatch.setattr(sys, "argv", ["wan_attention.py", "--tiny", "--out", str(tmp_path / "attention")])
+    wan_attention.main()
+    last = (tmp_path / "attention.md").read_text().splitlines()[-1]
+    assert last.startswith("| queries, keys and values rounded") and 0.01 < float(last.split("|")[-2]) < 0.08
