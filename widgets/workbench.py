@@ -42,6 +42,8 @@ LONGEST_TEXT = 600                                        # characters that are 
 LARGEST_UPLOAD = 64 * 2**20                               # bytes
 WAVE_POINTS = 120                                         # of the drawing of the sound
 PAUSE_S = 0.2                                             # between two pictures of a view, when nobody has clicked
+PAUSES_S = {"MemoryView": 0.0, "CacheView": 0.4, "ScheduleView": 0.4}    # a live curve is a live curve; the others
+                                                          # are a mark that moves: less often will do
 FACE_PX = 96                                              # of the drawing of the portrait
 WARM_UP_S = 0.4                                           # of video: one block
 WARMED = ("mini",)                                        # models so small that they are brought when a page opens
@@ -450,7 +452,7 @@ class Workbench(LiveView):
         if view == "Designer":
             return widgets.Designer(size=self.size)
         made = getattr(widgets, view)(cursor=self.cursor, controls=False, **OPTIONS.get(view, {}))
-        made._mail = Curtain(0.0 if view == "MemoryView" else PAUSE_S)        # a live curve is a live curve
+        made._mail = Curtain(PAUSES_S.get(view, PAUSE_S))
         made.nothing = made.nothing and WAITING.get(view, "A click on Run fills this.")
         return made
 
