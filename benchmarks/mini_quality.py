@@ -30,6 +30,7 @@ from torch import Tensor
 from liveavatar.avatars.landmarks import LANDMARKS
 from liveavatar.avatars.motion import CONTROLS, portrait_pose, talk
 from liveavatar.avatars.traits import identity_index, motion_index
+from liveavatar.backends.mini import bfloat16_is_faster
 from liveavatar.backends.mini.preset import SHIFT
 from liveavatar.conditions import controls_vector
 from liveavatar.metrics.quality import (
@@ -163,6 +164,11 @@ def read(regressor: FaceRegressor, video: Tensor) -> Readings:
                     torch.cat([regressor.textures(piece) for piece in pieces]).unflatten(0, (B, T)))
 
 
+def as_it_runs(device: torch.device) -> torch.autocast:
+    """On a CPU whatever mini would choose there for a video; a GPU makes its own choice."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=device.type == "cpu" and bfloat16_is_faster())
+
+
 @torch.no_grad()
 def decode(networks: Networks, latents: Tensor) -> Tensor:
     """(B, C, F, h, w) -> (B, 3, T, H, W) float"""
@@ -171,8 +177,9 @@ def decode(networks: Networks, latents: Tensor) -> Tensor:
 
 @torch.no_grad()
 def reconstruct(networks: Networks, video: Tensor) -> Tensor:
-    latents = torch.cat([encode(networks.vae.encode, piece) for piece in video.split(DECODED_TOGETHER)])
-    return decode(networks, latents)
+    with as_it_runs(video.device):
+        latents = torch.cat([encode(networks.vae.encode, piece) for piece in video.split(DECODED_TOGETHER)])
+        return decode(networks, latents)
 
 
 def make(networks: Networks, model: CausalS2VTransformer, setting: Setting, told: Told, noise: Tensor,
@@ -182,9 +189,10 @@ def make(networks: Networks, model: CausalS2VTransformer, setting: Setting, told
     for first in range(0, len(noise), batch):
         part = slice(first, first + batch)
         fresh = torch.Generator(noise.device).manual_seed(first)
-        latents = rollout(model, noise[part], told[part], trained_schedule(setting.steps, SHIFT), setting.solver, fresh,
-                          setting.guidance)
-        made.append(decode(networks, latents))
+        with as_it_runs(noise.device):
+            latents = rollout(model, noise[part], told[part], trained_schedule(setting.steps, SHIFT), setting.solver,
+                              fresh, setting.guidance)
+            made.append(decode(networks, latents))
     return torch.cat(made)
 
 
@@ -526,6 +534,7 @@ def save_sheet(report: Report, rows: list[str], path: Path, people: int, scale: 
 def describe(arguments: argparse.Namespace, networks: Networks, argv: list[str]) -> dict:
     device = torch.device(arguments.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
+    name += ", videos in bfloat16" if device.type == "cuda" or bfloat16_is_faster() else ""
     words = [Path(word).name if word.startswith("/") else word for word in argv]      # folders are nobody's business
     return {"command": shlex.join(["python", "benchmarks/mini_quality.py", *words]), "device": name,
             "torch": torch.__version__, "commit": commit(), "clips": arguments.clips, "frames": arguments.frames,
