@@ -215,9 +215,10 @@ def table_1(found: Results) -> Picture:
         axis.set_title(measure.label, fontsize=10)
         axis.set_ylabel(measure.axis.split("\n", 1)[1])
         whole_numbers(axis, up_to_8(rows).distinct("steps"))
-    legend(places[0])
+    legend(places[0], loc="upper right")
     for axis in (places[0], places[3]):
         axis.set_ylim(bottom=0)
+    places[0].set_ylim(top=1.35 * places[0].get_ylim()[1])       # room for the legend above the points
     return finished(figure, found, "Table 1: reported (hollow) and measured (solid, 95 % intervals)")
 
 
