@@ -1,5 +1,6 @@
 """mini behind its interface: what is saved as weights is what runs, and what runs is what it was given."""
 
+import shutil
 from dataclasses import asdict
 
 import pytest
@@ -14,9 +15,11 @@ from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
 from liveavatar.config import GenerationConfig
 from liveavatar.lora import Adapter
 from liveavatar.pipeline import Pipeline
+from liveavatar.training.listener import Listener, export_listener
+from liveavatar.training.ship import ship
 from liveavatar.transformer import CausalS2VTransformer
 from liveavatar.types import Prompt
-from liveavatar.weights import FILE_BYTES, load_part, save_part, split_by_size
+from liveavatar.weights import FILE_BYTES, load_part, read_manifest, save_part, split_by_size
 
 SMALL_VAE = VAEConfig(16, (4, 4, 4), (1, 1, 1), (8, 8, 8), (1, 1, 1))
 SMALL = TINY | dict(in_dim=16, out_dim=16, cond_dim=16, text_dim=19, text_len=4, audio_dim=256)
@@ -83,6 +86,17 @@ def test_the_ear_hears_in_pieces_what_it_hears_at_once_and_only_so_far(monkeypat
     mel[:100] = 0
     assert torch.allclose(ear.listen(windows(pad_mel(mel)))[:, 50 + LAYERS * BACK + 2:94],
                           ear.listen(windows(pad_mel(torch.zeros(200, 64))))[:, 50 + LAYERS * BACK + 2:94], atol=1e-5)
+
+
+def test_parts_that_were_not_trained_again_are_shipped_as_they_were(weights, tmp_path):
+    folder, work = tmp_path / "weights", tmp_path / "work"
+    shutil.copytree(weights[0], folder)
+    before = read_manifest(folder).sha256
+    (work / "listener").mkdir(parents=True)
+    export_listener(Listener(32, 4), work / "listener" / "listener.safetensors")
+    ship(work, folder, "euler")
+    after = read_manifest(folder).sha256
+    assert {name for name in before | after if before.get(name) != after.get(name)} == {"ear-00.safetensors"}
 
 
 def test_random_weights_are_always_the_same(monkeypatch):
