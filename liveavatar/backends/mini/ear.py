@@ -55,23 +55,22 @@ class Ear(nn.Module):
     @torch.no_grad()
     def listen(self, heard: Tensor) -> Tensor:
         """A whole recording, in pieces: heard (768, T) of `liveavatar.audio.hear`, silence around it  ->  (D, T)"""
-        mel = pad_for_ear(mel_inside(heard))
         T = heard.shape[-1]
-        pieces = []
+        told = torch.empty(self.dim, T)
         for first in range(0, T, PIECE_FRAMES):
             last = min(first + PIECE_FRAMES, T)
-            rows = mel[MEL_PER_FRAME * first:MEL_PER_FRAME * (last + BEFORE + AFTER) + MEL_BEFORE + MEL_AFTER - 2]
-            pieces.append(self(windows(rows)[None].to(self.enter.weight))[0])
-        return torch.cat(pieces, -1)
+            mel = mel_around(heard, first - BEFORE, last + AFTER)
+            told[:, first:last] = self(windows(mel)[None].to(self.enter.weight))[0]
+        return told
 
 
-def mel_inside(heard: Tensor) -> Tensor:
-    """The mel frames of which windows were cut: (768, T) -> (2 T, 64)"""
-    own = heard.unflatten(0, (-1, MEL_BANDS))[MEL_BEFORE:MEL_BEFORE + MEL_PER_FRAME]      # (2, 64, T)
-    return own.permute(2, 0, 1).flatten(0, 1)
-
-
-def pad_for_ear(mel: Tensor) -> Tensor:
-    """Silence around a whole recording, as far as the ear looks: (2 T, 64) -> (2 (T + BEFORE + AFTER) + 10, 64)"""
-    return F.pad(mel, (0, 0, MEL_BEFORE + MEL_PER_FRAME * BEFORE, MEL_AFTER - MEL_PER_FRAME + MEL_PER_FRAME * AFTER),
-                 value=SILENCE)
+def mel_around(heard: Tensor, first: int, last: int) -> Tensor:
+    """The mel that windows of frames first..last are cut of, silence beyond the recording: heard (768, T) of
+    `liveavatar.audio.hear`  ->  (2 (last - first) + 10, 64)"""
+    reach = -(-(MEL_AFTER - MEL_PER_FRAME) // MEL_PER_FRAME)                             # frames
+    begin, end = max(first - reach, 0), min(last + reach, heard.shape[-1])
+    own = heard[:, begin:end].unflatten(0, (-1, MEL_BANDS))[MEL_BEFORE:MEL_BEFORE + MEL_PER_FRAME]     # (2, 64, n)
+    mel = own.permute(2, 0, 1).flatten(0, 1)
+    before = MEL_PER_FRAME * (begin - first) + MEL_BEFORE                                # below 0: too many
+    after = MEL_PER_FRAME * (last - end) + MEL_AFTER - MEL_PER_FRAME
+    return F.pad(mel, (0, 0, before, after), value=SILENCE)
