@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from wan_runs import clock, command_here, device_here
 
-from liveavatar.backends.wan.fp8_attention import FP8, attend_plainly, has_kernel, keep_values, rounded
+from liveavatar.backends.wan.fp8_attention import FP8, attend_plainly, has_fp8_kernels, keep_values, rounded
 from liveavatar.transformer import attention
 
 HEADS, HEAD_DIM, ASKED, SEEN = 40, 128, 3168, 15_312
@@ -81,7 +81,7 @@ def main() -> None:
     told = Told.random(heads, count, seen, device)
     exact = by_heads(lambda head: attention(*(x[:, head:head + 1].float() for x in told.plain)), heads)
     rows = [("bf16, the first kernel that can" if device.type == "cuda" else "float32", lambda: attention(*told.plain))]
-    if has_kernel(device):
+    if has_fp8_kernels(device):
         from liveavatar.backends.wan.fp8_kernel import attend
 
         rows.append(("8 bits, our kernel", lambda: attend(*told.rounded)))

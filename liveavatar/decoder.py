@@ -24,7 +24,7 @@ class StreamingVAE(Protocol):
 def to_pictures(video: Tensor) -> Tensor:
     """video (1, 3, T, H, W) in 0..1 -> (T, H, W, 3) uint8 in main memory"""
     pixels = video[0].permute(1, 2, 3, 0).float().mul(255).round_().clamp_(0, 255)
-    return pixels.to("cpu", torch.uint8).contiguous()
+    return pixels.to(torch.uint8).contiguous().cpu()                     # a byte a number before they travel
 
 
 @torch.inference_mode()

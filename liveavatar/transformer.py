@@ -47,6 +47,13 @@ class Rotation(NamedTuple):
     sin: Tensor
 
 
+class Turned(NamedTuple):
+    """Where a block stands in time, as angles."""
+
+    block: Rotation       # (M, head_dim / 2) each
+    condition: Rotation   # of the condition, as the block sees it
+
+
 class Modulation(NamedTuple):
     """What a noise level does to each layer: shift, scale, gate for attention, then for the mlp."""
 
@@ -505,17 +512,23 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
 
         x (B, C, F, h, w) noisy latents; the block starts at latent frame `cache.end`  ->  velocity (B, C, F, h, w)
         """
-        frames, grid = x.shape[2], self.grid(x)
-        start = torch.full((1,), cache.end, device=x.device)
-        tables = self.rotation_of_frames(start + torch.arange(frames, device=x.device), grid)
-        beside = Rotation(*(table[0] for table in self.rotation_of_condition(condition, start)))
+        turned = self.turn(cache.end, x.shape[2], condition)
+        return self.run_layers(x, level, context, condition, cache, turned, pose), cache.advance(x.shape[2])
 
+    def turn(self, start: int, frames: int, condition: ConditionCache) -> Turned:
+        """Angles for a block that begins at latent frame `start`."""
+        begins = torch.full((1,), start, device=condition.k.device)
+        block = self.rotation_of_frames(begins + torch.arange(frames, device=begins.device), condition.grid)
+        return Turned(block, Rotation(*(table[0] for table in self.rotation_of_condition(condition, begins))))
+
+    def run_layers(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
+                   turned: Turned, pose: Tensor | None = None) -> Tensor:
+        """What `forward` does when the angles are known; the block's keys and values are in the ring then."""
         past = cache.past or Past
         tokens = self.embed(x, pose)
         for index in range(len(self.blocks)):
-            see = past(self, index, cache, condition, tables, beside)
-            tokens = self.run_layer(index, tokens, level, context, see)
-        return self.finish(tokens, level, grid), cache.advance(frames)
+            tokens = self.run_layer(index, tokens, level, context, past(self, index, cache, condition, *turned))
+        return self.finish(tokens, level, self.grid(x))
 
     def forward_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
                      pose: Tensor | None = None) -> Tensor:

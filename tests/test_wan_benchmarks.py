@@ -15,6 +15,7 @@ def speed(monkeypatch):
     import wan_speed
 
     monkeypatch.setattr(wan_speed, "FILLING", 1)
+    monkeypatch.setattr(wan_speed, "RECORDING", 0)
     monkeypatch.setattr(wan_speed, "TIMED", 1)
     return wan_speed
 

@@ -34,6 +34,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from liveavatar.graphs import Graph
 from liveavatar.types import InputError
 
 PIECE_BYTES = int(15.5 * 2**20)
@@ -173,53 +174,36 @@ class Learner:
 
 # ---------------------------------------------------------------------------------------------- one launch a step
 class Recording:
-    """A function of tensors that a GPU repeats as one launch (a CUDA graph); on a CPU it is simply called.
+    """A function of tensors that a GPU repeats as one launch; on a CPU it is simply called.
 
     A pass through mini is thousands of kernels so small that a GPU waits for its host to launch them. The first call
-    warms up (and compiles), then records; later calls fill in the arguments and replay. Arguments keep their shapes;
-    what comes back, and the gradients that the function leaves in `parameters`, is overwritten by the next call.
-    Random numbers are drawn outside and passed in; inside, nothing may be copied from the host.
+    warms up (and compiles), then records; later calls fill in the arguments and replay. See `graphs.Graph`; overwritten
+    by the next call are also the gradients that the function leaves in `parameters`.
     """
 
     _pool = None            # of memory: recordings follow each other, so that they can use the same
-    _first = None           # of them: a pool ends with the last graph that uses it, so one stays
 
     def __init__(self, function: Callable[..., Tensor | tuple[Tensor, ...]],
                  parameters: Sequence[nn.Parameter] = ()) -> None:
         self.function, self.parameters = function, parameters
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph: Graph | None = None
 
     def __call__(self, *arguments: Tensor) -> Tensor | tuple[Tensor, ...]:
         if not arguments[0].is_cuda:
-            return self._afresh(arguments)
+            return self._afresh(*arguments)
         if self._graph is None:
-            self._record(arguments)
-        torch._foreach_copy_(self._arguments, arguments)
-        self._graph.replay()
+            Recording._pool = Recording._pool or torch.cuda.MemPool()
+            self._graph = Graph(self._afresh, arguments, Recording._pool, warm_up=3)
+            self._gradients = [parameter.grad for parameter in self.parameters]
+        result = self._graph(*arguments)
         for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
             parameter.grad = gradient           # other recordings of the same parameters have theirs elsewhere
-        return self._result
+        return result
 
-    def _afresh(self, arguments: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    def _afresh(self, *arguments: Tensor) -> Tensor | tuple[Tensor, ...]:
         for parameter in self.parameters:
             parameter.grad = None               # so that gradients are written, not added up
         return self.function(*arguments)
-
-    def _record(self, arguments: Sequence[Tensor]) -> None:
-        self._arguments = [argument.clone(memory_format=torch.contiguous_format) for argument in arguments]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                self._afresh(self._arguments)
-        torch.cuda.synchronize()
-        graph, Recording._pool = torch.cuda.CUDAGraph(), Recording._pool or torch.cuda.graph_pool_handle()
-        Recording._first = Recording._first or graph
-        with torch.cuda.graph(graph, pool=Recording._pool, stream=stream,
-                              capture_error_mode="thread_local"):                         # NCCL's threads go on
-            self._result = self._afresh(self._arguments)
-        torch.cuda.synchronize()
-        self._graph, self._gradients = graph, [parameter.grad for parameter in self.parameters]
 
 
 # ---------------------------------------------------------------------------------------------- files

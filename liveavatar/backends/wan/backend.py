@@ -193,14 +193,16 @@ class WanBackend:
         """Compile the three pieces of a layer, with fixed shapes: all layers share what is compiled for the first.
 
         Attention stays outside: how many keys it sees changes until the ring is full. So does the one pass over the
-        condition, whose shapes come only once.
+        condition, whose shapes come only once. Once the ring is full, a GPU repeats whole steps (`recorded`).
         """
         from liveavatar.backends.wan.pieces import compile_layers
+        from liveavatar.backends.wan.recorded import RecordedSteps
 
         model, self.compiled = self.transformer, True
         compile_layers(model.blocks)
         model.listen, model.lay = (torch.compile(piece, dynamic=False) for piece in (model.listen, model.lay))
         model.prefill = torch.compiler.set_stance("force_eager")(model.prefill)
+        model.run_layers = RecordedSteps(model.run_layers)
 
 
 class Marked:

@@ -15,13 +15,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from liveavatar.backends.wan.precision import FP8, LARGEST, multiplies_fp8
+from liveavatar.backends.wan.precision import FP8, LARGEST, has_fp8_kernels
 from liveavatar.backends.wan.rings import scale_of
 from liveavatar.cache import ConditionCache, KeysValues, RingCache
 from liveavatar.transformer import Past, Rotation, attention, rotate
@@ -125,16 +124,11 @@ def attend_plainly(q: Tensor, q_scale: Tensor, k: Tensor, v: Tensor, k_scale: Te
 def kernel_for(q: Tensor) -> Callable[..., Tensor]:
     """The kernel, where there is Triton, a card with units for fp8, and a width that it can take."""
     width = q.shape[-1]
-    if width >= 32 and math.log2(width).is_integer() and has_kernel(q.device):
+    if width >= 32 and math.log2(width).is_integer() and has_fp8_kernels(q.device):
         from liveavatar.backends.wan.fp8_kernel import attend
 
         return attend
     return attend_plainly
-
-
-@cache
-def has_kernel(device: torch.device) -> bool:
-    return device.type == "cuda" and multiplies_fp8(device) and find_spec("triton") is not None
 
 
 @dataclass

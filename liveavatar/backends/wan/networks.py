@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from liveavatar.backends.wan.precision import Fp8Linear, fp8_targets, replace_module
+from liveavatar.backends.wan.precision import Fp8Linear, RoundedGelu, fp8_targets, replace_module
 from liveavatar.backends.wan.preset import LORA_ALPHA
 from liveavatar.lora import adapted, adapters_of
 
@@ -47,6 +47,9 @@ def bring_transformer(config: dict, source: Source, device: torch.device, dtype:
             setattr(module, name, nn.Parameter(weight.to(dtype), requires_grad=False))
         if place in rounded:
             replace_module(model, place, Fp8Linear(module))
+    if fp8:
+        for layer in model.blocks:
+            layer.ffn[1] = RoundedGelu()
     return model.eval()
 
 

@@ -8,6 +8,7 @@ multiplied in float32, which is slow and serves tests.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -65,6 +66,24 @@ class Fp8Linear(nn.Module):
         else:
             y = F.linear(tokens.float(), self.rows.float()) * scale * self.scale.t() + self.bias.float()
         return y.to(self.dtype).unflatten(0, shape)
+
+
+class RoundedGelu(nn.Module):
+    """GELU between two such layers: the second gets its tokens rounded, so nothing wide is written in between."""
+
+    def forward(self, x: Tensor) -> RoundedTokens:
+        rows = x.reshape(-1, x.shape[-1])
+        if has_fp8_kernels(x.device):
+            from liveavatar.backends.wan.gelu_kernel import gelu_rows
+
+            return RoundedTokens(*gelu_rows(rows), x.shape[:-1])
+        return RoundedTokens(*quantise_rows(F.gelu(rows, approximate="tanh")), x.shape[:-1])
+
+
+@torch.compiler.assume_constant_result
+def has_fp8_kernels(device: torch.device) -> bool:
+    """Whether our own kernels run here: they need Triton and fp8 units."""
+    return multiplies_fp8(device) and find_spec("triton") is not None
 
 
 @torch.compiler.assume_constant_result

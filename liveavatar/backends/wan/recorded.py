@@ -1,0 +1,89 @@
+"""The layers of a step as one launch, once the ring is full: a thousand kernels no longer wait for Python.
+
+From then on all shapes stay, and a block lies in one of a few places of its ring. For each ring and place the first
+such block runs as ever, the second is noted down as a CUDA graph, all later ones repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from liveavatar.cache import ConditionCache, KeysValues, RingCache
+from liveavatar.graphs import Graph
+from liveavatar.transformer import Context, HeardLayer, Modulation, Rotation, Turned
+
+Place = tuple[int, bool]                       # slot of the ring, and whether a pose is followed
+
+
+@dataclass
+class Records:
+    """What was noted down of one ring. Nothing here holds the ring itself, so it all ends with the ring."""
+
+    given: tuple[object, ...]                                    # what the graphs take for granted
+    visited: set[Place] = field(default_factory=set)
+    graphs: dict[Place, Graph] = field(default_factory=dict)
+
+
+class RecordedSteps:
+    """Stands in for `CausalS2VTransformer.run_layers`, which it is given."""
+
+    def __init__(self, run_layers: Callable[..., Tensor]) -> None:
+        self._run_layers = run_layers
+        self._records = WeakIdKeyDictionary()                    # by the tensor that holds a ring's keys
+        self._pools = WeakIdKeyDictionary()                      # by a condition's: the rings of a video share memory
+
+    def __call__(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
+                 turned: Turned, pose: Tensor | None = None) -> Tensor:
+        asked = (x, level, context, condition, cache, turned, pose)
+        if not can_record(x, cache):
+            return self._run_layers(*asked)
+        records, place = self._records_of(cache, (level, context.text, condition)), (cache.slot, pose is not None)
+        if place not in records.visited:
+            records.visited.add(place)
+            return self._run_layers(*asked)
+        changing = tensors_of(x, turned, context, pose)
+        if place not in records.graphs:
+            records.graphs[place] = Graph(of_tensors(self._run_layers, *asked), changing, self._pool_of(condition))
+        return records.graphs[place](*changing).clone()
+
+    def _pool_of(self, condition: ConditionCache) -> torch.cuda.MemPool:
+        if condition.k not in self._pools:
+            self._pools[condition.k] = torch.cuda.MemPool()
+        return self._pools[condition.k]
+
+    def _records_of(self, cache: RingCache, given: tuple[object, ...]) -> Records:
+        records = self._records.get(cache.k)
+        if records is None or any(one is not other for one, other in zip(records.given, given, strict=True)):
+            records = self._records[cache.k] = Records(given)
+        return records
+
+
+def can_record(x: Tensor, cache: RingCache) -> bool:
+    """Whether all lies on a GPU, and the ring is full: until then the block sees more keys each time."""
+    return x.is_cuda and cache.k.is_cuda and cache.end >= cache.capacity and not torch.is_grad_enabled()
+
+
+def tensors_of(x: Tensor, turned: Turned, context: Context, pose: Tensor | None) -> list[Tensor]:
+    """All that is new with each block."""
+    heard = ((*layer.tokens, layer.shift, layer.scale) for layer in context.audio.values())
+    return [x, *turned.block, *turned.condition, *chain.from_iterable(heard), *(() if pose is None else (pose,))]
+
+
+def of_tensors(run_layers: Callable[..., Tensor], x: Tensor, level: Modulation, context: Context,
+               condition: ConditionCache, cache: RingCache, turned: Turned, pose: Tensor | None
+               ) -> Callable[..., Tensor]:
+    """The same as a function of `tensors_of`; all else stays."""
+    def run(*tensors: Tensor) -> Tensor:
+        each: Iterator[Tensor] = iter(tensors)
+        x, turned = next(each), Turned(*(Rotation(next(each), next(each)) for _ in Turned._fields))
+        heard = {layer: HeardLayer(KeysValues(next(each), next(each)), next(each), next(each))
+                 for layer in context.audio}
+        return run_layers(x, level, Context(context.text, heard), condition, cache, turned, next(each, None))
+
+    return run
