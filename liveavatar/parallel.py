@@ -408,6 +408,7 @@ def some_steps(backend: Backend, constants: Constants, config: GenerationConfig,
     if pose is not None:
         first = block * backend.block_latents
         pose = pose[:, :, first:first + backend.block_latents].to(backend.device)
+    turned = model.turn(block * backend.block_latents, backend.block_latents, told.portrait)
     for index in range(steps.stop):
         sigma, sigma_next = sigmas[index], sigmas[index + 1]
         draws = constants.solver == "renoise" and sigma_next > 0
@@ -416,7 +417,7 @@ def some_steps(backend: Backend, constants: Constants, config: GenerationConfig,
             continue                                      # another rank's; only its random draw had to be passed
         with notes.span("step", block, index):
             velocity, caches[index] = model(x, constants.levels[index], context, told.portrait, caches[index],
-                                             pose)
+                                             pose, turned)
             x = move(x, velocity, sigma, sigma_next, constants.solver, None if fresh is None else fresh.to(x))
             if x.is_cuda:
                 torch.cuda.synchronize(x.device)

@@ -507,12 +507,13 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         return ConditionCache(k, v, grid[0] * grid[1], grid)
 
     def forward(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
-                pose: Tensor | None = None) -> tuple[Tensor, RingCache]:
+                pose: Tensor | None = None, turned: Turned | None = None) -> tuple[Tensor, RingCache]:
         """Velocity of one block at one noise level, and the cache that now holds the block.
 
         x (B, C, F, h, w) noisy latents; the block starts at latent frame `cache.end`  ->  velocity (B, C, F, h, w)
+        turned: `turn(cache.end, F, condition)`, if it was computed before: all steps of a block have the same
         """
-        turned = self.turn(cache.end, x.shape[2], condition)
+        turned = turned or self.turn(cache.end, x.shape[2], condition)
         return self.run_layers(x, level, context, condition, cache, turned, pose), cache.advance(x.shape[2])
 
     def turn(self, start: int, frames: int, condition: ConditionCache) -> Turned:

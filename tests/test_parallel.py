@@ -111,7 +111,13 @@ def alone(solver: str) -> list[torch.Tensor]:
     from liveavatar.pipeline import Pipeline
 
     config = GenerationConfig(size=(32, 32), sample_steps=3, sample_solver=solver)
-    return [step.x for step in Pipeline(FakeBackend()).steps(tone(SECONDS), face(32, 32), "hello", config) if step.last]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)                     # as many as the processes have: sums are added in the same order
+    try:
+        steps = Pipeline(FakeBackend()).steps(tone(SECONDS), face(32, 32), "hello", config)
+        return [step.x for step in steps if step.last]
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("ranks", "vae", "solver"), [(2, "auto", "renoise"), (3, "own", "euler")])

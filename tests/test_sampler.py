@@ -23,6 +23,7 @@ class Remembered:
 
     written: int = 0
     bytes: int = 0
+    end: int = 6
 
 
 class StraightTo:
@@ -34,7 +35,11 @@ class StraightTo:
     def modulate(self, timestep):
         return timestep.item() / 1000
 
-    def __call__(self, x, sigma, context, condition, cache, pose):
+    def turn(self, start, frames, condition):
+        return start, frames
+
+    def __call__(self, x, sigma, context, condition, cache, pose, turned):
+        assert turned == (cache.end, x.shape[2])
         return (x - self.target) / sigma, Remembered(cache.written + 1)
 
 

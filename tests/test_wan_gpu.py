@@ -220,7 +220,7 @@ def test_every_way_ends_in_pictures(options, told):
 
 
 def test_steps_that_are_repeated_as_one_launch_make_the_same_latents_and_end_with_their_rings(told):
-    """Seven blocks, a ring of two: the fifth and sixth are recorded, the seventh is repeated."""
+    """Seven blocks, a ring of two: the third and fourth are recorded, the others repeat them."""
     import gc
 
     pipe = load(compile=True)
@@ -243,6 +243,23 @@ def test_gelu_is_rounded_as_the_compiler_would():
     rows, scale = quantise_rows(torch.nn.functional.gelu(x.float(), approximate="tanh").flatten(0, 1))
     assert made.shape == (2, 7) and off(made.scale, scale) < 1e-3
     assert off(made.tokens.float() * made.scale, rows.float() * scale) < 0.01
+
+
+def test_the_vae_laid_out_for_the_gpu_makes_the_pictures_of_the_plain_one():
+    """Norm, activation and padding round where diffusers' do; convolutions may add in another order."""
+    from wan_fakes import small_vae
+
+    from liveavatar.backends.wan.vae import StreamingWanVAE
+    from liveavatar.backends.wan.vae_gpu import NormSilu, suit_gpu
+
+    plain, suited = (small_vae().to(DEVICE, torch.bfloat16).requires_grad_(False) for _ in range(2))
+    suited = suit_gpu(suited)
+    norm = next(module for module in suited.modules() if isinstance(module, NormSilu))
+    x = torch.randn(2, len(norm.norm.gamma), 3, 5, 7, device=DEVICE, dtype=torch.bfloat16)
+    assert off(norm(x), torch.nn.functional.silu(norm.norm(x))) < 1e-3
+    latents = torch.randn(1, 16, 3, 8, 8, device=DEVICE, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        assert off(*(StreamingWanVAE(vae).to(DEVICE).decode_stream(latents)[0] for vae in (suited, plain))) < 0.02
 
 
 def test_recordings_share_memory_and_the_first_may_end_before_the_others():

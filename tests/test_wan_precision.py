@@ -8,15 +8,15 @@ import torch
 from torch import nn
 from wan_fakes import TRANSFORMER, small_lora, small_transformer
 
-from liveavatar.backends.wan import fp8_attention, preset
+from liveavatar.backends.wan import fp8_attention, preset, recorded
 from liveavatar.backends.wan.backend import WanBackend
 from liveavatar.backends.wan.fp8_attention import attend_plainly, fp8_rings, keep, keep_values
 from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
-from liveavatar.backends.wan.precision import FP8, Fp8Linear, fp8_targets, quantise_rows
+from liveavatar.backends.wan.precision import FP8, Fp8Linear, RoundedGelu, fp8_targets, quantise_rows
 from liveavatar.backends.wan.rings import apart_rings, in_one_pass, narrow, widen
-from liveavatar.cache import WIDE, widest
+from liveavatar.cache import WIDE, ConditionCache, widest
 from liveavatar.lora import merge_lora, targets
-from liveavatar.sampler import denoise_block, released_schedule
+from liveavatar.sampler import denoise_block, model_levels, released_schedule
 from liveavatar.transformer import Context
 from liveavatar.types import InputError
 
@@ -106,10 +106,11 @@ def steps_with(model, caches_of, blocks=3):
     text = model.encode_text(torch.randn(1, 5, 16))
     condition = model.prefill(torch.randn(1, 16, 1, 8, 8), torch.randn(1, 16, 19, 8, 8), text)
     schedule, caches, finished = released_schedule(2), caches_of(model, condition, 2), []
+    levels = model_levels(model, schedule, "cpu")
     for block in range(blocks):
         context = Context(text, model.encode_audio(torch.randn(1, 3, 16, 9 + 12)))
         steps = list(denoise_block(model, torch.randn(1, 16, 3, 8, 8), context, condition, caches, schedule,
-                                   block=block))
+                                   levels=levels, block=block))
         caches = tuple(step.cache for step in steps)
         finished.append(steps[-1].x)
     return torch.cat(finished, 2), caches
@@ -267,10 +268,38 @@ def test_a_step_that_broke_off_leaves_nothing_on_the_desk():
     assert place.seen.k.isfinite().all()
 
 
+class Repeated:
+    """Stands in for a GPU's graph: it can only be told the tensors it was recorded with."""
+
+    def __init__(self, function, arguments, pool, warm_up):
+        self.function, self.shapes = function, [argument.shape for argument in arguments]
+
+    def __call__(self, *arguments):
+        assert [argument.shape for argument in arguments] == self.shapes
+        return self.function(*arguments)
+
+
+def test_once_the_ring_is_full_steps_are_repeated_from_records_that_end_with_it(monkeypatch):
+    monkeypatch.setattr(recorded, "Graph", Repeated)
+    monkeypatch.setattr(recorded, "can_record", lambda x, cache: cache.end >= cache.capacity)
+    monkeypatch.setattr(recorded.RecordedSteps, "_pool_of", lambda *_: None)
+    model = small_transformer().eval()
+    plain, _ = steps_with(model, on_the_device, blocks=7)
+    model.run_layers = steps = recorded.RecordedSteps(model.run_layers)
+    repeated, caches = steps_with(model, on_the_device, blocks=7)
+    assert torch.equal(plain, repeated)
+    assert [set(steps._records[cache.k].graphs) for cache in caches] == 2 * [{(0, False), (6 // 2, False)}]
+    another = ConditionCache(*(side.clone() for side in (caches[0].k, caches[0].v)), 16, (4, 4))
+    assert not steps._records_of(caches[0], (None, None, another)).graphs               # of another condition: none
+    steps_with(model, on_the_device, blocks=3)                                          # another video
+    assert len(steps._records) == 2
+
+
 def test_fp8_changes_the_picture_a_little_and_only_where_it_may():
     model = small_transformer().eval()
     small = bring_transformer(TRANSFORMER, source_of(model), CPU, torch.float32, fp8=True)
     assert sum(isinstance(module, Fp8Linear) for module in small.modules()) == 2 * 10 + 4 + 1
+    assert all(isinstance(layer.ffn[1], RoundedGelu) for layer in small.blocks)
     assert isinstance(small.head.head, nn.Linear) and isinstance(small.time_projection[1], nn.Linear)
     exact, rounded = steps_with(model, on_the_device)[0], steps_with(small, on_the_device)[0]
     error = (exact - rounded).norm() / exact.norm()

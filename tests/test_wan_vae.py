@@ -12,6 +12,7 @@ from fakes import face
 
 from liveavatar.backends.wan.pose import check_pose_video, pictures_of, pose_latents
 from liveavatar.backends.wan.vae import StreamingWanVAE, WanDecoder, see
+from liveavatar.backends.wan.vae_gpu import suit_gpu
 from liveavatar.conditions import fit_portrait, released_size
 from liveavatar.decoder import to_pictures
 from liveavatar.types import InputError
@@ -52,6 +53,10 @@ def vae(released):
     return StreamingWanVAE(released)
 
 
+def off(one, other):
+    return ((one - other).norm() / other.norm()).item()
+
+
 def scaled(vae, latents):
     return latents * vae.std + vae.mean
 
@@ -64,6 +69,17 @@ def decoded_at_once(plain, vae, latents):
 @torch.inference_mode()
 def encoded_at_once(plain, vae, video):
     return (plain.encode(2 * video - 1).latent_dist.mean - vae.mean) / vae.std
+
+
+@torch.inference_mode()
+def test_laid_out_for_a_gpu_it_computes_the_same(vae):
+    from wan_fakes import small_vae
+
+    other = StreamingWanVAE(suit_gpu(small_vae().requires_grad_(False)))
+    video = torch.rand(1, 3, 9, SIDE, SIDE)
+    latents = other.encode(video)
+    assert off(latents, vae.encode(video)) < 1e-4                       # sums are added in another order
+    assert off(other.decode_stream(latents)[0], vae.decode_stream(latents)[0]) < 1e-4
 
 
 @pytest.mark.parametrize("split", [(6,), (1, 5), (3, 3), (1, 1, 1, 1, 1, 1)])

@@ -60,8 +60,7 @@ class WanBackend:
              weights: str = "released", config: dict | None = None, dtype: str = "auto", device: str = "auto",
              fp8: bool = False, compile: bool = False, conditioning: str = "single-gpu", released_trim: bool = False,
              offload_model: bool = True, offload_kv_cache: bool = False, fp8_cache: bool = False,
-             fp8_attention: bool = False, condition_in_rings: bool = False, compile_vae: bool = False,
-             download: bool = False) -> WanBackend:
+             fp8_attention: bool = False, condition_in_rings: bool = False, download: bool = False) -> WanBackend:
         """Bring the weights.
 
         checkpoint_dir  the folder of Wan2.2-S2V-14B, as downloaded
@@ -75,7 +74,6 @@ class WanBackend:
         fp8_attention   self-attention in one byte a number too; rings are then as with fp8_cache, the condition in each
         condition_in_rings  the condition lies in the ring of every step: more memory, less copying
         compile         the transformer's layers, in pieces that all layers share
-        compile_vae     the decoding of pictures
         download        bring what is missing from the Hub; otherwise nothing is ever fetched
         """
         if conditioning not in CONDITIONINGS:
@@ -117,8 +115,6 @@ class WanBackend:
                       fp8_attention=fp8_attention)
         if compile:
             backend.compile()
-        if compile_vae:
-            backend.vae.compile_decoder()
         return backend
 
     # ------------------------------------------------------------------------------------------ before weights load

@@ -11,7 +11,7 @@ from liveavatar.types import InputError
 OURS = {   # option -> argument of WanBackend.load
     "ckpt_dir": "checkpoint_dir", "lora_path_dmd": "lora", "fp8": "fp8", "fp8_cache": "fp8_cache",
     "fp8_attention": "fp8_attention",
-    "offload_kv_cache": "offload_kv_cache", "condition_in_rings": "condition_in_rings", "compile_vae": "compile_vae",
+    "offload_kv_cache": "offload_kv_cache", "condition_in_rings": "condition_in_rings",
     "released_trim": "released_trim", "conditioning": "conditioning", "download": "download",
 }
 COMMON = ("dtype", "device", "compile", "offload_model")
@@ -26,7 +26,6 @@ def add_options(parser: argparse.ArgumentParser, add_switch: Callable) -> None:
     add_switch(group, "--fp8", None, "linear layers in fp8: half the memory, faster on sm_89 and newer")
     add_switch(group, "--fp8_cache", None, "ring caches in fp8: half their memory")
     add_switch(group, "--fp8_attention", None, "self-attention in fp8 too, its caches with it: faster on sm_90")
-    add_switch(group, "--compile_vae", None, "compile the decoding too: a longer start, faster pictures")
     add_switch(group, "--offload_kv_cache", None, "ring caches in main memory: for cards on which they do not fit")
     add_switch(group, "--condition_in_rings", None, "portrait and motion in every step's ring: faster, 2 GiB a step")
     add_switch(group, "--released_trim", None, "let the picture lead the sound by 120 ms, as released")

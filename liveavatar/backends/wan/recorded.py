@@ -1,7 +1,7 @@
 """The layers of a step as one launch, once the ring is full: a thousand kernels no longer wait for Python.
 
 From then on all shapes stay, and a block lies in one of a few places of its ring. For each ring and place the first
-such block runs as ever, the second is noted down as a CUDA graph, all later ones repeat it.
+such block is noted down as a CUDA graph, which the later ones repeat.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ class Records:
     """What was noted down of one ring. Nothing here holds the ring itself, so it all ends with the ring."""
 
     given: tuple[object, ...]                                    # what the graphs take for granted
-    visited: set[Place] = field(default_factory=set)
     graphs: dict[Place, Graph] = field(default_factory=dict)
 
 
@@ -44,12 +43,10 @@ class RecordedSteps:
         if not can_record(x, cache):
             return self._run_layers(*asked)
         records, place = self._records_of(cache, (level, context.text, condition)), (cache.slot, pose is not None)
-        if place not in records.visited:
-            records.visited.add(place)
-            return self._run_layers(*asked)
         changing = tensors_of(x, turned, context, pose)
         if place not in records.graphs:
-            records.graphs[place] = Graph(of_tensors(self._run_layers, *asked), changing, self._pool_of(condition))
+            records.graphs[place] = Graph(of_tensors(self._run_layers, *asked), changing, self._pool_of(condition),
+                                          warm_up=1)
         return records.graphs[place](*changing).clone()
 
     def _pool_of(self, condition: ConditionCache) -> torch.cuda.MemPool:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from liveavatar.backends.wan.checkpoints import fill, read_pickle
 from liveavatar.backends.wan.networks import randomise
+from liveavatar.backends.wan.vae_gpu import suit_gpu
 from liveavatar.decoder import Memory, decode_block
 from liveavatar.types import InputError
 
@@ -67,15 +68,6 @@ class StreamingWanVAE(nn.Module):
         pictures = self.vae.decoder(raw, feat_cache=before, feat_idx=[0], first_chunk=memory is None)
         return pictures, tuple(before)
 
-    def compile_decoder(self) -> None:
-        """Compile the decoding of a latent once its memory has its final shape: from the third of a stream on."""
-        plain, compiled = self.decode_latent, torch.compile(self.decode_latent, dynamic=False)
-
-        def decode_latent(latent: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-            return (compiled if settled(memory) else plain)(latent, memory)
-
-        self.decode_latent = decode_latent
-
     @torch.inference_mode()
     def encode(self, video: Tensor) -> Tensor:
         """video (B, 3, 1 + 4n, H, W) 0..1  ->  latents (B, C, 1 + n, h, w)"""
@@ -118,11 +110,6 @@ class StreamingWanVAE(nn.Module):
                 break
             memory = after
         return memory
-
-
-def settled(memory: Memory | None) -> bool:
-    """Whether every convolution remembers the two pictures it can. diffusers counts one more than look back: None."""
-    return memory is not None and all(one is None or isinstance(one, Tensor) and one.shape[2] == 2 for one in memory)
 
 
 def same(one: Memory, other: Memory) -> bool:
@@ -180,12 +167,19 @@ def read_vae(path: Path, config: dict, device: torch.device, dtype: torch.dtype)
 
     vae = empty_vae(config)
     fill(vae, convert_wan_vae_to_diffusers(read_pickle(path)), path, dtype)
-    return nn.Module.to(StreamingWanVAE(vae), device).requires_grad_(False).eval()
+    return at_home(vae, device)
 
 
 def random_vae(config: dict, device: torch.device, dtype: torch.dtype) -> StreamingWanVAE:
-    vae = randomise(empty_vae(config), device, dtype)
-    return nn.Module.to(StreamingWanVAE(vae), device).eval()
+    return at_home(randomise(empty_vae(config), device, dtype), device)
+
+
+def at_home(vae: AutoencoderKLWan, device: torch.device) -> StreamingWanVAE:
+    """On its device, and laid out as that device likes it."""
+    streaming = nn.Module.to(StreamingWanVAE(vae), device).requires_grad_(False).eval()
+    if device.type == "cuda":
+        suit_gpu(streaming.vae)
+    return streaming
 
 
 def empty_vae(config: dict) -> AutoencoderKLWan:
