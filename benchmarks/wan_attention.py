@@ -42,15 +42,15 @@ class Told:
         scale = torch.full((1, heads, 1, 1), SCALE, device=device)
         of_token = q.abs().amax((1, 3), keepdim=True).float() / 448
         columns = torch.zeros(1, heads, HEAD_DIM, seen, device=device).to(FP8)
-        keep_values(columns, v, scale)
+        keep_values(columns, v, scale, shuffled=True)
         return cls((q, k, v), (rounded(q, of_token), of_token, rounded(k, scale).contiguous(), columns, scale, scale,
-                               dtype))
+                               True, dtype))
 
     def head(self, index: int) -> tuple:
         """Arguments of `attend_plainly` for one head, in float32: a whole one would not fit."""
-        q, of_token, k, v, *scales, _ = self.rounded
+        q, of_token, k, v, *scales, shuffled, _ = self.rounded
         one = slice(index, index + 1)
-        return q[:, one], of_token, k[:, one], v[:, one], *(scale[:, one] for scale in scales), torch.float32
+        return q[:, one], of_token, k[:, one], v[:, one], *(scale[:, one] for scale in scales), shuffled, torch.float32
 
 
 def by_heads(work: Callable[[int], Tensor], heads: int) -> Tensor:

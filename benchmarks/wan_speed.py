@@ -235,8 +235,8 @@ def main() -> None:
     asked = parser.parse_args()
     bench = Bench(parse_size(asked.size), asked.tiny)
     name = torch.cuda.get_device_name() if bench.device.type == "cuda" else "no GPU"
-    about = (f"{asked.size}, {FILLING} blocks fill the ring, {RECORDING} more where steps are recorded, medians of {TIMED} after them, "
-             f"12 frames a block. {name}, "
+    about = (f"{asked.size}, {FILLING} blocks fill the ring, {RECORDING} more where steps are recorded, medians of "
+             f"{TIMED} after them, 12 frames a block. {name}, "
              f"torch {torch.__version__}.{' A small network: the figures mean nothing.' if asked.tiny else ''}")
     print(about, flush=True)
     rows = [ROWS[place] for place in ORDER if re.search(asked.only, ROWS[place].name)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ class Graph:
                  warm_up: int = 0) -> None:
         self._arguments = [argument.clone(memory_format=torch.contiguous_format) for argument in arguments]
         self._pool, self._graph = pool, torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream()
+        stream = recording_stream(torch.cuda.current_device())
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(warm_up):
@@ -38,3 +39,9 @@ class Graph:
         torch._foreach_copy_(self._arguments, arguments)
         self._graph.replay()
         return self._result
+
+
+@cache
+def recording_stream(device: int) -> torch.cuda.Stream:
+    """The same for all graphs: memory that one of them let go of is given to the next only on the same stream."""
+    return torch.cuda.Stream(device)

@@ -120,10 +120,12 @@ def test_attention_is_given_to_the_first_kernel_that_can():
         assert attention(wide, wide, wide).isfinite().all()
 
 
-@pytest.mark.parametrize(("heads", "width", "seen"), [(3, 128, 5), (3, 128, 128), (2, 32, 200), (40, 128, 1111)])
-def test_the_kernel_for_8_bits_attends_as_the_emulation_does(heads, width, seen):
-    """The weights are rounded too, with three bits behind the leading one: at most 1/16 each, some 2.5 % in all. Keys
-    beyond those seen hold what the format cannot: nothing of it may be read."""
+@pytest.mark.parametrize(("heads", "width", "seen", "shuffled"), [
+    (3, 128, 5, False), (3, 128, 128, False), (2, 32, 200, False), (40, 128, 1111, False), (3, 128, 16, True),
+    (2, 32, 208, True), (40, 128, 1120, True)])
+def test_the_kernel_for_8_bits_attends_as_the_emulation_does(heads, width, seen, shuffled):
+    """The weights are rounded too, with three bits behind the leading one, and are but nearly powers of 2: some 3 % in
+    all. Keys beyond those seen hold what the format cannot: nothing of it may be read."""
     from liveavatar.backends.wan.fp8_attention import attend_plainly, has_fp8_kernels, keep_values, rounded
     from liveavatar.backends.wan.precision import FP8
 
@@ -137,9 +139,9 @@ def test_the_kernel_for_8_bits_attends_as_the_emulation_does(heads, width, seen)
     keys = torch.full((2, heads, room, width), float("nan"), device=DEVICE).to(FP8)
     values = torch.full((2, heads, width, room), float("nan"), device=DEVICE).to(FP8)
     keys[:, :, :seen].copy_(rounded(k, scale))
-    keep_values(values[..., :seen], v, scale)
+    keep_values(values[..., :seen], v, scale, shuffled)
     of_token = q.abs().amax((1, 3), keepdim=True) / 448
-    told = rounded(q, of_token), of_token, keys[:, :, :seen], values[..., :seen], scale, scale, torch.bfloat16
+    told = rounded(q, of_token), of_token, keys[:, :, :seen], values[..., :seen], scale, scale, shuffled, torch.bfloat16
     made = attend(*told)
     assert made.shape == q.shape and off(made, attend_plainly(*told)) < 0.05
     assert off(made, torch.nn.functional.scaled_dot_product_attention(q, k, v)) < 0.09
@@ -159,9 +161,9 @@ def test_the_kernel_for_8_bits_loses_no_small_weight_among_many():
     q, k = torch.randn(1, 1, 70, 128, device=DEVICE), torch.randn(1, 1, 15_312, 128, device=DEVICE)
     scale = torch.full((1, 1, 1, 1), 2.0**-6, device=DEVICE)
     values = torch.zeros(1, 1, 128, 15_312, device=DEVICE).to(FP8)
-    keep_values(values, torch.ones_like(k), scale)
+    keep_values(values, torch.ones_like(k), scale, shuffled=True)
     of_token = q.abs().amax((1, 3), keepdim=True) / 448
-    seen = attend(rounded(q, of_token), of_token, rounded(k, scale), values, scale, scale, torch.float32)
+    seen = attend(rounded(q, of_token), of_token, rounded(k, scale), values, scale, scale, True, torch.float32)
     assert (seen - 1).abs().max() < 0.005
 
 

@@ -2,7 +2,8 @@
 
     queries    one scale for each token, measured when they come
     keys       one scale for each layer and head, as rings in 8 bits have; normed and turned before they are rounded
-    values     likewise; they lie by columns, (head_dim, M), as the products want them
+    values     likewise; they lie by columns, (head_dim, M), and each 16 of them in the order that the products want,
+               where the numbers of tokens are multiples of 16
 
 Each ring holds the condition too. So nothing is copied together and nothing is widened before it is attended to. The
 kernel needs Triton and a card with units for fp8; elsewhere the same rounded numbers are widened and attended to
@@ -26,6 +27,7 @@ from liveavatar.cache import ConditionCache, KeysValues, RingCache
 from liveavatar.transformer import Past, Rotation, attention, rotate
 
 ALIGNED = 16                 # bytes: where a row of values may begin
+GROUP = 16                   # values that are shuffled among themselves
 TURNED = math.sqrt(2)        # how much larger a number can be when its pair was turned
 
 
@@ -36,6 +38,7 @@ class Stretch(NamedTuple):
     v: Tensor                # (B, heads, head_dim, M)
     k_scale: Tensor          # (B, heads, 1, 1)
     v_scale: Tensor
+    shuffled: bool = False   # whether values lie in the products' order
 
 
 class Asked(NamedTuple):
@@ -71,8 +74,18 @@ def keep_keys(into: Tensor, k: Tensor, rotation: Rotation, scale: Tensor) -> Non
     into.copy_(rounded(rotate(k, rotation), scale))
 
 
-def keep_values(into: Tensor, v: Tensor, scale: Tensor) -> None:
-    into.copy_(rounded(v, scale).transpose(-1, -2))
+def keep_values(into: Tensor, v: Tensor, scale: Tensor, shuffled: bool = False) -> None:
+    columns = rounded(v, scale).transpose(-1, -2)
+    into.copy_(shuffle(columns) if shuffled else columns)
+
+
+def shuffle(columns: Tensor) -> Tensor:
+    """Each 16 of them in the order 0 1 8 9 2 3 10 11 4 5 12 13 6 7 14 15. (..., M)"""
+    return columns.unflatten(-1, (-1, 2, 4, 2)).transpose(-3, -2).flatten(-4)
+
+
+def unshuffle(columns: Tensor) -> Tensor:
+    return columns.unflatten(-1, (-1, 4, 2, 2)).transpose(-3, -2).flatten(-4)
 
 
 @cache
@@ -100,23 +113,24 @@ class Fp8Past(Past):
         beside = Rotation(*(table[turning] for table in self.beside))
         keys(place.k[:, :, turning], condition.k[self.layer][:, :, turning], beside, place.k_scale)
         if not there:
-            values(place.v, condition.v[self.layer], place.v_scale)
+            values(place.v, condition.v[self.layer], place.v_scale, place.shuffled)
             if self.layer + 1 == len(ring.k):
                 ring.told.condition = condition
 
     def look(self, asked: Asked, place: Place) -> Tensor:
         q, scale, v = asked
-        self.in_one_pass(keep_values)(place.block.v, v, place.block.v_scale)
+        self.in_one_pass(keep_values)(place.block.v, v, place.block.v_scale, place.block.shuffled)
         return kernel_for(q)(q, scale, *place.seen, self.condition.k.dtype)
 
     def in_one_pass(self, work: Callable[..., None]) -> Callable[..., None]:
         return in_one_pass(work) if self.cache.compiled else work
 
 
-def attend_plainly(q: Tensor, q_scale: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor,
+def attend_plainly(q: Tensor, q_scale: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor, shuffled: bool,
                    dtype: torch.dtype) -> Tensor:
     """q (B, heads, N, head_dim), q_scale (B, 1, N, 1); k (B, heads, M, head_dim), v (B, heads, head_dim, M) and
     their scales (B, heads, 1, 1)  ->  (B, heads, N, head_dim)"""
+    v = unshuffle(v) if shuffled else v
     return attention((q.float() * q_scale).to(dtype), k.to(dtype) * k_scale.to(dtype),
                      v.transpose(-1, -2).to(dtype) * v_scale.to(dtype))
 
@@ -151,7 +165,7 @@ class Fp8Ring(RingCache):
     def stretch(self, layer: int, first: int, last: int) -> Stretch:
         """Tokens first..last of a layer."""
         return Stretch(self.k[layer][:, :, first:last], self.v[layer][..., first:last], self.scales.k[layer],
-                       self.scales.v[layer])
+                       self.scales.v[layer], self.condition_tokens % GROUP == self.frame_tokens % GROUP == 0)
 
     def clone(self) -> Fp8Ring:
         return replace(super().clone(), told=Told(self.told.condition))

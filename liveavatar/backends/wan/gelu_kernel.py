@@ -1,4 +1,4 @@
-"""GELU and the rounding to 8 bits in one pass, as a Triton kernel: a row is read once, and kept till its scale is known.
+"""GELU and the rounding to 8 bits in one pass, as a Triton kernel: a row is read once and kept till its scale is known.
 
 What the compiler makes of the two reads every row twice and computes an exact tanh both times. The tanh here is the
 card's own, off by at most 2^-10.99 (PTX ISA, `tanh.approx.f32`); rounding to 8 bits is off by up to 2^-4.
