@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from wan_runs import clock, command_here, device_here
 
-from liveavatar.backends.wan.fp8_attention import FP8, attend_plainly, has_fp8_kernels, keep_values, rounded
+from liveavatar.backends.wan.fp8_attention import FP8, Scales, attend_plainly, has_fp8_kernels, keep_values, rounded
 from liveavatar.transformer import attention
 
 HEADS, HEAD_DIM, ASKED, SEEN = 40, 128, 3168, 15_312
-SCALE = 2.0**-6                      # of keys and values: a power of two, as rings have
+SCALE = 2.0**-6                      # of them all: a power of two, as rings have
 TRIES = 20
 
 
@@ -40,17 +40,18 @@ class Told:
         q, k, v = (torch.randn(1, count, heads, HEAD_DIM, generator=generator, device=device).to(dtype).transpose(1, 2)
                    for count in (asked, seen, seen))
         scale = torch.full((1, heads, 1, 1), SCALE, device=device)
-        of_token = q.abs().amax((1, 3), keepdim=True).float() / 448
+        of_q = torch.full((1, 1, 1, 1), SCALE, device=device)
         columns = torch.zeros(1, heads, HEAD_DIM, seen, device=device).to(FP8)
         keep_values(columns, v, scale, shuffled=True)
-        return cls((q, k, v), (rounded(q, of_token), of_token, rounded(k, scale).contiguous(), columns, scale, scale,
+        return cls((q, k, v), (rounded(q, of_q), rounded(k, scale).contiguous(), columns, Scales(of_q, scale, scale),
                                True, dtype))
 
     def head(self, index: int) -> tuple:
         """Arguments of `attend_plainly` for one head, in float32: a whole one would not fit."""
-        q, of_token, k, v, *scales, shuffled, _ = self.rounded
+        q, k, v, scales, shuffled, _ = self.rounded
         one = slice(index, index + 1)
-        return q[:, one], of_token, k[:, one], v[:, one], *(scale[:, one] for scale in scales), shuffled, torch.float32
+        return (*(x[:, one] for x in (q, k, v)), Scales(scales.q, scales.k[:, one], scales.v[:, one]), shuffled,
+                torch.float32)
 
 
 def by_heads(work: Callable[[int], Tensor], heads: int) -> Tensor:

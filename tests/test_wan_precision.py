@@ -10,14 +10,14 @@ from wan_fakes import TRANSFORMER, small_lora, small_transformer
 
 from liveavatar.backends.wan import fp8_attention, preset, recorded
 from liveavatar.backends.wan.backend import WanBackend
-from liveavatar.backends.wan.fp8_attention import attend_plainly, fp8_rings, keep, keep_values
+from liveavatar.backends.wan.fp8_attention import Scales, attend_plainly, fp8_rings, keep, keep_values, query_scales
 from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
 from liveavatar.backends.wan.precision import FP8, Fp8Linear, RoundedGelu, fp8_targets, quantise_rows
 from liveavatar.backends.wan.rings import apart_rings, in_one_pass, narrow, widen
 from liveavatar.cache import WIDE, ConditionCache, widest
 from liveavatar.lora import merge_lora, targets
 from liveavatar.sampler import denoise_block, model_levels, released_schedule
-from liveavatar.transformer import Context
+from liveavatar.transformer import Context, rotate
 from liveavatar.types import InputError
 
 CPU = torch.device("cpu")
@@ -207,7 +207,7 @@ def test_five_graphs_serve_all_layers_and_blocks_and_a_few_more_rings_in_8_bits(
 
 
 def in_8_bits(model, condition, steps, compiled=False):
-    return fp8_rings(condition, model.config.cache_frames, steps, compiled)
+    return fp8_rings(condition, query_scales(model), model.config.cache_frames, steps, compiled)
 
 
 def test_attention_in_8_bits_changes_the_picture_a_little():
@@ -238,28 +238,31 @@ def test_a_condition_in_8_bits_is_laid_once_and_anew_when_it_is_another():
         assert torch.equal(model(noise, level, context, another, ring)[0], velocity)
 
 
-def test_queries_have_a_scale_for_each_token_and_zeros_stay_zeros():
+def test_no_query_is_too_large_for_8_bits_and_zeros_stay_zeros():
     model = small_transformer().eval()
     _, (ring, _) = steps_with(model, in_8_bits, 1)
     q, k, v = torch.randn(3, 1, 2, 48, 12)
+    attend = model.blocks[0].self_attn
+    q[:, :, 4] = attend.split(attend.norm_q(torch.eye(1, 24, 3)[None]))[:, :, 0]     # all of a token in one number
     q[:, :, 5] = 0
     turn = model.rotation_of_frames(torch.arange(3), (4, 4))
     block = ring.stretch(0, 40, 88)
     asked = keep(q, k, v, turn, block)
-    keep_values(block.v, asked.v, block.v_scale)
-    assert asked.scale.shape == (1, 1, 48, 1) and not asked.q[:, :, 5].float().any()
-    alone = attend_plainly(asked.q, asked.scale, *block, torch.float32)             # of these 48 tokens alone
+    keep_values(block.v, asked.v, block.scales.v)
+    assert off(asked.q[:, :, 4].float() * block.scales.q[0], rotate(q, turn)[:, :, 4]) < 0.05
+    assert not asked.q[:, :, 5].float().any()
+    alone = attend_plainly(asked.q, *block, torch.float32)                          # of these 48 tokens alone
     assert off(alone[:, :, 5], v.mean(2)) < 0.05                                    # who asks nothing sees the mean
 
 
 def test_values_may_lie_in_the_order_of_the_products():
     q, k, v = torch.randn(3, 1, 2, 48, 12)
     one = torch.ones(1, 2, 1, 1)
-    told, seen = (q.to(FP8), torch.ones(1, 1, 48, 1), k.to(FP8)), []
+    seen = []
     for shuffled in (False, True):
         columns = torch.zeros(1, 2, 12, 48, dtype=FP8)
         keep_values(columns, v, one, shuffled)
-        seen.append(attend_plainly(*told, columns, one, one, shuffled, torch.float32))
+        seen.append(attend_plainly(q.to(FP8), k.to(FP8), columns, Scales(one, one, one), shuffled, torch.float32))
         order = columns[0, 0, 0, 16:32].float()
     assert torch.equal(*seen)
     assert torch.equal(order, v[0, 0, 16:32, 0][[0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15]].to(FP8).float())

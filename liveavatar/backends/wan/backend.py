@@ -174,9 +174,10 @@ class WanBackend:
     def new_caches(self, condition: ConditionCache, steps: int) -> tuple[RingCache, ...]:
         """An empty ring for each step."""
         if self.fp8_attention:
-            from liveavatar.backends.wan.fp8_attention import fp8_rings
+            from liveavatar.backends.wan.fp8_attention import fp8_rings, query_scales
 
-            return fp8_rings(condition, self.transformer.config.cache_frames, steps, self.compiled)
+            return fp8_rings(condition, query_scales(self.transformer), self.transformer.config.cache_frames, steps,
+                             self.compiled)
         if self.condition_in_rings:
             return tuple(self.transformer.new_cache(condition) for _ in range(steps))
         return apart_rings(condition, self.transformer.config.cache_frames, steps, fp8=self.fp8_cache,

@@ -1,6 +1,6 @@
 """Attention in 8 bits: queries, keys and values in float8 e4m3, multiplied as they lie.
 
-    queries    one scale for each token, measured when they come
+    queries    one scale for each layer: no query can be larger, since they are normed
     keys       one scale for each layer and head, as rings in 8 bits have; normed and turned before they are rounded
     values     likewise; they lie by columns, (head_dim, M), and each 16 of them in the order that the products want,
                where the numbers of tokens are multiples of 16
@@ -22,22 +22,28 @@ import torch
 from torch import Tensor
 
 from liveavatar.backends.wan.precision import FP8, LARGEST, has_fp8_kernels
-from liveavatar.backends.wan.rings import scale_of
-from liveavatar.cache import ConditionCache, KeysValues, RingCache
-from liveavatar.transformer import Past, Rotation, attention, rotate
+from liveavatar.backends.wan.rings import power_of_two, scale_of
+from liveavatar.cache import ConditionCache, RingCache
+from liveavatar.transformer import CausalS2VTransformer, Past, Rotation, attention, rotate
 
 ALIGNED = 16                 # bytes: where a row of values may begin
 GROUP = 16                   # values that are shuffled among themselves
-TURNED = math.sqrt(2)        # how much larger a number can be when its pair was turned
+
+
+class Scales(NamedTuple):
+    """What numbers in 8 bits have to be multiplied by, in float32. Powers of two: that rounds nothing."""
+
+    q: Tensor                # (1, 1, 1, 1)
+    k: Tensor                # (B, heads, 1, 1)
+    v: Tensor
 
 
 class Stretch(NamedTuple):
-    """Keys and values in 8 bits, and what they have to be multiplied by."""
+    """Keys and values in 8 bits."""
 
     k: Tensor                # (B, heads, M, head_dim)
     v: Tensor                # (B, heads, head_dim, M)
-    k_scale: Tensor          # (B, heads, 1, 1)
-    v_scale: Tensor
+    scales: Scales
     shuffled: bool = False   # whether values lie in the products' order
 
 
@@ -45,8 +51,7 @@ class Asked(NamedTuple):
     """What a block asks, in 8 bits, and its values, which are still to be put into their place."""
 
     q: Tensor                # (B, heads, N, head_dim)
-    scale: Tensor            # (B, 1, N, 1)
-    v: Tensor                # (B, heads, N, head_dim)
+    v: Tensor
 
 
 class Place(NamedTuple):
@@ -57,7 +62,7 @@ class Place(NamedTuple):
 
 
 def rounded(x: Tensor, scale: Tensor) -> Tensor:
-    return (x.float() / scale.float()).clamp(-LARGEST, LARGEST).to(FP8)
+    return (x.float() / scale).clamp(-LARGEST, LARGEST).to(FP8)
 
 
 def keep(q: Tensor, k: Tensor, v: Tensor, rotation: Rotation, block: Stretch) -> Asked:
@@ -65,9 +70,8 @@ def keep(q: Tensor, k: Tensor, v: Tensor, rotation: Rotation, block: Stretch) ->
 
     Not the values: put by columns in the pass that does the rest row by row, they would be written number by number.
     """
-    keep_keys(block.k, k, rotation, block.k_scale)
-    scale = (q.abs().amax((1, 3), keepdim=True).float() * (TURNED / LARGEST)).clamp(min=1e-12)
-    return Asked(rounded(rotate(q, rotation), scale), scale, v)
+    keep_keys(block.k, k, rotation, block.scales.k)
+    return Asked(rounded(rotate(q, rotation), block.scales.q), v)
 
 
 def keep_keys(into: Tensor, k: Tensor, rotation: Rotation, scale: Tensor) -> None:
@@ -111,28 +115,24 @@ class Fp8Past(Past):
         there = ring.told.condition is condition
         turning = slice(0, condition.reference_tokens if there else condition.tokens)
         beside = Rotation(*(table[turning] for table in self.beside))
-        keys(place.k[:, :, turning], condition.k[self.layer][:, :, turning], beside, place.k_scale)
+        keys(place.k[:, :, turning], condition.k[self.layer][:, :, turning], beside, place.scales.k)
         if not there:
-            values(place.v, condition.v[self.layer], place.v_scale, place.shuffled)
+            values(place.v, condition.v[self.layer], place.scales.v, place.shuffled)
             if self.layer + 1 == len(ring.k):
                 ring.told.condition = condition
 
     def look(self, asked: Asked, place: Place) -> Tensor:
-        q, scale, v = asked
-        self.in_one_pass(keep_values)(place.block.v, v, place.block.v_scale, place.block.shuffled)
-        return kernel_for(q)(q, scale, *place.seen, self.condition.k.dtype)
+        self.in_one_pass(keep_values)(place.block.v, asked.v, place.block.scales.v, place.block.shuffled)
+        return kernel_for(asked.q)(asked.q, *place.seen, self.condition.k.dtype)
 
     def in_one_pass(self, work: Callable[..., None]) -> Callable[..., None]:
         return in_one_pass(work) if self.cache.compiled else work
 
 
-def attend_plainly(q: Tensor, q_scale: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor, shuffled: bool,
-                   dtype: torch.dtype) -> Tensor:
-    """q (B, heads, N, head_dim), q_scale (B, 1, N, 1); k (B, heads, M, head_dim), v (B, heads, head_dim, M) and
-    their scales (B, heads, 1, 1)  ->  (B, heads, N, head_dim)"""
-    v = unshuffle(v) if shuffled else v
-    return attention((q.float() * q_scale).to(dtype), k.to(dtype) * k_scale.to(dtype),
-                     v.transpose(-1, -2).to(dtype) * v_scale.to(dtype))
+def attend_plainly(q: Tensor, k: Tensor, v: Tensor, scales: Scales, shuffled: bool, dtype: torch.dtype) -> Tensor:
+    """q (B, heads, N, head_dim), k (B, heads, M, head_dim), v (B, heads, head_dim, M)  ->  (B, heads, N, head_dim)"""
+    v = (unshuffle(v) if shuffled else v).transpose(-1, -2)
+    return attention(*(x.to(dtype) * scale.to(dtype) for x, scale in zip((q, k, v), scales, strict=True)))
 
 
 def kernel_for(q: Tensor) -> Callable[..., Tensor]:
@@ -156,7 +156,7 @@ class Told:
 class Fp8Ring(RingCache):
     """Condition and ring of one noise level in 8 bits: keys as in `RingCache`, values by columns, aligned."""
 
-    scales: KeysValues | None = field(default=None, repr=False, compare=False)    # (layers, B, heads, 1, 1) each
+    scales: Scales | None = field(default=None, repr=False, compare=False)        # each with the layers in front
     compiled: bool = False
     told: Told = field(default_factory=Told, repr=False, compare=False)
 
@@ -164,20 +164,29 @@ class Fp8Ring(RingCache):
 
     def stretch(self, layer: int, first: int, last: int) -> Stretch:
         """Tokens first..last of a layer."""
-        return Stretch(self.k[layer][:, :, first:last], self.v[layer][..., first:last], self.scales.k[layer],
-                       self.scales.v[layer], self.condition_tokens % GROUP == self.frame_tokens % GROUP == 0)
+        return Stretch(self.k[layer][:, :, first:last], self.v[layer][..., first:last],
+                       Scales(*(scale[layer] for scale in self.scales)),
+                       self.condition_tokens % GROUP == self.frame_tokens % GROUP == 0)
 
     def clone(self) -> Fp8Ring:
         return replace(super().clone(), told=Told(self.told.condition))
 
 
-def fp8_rings(condition: ConditionCache, capacity: int, count: int, compiled: bool = False) -> tuple[Fp8Ring, ...]:
+def query_scales(model: CausalS2VTransformer) -> Tensor:
+    """One for each layer: (layers, 1, 1, 1, 1). The squares of a token's normed numbers add up to `dim`, so none of them
+    is larger than sqrt(dim) times the norm's largest weight; nor is it when its pair is turned."""
+    largest = torch.stack([layer.self_attn.norm_q.weight.abs().amax() for layer in model.blocks]).float()
+    return power_of_two(largest * math.sqrt(model.config.dim)).view(-1, 1, 1, 1, 1)
+
+
+def fp8_rings(condition: ConditionCache, q_scales: Tensor, capacity: int, count: int,
+              compiled: bool = False) -> tuple[Fp8Ring, ...]:
     """One empty ring for each step. capacity in latent frames"""
     layers, batch, heads, _, head_dim = condition.k.shape
     frame_tokens = math.prod(condition.grid)
     tokens = condition.tokens + capacity * frame_tokens
     room = -(-tokens // ALIGNED) * ALIGNED
-    scales = KeysValues(scale_of(condition.k), scale_of(condition.v))
+    scales = Scales(q_scales, scale_of(condition.k).float(), scale_of(condition.v).float())
     rings = []
     for _ in range(count):
         k = torch.zeros(layers, batch, heads, tokens, head_dim, dtype=FP8, device=condition.k.device)

@@ -11,8 +11,8 @@ Hopper's units add 8-bit products with some 14 bits. Over thousands of keys a sm
 of the earlier ones, so what a tile yields is added up in float32 (as in DeepSeek-V3, arXiv:2412.19437, section 3.3.2).
 
 Values lie by columns, (head_dim, M): these units read both sides along what is summed over. And they want a row's
-weights in the order 0 1 8 9 2 3 10 11 4 5 12 13 6 7 14 15 of how they put out its scores. Where values lie in that order
-too (`shuffled`), weights stay in the registers they are in.
+weights in the order 0 1 8 9 2 3 10 11 4 5 12 13 6 7 14 15 of how they put out its scores. Where values lie in that
+order too (`shuffled`), weights stay in the registers they are in.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def take_in(keys, values, head, first, left, q, scale, peak, total, seen, ROWS: 
     if LAST:
         scores = tl.where((tl.arange(0, COLUMNS) < left)[None, :], scores, -float("inf"))
     higher = tl.maximum(peak, tl.ceil(tl.max(scores, 1) * scale))
-    bytes = tl.maximum(scores * scale[:, None] - (higher - (WHOLE + LARGEST_BYTE))[:, None], WHOLE)
+    bytes = tl.maximum(scores * scale - (higher - (WHOLE + LARGEST_BYTE))[:, None], WHOLE)
     bytes = bytes.to(tl.int32, bitcast=True)                              # the last 8 bits
     if SHUFFLED:
         bytes = tl.permute(tl.reshape(bytes, (ROWS, COLUMNS // 16, 2, 4, 2)), (0, 1, 3, 2, 4))
@@ -55,16 +55,14 @@ def take_in(keys, values, head, first, left, q, scale, peak, total, seen, ROWS: 
 
 
 @triton.jit
-def attend_kernel(queries, query_scales, keys, values, k_scales, v_scales, out, rows, count, heads,
-                  scale_batch, scale_row, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr,
-                  SHUFFLED: tl.constexpr, STAGES: tl.constexpr):
+def attend_kernel(queries, keys, values, q_scale, k_scales, v_scales, out, count, heads, eighths,
+                  ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr, SHUFFLED: tl.constexpr,
+                  STAGES: tl.constexpr):
     """One tile of queries of one head attends to all `count` keys."""
     head, asked = tl.program_id(1), tl.program_id(0) * ROWS
     batch, of_batch = head // heads, head % heads
     q = queries.load([batch, of_batch, asked, 0]).reshape(ROWS, WIDTH)
-    row = asked + tl.arange(0, ROWS)
-    scale = tl.load(query_scales + batch * scale_batch + row * scale_row, mask=row < rows,
-                    other=1.0) * tl.load(k_scales + head)
+    scale = tl.load(q_scale) * tl.load(k_scales + head) * eighths
     peak = tl.full((ROWS,), -1e6, tl.float32)
     total = tl.zeros((ROWS, 16), tl.float32)
     seen = tl.zeros((ROWS, WIDTH), tl.float32)
@@ -80,16 +78,17 @@ def attend_kernel(queries, query_scales, keys, values, k_scales, v_scales, out, 
     out.store([batch, of_batch, asked, 0], seen.to(out.dtype).reshape(1, 1, ROWS, WIDTH))
 
 
-def attend(q: Tensor, q_scale: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor, shuffled: bool,
-           dtype: torch.dtype) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, scales: tuple[Tensor, Tensor, Tensor], shuffled: bool, dtype: torch.dtype
+           ) -> Tensor:
     """What `fp8_attention.attend_plainly` computes, and with the same arguments."""
     batch, heads, rows, width = q.shape
+    eighths = 8 * LOG2_E / math.sqrt(width)                              # of an exponent, in a score
     out = torch.empty(batch, rows, heads, width, dtype=dtype, device=q.device).transpose(1, 2)
     attend_kernel[(triton.cdiv(rows, ROWS), batch * heads)](
-        tiles_of(q, (1, 1, ROWS, width)), q_scale, tiles_of(k.flatten(0, 1), (1, COLUMNS, width)),
-        tiles_of(v.flatten(0, 1), (1, width, COLUMNS)), k_scale.float().flatten() * (8 * LOG2_E / math.sqrt(width)),
-        v_scale.float().flatten(), tiles_of(out, (1, 1, ROWS, width)), rows, k.shape[2], heads, q_scale.stride(0),
-        q_scale.stride(2), ROWS, COLUMNS, width, shuffled, STAGES, num_warps=WARPS, num_stages=STAGES)
+        tiles_of(q, (1, 1, ROWS, width)), tiles_of(k.flatten(0, 1), (1, COLUMNS, width)),
+        tiles_of(v.flatten(0, 1), (1, width, COLUMNS)), *(scale.flatten() for scale in scales),
+        tiles_of(out, (1, 1, ROWS, width)), k.shape[2], heads, eighths, ROWS, COLUMNS, width, shuffled, STAGES,
+        num_warps=WARPS, num_stages=STAGES)
     return out
 
 

@@ -185,4 +185,9 @@ def scale_of(values: Tensor) -> Tensor:
     A power of two: to multiply by it rounds nothing.
     """
     largest = torch.stack([layer.abs().amax((-2, -1), keepdim=True) for layer in values]).float()
-    return torch.exp2((largest * HEADROOM / LARGEST).clamp(min=2**-40).log2().ceil()).to(values.dtype)
+    return power_of_two(largest * HEADROOM).to(values.dtype)
+
+
+def power_of_two(largest: Tensor) -> Tensor:
+    """The smallest scale with which a number as large as this fits into 8 bits."""
+    return torch.exp2((largest / LARGEST).clamp(min=2**-40).log2().ceil())
