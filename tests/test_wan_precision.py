@@ -1,6 +1,7 @@
 """Weights of wan-s2v-14b on their way to the device: the full network's counts, adapters merged, fp8, rings at rest."""
 
 import shutil
+import weakref
 from contextlib import nullcontext
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from wan_fakes import TRANSFORMER, small_lora, small_transformer
 
-from liveavatar.backends.wan import fp8_attention, preset, recorded
+from liveavatar.backends.wan import fp8_attention, networks, preset, recorded
 from liveavatar.backends.wan.backend import WanBackend
 from liveavatar.backends.wan.fp8_attention import Scales, attend_plainly, fp8_rings, keep, keep_values, query_scales
 from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
@@ -238,12 +239,13 @@ def test_a_condition_in_8_bits_is_laid_once_and_anew_when_it_is_another():
         assert torch.equal(model(noise, level, context, another, ring)[0], velocity)
 
 
+@torch.no_grad()
 def test_no_query_is_too_large_for_8_bits_and_zeros_stay_zeros():
     model = small_transformer().eval()
     _, (ring, _) = steps_with(model, in_8_bits, 1)
     q, k, v = torch.randn(3, 1, 2, 48, 12)
     attend = model.blocks[0].self_attn
-    q[:, :, 4] = attend.split(attend.norm_q(torch.eye(1, 24, 3)[None]))[:, :, 0]     # all of a token in one number
+    q[:, :, 4] = attend.split(attend.norm_q(torch.eye(24)[3].view(1, 1, 24)))[:, :, 0]     # a token in one number
     q[:, :, 5] = 0
     turn = model.rotation_of_frames(torch.arange(3), (4, 4))
     block = ring.stretch(0, 40, 88)
@@ -318,6 +320,25 @@ def test_fp8_changes_the_picture_a_little_and_only_where_it_may():
     exact, rounded = steps_with(model, on_the_device)[0], steps_with(small, on_the_device)[0]
     error = (exact - rounded).norm() / exact.norm()
     assert 0 < error < 0.05
+
+
+def test_a_wide_weight_is_gone_before_the_next_one_is_read(monkeypatch):
+    """Or a card that holds the network in 8 bits would have to hold it in 16 first."""
+    model, wide = small_transformer(), []
+    state = model.state_dict()
+
+    class Watched(Fp8Linear):
+        def __init__(self, linear):
+            super().__init__(linear)
+            wide.append(weakref.ref(linear))
+
+    def source(name, shape):
+        assert not [linear for linear in wide if linear() is not None]
+        return state[name].clone()
+
+    monkeypatch.setattr(networks, "Fp8Linear", Watched)
+    bring_transformer(TRANSFORMER, source, CPU, torch.float32, fp8=True)
+    assert len(wide) == 2 * 10 + 4 + 1
 
 
 def test_the_full_network_goes_through_a_block_at_704_by_384_in_shapes_alone(monkeypatch):

@@ -173,8 +173,8 @@ class Fp8Ring(RingCache):
 
 
 def query_scales(model: CausalS2VTransformer) -> Tensor:
-    """One for each layer: (layers, 1, 1, 1, 1). The squares of a token's normed numbers add up to `dim`, so none of them
-    is larger than sqrt(dim) times the norm's largest weight; nor is it when its pair is turned."""
+    """One for each layer: (layers, 1, 1, 1, 1). Squares of a token's normed numbers add up to `dim`, so none of them is
+    larger than sqrt(dim) times the norm's largest weight; nor is it when its pair is turned."""
     largest = torch.stack([layer.self_attn.norm_q.weight.abs().amax() for layer in model.blocks]).float()
     return power_of_two(largest * math.sqrt(model.config.dim)).view(-1, 1, 1, 1, 1)
 

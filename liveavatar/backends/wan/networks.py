@@ -39,7 +39,8 @@ def bring_transformer(config: dict, source: Source, device: torch.device, dtype:
     model = empty_transformer(config)
     adapters = {} if lora is None else adapters_of(model, lora)
     rounded = set(fp8_targets(model)) if fp8 else set()
-    for place, module in list(model.named_modules()):
+    for place in [name for name, _ in model.named_modules()]:     # names alone: a rounded layer's wide weight must go
+        module = model.get_submodule(place)
         for name, parameter in list(module.named_parameters(recurse=False)):
             weight = source(f"{place}.{name}".removeprefix("."), parameter.shape).to(device)
             if name == "weight" and place in adapters:
