@@ -64,7 +64,7 @@ LISTED = 24                               # kernels that are printed, the longes
 ORDER = (0, 1, 2, 8, 3, 9, 4, 6, 7, 5)    # what is compiled stays so: eager rows of a precision first
 OWNERS = {"fused by the compiler": ("triton",),      # first: their names list all that was fused, "copy" too
           "attention": ("fmha", "flash", "cudnn", "sdpa", "attention", "attend_kernel"),
-          "our kernels for rounding": ("gelu_rows_kernel",),
+          "our kernels for rounding": ("plain_rows", "modulated_rows"),
           "products": ("gemm", "nvjet", "cutlass", "scaled_mm", "cublas", "matmul"),
           "copies": ("memcpy", "memset", "copy")}
 

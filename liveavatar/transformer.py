@@ -34,6 +34,7 @@ from liveavatar.cache import ConditionCache, KeysValues, Place, RingCache, carry
 
 PATCH = 2                      # latent pixels on a token's side
 MOTION_FRAMES = (1, 2, 16)     # newest latents at full, half and quarter resolution (FramePack)
+NORM_EPS = 1e-6                # of the layer norms that a noise level modulates
 AUDIO_HISTORY = 9              # video frames the audio encoder looks back before the first one it answers for
 REFERENCE_POSITION = 30        # frame position of the portrait while the condition cache is made
 KERNELS: Sequence[SDPBackend] = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION,    # on a GPU, when nothing is
@@ -112,8 +113,18 @@ def keep(q: Tensor, k: Tensor, v: Tensor, rotation: Rotation, block: KeysValues)
     return rotate(q, rotation)
 
 
-def layer_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
+def layer_norm(x: Tensor, eps: float = NORM_EPS) -> Tensor:
     return F_.layer_norm(x.float(), x.shape[-1:], eps=eps)
+
+
+def modulated(linear: nn.Module, x: Tensor, shift: Tensor, scale: Tensor, parts: tuple[Tensor, ...] = ()) -> Tensor:
+    """Layer norm, scaled and shifted as the noise level wants, in the form that the linear layer behind takes.
+
+    parts: what x is the sum of, for a layer that would rather add it up itself
+    """
+    if hasattr(linear, "modulated"):
+        return linear.modulated(x, shift, scale, parts)
+    return torch.addcmul(shift, layer_norm(x), 1 + scale).to(linear.weight.dtype)
 
 
 def in_float32(linear: nn.Module, x: Tensor) -> Tensor:
@@ -145,10 +156,6 @@ class Attention(nn.Module):
 
     def merge(self, x: Tensor) -> Tensor:
         return self.o(x.transpose(-3, -2).flatten(-2))                        # (B, N, D)
-
-    def ready(self, x: Tensor) -> Tensor:
-        """Tokens as the projections want them: in 8 bits they are rounded once for all three."""
-        return self.q.ready(x) if hasattr(self.q, "ready") else x
 
     def queries(self, x: Tensor) -> Tensor:
         return self.split(self.norm_q(self.q(x)))
@@ -232,8 +239,7 @@ class Layer(nn.Module):
     def ask(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of self-attention, each (B, heads, F * n, head_dim), not rotated."""
         shift, scale = modulation[:, :, 0:2].unsqueeze(3).unbind(2)                           # each (B, F or 1, 1, D)
-        h = torch.addcmul(shift, layer_norm(x), 1 + scale).to(self.ffn[0].weight.dtype).flatten(1, 2)
-        h = self.self_attn.ready(h)
+        h = modulated(self.self_attn.q, x, shift, scale).flatten(1, 2)     # in 8 bits it is rounded once for all three
         k, v = self.self_attn.keys_values(h)
         return self.self_attn.queries(h), k, v
 
@@ -249,8 +255,9 @@ class Layer(nn.Module):
     def answer(self, x: Tensor, read: Tensor, modulation: Tensor) -> Tensor:
         """Add what was read in the text (B, heads, F * n, head_dim), then the mlp."""
         shift, scale, gate = modulation[:, :, 3:6].unsqueeze(3).unbind(2)
-        x = x + self.cross_attn.merge(read).unflatten(1, x.shape[1:3])
-        h = torch.addcmul(shift, layer_norm(x), 1 + scale).to(self.ffn[0].weight.dtype)
+        parts = x, self.cross_attn.merge(read).unflatten(1, x.shape[1:3])
+        x = parts[0] + parts[1]
+        h = modulated(self.ffn[0], x, shift, scale, parts)
         return torch.addcmul(x, self.ffn(h).float(), gate)
 
 

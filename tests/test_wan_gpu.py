@@ -233,17 +233,26 @@ def test_steps_that_are_repeated_as_one_launch_make_the_same_latents_and_end_wit
     assert torch.equal(latents(pipe, told), made)
 
 
-def test_gelu_is_rounded_as_the_compiler_would():
+def test_tokens_are_rounded_as_they_are_made():
+    """GELU, what attention saw, and the modulated norm: by our kernels as in plain steps."""
     from liveavatar.backends.wan.precision import RoundedGelu, has_fp8_kernels, quantise_rows
+    from liveavatar.transformer import layer_norm, modulated
 
     if not has_fp8_kernels(DEVICE):
         pytest.skip("needs Triton and a GPU with fp8 units (sm_89)")
     torch.manual_seed(0)
-    x = torch.randn(2, 7, 200, dtype=torch.bfloat16, device=DEVICE) * 3
-    made = RoundedGelu()(x)
-    rows, scale = quantise_rows(torch.nn.functional.gelu(x.float(), approximate="tanh").flatten(0, 1))
-    assert made.shape == (2, 7) and off(made.scale, scale) < 1e-3
-    assert off(made.tokens.float() * made.scale, rows.float() * scale) < 0.01
+    layer = Fp8Linear(nn.Linear(200, 64).bfloat16(), after_attention=True).to(DEVICE)
+    x, more = torch.randn(2, 2, 3, 7, 200, device=DEVICE) * 3
+    shift, scale = torch.randn(2, 1, 1, 1, 200, device=DEVICE)
+    for made, exact in (
+            (RoundedGelu()(x.bfloat16()), torch.nn.functional.gelu(x.bfloat16().float(), approximate="tanh")),
+            (layer.ready(x.bfloat16()), x.bfloat16()),
+            (modulated(layer, x, shift, scale), layer_norm(x) * (1 + scale) + shift),
+            (modulated(layer, x + more, shift, scale, (x, more)), layer_norm(x + more) * (1 + scale) + shift)):
+        rows, of_row = quantise_rows(exact.flatten(0, 2))
+        assert made.shape == x.shape[:-1] and off(made.scale, of_row) < 1e-3
+        assert off(made.tokens.float() * made.scale, rows.float() * of_row) < 0.01
+    assert modulated(layer, x, shift, scale).flatten(1, 2).shape == (2, 21)
 
 
 def test_the_vae_laid_out_for_the_gpu_makes_the_pictures_of_the_plain_one():

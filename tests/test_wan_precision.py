@@ -328,8 +328,8 @@ def test_a_wide_weight_is_gone_before_the_next_one_is_read(monkeypatch):
     state = model.state_dict()
 
     class Watched(Fp8Linear):
-        def __init__(self, linear):
-            super().__init__(linear)
+        def __init__(self, linear, **options):
+            super().__init__(linear, **options)
             wide.append(weakref.ref(linear))
 
     def source(name, shape):

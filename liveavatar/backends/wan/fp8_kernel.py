@@ -27,7 +27,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 LOG2_E = math.log2(math.e)
 ROWS, COLUMNS = 64, 128           # queries and keys of a tile
-WARPS, STAGES = 4, 3
+WARPS, STAGES = 4, 2
 WHOLE = tl.constexpr(1.5 * 2**23)               # what float32 adds to this is rounded to a whole number
 LARGEST_BYTE = tl.constexpr(8 * (7 + 8))        # of 2^8, which the largest weight is near: 7 is what exponents begin at
 

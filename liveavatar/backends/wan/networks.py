@@ -47,7 +47,7 @@ def bring_transformer(config: dict, source: Source, device: torch.device, dtype:
                 weight = adapted(weight, *adapters[place], LORA_ALPHA)
             setattr(module, name, nn.Parameter(weight.to(dtype), requires_grad=False))
         if place in rounded:
-            replace_module(model, place, Fp8Linear(module))
+            replace_module(model, place, Fp8Linear(module, after_attention=place.endswith(".o")))
     if fp8:
         for layer in model.blocks:
             layer.ffn[1] = RoundedGelu()

@@ -8,12 +8,15 @@ multiplied in float32, which is slow and serves tests.
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from liveavatar.transformer import NORM_EPS, layer_norm
 
 FP8 = torch.float8_e4m3fn
 LARGEST = 448.0
@@ -36,12 +39,21 @@ class RoundedTokens(NamedTuple):
     scale: Tensor            # (N, 1) float32
     shape: torch.Size        # of them all, but for D
 
+    def flatten(self, first: int, last: int) -> RoundedTokens:
+        """As `Tensor.flatten` of the tokens before they were rounded."""
+        merged = math.prod(self.shape[first:last + 1])
+        return self._replace(shape=torch.Size((*self.shape[:first], merged, *self.shape[last + 1:])))
+
 
 class Fp8Linear(nn.Module):
-    """Stands in for nn.Linear. Made after adapters are merged: one byte cannot take small changes."""
+    """Stands in for nn.Linear. Made after adapters are merged: one byte cannot take small changes.
 
-    def __init__(self, linear: nn.Linear) -> None:
+    after_attention: what it reads comes from a kernel of its own, so the compiler has nothing to fuse the rounding with
+    """
+
+    def __init__(self, linear: nn.Linear, after_attention: bool = False) -> None:
         super().__init__()
+        self.after_attention = after_attention
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.dtype = linear.weight.dtype
         rows, scale = quantise_rows(linear.weight.detach())
@@ -56,7 +68,21 @@ class Fp8Linear(nn.Module):
 
     def ready(self, x: Tensor) -> RoundedTokens:
         """What `forward` takes as well."""
-        return RoundedTokens(*quantise_rows(x.reshape(-1, self.in_features)), x.shape[:-1])
+        rows = x.reshape(-1, self.in_features)
+        if self.after_attention and has_fp8_kernels(x.device):
+            from liveavatar.backends.wan.rows_kernel import round_rows
+
+            return RoundedTokens(*round_rows(rows), x.shape[:-1])
+        return RoundedTokens(*quantise_rows(rows), x.shape[:-1])
+
+    def modulated(self, x: Tensor, shift: Tensor, scale: Tensor, parts: tuple[Tensor, ...]) -> RoundedTokens:
+        """`transformer.modulated`, rounded."""
+        if has_fp8_kernels(x.device) and shift.numel() == scale.numel() == self.in_features:
+            from liveavatar.backends.wan.rows_kernel import round_modulated
+
+            rows = [part.reshape(-1, self.in_features) for part in parts or (x,)]
+            return RoundedTokens(*round_modulated(rows, shift.flatten(), scale.flatten(), NORM_EPS), x.shape[:-1])
+        return self.ready(torch.addcmul(shift, layer_norm(x), 1 + scale).to(self.dtype))
 
     def forward(self, x: Tensor | RoundedTokens) -> Tensor:
         tokens, scale, shape = self.ready(x) if isinstance(x, Tensor) else x
@@ -74,9 +100,9 @@ class RoundedGelu(nn.Module):
     def forward(self, x: Tensor) -> RoundedTokens:
         rows = x.reshape(-1, x.shape[-1])
         if has_fp8_kernels(x.device):
-            from liveavatar.backends.wan.gelu_kernel import gelu_rows
+            from liveavatar.backends.wan.rows_kernel import round_rows
 
-            return RoundedTokens(*gelu_rows(rows), x.shape[:-1])
+            return RoundedTokens(*round_rows(rows, gelu=True), x.shape[:-1])
         return RoundedTokens(*quantise_rows(F.gelu(rows, approximate="tanh")), x.shape[:-1])
 
 
