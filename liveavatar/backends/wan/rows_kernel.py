@@ -40,15 +40,15 @@ def plain_rows(x, rounded, scales, width, stride, LARGEST: tl.constexpr, BLOCK: 
 
 
 @triton.jit
-def modulated_rows(x, plus, shift, scale, rounded, scales, width, eps, LARGEST: tl.constexpr, BLOCK: tl.constexpr,
-                   ADDS: tl.constexpr):
+def modulated_rows(x, plus, shift, scale, rounded, scales, width, EPS: tl.constexpr, LARGEST: tl.constexpr,
+                   BLOCK: tl.constexpr, ADDS: tl.constexpr):
     row, at = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
     here = at < width
     y = tl.load(x + row * width + at, mask=here, other=0.0).to(tl.float32)
     if ADDS:
         y += tl.load(plus + row * width + at, mask=here, other=0.0).to(tl.float32)
     y = tl.where(here, y - tl.sum(y, 0) / width, 0.0)
-    y = y * tl.rsqrt(tl.sum(y * y, 0) / width + eps)
+    y = y * tl.rsqrt(tl.sum(y * y, 0) / width + EPS)
     y = y * (1 + tl.load(scale + at, mask=here, other=0.0)) + tl.load(shift + at, mask=here, other=0.0)
     put(y, row, at, here, rounded, scales, width, LARGEST)
 
