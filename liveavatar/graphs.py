@@ -24,13 +24,17 @@ class Graph:
                  warm_up: int = 0) -> None:
         self._arguments = [argument.clone(memory_format=torch.contiguous_format) for argument in arguments]
         self._pool, self._graph = pool, torch.cuda.CUDAGraph()
+        with torch.cuda.device_of(arguments[0]):
+            self._record(function, warm_up)
+
+    def _record(self, function: Callable[..., Any], warm_up: int) -> None:
         stream = recording_stream(torch.cuda.current_device())
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(warm_up):
                 function(*self._arguments)
         torch.cuda.synchronize()
-        with torch.cuda.graph(self._graph, pool=pool.id, stream=stream,
+        with torch.cuda.graph(self._graph, pool=self._pool.id, stream=stream,
                               capture_error_mode="thread_local"):                      # other threads may go on
             self._result = function(*self._arguments)
         torch.cuda.synchronize()

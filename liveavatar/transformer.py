@@ -117,7 +117,8 @@ def layer_norm(x: Tensor, eps: float = NORM_EPS) -> Tensor:
     return F_.layer_norm(x.float(), x.shape[-1:], eps=eps)
 
 
-def modulated(linear: nn.Module, x: Tensor, shift: Tensor, scale: Tensor, parts: tuple[Tensor, ...] = ()) -> Tensor:
+def modulated(linear: nn.Module, x: Tensor, shift: Tensor, scale: Tensor,
+              parts: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Layer norm, scaled and shifted as the noise level wants, in the form that the linear layer behind takes.
 
     parts: what x is the sum of, for a layer that would rather add it up itself

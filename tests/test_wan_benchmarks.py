@@ -59,3 +59,22 @@ def test_attention_in_8_bits_is_compared_with_float32(tmp_path, monkeypatch):
     wan_attention.main()
     last = (tmp_path / "attention.md").read_text().splitlines()[-1]
     assert last.startswith("| queries, keys and values rounded") and 0.01 < float(last.split("|")[-2]) < 0.08
+
+
+def test_several_gpus_are_compared_with_one(tmp_path, monkeypatch):
+    import socket
+
+    import wan_tpp
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(wan_tpp, "STEADY", 1)
+    monkeypatch.setattr(wan_tpp, "COUNTED", 2)
+    monkeypatch.setattr(sys, "argv", ["wan_tpp.py", "--tiny", "--sample_steps", "2", "--out", str(tmp_path / "tpp")])
+    wan_tpp.main()
+    text = (tmp_path / "tpp.md").read_text()
+    assert "x real time. One GPU alone" in text and "| 0 | steps 0 to 1 and VAE | " in text
+    assert (tmp_path / "tpp.png").stat().st_size > 1000 and (tmp_path / "tpp.json").stat().st_size > 100

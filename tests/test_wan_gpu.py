@@ -291,6 +291,15 @@ def test_recordings_share_memory_and_the_first_may_end_before_the_others():
         weight.grad = None
 
 
+@pytest.mark.parametrize("options", [{"compile": True}, {"fp8": True, "fp8_attention": True},
+                                     {"fp8": True, "fp8_attention": True, "compile": True}])
+def test_another_gpu_than_the_first_makes_the_same_latents(told, options):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    first, second = (latents(load(device=f"cuda:{number}", **options), told).cpu() for number in range(2))
+    assert torch.equal(first, second)
+
+
 def test_steps_over_two_gpus_make_the_same_latents(pipe, told, tmp_path):
     """torchrun, NCCL for nothing but their being two: latents travel over gloo, as everywhere."""
     if torch.cuda.device_count() < 2:

@@ -25,6 +25,8 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from liveavatar.backends.wan.launch import on_its_device
+
 LOG2_E = math.log2(math.e)
 ROWS, COLUMNS = 64, 128           # queries and keys of a tile
 WARPS, STAGES = 4, 2
@@ -78,6 +80,7 @@ def attend_kernel(queries, keys, values, q_scale, k_scales, v_scales, out, count
     out.store([batch, of_batch, asked, 0], seen.to(out.dtype).reshape(1, 1, ROWS, WIDTH))
 
 
+@on_its_device
 def attend(q: Tensor, k: Tensor, v: Tensor, scales: tuple[Tensor, Tensor, Tensor], shuffled: bool, dtype: torch.dtype
            ) -> Tensor:
     """What `fp8_attention.attend_plainly` computes, and with the same arguments."""

@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from liveavatar.backends.wan.launch import on_its_device
+
 NUMBERS = 4096           # of a tile
 
 
@@ -26,6 +28,7 @@ def norm_silu_kernel(x, gamma, out, rows, scale, WIDTH: tl.constexpr, BLOCK: tl.
     tl.store(out + at, (v * tl.sigmoid(v)).to(tl.bfloat16), mask=here)
 
 
+@on_its_device
 def norm_silu(x: Tensor, gamma: Tensor, scale: float) -> Tensor:
     """x (B, C, F, H, W) bfloat16, gamma (C,)  ->  the same shape, channels last in memory"""
     x = x.contiguous(memory_format=torch.channels_last_3d)

@@ -75,13 +75,15 @@ class Fp8Linear(nn.Module):
             return RoundedTokens(*round_rows(rows), x.shape[:-1])
         return RoundedTokens(*quantise_rows(rows), x.shape[:-1])
 
-    def modulated(self, x: Tensor, shift: Tensor, scale: Tensor, parts: tuple[Tensor, ...]) -> RoundedTokens:
+    def modulated(self, x: Tensor, shift: Tensor, scale: Tensor, parts: tuple[Tensor, Tensor] | None
+                  ) -> RoundedTokens:
         """`transformer.modulated`, rounded."""
         if has_fp8_kernels(x.device) and shift.numel() == scale.numel() == self.in_features:
             from liveavatar.backends.wan.rows_kernel import round_modulated
 
-            rows = [part.reshape(-1, self.in_features) for part in parts or (x,)]
-            return RoundedTokens(*round_modulated(rows, shift.flatten(), scale.flatten(), NORM_EPS), x.shape[:-1])
+            first, plus = parts or (x, None)
+            rows = (None if part is None else part.reshape(-1, self.in_features) for part in (first, plus))
+            return RoundedTokens(*round_modulated(*rows, shift.flatten(), scale.flatten(), NORM_EPS), x.shape[:-1])
         return self.ready(torch.addcmul(shift, layer_norm(x), 1 + scale).to(self.dtype))
 
     def forward(self, x: Tensor | RoundedTokens) -> Tensor:

@@ -51,7 +51,8 @@ class RecordedSteps:
 
     def _pool_of(self, condition: ConditionCache) -> torch.cuda.MemPool:
         if condition.k not in self._pools:
-            self._pools[condition.k] = torch.cuda.MemPool()
+            with torch.cuda.device_of(condition.k):
+                self._pools[condition.k] = torch.cuda.MemPool()
         return self._pools[condition.k]
 
     def _records_of(self, cache: RingCache, given: tuple[object, ...]) -> Records:

@@ -8,12 +8,12 @@ where rounding is off by up to 2^-4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from liveavatar.backends.wan.launch import on_its_device
 
 FP8, LARGEST = torch.float8_e4m3fn, 448.0
 
@@ -53,6 +53,7 @@ def modulated_rows(x, plus, shift, scale, rounded, scales, width, EPS: tl.conste
     put(y, row, at, here, rounded, scales, width, LARGEST)
 
 
+@on_its_device
 def round_rows(x: Tensor, gelu: bool = False) -> tuple[Tensor, Tensor]:
     """`quantise_rows(x)`, or of GELU(x): x (N, D) -> fp8 (N, D) and scale (N, 1) float32"""
     rounded, scales, block, warps = room(x)
@@ -60,13 +61,12 @@ def round_rows(x: Tensor, gelu: bool = False) -> tuple[Tensor, Tensor]:
     return rounded, scales
 
 
-def round_modulated(parts: Sequence[Tensor], shift: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """`quantise_rows` of the layer norm of x, times 1 + scale, plus shift. x is the sum of one or two parts (N, D);
-    shift, scale (D,)"""
-    x, plus = parts[0], parts[-1]
+@on_its_device
+def round_modulated(x: Tensor, plus: Tensor | None, shift: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """`quantise_rows` of the layer norm of x + plus, times 1 + scale, plus shift. x, plus (N, D); shift, scale (D,)"""
     rounded, scales, block, warps = room(x)
-    modulated_rows[(len(x),)](x, plus, shift, scale, rounded, scales, x.shape[1], eps, LARGEST, block, len(parts) == 2,
-                              num_warps=warps)
+    modulated_rows[(len(x),)](x, x if plus is None else plus, shift, scale, rounded, scales, x.shape[1], eps, LARGEST,
+                              block, plus is not None, num_warps=warps)
     return rounded, scales
 
 

@@ -1,0 +1,22 @@
+"""Where our own kernels run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+import torch
+from torch import Tensor
+
+
+def on_its_device(work: Callable[..., object]) -> Callable[..., object]:
+    """Let work launch its kernels where its first tensor is: Triton takes the thread's current device otherwise.
+    Compiled code sees to that itself."""
+    @wraps(work)
+    def launch(x: Tensor, *rest: object, **options: object) -> object:
+        if torch.compiler.is_compiling():
+            return work(x, *rest, **options)
+        with torch.cuda.device_of(x):
+            return work(x, *rest, **options)
+
+    return launch
