@@ -5,8 +5,8 @@
 
 bf16 and fp8; 3, 4 and 5 steps; 384*256, 688*368 and 704*384: five blocks each, full size, random weights, one process.
 Compared is what torch has handed out at the most during a stage with the plan's sum of owners without its allowance for
-CUDA and the allocator's losses. The encoders of words and sound do not run here, nor do their stages. Writes OUT.csv,
-OUT.md and OUT.png after every run; runs that would begin after --budget_s are skipped and said so.
+CUDA and the allocator's losses. The encoders of words and sound do not run here, nor do their stages; nothing is merged.
+Writes OUT.csv, OUT.md and OUT.png after every run; runs that would begin after --budget_s are skipped and said so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from liveavatar.vram.plan import plan
 SIZES, STEPS, PRECISIONS = ("704*384", "384*256", "688*368"), (4, 3, 5), ("bf16", "fp8")
 BLOCKS = 5
 PEAK_FAR, STAGE_FAR = 0.05, 0.10          # aims of the issue
-STAGES = ("prefill", "step", "decode", "steady")
+STAGES = ("load", "prefill", "step", "decode", "steady")
+LOADING = ("load", "merge", "quantise")   # the plan's parts of the first
 
 
 def released_sides(size: str) -> tuple[int, int]:
@@ -44,9 +45,15 @@ def planned(size: tuple[int, int], steps: int, precision: str) -> dict[str, floa
     made = plan(gpu="H200", size=size, steps=steps, weights=precision)
     found: dict[str, float] = {}
     for moment in made.moments:
-        bytes_ = moment.bytes - moment.owners["slack"]
-        found[moment.stage] = max(found.get(moment.stage, 0.0), bytes_ / GIB)
+        stage = "load" if moment.stage in LOADING else moment.stage
+        found[stage] = max(found.get(stage, 0.0), (moment.bytes - moment.owners["slack"]) / GIB)
     return {stage: found[stage] for stage in STAGES}
+
+
+def planned_stages(row: dict) -> dict[str, float]:
+    """The planned columns of a row."""
+    found = planned(tuple(reversed(parse_size(row["size"])))[::-1], int(row["steps"]), row["precision"])
+    return {f"planned {stage}": gib for stage, gib in found.items()}
 
 
 def highest(device: torch.device) -> float:
@@ -95,11 +102,14 @@ def runs(budget_s: float, tiny: bool, only: str = "") -> Iterator[dict]:
                     continue
                 try:
                     if backend is None:
+                        highest(device)
                         backend = bring(precision == "fp8", tiny)
+                        loading = highest(device)
                     clean()
                     found, reserved = measured(backend, sides, steps)
+                    row["measured load"] = loading
                     row |= {f"measured {stage}": gib for stage, gib in found.items()} | {"reserved": reserved}
-                    row |= {f"planned {stage}": gib for stage, gib in planned(sides, steps, precision).items()}
+                    row |= planned_stages(row)
                 except Exception as error:               # one run must not take the others with it
                     row["failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                 clean()
@@ -203,15 +213,19 @@ def draw(rows: list[dict], about: str, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="OUT.csv, OUT.md and OUT.png are written")
-    parser.add_argument("--draw", action="store_true", help="only draw OUT.png from OUT.csv")
-    parser.add_argument("--about", default="", help="the title, with --draw")
+    parser.add_argument("--plan_again", action="store_true",
+                        help="only plan the runs of OUT.csv anew, as the plan is now, and write and draw them")
+    parser.add_argument("--about", default="", help="the title, with --plan_again")
+    parser.add_argument("--command", default="", help="what measured them, with --plan_again")
     parser.add_argument("--budget_s", type=float, default=540, help="runs that would begin later are skipped")
     parser.add_argument("--only", default="", help="runs in whose name (bf16, 704*384, 4 steps) this regular "
                                                    "expression is found, where time is short")
     parser.add_argument("--tiny", action="store_true", help="a small network, to try this script")
     asked = parser.parse_args()
-    if asked.draw:
-        draw(read(asked.out), asked.about, asked.out)
+    if asked.plan_again:
+        rows = [row if "failed" in row else row | planned_stages(row) for row in read(asked.out)]
+        write(rows, asked.about, asked.command, asked.out)
+        draw(rows, asked.about, asked.out)
         return
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU: nothing is measured"
     about = f"{BLOCKS} blocks a run, random weights; {name}, torch {torch.__version__}"
@@ -223,7 +237,7 @@ def main() -> None:
     try:
         draw(rows, about, asked.out)
     except ImportError:
-        print("no matplotlib here: draw the picture elsewhere with --draw")
+        print("no matplotlib here: draw the picture elsewhere with --plan_again")
 
 
 if __name__ == "__main__":

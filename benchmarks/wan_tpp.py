@@ -15,6 +15,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -89,14 +90,18 @@ def interval_ms(timeline: Timeline, rank: int) -> float:
     return 1000 * median(later - earlier for earlier, later in pairwise(ends))
 
 
+def median_ms(spans: Sequence[Span]) -> float:
+    return 1000 * median(span.ended_s - span.began_s for span in spans) if spans else 0.0
+
+
 def lines(timeline: Timeline, layout: Layout, alone: float, about: str, command: str) -> list[str]:
     """Markdown."""
     every, real = interval_ms(timeline, layout.vae_rank), 1000 * FRAMES / 25
     rows = []
     for rank in range(timeline.ranks):
-        taken = [timeline.of(rank, what) for what in ("step", "decode")]
-        spent = [f"{1000 * median(span.ended_s - span.began_s for span in spans):.0f}" if spans else "" for spans in taken]
-        rows.append(f"| {rank} | {layout.words(rank)} | {timeline.busy(rank):.0%} | {' | '.join(spent)} |")
+        step, decode = (median_ms(timeline.of(rank, what)) for what in ("step", "decode"))
+        busy = (len(layout.owned(rank)) * step + decode) / every
+        rows.append(f"| {rank} | {layout.words(rank)} | {busy:.0%} | {step:.0f} | {decode:.0f} |")
     return [f"# wan-s2v-14b over {timeline.ranks} GPUs, random weights", "", f"    {command}", "", about, "",
             f"A block ({FRAMES} pictures, {real:.0f} ms of video) every {every:.0f} ms: {real / every:.2f}x real time. "
             f"One GPU alone, in the same run: every {alone:.0f} ms, {real / alone:.2f}x. Together {alone / every:.2f} "

@@ -43,11 +43,11 @@ def test_memory_is_compared_stage_by_stage_and_drawn(tmp_path, monkeypatch):
     row = {"precision": "bf16", "size": "64*64", "steps": 3, "reserved": 1.0}
     for number, stage in enumerate(wan_memory.STAGES):
         row |= {f"planned {stage}": 10.0 + number, f"measured {stage}": 10.0}
-    assert wan_memory.shares(row) == (1.3, 1.3)
+    assert wan_memory.shares(row) == (1.4, 1.4)
     failed = {"precision": "fp8", "size": "64*64", "steps": 3, "failed": "OutOfMemoryError: no"}
     wan_memory.write([row, failed], "about", "command", tmp_path / "memory")
-    assert "1.300 missed" in (tmp_path / "memory.md").read_text()
-    assert wan_memory.read(tmp_path / "memory")[0]["planned decode"] == 12.0
+    assert "1.400 missed" in (tmp_path / "memory.md").read_text()
+    assert wan_memory.read(tmp_path / "memory")[0]["planned decode"] == 13.0
     wan_memory.draw(wan_memory.read(tmp_path / "memory"), "about", tmp_path / "memory")
     assert (tmp_path / "memory.png").stat().st_size > 1000
 
