@@ -3,10 +3,11 @@
     python benchmarks/wan_memory.py --out benchmarks/results/wan_memory --budget_s 540
     python benchmarks/wan_memory.py --tiny --out /tmp/wan_memory        # only to see that it works, also without a GPU
 
-bf16 and fp8; 3, 4 and 5 steps; 384*256, 688*368 and 704*384: five blocks each, full size, random weights, one process.
-Compared is what torch has handed out at the most during a stage with the plan's sum of owners without its allowance for
-CUDA and the allocator's losses. The encoders of words and sound do not run here, nor do their stages; nothing is merged.
-Writes OUT.csv, OUT.md and OUT.png after every run; runs that would begin after --budget_s are skipped and said so.
+bf16 and fp8; 3, 4 and 5 steps; 384*256, 688*368 and 704*384: five blocks each, full size, random weights, in one
+process. Compared is what torch has handed out at most in a stage with the plan's sum of owners without its
+allowance for CUDA and the allocator's losses. The encoders of words and sound do not run here, nor their stages, and
+nothing is merged. Writes OUT.csv, OUT.md and OUT.png after every run; runs that would begin after --budget_s are
+skipped and said so.
 """
 
 from __future__ import annotations
@@ -189,23 +190,27 @@ def draw(rows: list[dict], about: str, out: Path) -> None:
     for row in done:
         groups.setdefault((row["precision"], row["size"]), []).append(row)
     top = 1.1 * max(row[f"{kind} {stage}"] for row in done for kind in ("planned", "measured") for stage in STAGES)
-    figure = Figure(figsize=(4 * len(groups), 4.4), layout="constrained")
-    for axis, ((precision, size), members) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(),
-                                                  strict=True):
+    across = min(len(groups), 3)
+    down = -(-len(groups) // across)
+    figure = Figure(figsize=(4.4 * across, 3.6 * down), layout="constrained")
+    for axis, ((precision, size), members) in zip(figure.subplots(down, across, squeeze=False).flat, groups.items(),
+                                                  strict=False):
         for row in members:
             colour = COLOURS.get(int(row["steps"]), "#555555")
             axis.plot(STAGES, [row[f"planned {stage}"] for stage in STAGES], "--", color=colour, linewidth=1.3)
             axis.plot(STAGES, [row[f"measured {stage}"] for stage in STAGES], "o", color=colour, markersize=5)
-            axis.annotate(f"{int(row['steps'])} steps, {shares(row)[0] - 1:+.1%}", (3, row["measured steady"]), (7, 0),
+            axis.annotate(f"{int(row['steps'])} steps, {shares(row)[0] - 1:+.1%}",
+                          (len(STAGES) - 1, row["measured steady"]), (7, 0),
                           textcoords="offset points", va="center", fontsize=7.5, color=colour)
-        axis.set(title=f"{precision}, {size}", ylim=(0, top), xlim=(-0.4, 4.3))
+        axis.set(title=f"{precision}, {size}", ylim=(0, top), xlim=(-0.4, len(STAGES) + 0.5))
         axis.grid(axis="y", alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("GiB")
+    for axis in figure.axes[::across]:
+        axis.set_ylabel("GiB")
     figure.axes[-1].legend([Line2D([], [], color="#555555", linestyle="--"),
                             Line2D([], [], color="#555555", marker="o", linestyle="")],
                            ["planned", "measured (%: planned peak against it)"], fontsize=8, frameon=False,
-                           loc="lower right")
+                           loc="upper left")
     figure.suptitle(about, fontsize=9)
     figure.savefig(out.with_suffix(".png"), dpi=110)
 

@@ -124,8 +124,8 @@ class Bench:
         if self.device.type == "cuda":
             peak, reserved = torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
         return {"step_ms": median(step for block in steps for step in block), "decode_ms": median(decodes),
-                "block_ms": median(spent), "prepared_s": prepared_s, "first_block_s": first_s, "peak_gib": peak, "reserved_gib": reserved,
-                "owners_ms": owners(video)}
+                "block_ms": median(spent), "prepared_s": prepared_s, "first_block_s": first_s, "peak_gib": peak,
+                "reserved_gib": reserved, "owners_ms": owners(video)}
 
 
 def owners(video: Video) -> dict[str, float]:

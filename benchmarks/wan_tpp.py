@@ -84,6 +84,14 @@ def steady(timeline: Timeline) -> Timeline:
     return replace(timeline, spans=tuple(spans))
 
 
+def for_a_while(timeline: Timeline, rank: int, blocks: int = 6) -> Timeline:
+    """What all did while this rank worked at its first blocks: the ranks before it are some blocks ahead."""
+    began_s = timeline.of(rank, "step")[0].began_s
+    until_s = timeline.of(rank, "decode")[:blocks][-1].ended_s
+    return replace(timeline, spans=tuple(span for span in timeline.spans
+                                         if span.began_s >= began_s and span.ended_s <= until_s))
+
+
 def interval_ms(timeline: Timeline, rank: int) -> float:
     """From the end of one block's pictures to the end of the next one's."""
     ends = [span.ended_s for span in timeline.of(rank, "decode")]
@@ -139,7 +147,7 @@ def main() -> None:
     timeline.save(asked.out.with_suffix(".json"))
     print("\n".join(text))
     try:
-        gantt(timeline, 6).savefig(asked.out.with_suffix(".png"), dpi=110)
+        gantt(for_a_while(timeline, layout.vae_rank), STEADY + COUNTED).savefig(asked.out.with_suffix(".png"), dpi=110)
     except ImportError:
         print("no matplotlib here: liveavatar.parallel.gantt(Timeline.load(OUT.json)) draws it elsewhere")
 

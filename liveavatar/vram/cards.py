@@ -52,6 +52,7 @@ class Efficiency:
     matrix_fp8: float
     attention: float
     attention_fp8: float
+    traffic: float           # what compiled layers move of what single operations would
 
 
 @cache
@@ -71,7 +72,8 @@ def efficiency() -> Efficiency:
     seen = _file()["measured_efficiency"]
     sheet = card(seen["card"])
     return Efficiency(seen["bf16_tflops"] / sheet.bf16_tflops, seen["fp8_tflops"] / sheet.fp8_tflops,
-                      seen["attention_tflops"] / sheet.bf16_tflops, seen["attention_fp8_tflops"] / sheet.fp8_tflops)
+                      seen["attention_tflops"] / sheet.bf16_tflops, seen["attention_fp8_tflops"] / sheet.fp8_tflops,
+                      seen["traffic"])
 
 
 def card(name: str | Card) -> Card:

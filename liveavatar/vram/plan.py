@@ -84,8 +84,8 @@ def change_line(change: Change) -> str:
 
 
 def time_sentence(time: BlockTime) -> str:
-    return (f"estimated from the card's sheet, not measured: step {time.step_s * 1000:.0f} ms (products alone "
-            f"{time.floor_s * 1000:.0f}), decoding {time.decode_s * 1000:.0f} ms; a block every "
+    return (f"estimated from the card's sheet, not measured: step {time.step_s * 1000:.0f} ms compiled (products "
+            f"alone {time.floor_s * 1000:.0f}), decoding {time.decode_s * 1000:.0f} ms; a block every "
             f"{time.block_s * 1000:.0f} ms, it lasts {time.deadline_s * 1000:.0f} ms on screen: "
             f"{time.deadline_s / time.block_s:.2f}x real time")
 

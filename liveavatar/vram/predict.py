@@ -126,7 +126,7 @@ class Moment:
 class BlockTime:
     """Estimated time of a block of 12 video frames, from the card's sheet. Not measured."""
 
-    step_s: float                 # products and traffic of one step, as our code is written
+    step_s: float                 # products and traffic of one step, compiled
     floor_s: float                # products alone
     decode_s: float
     block_s: float                # until the next block follows: the slowest device decides
@@ -329,14 +329,14 @@ def process_moments(asked: Settings) -> tuple[Moment, ...]:
 # ------------------------------------------------------------------------------------------------ time
 
 def step_seconds(parts: Shapes, on: Card, fp8: bool, fp8_attention: bool = False) -> tuple[float, float]:
-    """One step: with all traffic of our code, and the products alone."""
+    """One step: with the traffic of compiled layers, and the products alone."""
     from liveavatar.vram.cards import efficiency
 
     share, flops = efficiency(), parts.step.flops
     matrix = on.fp8_tflops * share.matrix_fp8 if fp8 else on.bf16_tflops * share.matrix_bf16
     seeing = on.fp8_tflops * share.attention_fp8 if fp8_attention else on.bf16_tflops * share.attention
     floor = flops["linear"] / matrix / 1e12 + flops["attention"] / seeing / 1e12
-    return floor + parts.step.moved / on.bandwidth_gbs / 1e9, floor
+    return floor + share.traffic * parts.step.moved / on.bandwidth_gbs / 1e9, floor
 
 
 def decode_seconds(parts: Shapes, on: Card) -> float:

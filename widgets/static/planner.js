@@ -155,7 +155,7 @@ const view = {
     ctx.pace.hidden = !time;
     if (!time) return;
     const ms = (value) => `${Math.round(value)} ms`;
-    ctx.pace.textContent = `Estimated from the card's sheet, not measured: a step ${ms(time.step_ms)}, decoding ${ms(time.decode_ms)}, a block of 12 frames every ${ms(time.block_ms)}; `
+    ctx.pace.textContent = `Estimated from the card's sheet, not measured: a step ${ms(time.step_ms)} when compiled, decoding ${ms(time.decode_ms)}, a block of 12 frames every ${ms(time.block_ms)}; `
       + `it lasts ${ms(time.deadline_ms)} on screen, so ${(time.deadline_ms / time.block_ms).toFixed(2)}× real time.`;
   },
 
