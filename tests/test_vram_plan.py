@@ -13,7 +13,7 @@ from liveavatar import cli
 from liveavatar.cache import RingCache
 from liveavatar.config import GenerationConfig
 from liveavatar.types import InputError
-from liveavatar.vram.advice import ARTICLE, RELEASED_PEAK_GIB
+from liveavatar.vram.advice import ARTICLE, RELEASED_PEAK_GIB, live_ways
 from liveavatar.vram.cards import GIB, card, cards, efficiency
 from liveavatar.vram.ghost import empty, measure
 from liveavatar.vram.plan import plan
@@ -188,6 +188,18 @@ def test_what_cannot_keep_its_deadline_is_said():
     slow, fast = plan(size=SMALL, gpu="L4", weights="fp8"), plan(size=SMALL, gpu="B200")
     assert any("live, a block must be there every 480 ms" in one.reason for one in slow.advice)
     assert fast.advice == () and fast.time.keeps_up
+
+
+@pytest.mark.parametrize(("asked", "ways"), [
+    ({"gpu": "H100"}, ["3 GPUs (TPP)", "2 GPUs (TPP) with fp8 weights and attention in 8 bits"]),
+    ({"gpu": "H100", "weights": "fp8"}, ["2 GPUs (TPP)"]),
+    ({"gpu": "RTX PRO 6000"}, ["5 GPUs (TPP)"]),
+    ({"gpu": "A100 80GB"}, [])])
+def test_what_is_too_slow_to_be_live_is_told_how_many_cards_would_do(asked, ways):
+    made = plan(steps=4, size="704*384", **asked)
+    assert live_ways(made) == ways
+    assert any(advice.remedy == f"for live use: {', '.join([*ways, 'a faster card', 'a smaller size'])}"
+               for advice in made.advice)
 
 
 # ------------------------------------------------------------------------------------------------ cards

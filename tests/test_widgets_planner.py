@@ -33,6 +33,8 @@ def test_its_code_makes_the_same_plan():
     view = Planner(gpu="H100", size=SMALL, gpus=5, fp8=True)
     assert view.as_code() == "plan('wan-s2v-14b', gpu='H100', size='384*256', steps=4, gpus=5, weights='fp8')"
     assert eval(view.as_code(), {"plan": plan}).peak == view.plan.peak
+    view.fp8_attention = True
+    assert "fp8_attention=True" in view.as_code() and view.plan.settings.caches == "fp8"
 
 
 def test_a_suggestion_is_taken_over_by_a_click_and_then_fits():

@@ -39,6 +39,7 @@ class Planner(LiveView):
     steps = traitlets.Int(4, min=1, max=8, help="sampler steps").tag(sync=True, code=True)
     fp8 = traitlets.Bool(False, help="weights of the layers in 8 bits").tag(sync=True, code=True)
     fp8_caches = traitlets.Bool(False, help="keys and values in 8 bits").tag(sync=True, code=True)
+    fp8_attention = traitlets.Bool(False, help="self-attention in 8 bits, its caches with it").tag(sync=True, code=True)
     offload_model = traitlets.Bool(True, help="encoders rest in main memory").tag(sync=True, code=True)
     offload_kv_cache = traitlets.Bool(False, help="caches rest in main memory").tag(sync=True, code=True)
     moment = traitlets.Int(-1, min=-1, help="stage in view, 0 is the first; -1: the peak").tag(sync=True)
@@ -60,8 +61,8 @@ class Planner(LiveView):
                     "steps": self.steps}
         return {"backend": self.backend, "gpu": self.gpu, "size": self.size, "steps": self.steps, "gpus": self.gpus,
                 "spread": self.spread, "weights": "fp8" if self.fp8 else "bf16",
-                "caches": "fp8" if self.fp8_caches else "bf16", "offload_model": self.offload_model,
-                "offload_kv_cache": self.offload_kv_cache}
+                "caches": "fp8" if self.fp8_caches else "bf16", "fp8_attention": self.fp8_attention,
+                "offload_model": self.offload_model, "offload_kv_cache": self.offload_kv_cache}
 
     @property
     def plan(self) -> Plan:
@@ -82,13 +83,14 @@ class Planner(LiveView):
             self.size, self.steps, self.gpus = size_text(asked.size), asked.steps, asked.gpus
             self.spread = "fsdp" if asked.spread == "fsdp" else "tpp"
             self.fp8, self.fp8_caches = asked.weights == "fp8", asked.caches == "fp8"
+            self.fp8_attention = asked.fp8_attention
             self.offload_model, self.offload_kv_cache = asked.offload_model, asked.offload_kv_cache
             self.moment = -1
 
     def as_code(self) -> str:
         """Python that makes this plan."""
-        defaults = {"gpus": 1, "spread": "tpp", "weights": "bf16", "caches": "bf16", "offload_model": True,
-                    "offload_kv_cache": False}
+        defaults = {"gpus": 1, "spread": "tpp", "weights": "bf16", "caches": "bf16", "fp8_attention": False,
+                    "offload_model": True, "offload_kv_cache": False}
         asked = {name: value for name, value in self.settings.items() if defaults.get(name) != value}
         backend = asked.pop("backend")
         if self.gpus == 1:

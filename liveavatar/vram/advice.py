@@ -131,10 +131,28 @@ def too_late(plan: Prediction) -> Advice | None:
     hopeless = asked.gpus == 1 and products_s > time.deadline_s
     takes = f"even its products alone take {products_s * 1000:.0f} ms" if hopeless else \
         f"it is estimated to take {time.block_s * 1000:.0f} ms"
-    remedies = [f"{asked.steps + 1} GPUs (TPP)" if asked.gpus <= asked.steps else "", "a faster card", "a smaller size",
-                "fp8 weights" if asked.weights != "fp8" else ""]
+    remedies = [*live_ways(plan), "a faster card", "a smaller size"]
     return Advice(False, f"live, a block must be there every {time.deadline_s * 1000:.0f} ms, and {takes}: this is for "
-                         "making a file, not for a conversation", f"for live use: {', '.join(filter(None, remedies))}")
+                         "making a file, not for a conversation", f"for live use: {', '.join(remedies)}")
+
+
+def live_ways(plan: Prediction) -> list[str]:
+    """The fewest cards of this kind that are estimated to keep up: as it is, and with products in 8 bits."""
+    asked, ways = plan.settings, []
+    most = asked.steps + 1
+    eight = {"weights": "fp8", "fp8_attention": True, "condition_in_rings": False, "offload_kv_cache": False}
+    kinds = [({}, "")]
+    if plan.card.has_fp8 and asked.layout == "ours" and not (asked.weights == "fp8" and asked.fp8_attention):
+        kinds.append((eight, "fp8 weights and attention in 8 bits"))
+    for changes, words in kinds:
+        for gpus in range(asked.gpus, most + 1):
+            made = predict(replace(asked, gpus=gpus, spread="one" if gpus == 1 else "tpp", **changes), plan.card)
+            if made.time.keeps_up and made.verdict != NOT:
+                cards_ = f"{gpus} GPUs (TPP)" if gpus > asked.gpus else ""
+                ways.append(" with ".join(filter(None, (cards_, words))))
+                most = gpus - 1                                  # the next kind has to do with less
+                break
+    return ways
 
 
 def idle_cards(plan: Prediction) -> Advice | None:
