@@ -26,7 +26,7 @@ from liveavatar.backends.mini.vae import load_vae
 from liveavatar.lora import Adapter
 from liveavatar.sampler import Schedule, move, shifted, trained_schedule
 from liveavatar.training.clips import Clips
-from liveavatar.training.latents import Told, attention_to_face, encode_clips, guided, velocity
+from liveavatar.training.latents import Material, Told, attention_to_face, encode_clips, guided, velocity
 from liveavatar.training.lipreader import LipReader, reader_correlation, train_reader
 from liveavatar.training.listener import load_listener
 from liveavatar.training.loop import (
@@ -163,6 +163,52 @@ class Distillation:
         return loss.detach()
 
 
+class Practice:
+    """The student rolls out `batch` clips at a time; the fake score, or the student itself, learns from where it gets.
+
+    lips: how hard lips pull against the scores. How much that is in numbers shows in the first updates.
+    """
+
+    def __init__(self, distillation: Distillation, material: Material, batch: int, solver: str, lips: float,
+                 generator: torch.Generator, turns: torch.Generator) -> None:
+        self.distillation, self.material, self.batch, self.lips = distillation, material, batch, lips
+        self.solvers = ("euler", "renoise") if solver == "both" else (solver,)
+        self.generator, self.turns = generator, turns
+        self._ratios: list[Tensor] = []
+
+    def move_fake(self) -> None:
+        x, last, told, level, _ = self._walk()
+        self.distillation.move_fake(x, last, told, self._noise(), level)
+
+    def move_student(self) -> dict[str, Tensor]:
+        """-> what is worth showing"""
+        x, last, told, level, mouth = self._walk()
+        loss, distance, lips, ratio = self.distillation.move_student(x, last, told, self._noise(), level, mouth)
+        if len(self._ratios) < SETTLED:                     # by then it is known how hard lips must be pulled
+            self._ratios.append(ratio.clone())
+            self.distillation.pull.copy_(self.lips * torch.stack(self._ratios).median())
+        return {"student": loss, "distance": distance, "lips": lips}
+
+    def _walk(self) -> tuple[Tensor, int, Told, Tensor, Tensor]:
+        """The student's latents before a step drawn at random; the step, what was told, a noise level, the mouths."""
+        device = self.generator.device
+        chosen = torch.randint(len(self.material), (self.batch,), generator=self.generator, device=device)
+        told = self.material.told(chosen, self.generator)
+        last = self._turn(self.distillation.schedule.steps)
+        solver = self.solvers[self._turn(len(self.solvers))]
+        x = self.distillation.walk(self._noise(), told, last, solver, self.generator)
+        level = shifted(torch.rand(self.batch, generator=self.generator, device=device), SHIFT).clamp(*SIGMA_RANGE)
+        return x, last, told, level, self.material.mouth[chosen].float()
+
+    def _turn(self, count: int) -> int:
+        return int(torch.randint(count, (1,), generator=self.turns))
+
+    def _noise(self) -> Tensor:
+        _, C, _, h, w = self.material.reference.shape
+        shape = (self.batch, C, self.material.mouth.shape[1] // 4, h, w)
+        return torch.randn(shape, generator=self.generator, device=self.generator.device)
+
+
 def parts(told: Told) -> tuple[Tensor, Tensor, Tensor]:
     return told.reference, told.audio, told.text
 
@@ -215,39 +261,23 @@ def main(argv: list[str] | None = None) -> None:
         read = reader_correlation(reader, material)
         print("lips read off true latents, correlation:", {name: round(value, 3) for name, value in read.items()},
               flush=True)
-    B = min(arguments.batch, len(material))
-    _, C, _, h, w = material.reference.shape
-    schedule = trained_schedule(arguments.sample_steps, SHIFT)
     student.write()
     if arguments.compile:
         for network in (teacher, student.network, fake):
             compile_for_training(network)
-    distillation = Distillation(teacher, student, fake, schedule, arguments.guidance, reader)
-    ratios: list[Tensor] = []
+    distillation = Distillation(teacher, student, fake, trained_schedule(arguments.sample_steps, SHIFT),
+                                arguments.guidance, reader)
     turns = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
-
-    def draw_noise() -> Tensor:
-        return torch.randn((B, C, arguments.latent_frames, h, w), generator=generator, device=device)
-
+    practice = Practice(distillation, material, min(arguments.batch, len(material)), arguments.solver, arguments.lips,
+                        generator, turns)
     for _ in loop:
-        chosen = torch.randint(len(material), (B,), generator=generator, device=device)
-        told = material.told(chosen, generator)
-        last = int(torch.randint(schedule.steps, (1,), generator=turns))
-        solver = arguments.solver if arguments.solver != "both" else ("euler", "renoise")[
-            int(torch.randint(2, (1,), generator=turns))]
-        x = distillation.walk(draw_noise(), told, last, solver, generator)
-        level = shifted(torch.rand(B, generator=generator, device=device), SHIFT).clamp(*SIGMA_RANGE)
         if loop.step % (arguments.fake_updates + 1) == arguments.fake_updates:
-            loss, distance, lips, ratio = distillation.move_student(x, last, told, draw_noise(), level,
-                                                                    material.mouth[chosen].float())
-            if len(ratios) < SETTLED:                   # by then it is known how hard lips must be pulled
-                ratios.append(ratio.clone())
-                distillation.pull.copy_(arguments.lips * torch.stack(ratios).median())
+            shown = practice.move_student()
             loop.descend("student")
             student.write()
-            loop.show(student=loss, distance=distance, lips=lips)
+            loop.show(**shown)
         else:
-            distillation.move_fake(x, last, told, draw_noise(), level)
+            practice.move_fake()
             loop.descend("fake")
 
 
