@@ -60,7 +60,8 @@ class WanBackend:
              weights: str = "released", config: dict | None = None, dtype: str = "auto", device: str = "auto",
              fp8: bool = False, compile: bool = False, conditioning: str = "single-gpu", released_trim: bool = False,
              offload_model: bool = True, offload_kv_cache: bool = False, fp8_cache: bool = False,
-             fp8_attention: bool = False, condition_in_rings: bool = False, download: bool = False) -> WanBackend:
+             fp8_attention: bool = False, condition_in_rings: bool = False, record_steps: bool = True,
+             download: bool = False) -> WanBackend:
         """Bring the weights.
 
         checkpoint_dir  the folder of Wan2.2-S2V-14B, as downloaded
@@ -74,6 +75,7 @@ class WanBackend:
         fp8_attention   self-attention in one byte a number too; rings are then as with fp8_cache, the condition in each
         condition_in_rings  the condition lies in the ring of every step: more memory, less copying
         compile         the transformer's layers, in pieces that all layers share
+        record_steps    where layers are compiled: repeat whole steps as one launch (CUDA graphs)
         download        bring what is missing from the Hub; otherwise nothing is ever fetched
         """
         if conditioning not in CONDITIONINGS:
@@ -114,7 +116,7 @@ class WanBackend:
                       offload_kv_cache=offload_kv_cache, fp8_cache=fp8_cache, condition_in_rings=condition_in_rings,
                       fp8_attention=fp8_attention)
         if compile:
-            backend.compile()
+            backend.compile(record_steps)
         return backend
 
     # ------------------------------------------------------------------------------------------ before weights load
@@ -186,7 +188,7 @@ class WanBackend:
     def about(self) -> dict:
         return dict(self._about)
 
-    def compile(self) -> None:
+    def compile(self, record_steps: bool = True) -> None:
         """Compile the three pieces of a layer, with fixed shapes: all layers share what is compiled for the first.
 
         Attention stays outside: how many keys it sees changes until the ring is full. So does the one pass over the
@@ -199,7 +201,8 @@ class WanBackend:
         compile_layers(model.blocks)
         model.listen, model.lay = (torch.compile(piece, dynamic=False) for piece in (model.listen, model.lay))
         model.prefill = torch.compiler.set_stance("force_eager")(model.prefill)
-        model.run_layers = RecordedSteps(model.run_layers)
+        if record_steps:
+            model.run_layers = RecordedSteps(model.run_layers)
 
 
 class Marked:

@@ -10,8 +10,8 @@ from liveavatar.types import InputError
 
 OURS = {   # option -> argument of WanBackend.load
     "ckpt_dir": "checkpoint_dir", "lora_path_dmd": "lora", "fp8": "fp8", "fp8_cache": "fp8_cache",
-    "fp8_attention": "fp8_attention",
-    "offload_kv_cache": "offload_kv_cache", "condition_in_rings": "condition_in_rings",
+    "fp8_attention": "fp8_attention", "offload_kv_cache": "offload_kv_cache",
+    "condition_in_rings": "condition_in_rings", "record_steps": "record_steps",
     "released_trim": "released_trim", "conditioning": "conditioning", "download": "download",
 }
 COMMON = ("dtype", "device", "compile", "offload_model")
@@ -28,6 +28,7 @@ def add_options(parser: argparse.ArgumentParser, add_switch: Callable) -> None:
     add_switch(group, "--fp8_attention", None, "self-attention in fp8 too, its caches with it: faster on sm_90")
     add_switch(group, "--offload_kv_cache", None, "ring caches in main memory: for cards on which they do not fit")
     add_switch(group, "--condition_in_rings", None, "portrait and motion in every step's ring: faster, 2 GiB a step")
+    add_switch(group, "--record_steps", None, "with --compile, repeat whole steps as one launch (default: True)")
     add_switch(group, "--released_trim", None, "let the picture lead the sound by 120 ms, as released")
     group.add_argument("--conditioning", help="single-gpu (default) or multi-gpu: how the portrait is encoded")
     add_switch(group, "--download", None, "fetch what is missing; without it nothing is ever fetched")
