@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+
+HAS_TRITON = find_spec("triton") is not None
 
 
 def on_its_device(work: Callable[..., object]) -> Callable[..., object]:

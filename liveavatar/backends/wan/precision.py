@@ -9,13 +9,13 @@ multiplied in float32, which is slow and serves tests.
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liveavatar.backends.wan.launch import HAS_TRITON
 from liveavatar.transformer import NORM_EPS, layer_norm
 
 FP8 = torch.float8_e4m3fn
@@ -111,7 +111,7 @@ class RoundedGelu(nn.Module):
 @torch.compiler.assume_constant_result
 def has_fp8_kernels(device: torch.device) -> bool:
     """Whether our own kernels run here: they need Triton and fp8 units."""
-    return multiplies_fp8(device) and find_spec("triton") is not None
+    return HAS_TRITON and multiplies_fp8(device)
 
 
 @torch.compiler.assume_constant_result

@@ -8,12 +8,13 @@ one pass. Nothing has to be compiled first.
 from __future__ import annotations
 
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from liveavatar.backends.wan.launch import HAS_TRITON
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
@@ -29,7 +30,7 @@ class NormSilu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, F, H, W)"""
-        if not (x.is_cuda and x.dtype == torch.bfloat16 and find_spec("triton")):
+        if not (HAS_TRITON and x.is_cuda and x.dtype == torch.bfloat16):
             return F.silu(self.norm(x))
         from liveavatar.backends.wan.norm_kernel import norm_silu
 
