@@ -366,7 +366,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def add_stretch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--start", dest="start_s", type=float, default=0.0, help="seconds of the recording to skip")
+    parser.add_argument("--start", "--start_s", dest="start_s", type=float, default=0.0,
+                        help="seconds of the recording to skip; torchrun takes only --start_s for ours")
     parser.add_argument("--duration", dest="duration_s", type=float, default=None, help="seconds to use")
     parser.add_argument("--clean", default=None, help="wiener or noisereduce: what the model hears, not the video")
 

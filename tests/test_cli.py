@@ -59,6 +59,24 @@ def test_a_stretch_of_the_recording(given):
     assert len(list(read_frames("out.mp4"))) == 13
 
 
+def test_torchrun_lets_our_options_through():
+    """It looks at ours too, and refuses one that could be the beginning of several of its own."""
+    import argparse
+
+    from torch.distributed.run import get_args_parser
+
+    parser = argparse.ArgumentParser()
+    cli.add_generate(parser)
+    refused = []
+    for action in parser._actions:
+        for option in action.option_strings:
+            try:
+                get_args_parser().parse_args(["-m", "liveavatar", "generate", option, "1"])
+            except SystemExit:
+                refused.append(option)
+    assert refused == ["--start"]                                                  # which has another name
+
+
 def test_text_is_spoken(given, monkeypatch):
     from liveavatar import speech
     heard = []

@@ -130,8 +130,8 @@ class Lesson:
 def main(argv: list[str] | None = None) -> None:
     parser = add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
-    parser.add_argument("--start", type=Path, help="weights to begin from, such as an earlier teacher.safetensors")
-    parser.add_argument("--listener", type=Path, required=True, help="trained ear; and audio encoder, without --start")
+    parser.add_argument("--from_weights", type=Path, help="to begin from, such as an earlier teacher.safetensors")
+    parser.add_argument("--listener", type=Path, required=True, help="trained ear; with its audio encoder if all is new")
     parser.add_argument("--batch", type=int, default=32, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=6000, help="clips rendered for this call on each GPU")
     parser.add_argument("--other_sizes", nargs="*", default=[], metavar="W*H",
@@ -140,12 +140,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=9e-4)
     arguments = parser.parse_args(argv)
     device, generator = start(arguments)
-    if arguments.start is not None and not find_pieces(arguments.start.parent, arguments.start.stem):
-        parser.error(f"--start {arguments.start}: no such weights")
+    if arguments.from_weights is not None and not find_pieces(arguments.from_weights.parent,
+                                                              arguments.from_weights.stem):
+        parser.error(f"--from_weights {arguments.from_weights}: no such weights")
 
-    model = load_transformer(arguments.start) if arguments.start else new_transformer()
+    model = load_transformer(arguments.from_weights) if arguments.from_weights else new_transformer()
     ear, heard = load_listener(arguments.listener, device)
-    if arguments.start is None:
+    if arguments.from_weights is None:
         model.casual_audio_encoder.load_state_dict(heard)
     model = set_trainable(model).to(device).train()
     learner = Learner(model, arguments.lr, betas=(0.9, 0.95), weight_decay=0.01)
