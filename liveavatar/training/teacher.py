@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--from_weights", type=Path, help="to begin from, such as an earlier teacher.safetensors")
-    parser.add_argument("--listener", type=Path, required=True, help="trained ear; with its audio encoder if all is new")
+    parser.add_argument("--listener", type=Path, required=True, help="trained ear, and audio encoder for a new base")
     parser.add_argument("--batch", type=int, default=32, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=6000, help="clips rendered for this call on each GPU")
     parser.add_argument("--other_sizes", nargs="*", default=[], metavar="W*H",
