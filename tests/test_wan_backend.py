@@ -214,7 +214,8 @@ def test_attention_in_8_bits_goes_all_the_way_and_changes_the_video_a_little(dow
     plain = [event for event in blocks if isinstance(event, Block)]
     for here, there in zip(made, plain, strict=True):
         assert 0 < (here.latents - there.latents).norm() / there.latents.norm() < 0.05
-    assert pipe.about()["fp8_attention"] and pipe.about()["fp8_cache"]
+    about = pipe.backend.about()
+    assert about["fp8_attention"] and about["fp8_cache"]
 
 
 @pytest.mark.parametrize(("options", "said"), [
