@@ -15,6 +15,7 @@ import torch
 
 from liveavatar.backends.wan.backend import WanBackend
 from liveavatar.backends.wan.networks import bring_transformer, random_source
+from liveavatar.backends.wan.preset import TINY
 from liveavatar.backends.wan.vae import random_vae
 from liveavatar.cache import ConditionCache, RingCache
 from liveavatar.sampler import denoise_block, model_levels, released_schedule
@@ -22,9 +23,6 @@ from liveavatar.transformer import AUDIO_HISTORY, Context, Modulation
 
 GIB = 2**30
 STRIDE = 8                       # picture pixels on a latent pixel's side
-TINY = {"transformer": dict(dim=64, ffn_dim=96, num_heads=2, num_layers=2, freq_dim=16, text_dim=16, text_len=24,
-                            audio_dim=16, audio_layers=3, audio_inject_layers=(1,)),
-        "vae": dict(base_dim=2)}
 
 
 def command_here() -> str:

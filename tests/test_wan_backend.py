@@ -227,6 +227,7 @@ def test_attention_in_8_bits_goes_all_the_way_and_changes_the_video_a_little(dow
     ({"condition_in_rings": True, "fp8_cache": True}, "condition_in_rings is for rings on the GPU in full precision"),
     ({"fp8_attention": True, "offload_kv_cache": True}, "fp8_attention has rings of its own on the GPU"),
     ({"dtype": "int8"}, "dtype is 'int8'; known: auto, float32, bfloat16"),
+    ({"weights": "random", "config": "huge"}, "config is 'huge'; known by name: \"tiny\""),
     ({"weights": "random", "config": {"ears": {}}}, "unknown network 'ears'; known: transformer, text, audio, vae"),
 ])
 def test_what_cannot_be_loaded_is_said_in_one_sentence(options, said):

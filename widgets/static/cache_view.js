@@ -68,7 +68,7 @@ function drawRing(pen, ring, theme, colour, body, blockLatents) {
   pen.lineTo(tip + 11, 7);
   pen.fill();
   pen.restore();
-  /* the portrait, always there */
+  /* the condition, always there */
   pen.fillStyle = theme.grey;
   pen.globalAlpha = theme.dark ? 0.42 : 0.26;
   pen.beginPath();
@@ -77,10 +77,11 @@ function drawRing(pen, ring, theme, colour, body, blockLatents) {
   pen.globalAlpha = 1;
   pen.fillStyle = theme.ink;
   pen.font = `600 12px ${theme.font}`;
-  pen.fillText("portrait", middle, middle - 8);
+  const words = ring.motion ? ["portrait", "+ motion"] : ["portrait"];
+  words.forEach((word, row) => pen.fillText(word, middle, middle - 8 * words.length + 15 * row));
   pen.fillStyle = theme.soft;
   pen.font = `11px ${theme.font}`;
-  pen.fillText(`${ring.condition_tokens} tokens`, middle, middle + 8);
+  pen.fillText(`${ring.condition_tokens} tokens`, middle, middle + 8 * words.length);
 }
 
 function slotAt(ring, x, y) {
@@ -113,7 +114,7 @@ const view = {
     canvas.addEventListener("pointermove", (event) => {
       const [slot, frame] = frameAt(event), s = ctx.body.frame_s;
       canvas.style.cursor = frame === undefined || slot === null ? "default" : "pointer";
-      canvas.title = slot === null ? `The portrait's ${place.ring.condition_tokens} tokens are seen by every block and never overwritten.`
+      canvas.title = slot === null ? `The ${place.ring.condition_tokens} tokens of portrait${place.ring.motion ? " and motion" : ""} are seen by every block and never overwritten.`
         : frame === undefined ? `slot ${slot}: still empty`
         : `slot ${slot}: latent frame ${frame} of block ${Math.floor(frame / ctx.body.run.block_latents)}, ${(frame * s).toFixed(2)} to ${((frame + 1) * s).toFixed(2)} s, as it was at noise ${place.ring.sigma.toFixed(2)}`;
     });

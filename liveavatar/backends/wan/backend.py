@@ -57,7 +57,7 @@ class WanBackend:
 
     @classmethod
     def load(cls, checkpoint_dir: str | os.PathLike | None = None, lora: str | os.PathLike | None = None,
-             weights: str = "released", config: dict | None = None, dtype: str = "auto", device: str = "auto",
+             weights: str = "released", config: dict | str | None = None, dtype: str = "auto", device: str = "auto",
              fp8: bool = False, compile: bool = False, conditioning: str = "single-gpu", released_trim: bool = False,
              offload_model: bool = True, offload_kv_cache: bool = False, fp8_cache: bool = False,
              fp8_attention: bool = False, condition_in_rings: bool = False, record_steps: bool = True,
@@ -67,7 +67,7 @@ class WanBackend:
         checkpoint_dir  the folder of Wan2.2-S2V-14B, as downloaded
         lora            liveavatar.safetensors or its folder; without it four steps yield noise
         weights         "released", or "random": untrained networks without any file, to measure memory and speed
-        config          sizes of the networks by name, for tests; see `preset.Networks`
+        config          "tiny", or sizes of the networks: see `preset.Networks`; for trials, with weights="random"
         conditioning    "single-gpu" | "multi-gpu": which of the two released ways the portrait is encoded
         released_trim   let the picture lead the sound by 120 ms, as released
         offload_model   text and audio encoders rest in main memory while they have nothing to do

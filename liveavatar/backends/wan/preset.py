@@ -30,6 +30,13 @@ WAV2VEC2_LARGE = {               # sound: for weights="random" only; the release
     "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True, "vocab_size": 33,
 }
 WAN21_VAE: dict = {}             # the defaults of diffusers.AutoencoderKLWan
+TINY = {                         # config="tiny": the same build for any laptop, untrained, to try what can be tried
+    "transformer": dict(dim=64, ffn_dim=96, num_heads=2, num_layers=2, freq_dim=16, text_dim=16, text_len=24,
+                        audio_dim=16, audio_layers=3, audio_inject_layers=(1,)),
+    "text": dict(vocab_size=300, d_model=16, d_ff=32, d_kv=8, num_heads=2, num_layers=2),
+    "audio": dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
+                  num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2),
+    "vae": dict(base_dim=2)}
 
 # What the released configuration may say in one way only.
 FIXED = {"enable_adain": True, "adain_mode": "attn_norm", "zero_timestep": True, "add_last_motion": True,
@@ -47,8 +54,13 @@ class Networks:
     vae: dict = field(default_factory=dict)              # of diffusers.AutoencoderKLWan
 
     @classmethod
-    def asked(cls, config: Mapping[str, dict] | None) -> Networks:
-        """From the option `config` of `load`: {"transformer": {...}, "text": {...}, "audio": {...}, "vae": {...}}"""
+    def asked(cls, config: Mapping[str, dict] | str | None) -> Networks:
+        """From the option `config` of `load`: "tiny", or {"transformer": {...}, "text": {...}, "audio": {...}, "vae":
+        {...}}"""
+        if isinstance(config, str):
+            if config != "tiny":
+                raise InputError(f'config is {config!r}; known by name: "tiny"')
+            config = TINY
         stray = sorted(set(config or {}) - set(cls.__dataclass_fields__))
         if stray:
             raise InputError(f"config names an unknown network {stray[0]!r}; known: "
