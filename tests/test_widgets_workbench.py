@@ -2,6 +2,7 @@
 
 import base64
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,7 +111,9 @@ def test_the_prompt_says_what_it_understood():
     assert page.words.slots == {"mood": "happy", "lighting": "warm"} and page.words.unknown == ("juggling",)
     body, _ = page.paint()
     assert body["words"]["slots"] == page.words.slots and body["words"]["unknown"] == ("juggling",)
-    assert body["words"]["unsaid"]["energy"] == "normal"
+    assert body["words"]["unsaid"]["energy"] == "normal" and not body["words"]["free"]
+    page.pipeline = SimpleNamespace(backend=SimpleNamespace(free_text=True))        # as the released model
+    assert page.words.text == page.prompt and page.words.unknown == () and page.paint()[0]["words"]["free"]
 
 
 def test_one_video_at_a_time_and_the_refusal_is_kind():

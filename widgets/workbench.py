@@ -189,7 +189,12 @@ class Workbench(LiveView):
     @property
     def words(self) -> Prompt:
         """What was understood of the prompt."""
-        return parse_prompt(self.prompt)
+        return Prompt(self.prompt) if self.free_text else parse_prompt(self.prompt)
+
+    @property
+    def free_text(self) -> bool:
+        """Whether the model reads every word; mini looks for those it knows."""
+        return self.pipeline is not None and getattr(self.pipeline.backend, "free_text", False)
 
     @property
     def config(self) -> GenerationConfig:
@@ -290,7 +295,8 @@ class Workbench(LiveView):
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         words = self.words
         body: Body = {
-            "words": {"slots": words.slots, "unsaid": UNSAID, "unknown": words.unknown}, "preset": self.preset,
+            "words": {"slots": words.slots, "unsaid": UNSAID, "unknown": words.unknown, "free": self.free_text},
+            "preset": self.preset,
             "presets": [[name, preset.article, preset.mini] for name, preset in PRESETS.items()],
             "voices": voices(), "samples": sample_texts(), "sizes": SIZES, "busy": self.busy,
             "preparing": self._preparing is not None, "says": self._says, "remarks": self._remarks,

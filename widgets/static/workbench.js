@@ -173,9 +173,11 @@ const view = {
     view.card(ctx, "Prompt", text, chips);
     ctx.shows.push(({ words, remarks }) => {
       if (!view.isNew(ctx, "words", words, remarks)) return;
-      chips.replaceChildren(...BENCH_SLOTS.map((slot) => laElement("span", { class: `la-chip ${words.slots[slot] ? "la-chip-on" : ""}`, title: words.slots[slot] ? `understood: ${slot}` : `nothing is said of the ${slot}` },
+      const slots = words.free ? [] : BENCH_SLOTS;
+      chips.replaceChildren(...slots.map((slot) => laElement("span", { class: `la-chip ${words.slots[slot] ? "la-chip-on" : ""}`, title: words.slots[slot] ? `understood: ${slot}` : `nothing is said of the ${slot}` },
         laElement("i", {}, slot), words.slots[slot] ?? words.unsaid[slot])),
         ...words.unknown.map((word) => laElement("span", { class: "la-chip la-chip-off", title: "mini does not know this: it changes nothing" }, word)),
+        words.free ? laElement("div", { class: "la-note" }, "This model reads every word.") : "",
         remarks ? laElement("div", { class: "la-note" }, remarks) : "");
     });
   },
