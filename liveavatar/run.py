@@ -108,6 +108,11 @@ class Ring:
         """Whether older frames have been overwritten."""
         return self.end > self.capacity
 
+    @property
+    def has_motion(self) -> bool:
+        """Whether the condition is more than the portrait, which is one latent frame."""
+        return self.condition_tokens > self.frame_tokens
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -258,7 +258,7 @@ def test_time_is_found_in_block_latent_frame_and_video_frame():
 
 def test_rings_hold_the_newest_frames_and_wrap():
     ring = Ring(level=0, end=7, capacity=6, frame_tokens=4, condition_tokens=2, bytes=100)
-    assert ring.held == (1, 2, 3, 4, 5, 6) and ring.slot == 1 and ring.wrapped
+    assert ring.held == (1, 2, 3, 4, 5, 6) and ring.slot == 1 and ring.wrapped and not ring.has_motion
     run = make_run(1.44)
     run.start().result()
     assert run.rings[3].end == 9 and run.rings[3].held == (3, 4, 5, 6, 7, 8)

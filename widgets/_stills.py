@@ -58,7 +58,8 @@ def rings_picture(rings: tuple[Ring, ...], facts: Facts) -> Image.Image:
                          of_step(ring.level) if full else EMPTY, GROUND)
         inset = side * 0.24
         pen.ellipse((x + inset, top + inset, x + side - inset, top + side - inset), GROUND)
-        pen.text((x + side / 2, top + side / 2), "portrait", SOFT, letters(11), "mm")
+        seen = "portrait\n+ motion" if ring.has_motion else "portrait"
+        pen.text((x + side / 2, top + side / 2), seen, SOFT, letters(11), "mm", align="center")
         held = f"frames {ring.held[0]} to {ring.held[-1]}" if ring.held else "empty"
         for line, words in enumerate((f"step {ring.level}, noise {facts.sigmas[ring.level]:.2f}", held)):
             pen.text((x + side / 2, top + side + 14 + 18 * line), words, INK, letters(12), "mm")

@@ -58,10 +58,8 @@ class CacheView(LiveView):
         facts, held = self.run.facts, self.rings
         rings = [{"level": ring.level, "held": ring.held, "end": ring.end, "slot": ring.slot, "wrapped": ring.wrapped,
                   "capacity": ring.capacity, "frame_tokens": ring.frame_tokens, "bytes": ring.bytes,
-                  "condition_tokens": ring.condition_tokens,
-                  "motion": ring.condition_tokens > ring.frame_tokens,      # more than the portrait's one latent frame
-                  "sigma": facts.sigmas[ring.level],
-                  "sigma_next": facts.sigmas[ring.level + 1]} for ring in held]
+                  "condition_tokens": ring.condition_tokens, "motion": ring.has_motion,
+                  "sigma": facts.sigmas[ring.level], "sigma_next": facts.sigmas[ring.level + 1]} for ring in held]
         return {"rings": rings, "block": block, "step": step, "note": note_on(held),
                 "bytes": sum(ring.bytes for ring in held), "single_bytes": held[0].bytes,
                 "frame_s": facts.frames_per_latent / facts.fps}, {}
