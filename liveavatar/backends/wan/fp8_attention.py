@@ -21,7 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from liveavatar.backends.wan.precision import FP8, LARGEST, has_fp8_kernels
+from liveavatar.backends.wan.launch import FP8, LARGEST
+from liveavatar.backends.wan.precision import has_fp8_kernels
 from liveavatar.backends.wan.rings import power_of_two, scale_of
 from liveavatar.cache import ConditionCache, RingCache
 from liveavatar.transformer import CausalS2VTransformer, Past, Rotation, attention, rotate

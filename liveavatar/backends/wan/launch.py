@@ -1,4 +1,4 @@
-"""Where our own kernels run."""
+"""What our own kernels need: Triton, the right device, and the numbers of the 8-bit format."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 HAS_TRITON = find_spec("triton") is not None
+FP8 = torch.float8_e4m3fn
+LARGEST = 448.0                  # that it can hold
 
 
 def on_its_device(work: Callable[..., object]) -> Callable[..., object]:

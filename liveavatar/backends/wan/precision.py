@@ -15,11 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liveavatar.backends.wan.launch import HAS_TRITON
+from liveavatar.backends.wan.launch import FP8, HAS_TRITON, LARGEST
 from liveavatar.transformer import NORM_EPS, layer_norm
 
-FP8 = torch.float8_e4m3fn
-LARGEST = 448.0
 FP8_PARTS = ("blocks.", "audio_injector.")     # the linear layers in them, as released
 
 
@@ -68,12 +66,7 @@ class Fp8Linear(nn.Module):
 
     def ready(self, x: Tensor) -> RoundedTokens:
         """What `forward` takes as well."""
-        rows = x.reshape(-1, self.in_features)
-        if self.after_attention and has_fp8_kernels(x.device):
-            from liveavatar.backends.wan.rows_kernel import round_rows
-
-            return RoundedTokens(*round_rows(rows), x.shape[:-1])
-        return RoundedTokens(*quantise_rows(rows), x.shape[:-1])
+        return round_tokens(x, by_kernel=self.after_attention)
 
     def modulated(self, x: Tensor, shift: Tensor, scale: Tensor, parts: tuple[Tensor, Tensor] | None
                   ) -> RoundedTokens:
@@ -100,12 +93,17 @@ class RoundedGelu(nn.Module):
     """GELU between two such layers: the second gets its tokens rounded, so nothing wide is written in between."""
 
     def forward(self, x: Tensor) -> RoundedTokens:
-        rows = x.reshape(-1, x.shape[-1])
-        if has_fp8_kernels(x.device):
-            from liveavatar.backends.wan.rows_kernel import round_rows
+        return round_tokens(x, by_kernel=True, gelu=True)
 
-            return RoundedTokens(*round_rows(rows, gelu=True), x.shape[:-1])
-        return RoundedTokens(*quantise_rows(F.gelu(rows, approximate="tanh")), x.shape[:-1])
+
+def round_tokens(x: Tensor, by_kernel: bool, gelu: bool = False) -> RoundedTokens:
+    """x (..., D), or GELU of it. by_kernel: by our own where it runs, else as the compiler sees fit"""
+    rows = x.reshape(-1, x.shape[-1])
+    if by_kernel and has_fp8_kernels(x.device):
+        from liveavatar.backends.wan.rows_kernel import round_rows
+
+        return RoundedTokens(*round_rows(rows, gelu), x.shape[:-1])
+    return RoundedTokens(*quantise_rows(F.gelu(rows, approximate="tanh") if gelu else rows), x.shape[:-1])
 
 
 @torch.compiler.assume_constant_result

@@ -21,7 +21,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from liveavatar.backends.wan.precision import FP8, LARGEST, multiplies_fp8
+from liveavatar.backends.wan.launch import FP8, LARGEST
+from liveavatar.backends.wan.precision import multiplies_fp8
 from liveavatar.cache import ConditionCache, KeysValues, Place, RingCache, carry
 
 HEADROOM = 4.0       # e4m3 is as exact far below its largest value as near it, so room above costs nothing

@@ -13,9 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from liveavatar.backends.wan.launch import on_its_device
-
-FP8, LARGEST = torch.float8_e4m3fn, 448.0
+from liveavatar.backends.wan.launch import FP8, LARGEST, on_its_device
 
 
 @triton.jit
