@@ -53,7 +53,7 @@ def planned(size: tuple[int, int], steps: int, precision: str) -> dict[str, floa
 
 def planned_stages(row: dict) -> dict[str, float]:
     """The planned columns of a row."""
-    found = planned(tuple(reversed(parse_size(row["size"])))[::-1], int(row["steps"]), row["precision"])
+    found = planned(parse_size(row["size"]), int(row["steps"]), row["precision"])
     return {f"planned {stage}": gib for stage, gib in found.items()}
 
 

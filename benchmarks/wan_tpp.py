@@ -11,12 +11,11 @@ matplotlib, OUT.png: who did which step of which block when.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -27,7 +26,7 @@ from wan_speed import FILLING, RECORDING
 
 from liveavatar.backends.wan.backend import WanBackend
 from liveavatar.config import GenerationConfig, parse_size
-from liveavatar.parallel import Company, Layout, Notes, Span, Timeline, denoise, gantt
+from liveavatar.parallel import Company, Layout, Notes, Span, Timeline, denoise, gantt, share_notes, timeline_of
 from liveavatar.types import Condition
 
 STEADY, COUNTED = FILLING + RECORDING, 12          # blocks before, and blocks that count
@@ -71,11 +70,8 @@ def together(backend: WanBackend, size: tuple[int, int], steps: int) -> tuple[Ti
             if decoder is not None:
                 with notes.span("decode", block):
                     decoder.decode(latents)
-        company.share("spans", json.dumps([asdict(span) for span in notes.spans]))
-        if company.rank == layout.vae_rank:
-            spans = [Span(**span) for text in company.collect("spans") for span in json.loads(text)]
-            return Timeline(tuple(spans), company.ranks), layout
-    return None
+        share_notes(company, notes)
+        return (timeline_of(company), layout) if decoder is not None else None
 
 
 def steady(timeline: Timeline) -> Timeline:

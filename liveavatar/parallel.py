@@ -507,12 +507,20 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
             condition = condition_of(pipeline, inputs, config)
         video = one_rank(pipeline, inputs, condition, config, company, layout, notes, path, stop or threading.Event(),
                          progress)
-        company.share("spans", json.dumps([asdict(span) for span in notes.spans]))
+        share_notes(company, notes)
         if video is not None:
-            spans = [Span(**span) for text in company.collect("spans") for span in json.loads(text)]
-            Timeline(tuple(sorted(spans, key=lambda span: span.began_s)), company.ranks).save(
-                path.with_suffix(".timeline.json"))
+            timeline_of(company).save(path.with_suffix(".timeline.json"))
         return video
+
+
+def share_notes(company: Company, notes: Notes) -> None:
+    company.share("spans", json.dumps([asdict(span) for span in notes.spans]))
+
+
+def timeline_of(company: Company) -> Timeline:
+    """Of what all ranks have noted, once they have shared it."""
+    spans = [Span(**span) for text in company.collect("spans") for span in json.loads(text)]
+    return Timeline(tuple(sorted(spans, key=lambda span: span.began_s)), company.ranks)
 
 
 def condition_of(pipeline: Pipeline, inputs: Inputs, config: GenerationConfig) -> Condition:

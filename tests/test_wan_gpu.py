@@ -9,7 +9,7 @@ from fakes import face, tone
 from torch import nn
 
 pytest.importorskip("transformers", reason="wan-s2v-14b needs the extra `wan`")
-from wan_fakes import LOADED, SMALL, TRANSFORMER, write_checkpoint
+from wan_fakes import LOADED, SMALL, TRANSFORMER, off, write_checkpoint
 
 import liveavatar
 from liveavatar.backends.wan.precision import Fp8Linear, multiplies_fp8
@@ -63,10 +63,6 @@ def latents(pipe, told):
 def test_however_rings_are_laid_out_the_video_is_the_same(pipe, told, option):
     """Seven blocks: the ring of two goes round three times, fetched on a second stream or not at all."""
     assert torch.equal(latents(load(**{option: True}), told), latents(pipe, told))
-
-
-def off(one, other):
-    return ((one.float() - other.float()).norm() / other.float().norm()).item()
 
 
 @pytest.mark.parametrize(("options", "most"), [({"fp8_cache": True}, 0.03), ({"fp8": True}, 0.1),

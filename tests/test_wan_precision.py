@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import nn
-from wan_fakes import TRANSFORMER, small_lora, small_transformer
+from wan_fakes import TRANSFORMER, off, small_lora, small_transformer
 
 from liveavatar.backends.wan import fp8_attention, networks, preset, recorded
 from liveavatar.backends.wan.backend import WanBackend
@@ -268,10 +268,6 @@ def test_values_may_lie_in_the_order_of_the_products():
         order = columns[0, 0, 0, 16:32].float()
     assert torch.equal(*seen)
     assert torch.equal(order, v[0, 0, 16:32, 0][[0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15]].to(FP8).float())
-
-
-def off(one, other):
-    return ((one.float() - other.float()).norm() / other.float().norm()).item()
 
 
 def test_a_step_that_broke_off_leaves_nothing_on_the_desk():

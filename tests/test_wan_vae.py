@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import face
+from wan_fakes import off
 
 from liveavatar.backends.wan.pose import check_pose_video, pictures_of, pose_latents
 from liveavatar.backends.wan.vae import StreamingWanVAE, WanDecoder, see
@@ -51,10 +52,6 @@ def plain():
 @pytest.fixture(scope="module")
 def vae(released):
     return StreamingWanVAE(released)
-
-
-def off(one, other):
-    return ((one - other).norm() / other.norm()).item()
 
 
 def scaled(vae, latents):

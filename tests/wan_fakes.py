@@ -6,15 +6,12 @@ from pathlib import Path
 import torch
 
 from liveavatar.backends.wan.checkpoints import AUDIO, CONFIG, INDEX, TEXT, TOKENIZER, VAE
+from liveavatar.backends.wan.preset import TINY
 from liveavatar.backends.wan.text import transformers_name
 from liveavatar.lora import targets
 
-TEXT_NET = dict(vocab_size=300, d_model=16, d_ff=32, d_kv=8, num_heads=2, num_layers=2)
-AUDIO_NET = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
-                 num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2)
-VAE_NET = dict(base_dim=2)
-TRANSFORMER = dict(dim=24, ffn_dim=32, num_heads=2, num_layers=2, freq_dim=16, text_dim=16, text_len=24, audio_dim=16,
-                   audio_layers=3, audio_inject_layers=(1,), cache_frames=6)
+TEXT_NET, AUDIO_NET, VAE_NET = (TINY[name] for name in ("text", "audio", "vae"))
+TRANSFORMER = TINY["transformer"] | dict(dim=24, ffn_dim=32, cache_frames=6)
 SMALL = {"transformer": TRANSFORMER, "text": TEXT_NET, "audio": AUDIO_NET, "vae": VAE_NET}
 LOADED = {"transformer": {"audio_layers": 3, "cache_frames": 6}, "text": TEXT_NET, "vae": VAE_NET}   # from the folders
 
@@ -30,6 +27,11 @@ def write_checkpoint(folder: Path) -> Path:
     write_vae(folder)
     write_audio(folder)
     return folder
+
+
+def off(one, other):
+    """How far, of the norm."""
+    return ((one.float() - other.float()).norm() / other.float().norm()).item()
 
 
 def small_transformer():

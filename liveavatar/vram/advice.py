@@ -146,7 +146,7 @@ def live_ways(plan: Prediction) -> list[str]:
         kinds.append((eight, "fp8 weights and attention in 8 bits"))
     for changes, words in kinds:
         for gpus in range(asked.gpus, most + 1):
-            made = predict(replace(asked, gpus=gpus, spread="one" if gpus == 1 else "tpp", **changes), plan.card)
+            made = predict(replace(asked, gpus=gpus, spread="tpp", **changes), plan.card)
             if made.time.keeps_up and made.verdict != NOT:
                 cards_ = f"{gpus} GPUs (TPP)" if gpus > asked.gpus else ""
                 ways.append(" with ".join(filter(None, (cards_, words))))
