@@ -11,6 +11,7 @@ import io
 import json
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -23,6 +24,7 @@ from liveavatar.types import InputError, Portrait, Step
 
 if TYPE_CHECKING:
     from liveavatar.backends import Backend
+    from liveavatar.backends.mini.vae import VideoVAE
 
 SHIPPED = Path(__file__).with_name("preview_maps.json")    # name of a VAE -> its map; `python -m liveavatar.preview`
 FIT_SIDE = 64            # px of the pictures that a map is fitted on
@@ -73,9 +75,15 @@ def fit_map(latents: np.ndarray, colours: np.ndarray) -> LatentMap:
 def map_of(backend: Backend) -> LatentMap:
     """The map of a backend's decoder: the shipped one where it was made for these weights, else fitted, once."""
     if backend not in _maps:
-        shipped = json.loads(SHIPPED.read_text(encoding="utf-8")).get(name_of_vae(backend))
+        shipped = shipped_maps().get(name_of_vae(backend))
         _maps[backend] = LatentMap.from_dict(shipped) if shipped else fit_backend(backend)
     return _maps[backend]
+
+
+@cache
+def shipped_maps() -> dict[str, dict]:
+    """Read the maps that were made for the weights in the package, by name of the VAE."""
+    return json.loads(SHIPPED.read_text(encoding="utf-8"))
 
 
 _maps: WeakKeyDictionary[Backend, LatentMap] = WeakKeyDictionary()
@@ -89,13 +97,29 @@ def fit_backend(backend: Backend) -> LatentMap:
     return fit_map(latents, colours)
 
 
-def name_of_vae(backend: Backend) -> str:
-    """A short name for the weights of its VAE, the same in every number format."""
-    vae = getattr(backend, "vae", None)
+def name_of_vae(owner: Backend | VideoVAE) -> str:
+    """A short name for the weights of a VAE, or of a backend's, the same in every number format; "" without one."""
+    vae = owner if isinstance(owner, torch.nn.Module) else getattr(owner, "vae", None)
     if vae is None:
         return ""
     weight = next(vae.parameters()).detach().to("cpu", torch.bfloat16).float()
     return hashlib.sha256(weight.numpy().tobytes()).hexdigest()[:16]
+
+
+@cache
+def shipped_vae(name: str) -> VideoVAE | None:
+    """Load the VAE that is part of the package, if `name_of_vae` calls it so; None if it is another one."""
+    from liveavatar.backends.mini import WEIGHTS, choose_device, choose_dtype, trained_vae
+    from liveavatar.weights import read_manifest
+
+    try:
+        vae = trained_vae(read_manifest(WEIGHTS))
+    except InputError:                                   # no weights in this installation
+        return None
+    if name_of_vae(vae) != name:
+        return None
+    device = choose_device("auto")
+    return vae.to(device, choose_dtype("auto", device))
 
 
 def looked_at(backend: Backend, portrait: Portrait) -> tuple[np.ndarray, np.ndarray]:

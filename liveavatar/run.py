@@ -31,6 +31,9 @@ from threading import Condition, Event, RLock, Thread, current_thread
 from typing import TYPE_CHECKING, Protocol
 
 from liveavatar.config import GenerationConfig
+from liveavatar.decoder import Decoder
+from liveavatar.runfolder import read_portrait, write_portrait
+from liveavatar.step_frames import StepFrames
 from liveavatar.trace import MIB, Trace
 from liveavatar.types import Block, InputError, Phoneme, Portrait, Speech, Step
 from liveavatar.video import Video
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     import numpy
     from torch import Tensor
 
-    from liveavatar.backends import Backend
+    from liveavatar.backends import Backend, PictureDecoder
     from liveavatar.inputs import Audio, Image
     from liveavatar.pipeline import Pipeline
     from liveavatar.preview import LatentMap
@@ -59,6 +62,7 @@ class Change:
 
     state: str
     error: BaseException | None = None
+    reached: type | None = None   # Step or Block: the event after which the run was asked to pause
 
 
 @dataclass(frozen=True)
@@ -253,6 +257,8 @@ class Run:
         self._last: Step | None = None
         self._video: Video | None = None
         self._latent_map: LatentMap | None = None
+        self._saved_vae = ""                             # of a saved run: the name of the VAE that decoded it
+        self.step_frames = StepFrames(self)              # its steps as decoded pictures
 
     @classmethod
     def of(cls, pipeline: Pipeline, audio: Audio, image: Image, prompt: str | Prompt = "",
@@ -282,6 +288,11 @@ class Run:
     def stopping(self) -> bool:
         """Stop was asked for and has not happened yet."""
         return self._stop.is_set() and not self.over
+
+    @property
+    def stepping(self) -> bool:
+        """Whether it makes a single step or block and will pause after it."""
+        return self._until is not None
 
     @property
     def done_s(self) -> float:
@@ -329,6 +340,10 @@ class Run:
         with self._changed:
             return tuple(self._blocks[index] for index in sorted(self._blocks))
 
+    def decoded_block(self, index: int) -> Block | None:
+        """Return one decoded block; None when it is not decoded yet, or no longer kept."""
+        return self._blocks.get(index)
+
     @property
     def video(self) -> Video | None:
         """The file, once it is whole."""
@@ -374,6 +389,25 @@ class Run:
             elif self.seen:
                 self._latent_map = principal_map(values_of(self.look(-1, -1).clean))
         return self._latent_map
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a decoder for its latents is at hand: that of its model, or the one in the package."""
+        from liveavatar.preview import shipped_maps
+
+        return self.backend is not None or self._saved_vae in shipped_maps()
+
+    def new_decoder(self) -> PictureDecoder | None:
+        """Return a decoder that has decoded nothing yet; None where no VAE is at hand for these latents.
+
+        A saved run is decoded by the VAE of the package where its weights are the ones that made the run.
+        """
+        from liveavatar.preview import shipped_vae
+
+        if self.backend is not None:
+            return self.backend.decoder()
+        vae = shipped_vae(self._saved_vae) if self._saved_vae else None
+        return None if vae is None else Decoder(vae)
 
     # ------------------------------------------------------------------ watching
 
@@ -471,15 +505,20 @@ class Run:
     # ------------------------------------------------------------------ keeping
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write all that `replay(folder)` needs: the trace, the facts, the kept pictures and the speech."""
+        """Write all that `replay(folder)` needs: trace, facts, kept pictures, speech and portrait."""
         from safetensors.torch import save_file
+
+        from liveavatar.preview import name_of_vae
 
         folder = self.trace.save(folder)
         blocks, latent_map = self.blocks, self.latent_map()
         save_file({f"{block.index:05d}": block.frames.contiguous() for block in blocks}, folder / "frames.safetensors")
         speech = None if self.speech is None else save_speech(self.speech, folder / "speech.safetensors")
+        if self.portrait is not None:
+            write_portrait(folder / "portrait.safetensors", self.portrait)
         description = {
             "format": 1, "facts": asdict(self.facts), "speech": speech,
+            "vae": self._saved_vae if self.backend is None else name_of_vae(self.backend),
             "latent_map": None if latent_map is None else latent_map.to_dict(),
             "rings": [asdict(ring) for ring in self.rings.values()],
             "blocks": [[block.index, block.start_s, block.milliseconds] for block in blocks],
@@ -534,11 +573,11 @@ class Run:
 
     def _rest_after(self, event: object) -> None:
         with self._changed:
-            reached = self._until is not None and isinstance(event, self._until)
-            if reached:
+            reached = self._until if self._until is not None and isinstance(event, self._until) else None
+            if reached is not None:
                 self._until, self._state = None, PAUSED
-        if reached:
-            self._tell(Change(PAUSED))
+        if reached is not None:
+            self._tell(Change(PAUSED, reached=reached))
 
     def _note(self, event: Step | Block | Video, began_s: float, ended_s: float) -> None:
         with self._changed:
@@ -646,6 +685,9 @@ def replay(trace: Trace | str | os.PathLike, pace: float = 0.0, facts: Facts | N
     speech = load_speech(folder, about["speech"])
     run = Run(Recording(loaded, known, blocks, pace, backend, speech), loaded, record=False)
     run._latent_map = about["latent_map"] and LatentMap.from_dict(about["latent_map"])
+    run._saved_vae = about.get("vae", "")
+    if (folder / "portrait.safetensors").exists():       # runs saved by version 0.1 have none
+        run.portrait = read_portrait(folder / "portrait.safetensors")
     run.rings = {ring["level"]: Ring(**ring) for ring in about["rings"]}
     run._blocks, run._done_s, run._work_s = dict(blocks), about["done_s"], about["work_s"]
     run.first_picture_s = about["first_picture_s"]

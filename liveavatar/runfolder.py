@@ -54,15 +54,10 @@ class RunFolder:
     def _write_inputs(self, speech: Speech, portrait: Portrait) -> None:
         import soundfile
         from PIL import Image
-        from safetensors.torch import save
 
         write_whole(self.path / "audio.wav", lambda part: soundfile.write(
             part, speech.wave, speech.rate_hz, subtype="FLOAT", format="WAV"))
-        tensors = {"pixels": portrait.pixels.contiguous()}
-        if portrait.identity is not None:
-            tensors["identity"] = portrait.identity.contiguous()
-        about = {"source": portrait.source, "sha256": portrait.sha256}
-        write_whole(self.path / "portrait.safetensors", lambda part: part.write_bytes(save(tensors, about)))
+        write_portrait(self.path / "portrait.safetensors", portrait)
         pixels = portrait.pixels.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy(force=True)
         write_whole(self.path / "portrait.png", lambda part: Image.fromarray(pixels).save(part, "PNG"))
 
@@ -88,17 +83,15 @@ class RunFolder:
     def inputs(self) -> tuple[Speech, Portrait, Prompt]:
         """Sound, picture and words exactly as the run used them."""
         import soundfile
-        from safetensors.torch import load_file
 
         try:
             wave, rate_hz = soundfile.read(self.path / "audio.wav", dtype="float32")
-            tensors = load_file(self.path / "portrait.safetensors")
+            portrait = read_portrait(self.path / "portrait.safetensors")
         except Exception as error:
             raise InputError(f"the inputs in {self.path} are missing or damaged ({error}); "
                              "begin the video again") from error
         origin = self.read()["inputs"]
-        portrait = Portrait(tensors["pixels"], tensors.get("identity"), **origin["portrait"])
-        return Speech(wave, rate_hz), portrait, Prompt(**origin["prompt"])
+        return Speech(wave, rate_hz), replace(portrait, **origin["portrait"]), Prompt(**origin["prompt"])
 
     def block_path(self, block: int) -> Path:
         return self.path / f"block_{block:05d}.safetensors"
@@ -219,3 +212,23 @@ def sha256_of(value: str | os.PathLike | Speech | Portrait) -> str:
         while piece := file.read(2**20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def write_portrait(path: Path, portrait: Portrait) -> None:
+    """Write a portrait, exactly, as safetensors: pixels, and the identity of a rendered one."""
+    from safetensors.torch import save
+
+    tensors = {"pixels": portrait.pixels.contiguous()}
+    if portrait.identity is not None:
+        tensors["identity"] = portrait.identity.contiguous()
+    about = {"source": portrait.source, "sha256": portrait.sha256}
+    write_whole(path, lambda part: part.write_bytes(save(tensors, about)))
+
+
+def read_portrait(path: Path) -> Portrait:
+    """Read what `write_portrait` wrote."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}       # noqa: SIM118: it is no dict
+        return Portrait(tensors["pixels"], tensors.get("identity"), **(file.metadata() or {}))

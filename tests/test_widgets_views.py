@@ -1,18 +1,23 @@
 """StepGrid, ScheduleView and CacheView without a browser: what they show can be had from Python by the same name."""
 
+import io
+import time
+
 import numpy as np
 import pytest
 import torch
 from fakes import FakeBackend, face, tone
+from PIL import Image
 
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.preview import values_of
+from liveavatar.preview import decode_exactly, values_of
 from liveavatar.run import Run, replay
 from liveavatar.sampler import released_schedule
 from liveavatar.trace import Trace
-from liveavatar.types import InputError
+from liveavatar.types import InputError, Step
 from widgets import CacheView, Cursor, ScheduleView, StepGrid
+from widgets._decoding import decoding
 from widgets.cache_view import size_words
 
 
@@ -29,6 +34,17 @@ def run() -> Run:
     return made
 
 
+def wait_until(happened) -> None:
+    patient_until = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < patient_until
+        time.sleep(0.01)
+
+
+def decoded_picture(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
 # ------------------------------------------------------------------------------------------------- StepGrid
 
 def cells_of(buffers: dict) -> dict:
@@ -38,12 +54,75 @@ def cells_of(buffers: dict) -> dict:
 
 
 def test_every_step_of_every_block_is_a_cell(run):
-    body, buffers = StepGrid(run).paint()
+    body, buffers = StepGrid(run, show="clean", exact=False).paint()
     cells = cells_of(buffers)
     assert set(cells) == {(block, step) for block in range(3) for step in range(4)}
     assert cells[0, 0] == ("rgb", 3, 4, 4)
     assert len(buffers["cell/0/0/rgb/3/4/4"]) == 3 * 4 * 4 * 3
     assert len(body["seen"]) == 12
+
+
+def test_x_and_the_guess_are_seen_side_by_side(run):
+    grid = StepGrid(run, exact=False, block=1, step=2)
+    body, buffers = grid.paint()
+    assert grid.show == "both" and body["pictures"] == 2 and cells_of(buffers)[1, 2] == ("rgb", 3, 8, 4)
+    halves = np.split(grid.picture, 2, axis=2)
+    for half, show in zip(halves, ("x", "clean"), strict=True):
+        assert np.array_equal(half, StepGrid(run, exact=False, show=show, block=1, step=2).picture)
+    assert np.array_equal(grid.values, values_of(run.look(1, 2).clean))
+
+
+def test_every_cell_of_a_run_at_rest_is_decoded(run):
+    grid = StepGrid(run)
+    grid.paint()
+    wait_until(lambda: not decoding().waits(grid))
+    body, buffers = grid.paint(full=True)
+    assert {kind for kind, *_ in cells_of(buffers).values()} == {"jpeg"} and len(cells_of(buffers)) == 12
+    assert "real" not in body["words"] and grid.error == ""
+    picture = decoded_picture(buffers["cell/1/1/jpeg/1/64/32"])
+    expected = decode_exactly(run.backend, run.look(1, 1).x, run.look(0, 3).x)[6]
+    assert np.abs(picture[:, :32].astype(int) - expected).mean() < 9        # a JPEG
+
+
+def test_a_run_that_is_going_shows_previews_and_says_which():
+    run = make_run()
+    grid, seen = StepGrid(run), {}
+
+    def look(event):
+        if isinstance(event, Step):
+            body, buffers = grid.paint(full=False)
+            seen.update({key: kind for key, (kind, *_) in cells_of(buffers).items()})
+            assert body["decodes"] and "previews" in body["words"]
+            assert run.step_frames.kept(0, 0) is None      # the decoder is left to the run
+
+    run.subscribe(look)
+    run.start().result()
+    assert {seen[0, step] for step in range(3)} == {"rgb"} and len(seen) == 12
+    grid.paint(full=False)
+    wait_until(lambda: not decoding().waits(grid))         # then they are sent again
+    assert {kind for kind, *_ in cells_of(grid.paint(full=True)[1]).values()} == {"jpeg"}
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_a_last_block_of_few_frames_has_its_pictures(frames):
+    run = make_run((12 + frames) / 25)
+    run.start().result()
+    grid = StepGrid(run)
+    grid.paint()
+    wait_until(lambda: not decoding().waits(grid))
+    cells = cells_of(grid.paint(full=True)[1])
+    assert set(cells) == {(block, step) for block in range(2) for step in range(4)} and grid.error == ""
+    assert {kind for kind, *_ in cells.values()} == {"jpeg"}
+    assert all(len(run.step_frames.decode(1, step)) == frames for step in range(4)) and grid.still().width > 300
+
+
+def test_decoding_that_fails_is_said_and_the_cells_stay_previews(run, monkeypatch):
+    grid = StepGrid(run, block=0, step=0)
+    monkeypatch.setattr(type(run), "new_decoder", lambda self: 1 / 0)
+    run.step_frames.__init__(run)                          # nothing is decoded yet
+    grid.paint()
+    wait_until(lambda: not decoding().waits(grid))
+    assert "ZeroDivisionError" in grid.error and cells_of(grid.paint()[1])[0, 0][0] == "rgb"
 
 
 def test_only_new_cells_are_sent_and_only_those_in_view(run):
@@ -56,7 +135,7 @@ def test_only_new_cells_are_sent_and_only_those_in_view(run):
 
 def test_cells_come_live():
     run = make_run()
-    grid, counts = StepGrid(run), []
+    grid, counts = StepGrid(run, exact=False), []
     run.subscribe(lambda event: counts.append(len(cells_of(grid.paint(full=False)[1]))))
     run.start().result()
     assert sum(counts) == 12 and max(counts) == 1
@@ -64,7 +143,7 @@ def test_cells_come_live():
 
 @pytest.mark.parametrize("show", ["clean", "x", "velocity"])
 def test_what_is_drawn_are_the_values_of_the_step(run, show):
-    grid = StepGrid(run, show=show, block=1, step=2)
+    grid = StepGrid(run, show=show, exact=False, block=1, step=2)
     assert np.array_equal(grid.values, values_of(getattr(run.look(1, 2), show)))
     assert grid.chosen == (1, 2) and grid.picture.shape == (3, 4, 4, 3)
 
@@ -119,25 +198,26 @@ def test_the_cursor_chooses_the_block(run):
 
 
 def test_the_real_decoder_shows_what_the_video_shows(run):
-    grid = StepGrid(run, exact=True, block=1, step=3)
+    grid = StepGrid(run, show="clean", block=1, step=3)
     assert np.array_equal(grid.picture, run.blocks[1].frames.numpy())
     grid.step = 1
     assert grid.picture.shape == (12, 32, 32, 3)
-    assert cells_of(grid.paint()[1])                       # one a message, as JPEG
-    assert all(kind == "jpeg" for kind, *_ in cells_of(grid.paint()[1]).values())
 
 
-def test_exact_pictures_of_a_saved_run_need_a_pipeline(run, tmp_path):
+def test_a_saved_run_of_another_model_needs_a_pipeline_for_its_pictures(run, tmp_path):
     folder = run.save(tmp_path / "seen")
-    grid = StepGrid(folder, exact=True, block=1, step=1)
-    grid.paint()
-    assert "pipeline" in grid.error
-    again = StepGrid(replay(folder, pipeline=Pipeline(FakeBackend())), exact=True, block=1, step=1)
-    assert np.array_equal(again.picture, StepGrid(run, exact=True, block=1, step=1).picture)
+    grid = StepGrid(folder, block=1, step=1)
+    body, buffers = grid.paint()
+    assert grid.error == "" and not body["decodes"] and "Previews" in body["words"]
+    assert cells_of(buffers)[1, 1][0] == "rgb" and grid.picture.shape == (3, 4, 8, 3)
+    with pytest.raises(InputError, match="pipeline=pipe"):
+        grid.run.step_frames.decode(1, 1)
+    again = StepGrid(replay(folder, pipeline=Pipeline(FakeBackend())), block=1, step=1)
+    assert np.array_equal(again.picture, StepGrid(run, block=1, step=1).picture)
 
 
 def test_a_saved_run_looks_the_same(run, tmp_path):
-    live, saved = StepGrid(run), StepGrid(run.save(tmp_path / "seen"))
+    live, saved = StepGrid(run, exact=False), StepGrid(run.save(tmp_path / "seen"), exact=False)
     assert live.paint()[1] == saved.paint()[1]
 
 

@@ -15,6 +15,8 @@ import atexit
 import base64
 import difflib
 import io
+import json
+import re
 import threading
 import time
 import weakref
@@ -26,7 +28,8 @@ from typing import TYPE_CHECKING, Protocol
 import anywidget
 import traitlets
 
-from liveavatar.run import LONGEST_GOODBYE_S, READY, RUNNING, Change, Run, replay
+from liveavatar.glossary import TERMS
+from liveavatar.run import LONGEST_GOODBYE_S, PAUSED, READY, RUNNING, Change, Run, replay
 from liveavatar.trace import Trace
 from liveavatar.types import Block, InputError, Step
 
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
     Source = Run | Trace | str | os.PathLike
 
 STATIC = Path(__file__).parent / "static"
-LIBRARIES = {"uplot": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css")}
+MODULE_WORDS = re.compile(r"^(?:import [^;]+;\n|export (?=(?:async )?function|class|const))", re.MULTILINE)
+LIBRARIES = {"uplot": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css"), "compare": ("compare.js", "")}
 
 MOST_HZ = 10.0                # messages a second of one view
 PATIENCE_S = 0.5              # for the browser's answer; then one more message may go
@@ -88,6 +92,7 @@ class LiveView(anywidget.AnyWidget):
         self._unlink: Callable[[], None] = do_nothing
         self._refuse_unknown(traits)
         self.run: Run | None = None
+        self._runs = 0                           # that were shown so far: the browser must know one from the next
         self._lock = threading.RLock()           # of drawing
         self._mail = Mail()
         self._still_name = ""                    # of the output that holds the still
@@ -116,8 +121,11 @@ class LiveView(anywidget.AnyWidget):
             except InputError as problem:
                 self.run = None
                 self._report("watch", sentence(problem))
+            self._runs += 1
             self.begin()
         if self.run is not None:
+            if self.time_s > self.run.total_s > 0:         # a cursor that stands beyond the end of this one
+                self.time_s = 0.0
             self._unsubscribe = self.run.subscribe(self._notice)
         self.refresh(full=True)
 
@@ -185,6 +193,9 @@ class LiveView(anywidget.AnyWidget):
         thread, with the lock held. What it raises becomes the view's error line."""
         return {}, {}
 
+    def finished_decoding(self) -> None:
+        """All pictures that the view asked the decoding thread for are there. In that thread."""
+
     def told(self, kind: str, content: dict) -> None:
         """A message of the view's own script, sent with `ctx.send(kind, content)`."""
 
@@ -207,7 +218,8 @@ class LiveView(anywidget.AnyWidget):
             return {"run": None, "nothing": self.nothing, "code": self.as_code()}
         run, facts = self.run, self.run.facts
         return {"code": self.as_code(), "run": {
-            "state": run.state, "stopping": run.stopping, "done_s": run.done_s, "total_s": run.total_s,
+            "number": self._runs, "state": run.state, "stopping": run.stopping, "stepping": run.stepping,
+            "done_s": run.done_s, "total_s": run.total_s,
             "x_realtime": run.x_realtime, "first_picture_s": run.first_picture_s, "fps": facts.fps,
             "block_s": facts.block_s, "block_latents": facts.block_latents, "blocks": facts.blocks,
             "steps": facts.steps, "failure": "" if run.error is None else sentence(run.error)}}
@@ -221,8 +233,17 @@ class LiveView(anywidget.AnyWidget):
 
     def _notice(self, event: object) -> None:
         self.notice(event)
+        if isinstance(event, Change) and event.state == PAUSED and event.reached is not None:
+            self._show_newest_block()
         if isinstance(event, (Change, *self.drawn_after)):
             self.refresh(urgent=isinstance(event, Change))
+
+    def _show_newest_block(self) -> None:
+        """After a click on Step or Block the cursor goes to the block that was worked on, if it is elsewhere."""
+        facts, newest = self.run.facts, self.run.last_step.block
+        if facts.block_at(self.time_s) != newest:
+            middle_s, last_s = (newest + 0.5) * facts.block_s, facts.total_s - 0.5 / facts.fps
+            self.time_s = min(middle_s, last_s) if facts.frames else middle_s
 
     def _trait_moved(self, change: traitlets.Bunch) -> None:
         self._moves += 1
@@ -267,15 +288,16 @@ class LiveView(anywidget.AnyWidget):
         number = self._mail.sent(time.thread_time() - began_s if running else 0.0)
         names = list(buffers)
         self.send({"number": number, "full": full, "body": body, "names": names}, [buffers[name] for name in names])
-        if self._still_name and self.run is not None and self.run.over and self._still_of is not self.run:
+        if self.run is not None and self.run.over and self._still_of is not self.run:
             self._still_of = self.run
-            self._keep_still()
+            self.keep_still()
 
-    def _keep_still(self) -> None:
-        """The run has ended: put its picture into the notebook."""
+    def keep_still(self) -> None:
+        """Put a picture of the view, as it is now, into the notebook: when the run has ended, or more is known."""
         from IPython.display import HTML, update_display
 
-        update_display(HTML(self._still_html()), display_id=self._still_name)
+        if self._still_name:
+            update_display(HTML(self._still_html()), display_id=self._still_name)
 
     def _still_html(self) -> str:
         picture = self._still_png()
@@ -471,11 +493,17 @@ def painter() -> Painter:
 
 def assemble(script: str, libraries: tuple[str, ...]) -> tuple[str, str]:
     """The module and the style of a view: libraries, what all views share, and its own. Nothing is fetched."""
-    parts = [LIBRARIES[name][0] for name in libraries] + ["live.js", script]
+    parts = [*(LIBRARIES[name][0] for name in libraries), "live.js", script]
     styles = [LIBRARIES[name][1] for name in libraries] + ["live.css", script.replace(".js", ".css")]
-    code = [(STATIC / part).read_text(encoding="utf-8") for part in parts]
-    looks = [(STATIC / style).read_text(encoding="utf-8") for style in styles if (STATIC / style).exists()]
-    return "\n".join([*code, "export default live(view);"]), "\n".join(looks)
+    code = [joined((STATIC / part).read_text(encoding="utf-8")) for part in parts]
+    looks = [(STATIC / style).read_text(encoding="utf-8") for style in styles if (STATIC / style).is_file()]
+    terms = f"const LA_TERMS = {json.dumps(TERMS, ensure_ascii=False)};"
+    return "\n".join([terms, *code, "export default live(view);"]), "\n".join(looks)
+
+
+def joined(module: str) -> str:
+    """Take the imports and exports out of an ES module: all modules of a view become one."""
+    return MODULE_WORDS.sub("", module)
 
 
 def sentence(problem: BaseException) -> str:

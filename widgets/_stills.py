@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,21 +29,30 @@ def sheet(width: int, height: int, title: str) -> tuple[Image.Image, ImageDraw.I
     return page, pen
 
 
-def grid_picture(pictures: dict[tuple[int, int], np.ndarray], facts: Facts, shown: str) -> Image.Image:
-    """(block, step) -> picture (h, w, 3) or (h, w) uint8, as a grid of steps by blocks."""
+def grid_picture(pictures: dict[tuple[int, int], np.ndarray], facts: Facts, shown: str,
+                 previews: Collection[tuple[int, int]] = ()) -> Image.Image:
+    """(block, step) -> picture (h, w, 3) or (h, w) uint8, as a grid of steps by blocks. Those of `previews` are marked."""
     blocks, steps = (max(key[axis] for key in pictures) + 1 for axis in (0, 1))
-    side, gap, left, top = 64, 4, 130, 60
-    page, pen = sheet(left + blocks * (side + gap) + 10, top + steps * (side + gap) + 10, f"Sampler steps: {shown}")
+    height, width = next(iter(pictures.values())).shape[:2]
+    tall, gap, left, top = 64, 4, 130, 60
+    wide = round(tall * width / height)
+    page, pen = sheet(max(left + blocks * (wide + gap) + 10, 420), top + steps * (tall + gap) + (34 if previews else 10),
+                      f"Denoising steps: {shown}")
     for step in range(steps):
-        y = top + step * (side + gap)
-        pen.rectangle((14, y, 17, y + side), of_step(step))
+        y = top + step * (tall + gap)
+        pen.rectangle((14, y, 17, y + tall), of_step(step))
         pen.text((26, y + 16), f"step {step}", INK, letters(13))
         pen.text((26, y + 34), f"noise {facts.sigmas[step]:.2f} to {facts.sigmas[step + 1]:.2f}", SOFT, letters(11))
     for block in range(blocks):
-        pen.text((left + block * (side + gap), top - 20), f"block {block}", SOFT, letters(11))
+        pen.text((left + block * (wide + gap), top - 20), f"block {block}", SOFT, letters(11))
     for (block, step), picture in pictures.items():
-        small = Image.fromarray(picture).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
-        page.paste(small, (left + block * (side + gap), top + step * (side + gap)))
+        small = Image.fromarray(picture).convert("RGB").resize((wide, tall), Image.Resampling.BICUBIC)
+        x, y = left + block * (wide + gap), top + step * (tall + gap)
+        page.paste(small, (x, y))
+        if (block, step) in previews:
+            pen.polygon([(x + wide - 12, y), (x + wide, y), (x + wide, y + 12)], VERMILION)
+    if previews:
+        pen.text((left, top + steps * (tall + gap) + 8), "a red corner: a preview, not yet decoded", SOFT, letters(11))
     return page
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import traitlets
 
 from liveavatar.preview import encoded, strip
-from liveavatar.run import Run, replay
+from liveavatar.run import RUNNING, Run, replay
 from liveavatar.types import Block, InputError
+from widgets._decoding import GUESS, decoding
 from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
     from liveavatar.types import Speech
     from widgets._live import Source
@@ -28,10 +31,12 @@ FEW_WORDS = 3                # differences that a name tells
 class Player(LiveView):
     """Plays the blocks as they are decoded, with their sound; waits when they come slower than they are played.
 
-    With `other` two runs are compared, on the same clock. The player drives the time cursor and follows it.
+    While a run pauses inside a block, the guess of its newest step is shown in that block's place, decoded. With `other`
+    two runs are compared, on the same clock. The player drives the time cursor and follows it.
     """
 
     script = "player.js"
+    libraries = ("compare",)
     nothing = "Nothing to play yet: give a run, Player(run), or the folder of a saved one, Player('folder')."
     drawn_after = (Block,)
 
@@ -60,6 +65,7 @@ class Player(LiveView):
         self._unsubscribe_other: Callable[[], None] = do_nothing
         self._sent: set[tuple[str, int]] = set()
         self._heard = False                          # the sound has been sent
+        self._guess_sent: tuple = ()                 # (block, step, decoded) of the guess that was sent
         super().__init__(source, cursor=cursor, **traits)
         if other is not None:
             self.compare(other)
@@ -100,13 +106,21 @@ class Player(LiveView):
 
     @property
     def picture(self) -> np.ndarray:
-        """(H, W, 3) uint8: the frame of A under the cursor."""
+        """(H, W, 3) uint8: the frame of A under the cursor; of the newest guess where the block is not decoded."""
         return self._picture("a")
 
     @property
     def picture_b(self) -> np.ndarray:
         """(H, W, 3) uint8: the frame of B under the cursor."""
         return self._picture("b")
+
+    @property
+    def guess(self) -> tuple[int, int] | None:
+        """(block, step) whose guess is shown where the video is not decoded yet; None while the run is going."""
+        if self.run is None or self.run.state == RUNNING or not self.run.seen:
+            return None
+        block, step = self.run.seen[-1]
+        return None if self.run.decoded_block(block) is not None else (block, step)
 
     @property
     def difference(self) -> float:
@@ -131,6 +145,11 @@ class Player(LiveView):
         if name not in self.runs:
             raise InputError(self.nothing if name == "a" else "there is no B; compare with player.compare(other_run)")
         picture = self.runs[name].picture_at(self.time_s)
+        if picture is None and name == "a" and self.guess is not None:
+            facts, (block, step) = self.run.facts, self.guess
+            if facts.block_at(self.time_s) == block:
+                frames = self.run.step_frames.decode(block, step)
+                return frames[min(facts.frame_at(self.time_s) - block * facts.block_frames, len(frames) - 1)]
         if picture is None:
             raise InputError(f"the picture at {self.time_s:.2f} s is not decoded yet")
         return picture.numpy()
@@ -138,6 +157,7 @@ class Player(LiveView):
     # ------------------------------------------------------------------ drawing
 
     def begin(self) -> None:
+        decoding().forget(self)
         self._forget_sent()
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
@@ -155,7 +175,9 @@ class Player(LiveView):
         if not self._heard:
             buffers |= {f"wave/{name}": samples(speech) for name, speech in sounds.items()}
             self._heard = True
-        body: Body = {"names": self.names, "ready_s": self.ready_s, "total_s": self._total_s(),
+        guess, more = self._newest_guess()
+        buffers |= more
+        body: Body = {"names": self.names, "guess": guess, "ready_s": self.ready_s, "total_s": self._total_s(),
                       "rates": {name: speech.rate_hz for name, speech in sounds.items()},
                       "same_sound": self.other is not None and "b" not in sounds,
                       "others": {name: facts_of(run) for name, run in self.runs.items()}}
@@ -164,6 +186,23 @@ class Player(LiveView):
     def still(self) -> Image | None:
         rows = {self.names[name]: run.blocks for name, run in self.runs.items() if run.blocks}
         return film_picture(rows) if rows else None
+
+    def _newest_guess(self) -> tuple[Body | None, Buffers]:
+        """What the newest step believes, decoded as soon as it can be; until then its preview."""
+        guess, run = self.guess, self.run
+        if guess is None:
+            decoding().want(self, {})
+            return None, {}
+        frames = run.step_frames.kept(*guess)
+        missing = frames is None and run.decodes
+        decoding().want(self, {guess: partial(run.step_frames.decode, *guess)} if missing else {}, GUESS)
+        block, step = guess
+        body: Body = {"block": block, "step": step, "steps": run.facts.steps, "preview": frames is None}
+        if self._guess_sent == (*guess, frames is not None):
+            return body, {}
+        self._guess_sent = *guess, frames is not None
+        frames = run.step_frames.preview(*guess) if frames is None else frames
+        return body, {f"guess/{block}/{strip_name(frames)}": encoded(strip(frames), "JPEG", **QUALITY)}
 
     def _leave_other(self) -> None:
         self._unsubscribe_other()
@@ -195,6 +234,7 @@ class Player(LiveView):
     def _forget_sent(self) -> None:
         self._sent.clear()
         self._heard = False
+        self._guess_sent = ()
 
 
 def played_to_s(run: Run) -> float:
@@ -208,8 +248,13 @@ def played_to_s(run: Run) -> float:
 
 def picture_name(name: str, block: Block) -> str:
     """"a/block/frames/width/height" of a JPEG that holds a block's frames side by side."""
-    count, height, width = block.frames.shape[:3]
-    return f"{name}/{block.index}/{count}/{width}/{height}"
+    return f"{name}/{block.index}/{strip_name(block.frames)}"
+
+
+def strip_name(frames: np.ndarray | Tensor) -> str:
+    """"frames/width/height" of pictures (T, H, W, 3)."""
+    count, height, width = frames.shape[:3]
+    return f"{count}/{width}/{height}"
 
 
 def samples(speech: Speech) -> bytes:

@@ -18,6 +18,7 @@ _HOME = {   # public name -> module
     "psnr_db": "texture", "ssim": "texture",
     "motion": "motion", "Motion": "motion", "sparc": "motion", "ldlj": "motion",
     "drift": "identity", "Drift": "identity", "cost": "cost", "Cost": "cost",
+    "step_effects": "steps", "StepEffect": "steps", "change_map": "steps",
     "footage": "footage", "Footage": "footage", "measure": "report", "Report": "report",
 }
 

@@ -18,7 +18,7 @@ const LA_STEPS = ["sky", "blue", "green", "orange", "purple", "vermilion", "yell
 /* One clock a page for all views with the same cursor, so that they move together without asking the kernel. */
 function laClock(name) {
   const clocks = (window.__liveavatarClocks ??= new Map());
-  if (!clocks.has(name)) clocks.set(name, { time: 0, sent: [], listeners: new Set() });
+  if (!clocks.has(name)) clocks.set(name, { time: 0, count: 0, sent: [], listeners: new Set() });
   return clocks.get(name);
 }
 
@@ -69,6 +69,16 @@ function laPicture(bytes, width, height, kind = "rgb") {
   canvas.height = height;
   canvas.getContext("2d").putImageData(data, 0, 0);
   return canvas;
+}
+
+/* A word or number with a dotted line: its sentence from the glossary is shown on hover and focus, and read aloud. */
+function laTerm(name, ...children) {
+  let list = document.getElementById("la-terms");
+  if (!list) document.body.append(list = laElement("div", { id: "la-terms", hidden: true }));
+  const id = `la-term-${name}`;
+  if (!document.getElementById(id)) list.append(laElement("span", { id }, LA_TERMS[name]));
+  const options = { class: "la-term", tabindex: "0", title: LA_TERMS[name], "aria-describedby": id };
+  return laElement("span", options, ...children);
 }
 
 const laSeconds = (value) => `${value.toFixed(2)} s`;
@@ -122,16 +132,18 @@ class LaContext {
   move(time) {
     const clock = this.clock;
     clock.time = Math.max(0, time);
-    clock.sent = [...clock.sent.slice(-200), clock.time];
+    clock.sent = [...clock.sent.slice(-200), [++clock.count, clock.time]];
     this.set("time_s", clock.time);
     for (const listener of clock.listeners) listener();
   }
 
+  /* The trait has moved: an echo of what was moved on this page, which every view hears in its order, or the kernel. */
   timeFromKernel() {
     const clock = this.clock, time = this.get("time_s");
-    if (clock.sent.includes(time)) return;             // an echo of what was moved here
+    const echo = clock.sent.find(([number, sent]) => number > (this.echoed ?? 0) && sent === time);
+    if (echo) { [this.echoed] = echo; return; }
     clock.time = time;
-    clock.sent = [];
+    this.echoed = clock.count;
     for (const listener of clock.listeners) listener();
   }
 
@@ -242,8 +254,8 @@ class LaContext {
     const bar = this.bar;
     this.bar = box;
     const toggle = this.button("Start", "Start, pause or go on (space)", steer("toggle"), "la-main-button");
-    const step = this.button("Step", "Make one sampler step and rest", steer("step"));
-    const block = this.button("Block", "Go on until the next block is decoded", steer("block"));
+    const step = this.button("Step", "Make one denoising step, then pause", steer("step"));
+    const block = this.button("Block", "Go on until the next block is decoded, then pause", steer("block"));
     const stop = this.button("Stop", "End within one step; what is done is kept", steer("stop"));
     this.bar = bar;
     const words = laElement("span", { class: "la-progress" });

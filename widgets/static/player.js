@@ -5,18 +5,30 @@ const PLAYER_UNPACKED = 48;             // blocks of each run that are kept unpa
 const PLAYER_KERNEL_S = 0.5;            // between two words to the kernel about where the cursor is
 const PLAYER_SPEEDS = [[0.25, "¼ speed"], [0.5, "½ speed"], [1, "real time"]];
 const PLAYER_LINE = 46;                 // px, height of the time line
+const PLAYER_SHOWN = [["side", "side by side"], ["wipe", "wipe"], ["blink", "blink"], ["difference", "difference"],
+  ["one", "A alone"]];
 
 /* One a view, however often it is shown: nobody wants to hear two. */
 class PlayerEngine {
   constructor(ctx) {
-    Object.assign(this, { ctx, films: { a: new Map(), b: new Map() }, last: {}, waves: {}, peaks: null, going: false, waiting: false,
-      stalls: 0, position: 0, put: -1, told: 0, node: null, heard: 0 });
+    Object.assign(this, { ctx, films: { a: new Map(), b: new Map() }, last: {}, waves: {}, peaks: null, node: null,
+      guesses: new LaStrips(() => ctx.store.places.forEach((place) => place.changed())), heard: 0, number: null });
+    this.rewind();
+  }
+
+  /* Another run: begin at its beginning, and wait for what there is to play. */
+  rewind() {
+    this.silence();
+    Object.assign(this, { going: false, waiting: false, began: false, stateBefore: "", stalls: 0, position: 0, shown: 0,
+      frameShown: null, put: -1, told: 0 });
   }
 
   get body() { return this.ctx.store.body ?? {}; }
   get total() { return this.body.total_s ?? 0; }
   get ready() { return Math.min(this.body.ready_s ?? 0, this.total); }
-  get complete() { return Object.values(this.body.others ?? {}).every((run) => run.over || run.ready_s >= run.total_s - 0.01); }
+  get complete() {
+    return Object.values(this.body.others ?? {}).every((run) => run.over || run.ready_s >= run.total_s - 0.01);
+  }
   get end() { return this.complete ? this.ready : this.total; }
   get speed() { return this.ctx.get("speed"); }
 
@@ -24,25 +36,42 @@ class PlayerEngine {
 
   take(name, bytes) {
     const [kind, second, ...numbers] = name.split("/");
-    if (kind === "wave") { this.waves[second] = { pcm: new Int16Array(bytes.slice().buffer), buffer: null }; this.peaks = null; return; }
     const [count, width, height] = numbers.map(Number);
-    this.films[kind].set(Number(second), { bytes, count, width, height, bitmap: null, opening: false });
+    if (kind === "wave") {
+      this.waves[second] = { pcm: new Int16Array(bytes.slice().buffer), buffer: null };
+      this.peaks = null;
+    } else if (kind === "guess") this.guesses.take(second, bytes, count, width, height);
+    else this.films[kind].set(Number(second), { bytes, count, width, height, bitmap: null, opening: false });
   }
 
-  forget() { this.films = { a: new Map(), b: new Map() }; this.last = {}; this.waves = {}; this.peaks = null; }
+  forget() {
+    Object.assign(this, { films: { a: new Map(), b: new Map() }, last: {}, waves: {}, peaks: null });
+    this.guesses.forget();
+  }
 
   /* ---- pictures */
 
-  /* -> {bitmap, x, width, height} of a run at a time; while it is being unpacked the one before, so that nothing flickers. */
+  /* The newest step's guess where the block under a time is not decoded yet, else null. */
+  guessAt(time) {
+    const { guess, run } = this.body, inside = run?.block_s ? time / run.block_s - (guess?.block ?? 0) : -1;
+    return guess && inside >= 0 && inside < 1 ? this.guesses.frame(`${guess.block}`, inside) : null;
+  }
+
+  /* -> {bitmap, x, width, height} of a run at a time; while it is being unpacked the one before, so that nothing
+     flickers. */
   frame(name, time) {
     const facts = this.body.others?.[name], film = this.films[name];
     if (!facts) return null;
+    const guess = name === "a" ? this.guessAt(time) : null;
+    if (guess) return guess;
     const last = Math.max(Math.round((facts.ready_s || 0) * facts.fps) - 1, 0);
-    const frame = Math.min(Math.max(Math.floor(time * facts.fps + 1e-4), 0), last), block = Math.floor(frame / facts.block_frames);
+    const frame = Math.min(Math.max(Math.floor(time * facts.fps + 1e-4), 0), last);
+    const block = Math.floor(frame / facts.block_frames);
     for (const ahead of [block, block + 1]) this.open(film, ahead);
     const pack = film.get(block);
     if (!pack?.bitmap) return this.last[name] ?? null;
-    return this.last[name] = { bitmap: pack.bitmap, x: Math.min(frame - block * facts.block_frames, pack.count - 1) * pack.width, width: pack.width, height: pack.height };
+    const { bitmap, width, height } = pack, inside = Math.min(frame - block * facts.block_frames, pack.count - 1);
+    return this.last[name] = { bitmap, x: inside * width, width, height };
   }
 
   open(film, block) {
@@ -128,17 +157,24 @@ class PlayerEngine {
   }
 
   play() {
-    if (this.end > 0 && this.position >= this.end - 0.02) this.position = 0;
+    const comes = ["ready", "running"].includes(this.body.run?.state), end = comes ? this.end : this.ready;
+    if (end <= 0 && !comes) { this.rest(); return; }
+    if (end > 0 && this.position >= end - 0.02) this.position = 0;
     this.stalls = 0;
     this.device();
     this.go();
     if (!this.ctx.get("playing")) this.ctx.set("playing", true);
   }
 
-  hold() {
+  /* Play no more, and leave the cursor to others. */
+  rest() {
     this.going = this.waiting = false;
     this.silence();
     if (this.ctx.get("playing")) this.ctx.set("playing", false);
+  }
+
+  hold() {
+    this.rest();
     this.show(this.position, true);
   }
 
@@ -160,7 +196,8 @@ class PlayerEngine {
   tick() {
     if (!this.ctx.store.places.size) { this.going = false; this.silence(); return; }
     if (this.waiting) {
-      const enough = Math.min((this.body.run?.block_s ?? 0.5) * Math.min(2 ** this.stalls, 4), this.end - this.position);
+      const blocks = Math.min(2 ** this.stalls, 4), block_s = this.body.run?.block_s ?? 0.5;
+      const enough = Math.min(block_s * blocks, this.end - this.position);
       if (this.ready - this.position >= enough - 1e-3 && this.ready > 0) this.go();
       else if (this.complete && this.position >= this.ready - 0.02) this.finish();
       return;
@@ -211,8 +248,27 @@ class PlayerEngine {
     this.frameShown = frame;
   }
 
-  /* Somebody else has moved the cursor. */
+  /* What has happened to the run since the last drawing. */
   follow() {
+    const { run } = this.body, { number, state } = run;
+    if (number !== this.number) {
+      if (this.number !== null) this.rewind();
+      this.live = this.number !== null || run.done_s === 0;        // else it was opened in the middle of a run
+      this.number = number;
+      if (this.ready <= 0 && this.ctx.time > 0) this.ctx.move(0);
+    }
+    this.live ||= ["ready", "paused"].includes(this.stateBefore);
+    if (state === "running" && !run.stepping && !this.began && this.live && this.ctx.get("autoplay")) {
+      this.began = true;
+      if (!this.going) this.play();
+    }
+    if (state === "paused" && this.waiting) this.rest();           // nothing comes to wait for
+    this.stateBefore = run.stepping ? this.stateBefore : state;
+    this.followCursor();
+  }
+
+  /* Somebody else has moved the cursor. */
+  followCursor() {
     const time = this.ctx.clock.time;
     if (Math.abs(time - this.put) < 1e-9) return;
     this.put = time;
@@ -232,32 +288,51 @@ const view = {
     ctx.copyButton();
 
     ctx.stage = laElement("canvas", { role: "img", "aria-label": "the video", class: "la-stage" });
-    ctx.stage.addEventListener("pointerdown", (event) => { ctx.pressed = event.offsetX; ctx.dragged = false; ctx.stage.setPointerCapture(event.pointerId); });
+    ctx.stage.addEventListener("pointerdown", (event) => {
+      ctx.pressed = event.offsetX;
+      ctx.dragged = false;
+      ctx.stage.setPointerCapture(event.pointerId);
+    });
     ctx.stage.addEventListener("pointermove", (event) => view.wiped(ctx, event));
-    ctx.stage.addEventListener("pointerup", () => { if (!ctx.dragged && ctx.pressed !== null) view.toggle(ctx); ctx.pressed = null; });
+    ctx.stage.addEventListener("pointerup", () => {
+      if (!ctx.dragged && ctx.pressed !== null) view.toggle(ctx);
+      ctx.pressed = null;
+    });
 
     ctx.button_ = laElement("button", { type: "button", class: "la-button la-play", onclick: () => view.toggle(ctx) });
-    ctx.line = laElement("canvas", { role: "slider", "aria-label": "time", class: "la-line", title: "Click or drag to move the time cursor" });
+    ctx.line = laElement("canvas", { role: "slider", "aria-label": "time", class: "la-line",
+      title: "Click or drag to move the time cursor" });
     const drag = (event) => { if (event.buttons) view.sought(ctx, event); };
     ctx.line.addEventListener("pointerdown", (event) => { ctx.line.setPointerCapture(event.pointerId); drag(event); });
     ctx.line.addEventListener("pointermove", drag);
-    ctx.words = laElement("span", { class: "la-player-words" });
-    const lower = laElement("div", { class: "la-player-lower" }, ctx.button_, laElement("div", { class: "la-player-line" }, ctx.line), ctx.words);
+    ctx.clockWords = laElement("b", {});
+    ctx.totalWords = laElement("span", {});
+    ctx.frameWords = laElement("span", {});
+    ctx.firstWords = laElement("span", {});
+    ctx.hint = laElement("span", {});
+    ctx.words = laElement("span", { class: "la-player-words" }, ctx.clockWords, ctx.totalWords, ctx.frameWords,
+      laElement("span", {}, laTerm("first_picture", ctx.firstWords)), ctx.hint);
+    const lower = laElement("div", { class: "la-player-lower" }, ctx.button_,
+      laElement("div", { class: "la-player-line" }, ctx.line), ctx.words);
 
     const bar = ctx.bar;
     ctx.bar = laElement("div", { class: "la-bar la-player-bar" });
-    ctx.showField = ctx.select("show", "Compare", "How the two are shown", [["side", "side by side"], ["wipe", "wipe"], ["blink", "blink"], ["difference", "difference"], ["one", "A alone"]]);
-    ctx.gainField = ctx.slider("gain", "brighter", "How many times the difference is made brighter", { min: 1, max: 16, step: 1, words: (value) => `${value}×` });
-    ctx.blinkField = ctx.slider("blink_s", "every", "Seconds for which each of the two is seen", { min: 0.1, max: 2, step: 0.1, words: (value) => `${value.toFixed(1)} s` });
+    ctx.showField = ctx.select("show", "Compare", "How the two are shown", PLAYER_SHOWN);
+    ctx.gainField = ctx.slider("gain", "brighter", "How many times the difference is made brighter",
+      { min: 1, max: 16, step: 1, words: (value) => `${value}×` });
+    ctx.blinkField = ctx.slider("blink_s", "every", "Seconds for which each of the two is seen",
+      { min: 0.1, max: 2, step: 0.1, words: (value) => `${value.toFixed(1)} s` });
     ctx.soundField = view.soundChoice(ctx);
-    ctx.select("speed", "", "How fast it is played; the pitch of the sound follows", PLAYER_SPEEDS);
-    ctx.check("loop", "again and again", "Begin again at the end");
+    ctx.select("speed", "", "How fast it is played; the pitch of the sound follows", PLAYER_SPEEDS)
+      .querySelector("select").setAttribute("aria-label", "playback speed");
+    ctx.check("loop", "loop", "Begin again at the end");
     ctx.tools = ctx.bar;
     ctx.bar = bar;
 
     ctx.main.append(laElement("div", { class: "la-stage-box" }, ctx.stage), lower, ctx.tools);
     ctx.on("change:playing", () => { if (ctx.get("playing") !== ctx.engine.going) ctx.engine.toggle(); });
-    for (const trait of ["sound", "speed"]) ctx.on(`change:${trait}`, () => { const { engine } = ctx; if (engine.going && !engine.waiting) engine.go(); });
+    const again = () => { if (ctx.engine.going && !ctx.engine.waiting) ctx.engine.go(); };
+    for (const trait of ["sound", "speed"]) ctx.on(`change:${trait}`, again);
     if (ctx.get("playing")) setTimeout(() => ctx.engine.play(), 200);
   },
 
@@ -275,7 +350,10 @@ const view = {
   received(ctx, names, full) {
     const engine = (ctx.engine ??= ctx.store.engine);
     if (ctx !== [...ctx.store.places][0]) return;
-    if (full && ctx.store.due !== null && ctx.store.due !== engine.fullOf) { engine.forget(); engine.fullOf = ctx.store.due; }
+    if (full && ctx.store.due !== null && ctx.store.due !== engine.fullOf) {
+      engine.forget();
+      engine.fullOf = ctx.store.due;
+    }
     for (const name of names) {
       engine.take(name, ctx.store.buffers.get(name));
       ctx.store.buffers.delete(name);                     // the engine keeps it now
@@ -283,9 +361,9 @@ const view = {
   },
 
   toggle(ctx) {
-    const run = ctx.body?.run;
-    if (!ctx.engine.going && run && ["ready"].includes(run.state) && !ctx.engine.ready && ctx.get("controls")) ctx.send("steer", { what: "toggle" });
-    ctx.engine.toggle();
+    const { engine } = ctx, waits = ctx.body?.run?.state === "ready" && !engine.ready;
+    if (!engine.going && waits && ctx.get("controls")) ctx.send("steer", { what: "toggle" });
+    engine.toggle();
     ctx.changed();
   },
 
@@ -297,97 +375,62 @@ const view = {
   wiped(ctx, event) {
     if (ctx.pressed === null || ctx.pressed === undefined || !event.buttons) return;
     if (Math.abs(event.offsetX - ctx.pressed) > 4) ctx.dragged = true;
-    if (ctx.dragged && ctx.comparing === "wipe" && ctx.box) ctx.set("split", Math.min(Math.max((event.offsetX - ctx.box.x) / ctx.box.w, 0), 1));
+    if (ctx.dragged && ctx.comparing === "wipe" && ctx.box) ctx.set("split", laSplit(ctx.box, event.offsetX));
   },
 
   /* ---- the picture */
 
-  place(ctx, width, height, count) {
-    const facts = ctx.engine.frame("a", ctx.engine.shown ?? 0), aspect = facts ? facts.width / facts.height : (ctx.aspect ?? 1), gap = 14;
-    ctx.aspect = aspect;
-    const h = Math.min(height, (width - gap * (count - 1)) / count / aspect), w = h * aspect;
-    const left = (width - count * w - gap * (count - 1)) / 2;
-    return Array.from({ length: count }, (_, i) => ({ x: left + i * (w + gap), y: 0, w, h }));
-  },
-
-  put(pen, frame, box) {
-    if (!frame) return;
-    pen.imageSmoothingEnabled = true;
-    pen.imageSmoothingQuality = "high";
-    pen.drawImage(frame.bitmap, frame.x, 0, frame.width, frame.height, box.x, box.y, box.w, box.h);
-  },
-
-  round(pen, box, draw) {
-    pen.save();
-    pen.beginPath();
-    pen.roundRect(box.x, box.y, box.w, box.h, 8);
-    pen.clip();
-    draw();
-    pen.restore();
-  },
-
-  chip(pen, theme, words, x, y, align = "left", strong = false) {
-    pen.font = `${strong ? "600 " : ""}12px ${theme.font}`;
-    const wide = pen.measureText(words).width + 16, left = align === "left" ? x : align === "right" ? x - wide : x - wide / 2;
-    pen.fillStyle = "rgba(12,16,22,0.68)";
-    pen.beginPath();
-    pen.roundRect(left, y, wide, 22, 11);
-    pen.fill();
-    pen.fillStyle = "#fff";
-    pen.textAlign = "left";
-    pen.textBaseline = "middle";
-    pen.fillText(words, left + 8, y + 11.5);
-  },
-
   drawStage(ctx, theme) {
-    const { engine, body } = ctx, other = !!body.others.b, show = other ? ctx.get("show") : "one", time = engine.shown ?? 0;
-    const width = Math.max(ctx.main.clientWidth, 200), count = show === "side" ? 2 : 1;
-    const boxes = view.place(ctx, width, ctx.get("height_px"), count), [box] = boxes, pen = laCanvas(ctx.stage, width, Math.round(box.h));
-    const a = engine.frame("a", time), b = other ? engine.frame("b", time) : null, chips = [];
+    const { engine, body } = ctx, other = !!body.others.b, show = other ? ctx.get("show") : "one", time = engine.shown;
+    const a = engine.frame("a", time), b = other ? engine.frame("b", time) : null;
+    ctx.aspect = a ? a.width / a.height : (ctx.aspect ?? 1);
+    const width = Math.max(ctx.main.clientWidth, 200);
+    const boxes = laBoxes(width, ctx.get("height_px"), show === "side" ? 2 : 1, ctx.aspect), [box] = boxes, chips = [];
+    const pen = laCanvas(ctx.stage, width, Math.round(box.h));
     ctx.comparing = show;
     ctx.box = box;
-    for (const one of boxes) { pen.fillStyle = theme.faint; pen.beginPath(); pen.roundRect(one.x, one.y, one.w, one.h, 8); pen.fill(); }
-    if (show === "side") boxes.forEach((one, i) => { view.round(pen, one, () => view.put(pen, i ? b : a, one)); chips.push([i ? "b" : "a", one.x + 8]); });
-    else if (show === "wipe") {
-      const at = box.x + box.w * ctx.get("split");
-      view.round(pen, box, () => {
-        view.put(pen, a, box);
-        pen.save();
-        pen.beginPath();
-        pen.rect(at, box.y, box.x + box.w - at, box.h);
-        pen.clip();
-        view.put(pen, b, box);
-        pen.restore();
-        pen.fillStyle = "#fff";
-        pen.fillRect(at - 1, box.y, 2, box.h);
-        pen.beginPath();
-        pen.arc(at, box.h - 40, 11, 0, 7);
-        pen.fill();
-        pen.fillStyle = "#222";
-        for (const side of [-1, 1]) { pen.beginPath(); pen.moveTo(at + side * 7, box.h - 40); pen.lineTo(at + side * 2.5, box.h - 44); pen.lineTo(at + side * 2.5, box.h - 36); pen.fill(); }
+    pen.fillStyle = theme.faint;
+    for (const one of boxes) laRound(pen, one, () => pen.fillRect(one.x, 0, one.w, one.h));
+    if (show === "side") {
+      boxes.forEach((one, i) => {
+        laRound(pen, one, () => laPut(pen, i ? b : a, one));
+        chips.push([i ? "b" : "a", one.x + 8]);
       });
+    } else if (show === "wipe") {
+      laWipe(pen, a, b, box, ctx.get("split"));
       chips.push(["a", box.x + 8], ["b", box.x + box.w - 8, "right"]);
     } else if (show === "blink") {
-      const second = Math.floor(performance.now() / 1000 / ctx.get("blink_s")) % 2 === 1;
-      view.round(pen, box, () => view.put(pen, second ? b : a, box));
+      const second = laBlinks(ctx.get("blink_s"));
+      laRound(pen, box, () => laPut(pen, second ? b : a, box));
       chips.push([second ? "b" : "a", second ? box.x + box.w - 8 : box.x + 8, second ? "right" : "left"]);
     } else if (show === "difference") view.drawDifference(ctx, pen, theme, a, b, box);
     else {
-      view.round(pen, box, () => view.put(pen, a, box));
+      laRound(pen, box, () => laPut(pen, a, box));
       if (other) chips.push(["a", box.x + 8]);
     }
-    for (const [name, x, align] of chips) view.chip(pen, theme, body.names[name], x, 8, align, true);
+    for (const [name, x, align] of chips) laChip(pen, theme, body.names[name], x, 8, align, true);
     view.drawState(ctx, pen, theme, boxes, !!a);
   },
 
+  /* What is seen where it is no finished picture, and what is waited for. */
+  stateWords(ctx) {
+    const { engine, body } = ctx, { run, guess } = body;
+    if (engine.guessAt(engine.shown)) {
+      const last = guess.step === guess.steps - 1 ? ", the last" : ` of ${guess.steps}`;
+      return `guess after step ${guess.step}${last}${guess.preview ? " · preview" : ""}`;
+    }
+    if (engine.waiting && engine.ready <= 0) return "the first picture is being made …";
+    if (engine.waiting) return `waiting for block ${Math.round(engine.ready / run.block_s)} …`;
+    if (!engine.ready) return run.state === "ready" || run.stepping ? "" : "nothing decoded yet";
+    return engine.shown > engine.ready + 0.02 ? `not made yet: there are ${laSeconds(engine.ready)}` : "";
+  },
+
   drawState(ctx, pen, theme, boxes, seen) {
-    const { engine, body } = ctx, run = body.run, middle = (boxes[0].x + boxes.at(-1).x + boxes.at(-1).w) / 2, low = boxes[0].h - 34;
-    let words = "";
-    if (engine.waiting && engine.ready <= 0) words = "the first picture is being made …";
-    else if (engine.waiting) words = `waiting for block ${Math.round(engine.ready / run.block_s)} …`;
-    else if (!engine.ready) words = run.state === "ready" ? "" : "nothing decoded yet";
-    else if (engine.shown > engine.ready + 0.02) words = `not made yet: there are ${laSeconds(engine.ready)}`;
-    if (words) view.chip(pen, theme, words, middle, low, "center");
+    const { run } = ctx.body, words = view.stateWords(ctx), [first] = boxes, last = boxes.at(-1);
+    const guessed = !!ctx.engine.guessAt(ctx.engine.shown);
+    const middle = guessed ? first.x + first.w / 2 : (first.x + last.x + last.w) / 2;
+    if (words) laChip(pen, theme, words, middle, first.h - 34, "center");
+    ctx.stage.setAttribute("aria-label", guessed ? `the ${words}, block ${ctx.body.guess.block}` : "the video");
     if (seen || run.state !== "ready") return;
     pen.fillStyle = theme.soft;                                       // an empty stage
     pen.beginPath();
@@ -410,7 +453,10 @@ const view = {
     ctx.scratch.width = width;
     ctx.scratch.height = height;
     const small = ctx.scratch.getContext("2d", { willReadFrequently: true });
-    const read = (frame) => { small.drawImage(frame.bitmap, frame.x, 0, frame.width, frame.height, 0, 0, width, height); return small.getImageData(0, 0, width, height); };
+    const read = (frame) => {
+      small.drawImage(frame.bitmap, frame.x, 0, frame.width, frame.height, 0, 0, width, height);
+      return small.getImageData(0, 0, width, height);
+    };
     const first = read(a), second = read(b), gain = ctx.get("gain");
     let sum = 0;
     for (let i = 0; i < first.data.length; i++) {
@@ -420,8 +466,9 @@ const view = {
       first.data[i] = Math.min(off * gain, 255);
     }
     small.putImageData(first, 0, 0);
-    view.round(pen, box, () => view.put(pen, { bitmap: ctx.scratch, x: 0, width, height }, box));
-    view.chip(pen, theme, `|A − B|, ${gain}× brighter: ${(sum / (width * height * 3) / 2.55).toFixed(2)} % on average`, box.x + 8, 8, "left", true);
+    laRound(pen, box, () => laPut(pen, { bitmap: ctx.scratch, x: 0, width, height }, box));
+    const mean = (sum / (width * height * 3) / 2.55).toFixed(2);
+    laChip(pen, theme, `|A − B|, ${gain}× brighter: ${mean} % on average`, box.x + 8, 8, "left", true);
   },
 
   /* ---- the time line: the sound, what is ready, where we are */
@@ -434,7 +481,8 @@ const view = {
       const step = (engine.total * rate) / columns, values = new Float32Array(columns);
       let most = 1;
       for (let c = 0; c < columns; c++) {
-        for (let i = Math.floor(c * step), end = Math.min(Math.floor((c + 1) * step), pcm.length); i < end; i += 4) values[c] = Math.max(values[c], Math.abs(pcm[i]));
+        const end = Math.min(Math.floor((c + 1) * step), pcm.length);
+        for (let i = Math.floor(c * step); i < end; i += 4) values[c] = Math.max(values[c], Math.abs(pcm[i]));
         most = Math.max(most, values[c]);
       }
       engine.peaks = { key, values: values.map((value) => value / most) };
@@ -443,9 +491,10 @@ const view = {
   },
 
   drawLine(ctx, theme) {
-    const { engine } = ctx, width = Math.max(ctx.line.parentElement.clientWidth, 80), total = engine.total || 1, shown = engine.shown ?? 0;
-    const pen = laCanvas(ctx.line, width, PLAYER_LINE), middle = PLAYER_LINE / 2, tall = PLAYER_LINE / 2 - 5, bar = 3, columns = Math.floor(width / bar);
-    const peaks = view.findPeaks(engine, columns), ready = (engine.ready / total) * width, at = Math.min(shown / total, 1) * width;
+    const { engine } = ctx, total = engine.total || 1, width = Math.max(ctx.line.parentElement.clientWidth, 80);
+    const pen = laCanvas(ctx.line, width, PLAYER_LINE), middle = PLAYER_LINE / 2, tall = middle - 5, bar = 3;
+    const columns = Math.floor(width / bar), peaks = view.findPeaks(engine, columns);
+    const ready = (engine.ready / total) * width, at = Math.min(engine.shown / total, 1) * width;
     for (let c = 0; c < columns; c++) {
       const x = c * bar, half = Math.max(1, (peaks?.[c] ?? 0) * tall);
       pen.fillStyle = x >= ready - 0.5 ? theme.line : theme.accent;
@@ -464,28 +513,35 @@ const view = {
     const { engine, body } = ctx, theme = ctx.theme(), run = body.run;
     if (!run || !body.others) return;
     engine.follow();
-    engine.shown ??= 0;
-    const state = run.state;
-    if (ctx.get("autoplay") && state === "running" && !engine.going && !engine.began && (engine.stateBefore === "ready" || run.done_s === 0)) { engine.began = true; engine.play(); }
-    engine.stateBefore = state;
-    const other = !!body.others.b, show = ctx.get("show"), choice = ctx.get("sound");
+    const other = !!body.others.b, show = ctx.get("show"), choice = ctx.get("sound"), wiping = show === "wipe" && other;
     ctx.showField.hidden = !other;
     ctx.gainField.hidden = !other || show !== "difference";
     ctx.blinkField.hidden = !other || show !== "blink";
-    ctx.soundField.textContent = choice === "off" ? "Sound off" : other && !body.same_sound ? `Sound of ${choice.toUpperCase()}` : "Sound on";
+    ctx.soundField.textContent = choice === "off" ? "Sound off"
+      : other && !body.same_sound ? `Sound of ${choice.toUpperCase()}` : "Sound on";
     ctx.soundField.title = "Whose sound is heard: click to change";
-    ctx.button_.textContent = engine.going ? "Hold" : "Play";
-    ctx.button_.title = engine.going ? "Hold here (space)" : "Play with sound (space)";
-    ctx.stage.title = show === "wipe" && other ? "Drag to move the wipe; click to play or hold" : "Click to play or hold (space); arrow keys: one frame back or on";
-    ctx.stage.style.cursor = show === "wipe" && other ? "ew-resize" : "pointer";
+    ctx.button_.textContent = engine.going ? "Pause" : "Play";
+    ctx.button_.title = engine.going ? "Pause here (space)" : "Play with sound (space)";
+    ctx.stage.title = wiping ? "Drag to move the wipe; click to play or pause"
+      : "Click to play or pause (space); arrow keys: one frame back or on";
+    ctx.stage.style.cursor = wiping ? "ew-resize" : "pointer";
     view.drawStage(ctx, theme);
     view.drawLine(ctx, theme);
-    const frame = Math.floor(engine.shown * run.fps + 1e-4), first = run.first_picture_s;
-    ctx.words.replaceChildren(laElement("b", {}, engine.shown.toFixed(2)), ` / ${laSeconds(engine.total)}`, laElement("span", {}, `frame ${frame}`),
-      laElement("span", { title: "From Start to the first picture" }, first ? `first picture ${laSeconds(first)}` : ""),
-      laElement("span", {}, engine.going && !engine.sounding && choice !== "off" ? "click the page for sound" : ""));
-    Object.assign(ctx.root.dataset, { position: engine.shown.toFixed(3), playing: engine.going, waiting: engine.waiting, heard: engine.heard, sounding: !!engine.sounding });
-    if (other && show === "blink" && !ctx.blinking) ctx.blinking = setTimeout(() => { ctx.blinking = null; ctx.changed(); }, 1000 * ctx.get("blink_s"));
+    view.drawWords(ctx, run, choice);
+    Object.assign(ctx.root.dataset, { position: engine.shown.toFixed(3), playing: engine.going, waiting: engine.waiting,
+      heard: engine.heard, sounding: !!engine.sounding });
+    if (other && show === "blink" && !ctx.blinking) {
+      ctx.blinking = setTimeout(() => { ctx.blinking = null; ctx.changed(); }, 1000 * ctx.get("blink_s"));
+    }
+  },
+
+  drawWords(ctx, run, choice) {
+    const { engine } = ctx, first = run.first_picture_s, total = engine.total;
+    ctx.clockWords.textContent = Math.min(engine.shown, total || engine.shown).toFixed(2);
+    ctx.totalWords.textContent = ` / ${laSeconds(total)}`;
+    ctx.frameWords.textContent = `frame ${Math.floor(engine.shown * run.fps + 1e-4)}`;
+    ctx.firstWords.textContent = first ? `first picture ${laSeconds(first)}` : "";
+    ctx.hint.textContent = engine.going && !engine.sounding && choice !== "off" ? "click the page for sound" : "";
   },
 
   key(ctx, key) {
@@ -493,7 +549,11 @@ const view = {
     if (!fps) return false;
     if (key === " ") { view.toggle(ctx); return true; }
     const hop = { ArrowLeft: -1, ArrowRight: 1 }[key];
-    if (hop) { if (engine.going) engine.hold(); engine.seek((Math.floor(engine.shown * fps + 1e-4) + hop + 0.5) / fps); return true; }
+    if (hop) {
+      if (engine.going) engine.hold();
+      engine.seek((Math.floor(engine.shown * fps + 1e-4) + hop + 0.5) / fps);
+      return true;
+    }
     if (key === "Home") { engine.seek(0); return true; }
     return false;
   },

@@ -1,6 +1,16 @@
 /* Steps x blocks, filling live; and one cell in depth. Buffers are named "cell/block/step/kind/frames/width/height". */
 
-const GRID_HEAD = 34, GRID_GAP = 4, GRID_LABEL = 132;
+const GRID_HEAD = 34, GRID_GAP = 4, GRID_BETWEEN = 2;      // px; the last one between x and the guess in a cell
+const GRID_WIDE = 374;                                     // px, width of x and guess, large, side by side
+const GRID_BIG = 268;                                      // px, width of the large picture and of the channels
+const GRID_SHOWN = [["both", "noisy x and guess"], ["clean", "clean guess"], ["x", "noisy latent x"],
+  ["velocity", "velocity"], ["difference", "difference to the step before"], ["channel", "one latent channel"],
+  ["mean", "channel mean"]];
+const GRID_NUMBERS = [   // term of the glossary, words
+  [["sigma", "sigma"], ["share_of_path", "share of path"], ["velocity_norm", "velocity norm"],
+   ["cosine", "cosine to step before"], ["step_time", "time"]],
+  [["mean", "mean"], ["std", "std"], ["skew", "skew"], ["kurtosis", "kurtosis"], ["range", "range"]],
+];
 
 const GRID_STOPS = {   // colour at 0, 0.25 ... 1
   signed: [[0, 68, 136], [86, 150, 214], [245, 245, 245], [232, 130, 66], [164, 52, 0]],
@@ -10,21 +20,29 @@ const GRID_STOPS = {   // colour at 0, 0.25 ... 1
 const gridTables = {};
 function gridTable(kind) {
   return (gridTables[kind] ??= Uint32Array.from({ length: 256 }, (_, value) => {
-    const stops = GRID_STOPS[kind], at = (value / 255) * (stops.length - 1), low = Math.min(Math.floor(at), stops.length - 2);
-    const [r, g, b] = [0, 1, 2].map((i) => Math.round(stops[low][i] + (at - low) * (stops[low + 1][i] - stops[low][i])));
+    const stops = GRID_STOPS[kind], at = (value / 255) * (stops.length - 1);
+    const low = Math.min(Math.floor(at), stops.length - 2);
+    const mix = (i) => Math.round(stops[low][i] + (at - low) * (stops[low + 1][i] - stops[low][i]));
+    const [r, g, b] = [0, 1, 2].map(mix);
     return 0xff000000 | (b << 16) | (g << 8) | r;
   }));
 }
 
-/* -> {source, frames, width, height, across}: frames lie one below the other, or side by side in a JPEG. */
-function gridPicture(ctx, bytes, kind, frames, width, height, done) {
-  const picture = { source: null, frames, width, height, across: kind === "jpeg" };
+/* -> {source, frames, width, height, across, before}: frames lie one below the other, or side by side in a JPEG. Until
+   that is unpacked, the picture before stands in for it. */
+function gridPicture(ctx, bytes, kind, frames, width, height, before) {
+  const picture = { source: null, frames, width, height, across: kind === "jpeg", kind };
+  picture.before = before?.source ? before : null;
   if (kind === "jpeg") {
-    createImageBitmap(new Blob([bytes], { type: "image/jpeg" })).then((bitmap) => { picture.source = bitmap; ctx.changed(); });
+    createImageBitmap(new Blob([bytes], { type: "image/jpeg" })).then((bitmap) => {
+      Object.assign(picture, { source: bitmap, before: null });
+      ctx.changed();
+    });
   } else if (kind === "rgb") {
     picture.source = laPicture(bytes, width, frames * height);
   } else {
-    const table = gridTable(kind), data = new ImageData(width, frames * height), out = new Uint32Array(data.data.buffer);
+    const table = gridTable(kind), data = new ImageData(width, frames * height);
+    const out = new Uint32Array(data.data.buffer);
     for (let i = 0; i < out.length; i++) out[i] = table[bytes[i]];
     picture.source = document.createElement("canvas");
     picture.source.width = width;
@@ -34,12 +52,18 @@ function gridPicture(ctx, bytes, kind, frames, width, height, done) {
   return picture;
 }
 
-function gridFrame(pen, picture, frame, x, y, width, height, smooth = true) {
-  if (!picture?.source) return;
-  pen.imageSmoothingEnabled = smooth;
+/* Draw a frame at a share 0..1 of the block; where it holds several pictures side by side, with a gap between them. */
+function gridFrame(pen, picture, share, x, y, width, height, pictures = 1) {
+  const shown = picture?.source ? picture : picture?.before;
+  if (!shown) return;
+  pen.imageSmoothingEnabled = true;
   pen.imageSmoothingQuality = "high";
-  const f = Math.min(Math.max(frame, 0), picture.frames - 1), { width: w, height: h } = picture;
-  pen.drawImage(picture.source, picture.across ? f * w : 0, picture.across ? 0 : f * h, w, h, x, y, width, height);
+  const f = Math.min(Math.max(Math.floor(share * shown.frames + 1e-6), 0), shown.frames - 1), h = shown.height;
+  const w = shown.width / pictures, wide = (width - GRID_BETWEEN * (pictures - 1)) / pictures;
+  const [left, top] = shown.across ? [f * shown.width, 0] : [0, f * h];
+  for (let i = 0; i < pictures; i++) {
+    pen.drawImage(shown.source, left + i * w, top, w, h, x + i * (wide + GRID_BETWEEN), y, wide, height);
+  }
 }
 
 const gridNumber = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
@@ -50,17 +74,18 @@ const view = {
   build(ctx) {
     ctx.transport();
     ctx.space();
-    ctx.newest = ctx.button("Follow newest", "Open the newest cell again, and every new one", () => { ctx.set("block", -1); ctx.set("step", -1); }, "la-quiet");
+    ctx.newest = ctx.button("Follow newest", "Open the newest cell again, and every new one", () => {
+      ctx.set("block", -1);
+      ctx.set("step", -1);
+    }, "la-quiet");
     ctx.copyButton();
     ctx.bar2 = laElement("div", { class: "la-bar" });
     ctx.main.append(ctx.bar2);
     const bar = ctx.bar;
     ctx.bar = ctx.bar2;
-    ctx.select("show", "Show", "What is drawn in every cell",
-      [["clean", "clean guess"], ["x", "noisy latent x"], ["velocity", "velocity"], ["difference", "difference to the step before"],
-       ["channel", "one latent channel"], ["mean", "channel mean"]]);
+    ctx.select("show", "Show", "What is drawn in every cell", GRID_SHOWN);
     ctx.channelField = ctx.slider("channel", "channel", "Latent channel", { min: 0, max: 15, step: 1 });
-    ctx.exactField = ctx.check("exact", "real decoder", "Sharp pictures by the decoder instead of one fitted matrix; takes time from the run");
+    ctx.exactField = ctx.check("exact", "real decoder", LA_TERMS.preview);
     ctx.words = laElement("span", { class: "la-note" });
     ctx.bar.append(ctx.words);
     ctx.bar = bar;
@@ -82,12 +107,14 @@ const view = {
   buildDetail(ctx) {
     ctx.title = laElement("div", { class: "la-grid-title" });
     ctx.big = laElement("canvas", { role: "img", "aria-label": "the chosen cell, large" });
-    ctx.scrub = laElement("input", { type: "range", min: 0, max: 2, step: 1, value: 0, "aria-label": "frame of the block", "data-trait": "frame" });
+    ctx.scrub = laElement("input", { type: "range", min: 0, max: 2, step: 1, value: 0, "data-trait": "frame",
+      "aria-label": "frame of the block" });
     ctx.frameWords = laElement("output");
     ctx.playing = !window.matchMedia("(prefers-reduced-motion: reduce)").matches;
     ctx.frame = 0;
-    const play = laElement("button", { type: "button", class: "la-button", title: "Play or hold the frames of this block" });
-    const showPlay = () => { play.textContent = ctx.playing ? "Hold" : "Play"; };
+    const play = laElement("button", { type: "button", class: "la-button" });
+    play.title = "Play or pause the frames of this block";
+    const showPlay = () => { play.textContent = ctx.playing ? "Pause" : "Play"; };
     play.addEventListener("click", () => { ctx.playing = !ctx.playing; showPlay(); view.animate(ctx); });
     showPlay();
     ctx.hold = () => { ctx.playing = false; showPlay(); };
@@ -107,26 +134,37 @@ const view = {
       ctx.channelsCanvas.title = channel === null ? "" : `channel ${channel}: click to see it in every cell`;
     });
     ctx.histogramCanvas = laElement("canvas", { role: "img", "aria-label": "histogram of the values" });
-    ctx.numbers = laElement("table", { class: "la-numbers" });
-    ctx.numbers2 = laElement("table", { class: "la-numbers" });
+    ctx.numbers = {};                                      // term -> the cell that shows it
+    const tables = GRID_NUMBERS.map((rows) => laElement("table", { class: "la-numbers" }, ...rows.map(([term, words]) =>
+      laElement("tr", {}, laElement("th", {}, laTerm(term, words)), ctx.numbers[term] = laElement("td", {})))));
+    const note = (...words) => laElement("div", { class: "la-note" }, ...words);
+    ctx.bigWords = laElement("div", { class: "la-grid-halves", hidden: true },
+      laElement("span", {}, laTerm("x", "noisy x")), laElement("span", {}, laTerm("guess", "guess")));
     ctx.detail = laElement("div", { class: "la-grid-detail" },
-      laElement("section", {}, ctx.title, ctx.big, laElement("div", { class: "la-grid-scrub" }, play, ctx.scrub, ctx.frameWords)),
-      laElement("section", {}, laElement("div", { class: "la-note" }, "all channels, blue below zero, red above"), ctx.channelsCanvas),
-      laElement("section", { class: "la-grid-numbers" }, laElement("div", { class: "la-note" }, "values, against a normal distribution"), ctx.histogramCanvas,
-        laElement("div", { class: "la-grid-tables" }, ctx.numbers, ctx.numbers2)));
+      laElement("section", {}, ctx.title, ctx.big, ctx.bigWords,
+        laElement("div", { class: "la-grid-scrub" }, play, ctx.scrub, ctx.frameWords)),
+      laElement("section", {}, note("all ", laTerm("channel", "channels"), " of the ", laTerm("latent", "latent"),
+        ", blue below zero, red above"), ctx.channelsCanvas),
+      laElement("section", { class: "la-grid-numbers" },
+        note(laTerm("histogram", "values, against a normal distribution")), ctx.histogramCanvas,
+        laElement("div", { class: "la-grid-tables" }, ...tables)));
     ctx.main.append(ctx.detail);
   },
 
   received(ctx, names, full) {
     const { shown } = ctx.store.body;
-    if (full && shown !== ctx.shown) ctx.cells.clear();      // else each stays until its new picture is there
+    if (full && shown !== ctx.shown) {                       // else each stays until its new picture is there
+      ctx.cells.clear();
+      ctx.picture = null;
+    }
     ctx.shown = shown;
     for (const name of names) {
       const [what, block, step, kind, ...numbers] = name.split("/"), [frames, width, height] = numbers.map(Number);
       const bytes = ctx.store.buffers.get(name);
       if (!bytes || !numbers.length) continue;
-      const picture = gridPicture(ctx, bytes, kind, frames, width, height);
-      if (what === "cell") ctx.cells.set(`${block}/${step}`, picture);
+      const key = `${block}/${step}`, before = what === "cell" ? ctx.cells.get(key) : ctx[what];
+      const picture = gridPicture(ctx, bytes, kind, frames, width, height, before);
+      if (what === "cell") ctx.cells.set(key, picture);
       else ctx[what] = picture;                            // picture, channels: of the chosen cell
     }
   },
@@ -134,23 +172,32 @@ const view = {
   /* ---- the grid */
 
   geometry(ctx) {
-    const { run } = ctx.body, room = ctx.scroller.clientWidth / Math.max(run.blocks, 1) - GRID_GAP;
-    const width = ctx.get("cell_px") || Math.floor(Math.min(Math.max(room, 60), run.steps > 5 ? 72 : 96)), sample = ctx.cells.values().next().value;
-    const height = sample ? Math.round((width * sample.height) / sample.width) : width;
-    const rows = Math.max(run.steps, 1), columns = Math.max(run.blocks, 1);
-    return { width, height, rows, columns, pitch: width + GRID_GAP, drop: height + GRID_GAP, offset: ctx.scroller.scrollLeft };
+    const { run, pictures } = ctx.body, rows = Math.max(run.steps, 1), columns = Math.max(run.blocks, 1);
+    const room = (ctx.scroller.clientWidth / columns - GRID_GAP - GRID_BETWEEN * (pictures - 1)) / pictures;
+    const most = rows > 5 ? 72 : 96, one = ctx.get("cell_px") || Math.floor(Math.min(Math.max(room, 60), most));
+    const width = one * pictures + GRID_BETWEEN * (pictures - 1), sample = ctx.cells.values().next().value;
+    const height = sample ? Math.round((one * sample.height * pictures) / sample.width) : one;
+    return { width, height, rows, columns, pictures, pitch: width + GRID_GAP, drop: height + GRID_GAP,
+      offset: ctx.scroller.scrollLeft };
   },
 
   cellAt(ctx, event) {
     const g = view.geometry(ctx), x = event.offsetX + g.offset, block = Math.floor(x / g.pitch);
-    const step = Math.floor((event.offsetY - GRID_HEAD) / g.drop), share = Math.min((x - block * g.pitch) / g.width, 0.999);
-    return { block, step, time: Math.min(block + share, g.columns) * ctx.body.run.block_s, inHead: event.offsetY < GRID_HEAD, known: block < g.columns };
+    const step = Math.floor((event.offsetY - GRID_HEAD) / g.drop);
+    const share = Math.min((x - block * g.pitch) / g.width, 0.999);
+    const time = Math.min(block + share, g.columns) * ctx.body.run.block_s;
+    return { block, step, time, inHead: event.offsetY < GRID_HEAD, known: block < g.columns };
   },
 
   pressed(ctx, event) {
     const cell = view.cellAt(ctx, event);
     if (!cell.known) return;
-    if (cell.inHead) { ctx.dragging = true; ctx.canvas.setPointerCapture(event.pointerId); ctx.move(cell.time); return; }
+    if (cell.inHead) {
+      ctx.dragging = true;
+      ctx.canvas.setPointerCapture(event.pointerId);
+      ctx.move(cell.time);
+      return;
+    }
     if (!view.has(ctx, cell.block, cell.step)) return;
     ctx.set("step", cell.step);
     ctx.set("block", cell.block);
@@ -162,9 +209,15 @@ const view = {
     if (ctx.dragging) { ctx.move(cell.time); return; }
     const has = view.has(ctx, cell.block, cell.step), { block_s } = ctx.body.run, sigmas = ctx.body.sigmas;
     ctx.canvas.style.cursor = cell.inHead ? "ew-resize" : has ? "pointer" : "default";
-    ctx.canvas.title = cell.inHead ? "Drag to move the time cursor"
-      : has ? `block ${cell.block} (${laSeconds(cell.block * block_s)}), step ${cell.step}: noise ${sigmas[cell.step].toFixed(3)} → ${sigmas[cell.step + 1].toFixed(3)}` : "";
+    const from = sigmas?.[cell.step]?.toFixed(3), to = sigmas?.[cell.step + 1]?.toFixed(3);
+    const preview = view.isPreview(ctx, ctx.cells.get(`${cell.block}/${cell.step}`)) ? `. ${LA_TERMS.preview}` : "";
+    ctx.canvas.title = cell.inHead ? "Drag to move the time cursor" : !has ? ""
+      : `block ${cell.block} (${laSeconds(cell.block * block_s)}), step ${cell.step}: `
+        + `noise ${from} → ${to}${preview}`;
   },
+
+  /* Whether a cell is still to be drawn by the decoder. */
+  isPreview(ctx, picture) { return !!ctx.body.decodes && !!picture && picture.kind !== "jpeg"; },
 
   has(ctx, block, step) { return ctx.seen?.has(`${block}/${step}`) ?? false; },
 
@@ -180,23 +233,34 @@ const view = {
     ctx.spacer.style.width = `${g.columns * g.pitch}px`;
     ctx.spacer.style.height = `${height}px`;
     const pen = laCanvas(ctx.canvas, width, height);
-    const first = Math.floor(g.offset / g.pitch), last = Math.min(g.columns - 1, Math.floor((g.offset + width) / g.pitch));
+    const first = Math.floor(g.offset / g.pitch), last = Math.floor((g.offset + width) / g.pitch);
     const now = Math.min(Math.floor(ctx.time / run.block_s + 1e-6), g.columns - 1);
-    pen.textAlign = "left";
-    pen.textBaseline = "alphabetic";
-    for (let block = first; block <= last; block++) {
+    for (let block = first; block <= Math.min(last, g.columns - 1); block++) {
       const x = block * g.pitch - g.offset;
-      pen.fillStyle = block === now ? theme.ink : theme.soft;
-      pen.font = `${block === now ? "600 " : ""}12px ${theme.font}`;
-      pen.fillText(`block ${block}`, x + 1, 12);
-      pen.fillStyle = theme.soft;
-      pen.font = `11px ${theme.font}`;
-      pen.fillText(laSeconds(block * run.block_s), x + 1, 26);
-      for (let step = 0; step < g.rows; step++) view.drawCell(ctx, pen, theme, g, block, step, x, GRID_HEAD + step * g.drop);
+      view.drawHead(pen, theme, g, block, x + 1, laSeconds(block * run.block_s), block === now);
+      for (let step = 0; step < g.rows; step++) {
+        view.drawCell(ctx, pen, theme, g, block, step, x, GRID_HEAD + step * g.drop);
+      }
     }
     view.drawCursor(ctx, pen, theme, g, height);
     if (detail) view.follow(ctx, g, detail.block);
     view.drawLabels(ctx, theme, g, sigmas);
+  },
+
+  /* A block's number and time, and what is what in its cells. */
+  drawHead(pen, theme, g, block, x, time, strong) {
+    pen.textAlign = "left";
+    pen.textBaseline = "alphabetic";
+    pen.fillStyle = strong ? theme.ink : theme.soft;
+    pen.font = `${strong ? "600 " : ""}12px ${theme.font}`;
+    const words = `block ${block}`, half = (g.width + GRID_BETWEEN) / 2, beside = g.pictures === 2;
+    pen.fillText(words, x, 12);
+    const wide = pen.measureText(words).width + 7;
+    pen.fillStyle = theme.soft;
+    pen.font = `11px ${theme.font}`;
+    if (!beside) pen.fillText(time, x, 26);
+    else if (wide + pen.measureText(time).width < g.width) pen.fillText(time, x + wide, 12);
+    if (beside) ["x", "guess"].forEach((one, i) => pen.fillText(one, x + i * half, 28));
   },
 
   drawCell(ctx, pen, theme, g, block, step, x, y) {
@@ -204,9 +268,10 @@ const view = {
     pen.save();
     pen.beginPath();
     pen.roundRect(x, y, g.width, g.height, 4);
-    if (picture?.source) {
+    if (picture?.source || picture?.before) {
       pen.clip();
-      gridFrame(pen, picture, Math.floor(picture.frames / 2), x, y, g.width, g.height);
+      gridFrame(pen, picture, 0.5, x, y, g.width, g.height, g.pictures);
+      if (view.isPreview(ctx, picture)) view.drawCorner(pen, theme, x + g.width, y);
     } else {
       pen.fillStyle = theme.faint;
       pen.globalAlpha = view.has(ctx, block, step) ? 1 : 0.55;
@@ -220,6 +285,20 @@ const view = {
       pen.roundRect(x + 0.5, y + 0.5, g.width - 1, g.height - 1, 4);
       pen.stroke();
     }
+  },
+
+  /* The mark of a preview: a folded corner. */
+  drawCorner(pen, theme, right, y) {
+    const corner = (size, colour) => {
+      pen.fillStyle = colour;
+      pen.beginPath();
+      pen.moveTo(right - size, y);
+      pen.lineTo(right, y);
+      pen.lineTo(right, y + size);
+      pen.fill();
+    };
+    corner(15, "#fff");
+    corner(13, theme.vermilion);
   },
 
   drawCursor(ctx, pen, theme, g, height) {
@@ -246,7 +325,10 @@ const view = {
     if (ctx.followed === place) return;
     ctx.followed = place;
     const left = block * g.pitch, view_ = ctx.scroller;
-    if (left < view_.scrollLeft || left + g.width > view_.scrollLeft + view_.clientWidth) view_.scrollLeft = left + g.width - view_.clientWidth + g.pitch;
+    const right = left + g.width;
+    if (left < view_.scrollLeft || right > view_.scrollLeft + view_.clientWidth) {
+      view_.scrollLeft = right - view_.clientWidth + g.pitch;
+    }
   },
 
   drawLabels(ctx, theme, g, sigmas) {
@@ -256,10 +338,11 @@ const view = {
     ctx.labels.style.paddingTop = `${GRID_HEAD}px`;
     ctx.labels.replaceChildren(...Array.from({ length: g.rows }, (_, step) => {
       const [from, to] = [sigmas[step], sigmas[step + 1]], share = (from - to) / sigmas[0];
-      return laElement("div", { class: "la-grid-label", style: `height:${g.height}px;margin-bottom:${GRID_GAP}px;border-color:${theme.steps[step % 8]}`,
-        title: `step ${step} covers ${laPercent(share)} of the path from noise to picture` },
-        laElement("b", {}, `step ${step}`), laElement("span", {}, `noise ${from.toFixed(2)} → ${to.toFixed(2)}`),
-        g.height > 56 ? laElement("span", {}, `${laPercent(share)} of the path`) : null);
+      const style = `height:${g.height}px;margin-bottom:${GRID_GAP}px;border-color:${theme.steps[step % 8]}`;
+      const noise = laElement("span", {}, laTerm("sigma", "noise"), ` ${from.toFixed(2)} → ${to.toFixed(2)}`);
+      const path = laElement("span", {}, `${laPercent(share)} of `, laTerm("share_of_path", "the path"));
+      return laElement("div", { class: "la-grid-label", style }, laElement("b", {}, `step ${step}`), noise,
+        g.height > 56 ? path : null);
     }));
   },
 
@@ -267,19 +350,16 @@ const view = {
 
   drawDetail(ctx, theme) {
     const detail = ctx.body.detail, numbers = detail.numbers;
-    ctx.title.replaceChildren(laElement("b", {}, `block ${detail.block}, step ${detail.step}`), ` · ${ctx.body.shown}`);
-    const rows = (table, pairs) => table.replaceChildren(...pairs.map(([name, value, tip]) =>
-      laElement("tr", { title: tip ?? "" }, laElement("th", {}, name), laElement("td", {}, value))));
-    rows(ctx.numbers, [
-      ["sigma", `${gridNumber(numbers.sigma, 3)} → ${gridNumber(numbers.sigma_next, 3)}`, "Share of noise before and after this step"],
-      ["share of path", laPercent(numbers.share), "Part of the way from noise to picture that this step covers"],
-      ["velocity norm", gridNumber(numbers.velocity_norm), "Root mean square of noise minus picture"],
-      ["cosine to step before", gridNumber(numbers.cosine, 3), "1: the network still wants to go the same way"],
-      ["time", `${Math.round(numbers.milliseconds)} ms`, "What this step took"]]);
-    rows(ctx.numbers2, [
-      ["mean", gridNumber(numbers.mean, 3)], ["std", gridNumber(numbers.std, 3)],
-      ["skew", gridNumber(numbers.skew), "0: symmetric"], ["kurtosis", gridNumber(numbers.kurtosis), "0: as flat as a normal distribution"],
-      ["range", `${gridNumber(numbers.minimum)} to ${gridNumber(numbers.maximum)}`]]);
+    const place = laElement("b", {}, `block ${detail.block}, step ${detail.step}`);
+    ctx.title.replaceChildren(place, ` · ${ctx.body.shown}`);
+    const values = {
+      sigma: `${gridNumber(numbers.sigma, 3)} → ${gridNumber(numbers.sigma_next, 3)}`,
+      share_of_path: laPercent(numbers.share), velocity_norm: gridNumber(numbers.velocity_norm),
+      cosine: gridNumber(numbers.cosine, 3), step_time: `${Math.round(numbers.milliseconds)} ms`,
+      mean: gridNumber(numbers.mean, 3), std: gridNumber(numbers.std, 3), skew: gridNumber(numbers.skew),
+      kurtosis: gridNumber(numbers.kurtosis), range: `${gridNumber(numbers.minimum)} to ${gridNumber(numbers.maximum)}`,
+    };
+    for (const [term, words] of Object.entries(values)) ctx.numbers[term].textContent = words;
     view.drawHistogram(ctx, theme, detail);
     view.drawFrame(ctx, theme);
     view.animate(ctx);
@@ -289,10 +369,14 @@ const view = {
     const width = 300, height = 104, base = height - 16, bins = histogram.length, most = Math.max(...histogram, 1);
     const total = histogram.reduce((a, b) => a + b, 0), step = width / bins;
     const pen = laCanvas(ctx.histogramCanvas, width, height);
-    const normal = Array.from({ length: bins + 1 }, (_, i) => (total * (8 / bins) * Math.exp(-0.5 * ((i / bins) * 8 - 4) ** 2)) / Math.sqrt(2 * Math.PI));
+    const density = (value) => Math.exp(-0.5 * value ** 2) / Math.sqrt(2 * Math.PI);
+    const normal = Array.from({ length: bins + 1 }, (_, i) => total * (8 / bins) * density((i / bins) * 8 - 4));
     const top = Math.max(most, ...normal) * 1.05;
     pen.fillStyle = theme.steps[ctx.body.detail.step % 8];
-    histogram.forEach((count, i) => pen.fillRect(i * step + 0.5, base - (count / top) * base, step - 1, (count / top) * base));
+    histogram.forEach((count, i) => {
+      const tall = (count / top) * base;
+      pen.fillRect(i * step + 0.5, base - tall, step - 1, tall);
+    });
     pen.strokeStyle = theme.ink;
     pen.lineWidth = 1.2;
     pen.beginPath();
@@ -313,24 +397,34 @@ const view = {
   },
 
   drawFrame(ctx, theme) {
-    const picture = ctx.picture, channels = ctx.channels, detail = ctx.body.detail;
-    if (!picture?.source || !detail) return;
-    const frames = picture.frames, frame = Math.min(ctx.frame, frames - 1);
-    const width = 268, height = Math.round((width * picture.height) / picture.width);
-    gridFrame(laCanvas(ctx.big, width, height), picture, frame, 0, 0, width, height);
+    const { picture, body } = ctx, { detail, run, pictures } = body;
+    if (!(picture?.source || picture?.before) || !detail) return;
+    const shown = picture.source ? picture : picture.before, { frames } = shown;
+    const frame = Math.min(ctx.frame, frames - 1);
+    const width = pictures > 1 ? GRID_WIDE : GRID_BIG, one = (width - GRID_BETWEEN * (pictures - 1)) / pictures;
+    const height = Math.round((one * shown.height * pictures) / shown.width), share = (frame + 0.5) / frames;
+    gridFrame(laCanvas(ctx.big, width, height), picture, share, 0, 0, width, height, pictures);
+    ctx.bigWords.hidden = pictures < 2;
+    ctx.bigWords.style.width = ctx.scrub.parentElement.style.width = `${width}px`;
     ctx.scrub.max = frames - 1;
     ctx.scrub.value = frame;
-    const kind = ctx.body.run.block_latents === frames ? "latent frame" : "frame";
+    const kind = run.block_latents === frames ? "latent frame" : "frame";
     ctx.frameWords.textContent = `${kind} ${frame + 1} of ${frames}`;
-    if (!channels?.source) return;
-    const latents = ctx.body.run.block_latents, C = channels.frames / latents, across = Math.ceil(Math.sqrt(C)), tile = 268 / across;
-    const tall = Math.round((tile * channels.height) / channels.width), latent = Math.min(Math.floor((frame / frames) * latents), latents - 1);
-    const pen = laCanvas(ctx.channelsCanvas, 268, Math.ceil(C / across) * tall);
+    if (ctx.channels?.source) view.drawChannels(ctx, theme, share);
+  },
+
+  drawChannels(ctx, theme, share) {
+    const { channels } = ctx, latents = ctx.body.run.block_latents, C = channels.frames / latents;
+    const across = Math.ceil(Math.sqrt(C)), tile = GRID_BIG / across;
+    const tall = Math.round((tile * channels.height) / channels.width);
+    const latent = Math.min(Math.floor(share * latents), latents - 1);
+    const pen = laCanvas(ctx.channelsCanvas, GRID_BIG, Math.ceil(C / across) * tall);
     ctx.tiles = { across, tile, tall, C };
     ctx.channelField.range.max = C - 1;
     for (let channel = 0; channel < C; channel++) {
       const x = (channel % across) * tile, y = Math.floor(channel / across) * tall;
-      gridFrame(pen, channels, channel * latents + latent, x + 1, y + 1, tile - 2, tall - 2);
+      const at = (channel * latents + latent + 0.5) / channels.frames;
+      gridFrame(pen, channels, at, x + 1, y + 1, tile - 2, tall - 2);
       pen.font = `10px ${theme.font}`;
       pen.textBaseline = "top";
       pen.textAlign = "left";
@@ -349,7 +443,8 @@ const view = {
 
   channelAt(ctx, event) {
     if (!ctx.tiles) return null;
-    const { across, tile, tall, C } = ctx.tiles, channel = Math.floor(event.offsetY / tall) * across + Math.floor(event.offsetX / tile);
+    const { across, tile, tall, C } = ctx.tiles;
+    const channel = Math.floor(event.offsetY / tall) * across + Math.floor(event.offsetX / tile);
     return channel < C ? channel : null;
   },
 
@@ -372,7 +467,7 @@ const view = {
     ctx.seen = new Set((body.seen ?? []).map(([block, step]) => `${block}/${step}`));
     for (const key of ctx.cells.keys()) if (!ctx.seen.has(key)) ctx.cells.delete(key);
     ctx.channelField.hidden = show !== "channel";
-    ctx.exactField.hidden = !["clean", "x"].includes(show);
+    ctx.exactField.hidden = !["both", "clean", "x"].includes(show);
     ctx.newest.hidden = ctx.get("block") < 0;
     ctx.words.textContent = body.words ?? "";
     if (!ctx.playing && body.detail && ctx.picture) {          // the cursor chooses the frame
@@ -390,7 +485,8 @@ const view = {
     const hop = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
     if (!hop || !run || !ctx.seen?.size) return false;
     const chosen = (name) => (ctx.get(name) >= 0 ? ctx.get(name) : detail?.[name] ?? 0);    // the picture may be behind
-    const block = Math.max(0, chosen("block") + hop[0]), step = Math.min(Math.max(chosen("step") + hop[1], 0), run.steps - 1);
+    const block = Math.max(0, chosen("block") + hop[0]);
+    const step = Math.min(Math.max(chosen("step") + hop[1], 0), run.steps - 1);
     if (!view.has(ctx, block, step)) return true;
     ctx.set("step", step);
     ctx.set("block", block);

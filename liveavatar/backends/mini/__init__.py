@@ -151,23 +151,31 @@ def random_networks() -> tuple[CausalS2VTransformer, VideoVAE, Ear]:
 def trained_networks(manifest: Manifest, student: bool) -> tuple[CausalS2VTransformer, VideoVAE, Ear, Trained]:
     """Base, VAE and ear from a folder of weights, and for the student its LoRA merged into the base."""
     from liveavatar.backends.mini.ear import Ear
-    from liveavatar.backends.mini.vae import VideoVAE
     from liveavatar.lora import merge_lora
     from liveavatar.transformer import CausalS2VTransformer
 
     settings = dict(manifest.config.get("base", {}))
     trained = settings.pop("trained", {})
     with torch.device("meta"):
-        transformer = CausalS2VTransformer.from_config(TRANSFORMER | settings)
-        vae, ear = VideoVAE(vae_config(manifest)), Ear()
+        transformer, ear = CausalS2VTransformer.from_config(TRANSFORMER | settings), Ear()
+    vae = trained_vae(manifest)
     fill(transformer, load_part(manifest, "base"), manifest)
-    fill(vae, load_part(manifest, "vae"), manifest)
     fill(ear, load_part(manifest, "ear"), manifest)
     if student:
         settings = manifest.config.get("student", {})
         trained = settings.get("trained", {"solver": "renoise"})
         merge_lora(transformer, load_part(manifest, "student"), settings.get("alpha", LORA_ALPHA))
     return transformer, vae, ear, Trained(**trained)
+
+
+def trained_vae(manifest: Manifest) -> VideoVAE:
+    """Build the VAE of a folder of weights, on the CPU in float32. Raises InputError if they do not fit."""
+    from liveavatar.backends.mini.vae import VideoVAE
+
+    with torch.device("meta"):
+        vae = VideoVAE(vae_config(manifest))
+    fill(vae, load_part(manifest, "vae"), manifest)
+    return vae.requires_grad_(False).eval()
 
 
 def vae_config(manifest: Manifest) -> VAEConfig:

@@ -1,0 +1,72 @@
+"""What the numbers and words on the page mean, one sentence each: the one source for all views and reports."""
+
+from __future__ import annotations
+
+TERMS: dict[str, str] = {
+    # sampling
+    "block": "A block is 3 latent frames, 12 video frames or 0.48 s at 25 frames a second; it is denoised as a whole.",
+    "step": "One denoising step: the network is asked once, and the latent moves a part of the way from noise to "
+            "picture.",
+    "latent": "The picture as the model works on it: some channels of numbers for each 8 x 8 pixels of 4 video frames. "
+              "The decoder turns it into pictures.",
+    "latent_frame": "One point in time of the latent; the decoder makes 4 video frames of it.",
+    "channel": "One of the numbers that the latent has for each of its pixels, drawn as a picture of its own: blue is "
+               "below zero, red above.",
+    "x": "The noisy latent after this step: where the sampler stands, decoded as if it were finished.",
+    "guess": "The model's guess of the finished picture at this step: the noisy latent minus sigma times the velocity.",
+    "preview": "A quick picture of the latent by one fitted matrix, blurred and an eighth of the size; the real decoder "
+               "draws it when the run pauses.",
+    "sigma": "The noise level, before and after this step: 1 is pure noise, 0 is the finished picture.",
+    "time_step": "The noise level as the network is told it, from 1000 (pure noise) to 0.",
+    "share_of_path": "The part of the way from pure noise to the finished picture that this step covers, measured in "
+                     "sigma.",
+    "shift": "Moves the noise levels towards 1, so that more steps are spent on noisy pictures; 1 changes nothing.",
+    "solver": "How a step moves: Euler goes straight along the velocity, re-noise jumps to the guess and adds fresh "
+              "noise.",
+    "velocity_norm": "The length of the network's answer, noise minus picture: its root mean square over all values. "
+                     "1.4 is noise against a picture of unit variance.",
+    "cosine": "How much this step's velocity points the way of the step's before: 1 the same way, 0 at right angles, "
+              "-1 against it.",
+    "step_time": "How long this step took, in milliseconds: one call of the network.",
+    "mean": "The average of the values that are drawn; latents are scaled so that it is near 0.",
+    "std": "The standard deviation of the values that are drawn: how far they spread. Latents are scaled to about 1.",
+    "skew": "How lopsided the values are: 0 is symmetric, above 0 the large values reach further out.",
+    "kurtosis": "How heavy the tails are against a normal distribution: 0 is the same, above 0 there are more extreme "
+                "values.",
+    "range": "The smallest and the largest of the values that are drawn.",
+    "histogram": "How often each value occurs in the latent, from -4 to 4; the line is a normal distribution.",
+    # what a step changed
+    "change": "Root mean square difference of the decoded pictures, over all pixels of the block: 0 % is equal, 100 % "
+              "is black against white.",
+    "left": "How far the guess is from the finished picture: root mean square difference, 0 % is finished.",
+    "done": "How much of the way from the portrait to the finished picture the guess has gone: 100 % is finished.",
+    "detail": "How much fine detail (finer than a pixel at 128 px) the guess has, against the portrait's: 100 % is as "
+              "sharp.",
+    "mouth_opening": "How far the mouth is open: 0 is closed, 1 is wide open; read off the pictures.",
+    "change_scale": "One scale for all steps: no colour is no change, white is the largest. It is not even, so that "
+                    "small changes can be seen.",
+    # lips
+    "open_of": "How far the mouth is open in this frame, of how far it should be for what is heard: 0 is closed, 1 "
+               "wide open.",
+    "lip_delay": "The delay at which the mouth and the sound agree best; positive: the lips are late.",
+    "lip_correlation": "How well the mouth goes with the sound at that delay: 1 is perfectly, 0 not at all.",
+    "itu_band": "What people notice of a delay, by ITU-R BT.1359-1: green is not detectable, light green is acceptable.",
+    "agreement": "How near the opening of the mouth is to what is expected: 1 is as expected, 0 as far from it as can "
+                 "be.",
+    "seen_share": "In how many of these sounds the mouth did what the sound asks for.",
+    "at_best": "What even the true mouth reaches: sounds run into each other.",
+    # speed
+    "x_realtime": "Seconds of video per second of work: above 1 it is made faster than it is played.",
+    "first_picture": "Seconds of work from the click until the first block could be shown.",
+    # memory and caches
+    "ring": "The cache of one noise level: keys and values of the newest latent frames; the oldest are overwritten.",
+    "cache_bytes": "What all caches hold together: each noise level remembers the blocks at its own noise.",
+    "process_memory": "All main memory of the Python process, as the system counts it (resident set).",
+    "expected_memory": "What was predicted before the run, from the sizes of its weights, caches and pictures.",
+    "peak_memory": "The most that was held at one moment of the run.",
+}
+
+
+def explain(term: str) -> str:
+    """Return the sentence of a term. Raises KeyError if the glossary has none."""
+    return TERMS[term]

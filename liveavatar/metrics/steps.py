@@ -1,0 +1,180 @@
+"""What each denoising step does to the picture: how much it changes, how much is left, how sharp it is by then.
+
+    decoded guesses of S steps + portrait --step_effects--> StepEffect of each
+                                          --change_map----> where it changed, (T, H, W) 0..1
+    effects                               --describe------> the same in plain sentences
+
+Differences are root mean squares over all pixels and colours: 0 is equal, 1 is black against white. The portrait is what
+was known before the first step, so the way from it to the finished picture is what the steps have to go.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from liveavatar.metrics.texture import DETAIL_PX, detail
+from liveavatar.types import InputError
+
+HARDLY = 0.005           # a change below half a percent cannot be seen on a screen
+REACHES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)      # ends of a scale of differences
+BRIGHTEST = 99.5         # percent of the pixels that lie within the scale
+
+
+@dataclass(frozen=True)
+class StepEffect:
+    """What one step did to the guess of a block. NaN: not known."""
+
+    index: int
+    change: float            # difference from the guess before; of step 0 from the portrait. 0..1
+    left: float              # difference from the finished picture, 0..1; NaN before the last step is made
+    done: float              # share of the way from the portrait to the finished picture; below 0 if it leads away
+    detail: float            # root mean square of what is finer than 1 px at 128 px; more is sharper. 0..1
+    detail_kept: float       # the same against the portrait's; 1 is as sharp
+    mouth: float = math.nan      # mean opening of the mouth, 0 closed, 1 wide open
+    at_mouth: float = math.nan   # share of the (squared) change that lies around the mouth, 0..1
+
+
+def step_effects(guesses: Sequence[np.ndarray], portrait: np.ndarray | None = None, *, finished: bool = True,
+                 mouths: Sequence[float] = (), mouth_box: tuple[slice, slice] | None = None) -> tuple[StepEffect, ...]:
+    """Measure what each step did.
+
+    guesses     decoded guesses after each step, (T, H, W, 3) uint8 each, all of one shape
+    portrait    (H, W, 3) uint8 at the size of the video, or None where it is not known
+    finished    whether the last guess is that of the last step, the finished picture
+    mouths      opening of the mouth in each guess, 0..1, where it was read
+    mouth_box   rows and columns around the mouth, where it was found
+
+    Raises InputError if the pictures differ in shape.
+    """
+    check_shapes(guesses, portrait)
+    last = guesses[-1] if finished and guesses else None
+    way = math.nan if portrait is None or last is None else difference(portrait, last)
+    sharp = math.nan if portrait is None else fine_detail(portrait[None])
+    effects = []
+    for index, guess in enumerate(guesses):
+        before = guesses[index - 1] if index else portrait
+        left = math.nan if last is None else difference(guess, last)
+        fine = fine_detail(guess)
+        effects.append(StepEffect(
+            index, math.nan if before is None else difference(guess, before), left,
+            1 - left / way if way > 0 else math.nan, fine, fine / sharp if sharp > 0 else math.nan,
+            mouths[index] if index < len(mouths) else math.nan,
+            math.nan if before is None or mouth_box is None else share_within(guess, before, mouth_box)))
+    return tuple(effects)
+
+
+def check_shapes(guesses: Sequence[np.ndarray], portrait: np.ndarray | None) -> None:
+    """Raise InputError unless all guesses have one shape (T, H, W, 3) and the portrait fits them."""
+    shapes = {guess.shape for guess in guesses}
+    if len(shapes) > 1:
+        raise InputError(f"the guesses have shapes {sorted(shapes)}; compare steps of one block")
+    if guesses and portrait is not None and portrait.shape != guesses[0].shape[1:]:
+        raise InputError(f"the portrait is {portrait.shape[1]}*{portrait.shape[0]} px, the guesses "
+                         f"{guesses[0].shape[2]}*{guesses[0].shape[1]}; fit it with fit_portrait(portrait, size)")
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    """Root mean square difference of uint8 pictures that broadcast: 0 equal, 1 black against white."""
+    return math.sqrt(np.square(one.astype(np.float32) - other).mean(dtype=np.float64)) / 255
+
+
+def change_map(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Root mean square difference of each pixel over its colours: (..., H, W, 3) uint8 twice -> (..., H, W) 0..1"""
+    return np.sqrt(np.square(one.astype(np.float32) - other).mean(-1)) / 255
+
+
+def common_reach(maps: Sequence[np.ndarray]) -> float:
+    """End of one scale, 0..1, on which all maps can be compared: the brightest of them just fits."""
+    most = max((float(np.percentile(one, BRIGHTEST)) for one in maps), default=0.0)
+    return next(reach for reach in REACHES if reach >= most or reach == 1)
+
+
+def fine_detail(pictures: np.ndarray) -> float:
+    """Root mean square of luminance that a Gaussian of 1 px at 128 px takes away: (T, H, W, 3) uint8 -> 0..1"""
+    planes = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2) / 255
+    return detail(planes, DETAIL_PX * min(planes.shape[-2:]) / 128).square().mean().sqrt().item()
+
+
+def share_within(one: np.ndarray, other: np.ndarray, box: tuple[slice, slice]) -> float:
+    """Share of the squared change inside rows and columns, 0..1; NaN where nothing changed."""
+    squares = np.square(change_map(one, other))
+    total = float(squares.sum())
+    return float(squares[..., box[0], box[1]].sum()) / total if total > 0 else math.nan
+
+
+# ---------------------------------------------------------------------------------------------- in words
+def describe(effects: Sequence[StepEffect]) -> tuple[str, tuple[str, ...]]:
+    """A headline, and one sentence for each step."""
+    return headline(effects), tuple(sentence(effects, index) for index in range(len(effects)))
+
+
+def headline(effects: Sequence[StepEffect]) -> str:
+    """How far the guess is after each step, in one sentence."""
+    if not effects:
+        return "No step is made yet."
+    last = effects[-1].index
+    if math.isnan(effects[-1].left):
+        made = "Step 0 is made." if last == 0 else f"Steps 0 to {last} are made."
+        return f"{made} How far each guess is from the finished picture is known after the last step."
+    if math.isnan(effects[0].done):
+        return "How much of the way each step goes is not known: this run was saved without its portrait."
+    if last == 0:
+        return "One step makes the whole picture."
+    ends = f"step {last} finishes it."
+    if last > 5:
+        near = next(effect.index for effect in effects if effect.done >= 0.95)
+        return f"{first_words(effects[0])}; step {near} brings it to {percent(effects[near].done)}, and {ends}"
+    between = ", ".join(f"step {effect.index} brings it to {percent(effect.done)}" for effect in effects[1:-1])
+    return f"{first_words(effects[0])}; " + (f"{between}, and {ends}" if between else ends)
+
+
+def first_words(first: StepEffect) -> str:
+    """How far step 0 alone comes."""
+    if first.done <= 0:
+        return "After step 0 the guess is further from the finished picture than the portrait was"
+    return f"The guess is {percent(first.done)} done after step 0"
+
+
+def sentence(effects: Sequence[StepEffect], index: int) -> str:
+    """What one step did, in plain words."""
+    effect, before = effects[index], effects[index - 1] if index else None
+    parts = [what_changed(effect)]
+    if not math.isnan(effect.left):
+        parts.append(f"{percent(effect.left)} is left" if effect.left >= HARDLY else
+                     "the picture is finished" if index == len(effects) - 1 else "hardly anything is left")
+    if not math.isnan(effect.detail_kept):
+        parts.append(f"detail is {percent(effect.detail_kept)} of the portrait's" if before is None else
+                     f"detail goes from {percent(before.detail_kept)} to {percent(effect.detail_kept)}")
+    if not math.isnan(effect.mouth):
+        parts.append(f"the mouth is {effect.mouth:.2f} open" if before is None or math.isnan(before.mouth) else
+                     mouth_words(before.mouth, effect.mouth))
+    words = "; ".join(parts)
+    return words[0].upper() + words[1:] + "."
+
+
+def what_changed(effect: StepEffect) -> str:
+    """How much, and where."""
+    if math.isnan(effect.change):
+        return "there is no portrait to compare with"
+    if effect.change < HARDLY:
+        return f"changed hardly anything ({percent(effect.change)})"
+    where = ("" if math.isnan(effect.at_mouth) or effect.at_mouth < 0.01 else
+             f", {percent(effect.at_mouth)} of it around the mouth")
+    return f"changed {percent(effect.change)}{' against the portrait' if effect.index == 0 else ''}{where}"
+
+
+def mouth_words(before: float, now: float) -> str:
+    """What the mouth did between two guesses."""
+    if abs(now - before) < 0.015:
+        return f"the mouth stays {now:.2f} open"
+    return f"the mouth {'opens' if now > before else 'closes'} from {before:.2f} to {now:.2f}"
+
+
+def percent(share: float) -> str:
+    """A share as people write it: one digit after the point below 10 %."""
+    return f"{100 * share:.1f} %" if abs(share) < 0.0995 else f"{100 * share:.0f} %"

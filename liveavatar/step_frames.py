@@ -1,0 +1,85 @@
+"""The steps of a run as decoded pictures: each is decoded once, the newest are kept.
+
+    frames = run.step_frames
+    frames.decode(block=0, step=1)       # (T, H, W, 3) uint8: the guess after step 1, through the real decoder
+    frames.kept(block=0, step=1)         # the same where it was decoded before, else None; takes no time
+    frames.preview(block=0, step=1)      # (F, h, w, 3) uint8: one picture per latent frame, by a fitted matrix
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from liveavatar.types import InputError
+
+if TYPE_CHECKING:
+    from liveavatar.run import Run
+
+    What = Literal["clean", "x"]
+    Key = tuple[int, int, What]
+
+LIMIT_BYTES = 64 * 2**20          # of decoded pictures that are kept
+
+
+class StepFrames:
+    """Decode latents of a run's steps. Safe in any thread; two threads may decode at once."""
+
+    def __init__(self, run: Run, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._run, self._limit_bytes = run, limit_bytes
+        self._frames: OrderedDict[Key, np.ndarray] = OrderedDict()
+        self._lock = Lock()
+
+    def kept(self, block: int, step: int, what: What = "clean") -> np.ndarray | None:
+        """Return the pictures (T, H, W, 3) uint8 of a step where they are known already, else None."""
+        finished = self._run.decoded_block(block)
+        if finished is not None and step == self._run.facts.steps - 1:       # then x and the guess are the block
+            return finished.frames.numpy()
+        with self._lock:
+            found = self._frames.get((block, step, what))
+            if found is not None:
+                self._frames.move_to_end((block, step, what))
+            return found
+
+    def decode(self, block: int, step: int, what: What = "clean") -> np.ndarray:
+        """Decode the latents of a step, after those of the finished block before: (T, H, W, 3) uint8.
+
+        what: "clean", the guess of the finished latent, or "x", the latent after the step. T is 12, and less in a last
+        block that the sound does not fill. Raises InputError where no decoder is at hand.
+        """
+        known = self.kept(block, step, what)
+        if known is not None:
+            return known
+        run, decoder = self._run, self._run.new_decoder()
+        if decoder is None:
+            raise InputError("no decoder is at hand for a saved trace: open it with replay(folder, pipeline=pipe), "
+                             "or leave exact off")
+        made = run.look(block, step)
+        if block > 0 and (block - 1, run.facts.steps - 1) in run.seen:
+            decoder.decode(run.look(block - 1, -1).x)
+        frames = self._cut(block, decoder.decode(made.clean if what == "clean" else made.x).numpy())
+        self._keep((block, step, what), frames)
+        return frames
+
+    def preview(self, block: int, step: int, what: What = "clean") -> np.ndarray:
+        """Colour the latents by one fitted matrix: (F, h, w, 3) uint8, at the size of the latents."""
+        from liveavatar.preview import values_of
+
+        made = self._run.look(block, step)
+        return self._run.latent_map().colours(values_of(made.clean if what == "clean" else made.x))
+
+    def _cut(self, block: int, frames: np.ndarray) -> np.ndarray:
+        """Leave out what the video leaves out: some backends' first pictures, and those after the sound's end."""
+        facts, trim = self._run.facts, getattr(self._run.backend, "trim_frames", 0)
+        first = max(block * facts.block_frames - trim, 0)
+        frames = frames[trim if block == 0 else 0:]
+        return frames[:max(facts.frames - trim - first, 1)] if facts.frames else frames
+
+    def _keep(self, key: Key, frames: np.ndarray) -> None:
+        with self._lock:
+            self._frames[key] = frames
+            while len(self._frames) > 1 and sum(kept.nbytes for kept in self._frames.values()) > self._limit_bytes:
+                self._frames.popitem(last=False)
