@@ -49,7 +49,8 @@ SLIDER_GOAL_MS, CURVE_GOAL, FIRST_PICTURE_S = 100, 0.02, 1.5
 MOVES = 40
 CURVE_S = 6.0
 REST_S = 0.5                  # between two videos
-LOOKING = ("liveavatar-painter", "liveavatar-lips", "liveavatar-memory", "liveavatar-plan", "browser")    # threads
+LOOKING = ("liveavatar-painter", "liveavatar-lips", "liveavatar-memory", "liveavatar-plan", "liveavatar-decoding",
+           "browser")                                        # threads
 TURNS = ("bare", "used", "open", "again")
 DRAWS = 2000                  # of the rounds, for the interval
 
@@ -209,7 +210,8 @@ def ratio(turns: dict[str, list[Turn]], name: str, of: Callable[[Turn], float]) 
 
 def measure(rounds: int) -> dict:
     pipeline, browser = load("mini"), Browser()
-    page = Workbench(pipeline=pipeline, sharpen=False)      # what is drawn after the end is not at stake here
+    page = Workbench(pipeline=pipeline)
+    page.grid.exact = False                                  # what is decoded after the end is not at stake here
     for view in (page, *page.views.values()):
         browser.open(view)
     for everything in (False, True):                         # warm

@@ -6,6 +6,7 @@ remember of it is small and travels in `memory`, so nothing grows with the lengt
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Protocol
 
 import torch
@@ -46,3 +47,7 @@ class Decoder:
         """(1, C, F, h, w) -> (T, H, W, 3) uint8"""
         pictures, self._memory = decode_block(self._vae, latents, self._memory)
         return pictures
+
+    def fork(self) -> Decoder:
+        """Return another decoder that goes on from here on its own: what it decodes does not change this one."""
+        return copy(self)                                  # a memory is never changed, only replaced

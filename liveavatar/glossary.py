@@ -55,6 +55,9 @@ TERMS: dict[str, str] = {
                  "be.",
     "seen_share": "In how many of these sounds the mouth did what the sound asks for.",
     "at_best": "What even the true mouth reaches: sounds run into each other.",
+    # comparing
+    "same_noise": "Both videos began from the same noise (seed and size are the same), so what differs is due to the "
+                  "settings alone.",
     # speed
     "x_realtime": "Seconds of video per second of work: above 1 it is made faster than it is played.",
     "first_picture": "Seconds of work from the click until the first block could be shown.",
@@ -62,8 +65,10 @@ TERMS: dict[str, str] = {
     "ring": "The cache of one noise level: keys and values of the newest latent frames; the oldest are overwritten.",
     "cache_bytes": "What all caches hold together: each noise level remembers the blocks at its own noise.",
     "process_memory": "All main memory of the Python process, as the system counts it (resident set).",
+    "allocated_memory": "GPU memory that tensors of this process hold now.",
+    "reserved_memory": "GPU memory that this process has asked for and keeps: what tensors hold, and room between them.",
+    "card_memory": "All memory in use on the card, by whatever program.",
     "expected_memory": "What was predicted before the run, from the sizes of its weights, caches and pictures.",
-    "peak_memory": "The most that was held at one moment of the run.",
 }
 
 

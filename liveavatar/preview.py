@@ -253,6 +253,31 @@ def encoded(picture: np.ndarray, form: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+HEAT = np.array([[120, 28, 109], [187, 55, 84], [249, 142, 9], [252, 222, 100], [252, 255, 220]], np.float32)
+SEEN_BELOW = 0.32        # place on the scale below which the picture behind shines through
+
+
+def heat(values: np.ndarray, behind: np.ndarray | None = None) -> np.ndarray:
+    """Colour values (..., H, W) 0..1 -> (..., H, W, 3) uint8: violet, orange, white.
+
+    behind (..., H, W, 3) uint8: pictures that are seen in dark grey where the values are small; black without them.
+    """
+    values = np.clip(values, 0, 1)
+    at = values * (len(HEAT) - 1)
+    low = np.minimum(at.astype(np.int64), len(HEAT) - 2)
+    part = (at - low)[..., None]
+    hot = HEAT[low] * (1 - part) + HEAT[low + 1] * part
+    grey = 0.0 if behind is None else 0.5 * (behind @ np.float32([0.299, 0.587, 0.114]))[..., None]
+    cover = np.clip(values / SEEN_BELOW, 0, 1)[..., None] ** 2
+    return (grey * (1 - cover) + hot * cover + 0.5).astype(np.uint8)
+
+
+def on_scale(changes: np.ndarray, reach: float) -> np.ndarray:
+    """Differences (..., H, W) 0..1 -> their place 0..1 on a scale that ends at `reach`: the square root of the share,
+    so that small ones can be seen beside large ones."""
+    return np.sqrt(np.clip(changes / max(reach, 1e-6), 0, 1))
+
+
 def strip(frames: np.ndarray, height: int | None = None) -> np.ndarray:
     """Pictures (T, H, W, 3) side by side, as one (height, T * width, 3)."""
     from PIL import Image

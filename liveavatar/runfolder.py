@@ -230,5 +230,5 @@ def read_portrait(path: Path) -> Portrait:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}       # noqa: SIM118: it is no dict
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
         return Portrait(tensors["pixels"], tensors.get("identity"), **(file.metadata() or {}))

@@ -17,6 +17,9 @@ import numpy as np
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from liveavatar.backends import PictureDecoder
     from liveavatar.run import Run
 
     What = Literal["clean", "x"]
@@ -31,6 +34,7 @@ class StepFrames:
     def __init__(self, run: Run, limit_bytes: int = LIMIT_BYTES) -> None:
         self._run, self._limit_bytes = run, limit_bytes
         self._frames: OrderedDict[Key, np.ndarray] = OrderedDict()
+        self._begun: tuple[int, PictureDecoder | None] = -1, None       # a block, and what has decoded all before it
         self._lock = Lock()
 
     def kept(self, block: int, step: int, what: What = "clean") -> np.ndarray | None:
@@ -53,16 +57,35 @@ class StepFrames:
         known = self.kept(block, step, what)
         if known is not None:
             return known
-        run, decoder = self._run, self._run.new_decoder()
-        if decoder is None:
-            raise InputError("no decoder is at hand for a saved trace: open it with replay(folder, pipeline=pipe), "
-                             "or leave exact off")
-        made = run.look(block, step)
-        if block > 0 and (block - 1, run.facts.steps - 1) in run.seen:
-            decoder.decode(run.look(block - 1, -1).x)
-        frames = self._cut(block, decoder.decode(made.clean if what == "clean" else made.x).numpy())
+        frames = self._cut(block, self._decoder_at(block).decode(self._latents(block, step, what)).numpy())
         self._keep((block, step, what), frames)
         return frames
+
+    def middle(self, block: int, step: int, what: What = "clean") -> np.ndarray:
+        """Decode the middle picture of a step, (H, W, 3) uint8, and no later ones: less work than all of them."""
+        place = self.frames_of(block) // 2
+        known = self.kept(block, step, what)
+        if known is not None:
+            return known[min(place, len(known) - 1)]
+        trim = self._trim if block == 0 else 0
+        latents = self._latents(block, step, what)[:, :, :(place + trim) // self._run.facts.frames_per_latent + 1]
+        frames = self._decoder_at(block).decode(latents).numpy()
+        return frames[min(place + trim, len(frames) - 1)]
+
+    def portrait(self, size: tuple[int, int]) -> np.ndarray | None:
+        """The portrait as the model was shown it, (H, W, 3) uint8 at a size (height, width); None where none is known."""
+        from liveavatar.conditions import fit_portrait
+        from liveavatar.preview import to_bytes
+
+        portrait = self._run.portrait
+        return None if portrait is None else to_bytes(fit_portrait(portrait, size).permute(1, 2, 0).numpy())
+
+    def frames_of(self, block: int) -> int:
+        """How many pictures a block has in the video: fewer in a last one that the sound does not fill."""
+        facts = self._run.facts
+        first = max(block * facts.block_frames - self._trim, 0)
+        whole = facts.block_frames - (self._trim if block == 0 else 0)
+        return max(min(whole, facts.frames - self._trim - first), 1) if facts.frames else whole
 
     def preview(self, block: int, step: int, what: What = "clean") -> np.ndarray:
         """Colour the latents by one fitted matrix: (F, h, w, 3) uint8, at the size of the latents."""
@@ -71,12 +94,33 @@ class StepFrames:
         made = self._run.look(block, step)
         return self._run.latent_map().colours(values_of(made.clean if what == "clean" else made.x))
 
+    @property
+    def _trim(self) -> int:
+        """Pictures that the backend leaves out at the beginning of a video."""
+        return getattr(self._run.backend, "trim_frames", 0)
+
+    def _latents(self, block: int, step: int, what: What) -> Tensor:
+        made = self._run.look(block, step)
+        return made.clean if what == "clean" else made.x
+
+    def _decoder_at(self, block: int) -> PictureDecoder:
+        """A decoder that has seen the finished block before, so that this one goes on from it."""
+        with self._lock:
+            begun, decoder = self._begun
+        if begun != block or decoder is None:
+            run, decoder = self._run, self._run.new_decoder()
+            if decoder is None:
+                raise InputError("no decoder is at hand for a saved trace: open it with replay(folder, pipeline=pipe), "
+                                 "or leave exact off")
+            if block > 0 and (block - 1, run.facts.steps - 1) in run.seen:
+                decoder.decode(run.look(block - 1, -1).x)
+            with self._lock:
+                self._begun = block, decoder
+        return decoder.fork()
+
     def _cut(self, block: int, frames: np.ndarray) -> np.ndarray:
         """Leave out what the video leaves out: some backends' first pictures, and those after the sound's end."""
-        facts, trim = self._run.facts, getattr(self._run.backend, "trim_frames", 0)
-        first = max(block * facts.block_frames - trim, 0)
-        frames = frames[trim if block == 0 else 0:]
-        return frames[:max(facts.frames - trim - first, 1)] if facts.frames else frames
+        return frames[self._trim if block == 0 else 0:][:self.frames_of(block)]
 
     def _keep(self, key: Key, frames: np.ndarray) -> None:
         with self._lock:

@@ -98,10 +98,12 @@ def test_a_run_has_a_report_with_every_step(tmp_path):
     run.start().result()
     page = write_report(run, tmp_path / "r.html").read_text()
     data = data_of(page)
-    assert len(data["strips"]) == 3 and data["tiles"] == 9
+    assert len(data["strips"]) == 3 and data["tiles"] == 7  # one picture for each 4 frames that are seen
+    assert "What each step changed" in page and "step 2 finishes it" in page and "previews" not in page
     assert data["duration_s"] == pytest.approx(1.0) and max(data["loudness"]) == 1.0
     saved = write_report(run.save(tmp_path / "seen"), tmp_path / "again.html").read_text()
     assert len(data_of(saved)["strips"]) == 3               # without its model, in the colours of the latents
+    assert "these are previews" in saved and "What each step changed" not in saved
 
 
 def test_the_pictures_of_a_run_are_what_was_made():
@@ -118,7 +120,7 @@ def test_the_pictures_of_a_run_are_what_was_made():
     shown = [frame for block in run.blocks for frame in block.frames[::4].numpy()]
     assert all(abs(a.astype(int) - b).max() <= 1 for a, b in zip(last, shown, strict=False))
     run.backend = None
-    coarse = list(pictures_of(run, [run.look(0, 1)]))
+    coarse = list(pictures_of(run, [run.look(0, 0)]))
     assert coarse[0].shape == (4, 4, 3) and len(set(map(bytes, coarse))) > 1
 
 

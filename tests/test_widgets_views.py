@@ -92,7 +92,7 @@ def test_a_run_that_is_going_shows_previews_and_says_which():
         if isinstance(event, Step):
             body, buffers = grid.paint(full=False)
             seen.update({key: kind for key, (kind, *_) in cells_of(buffers).items()})
-            assert body["decodes"] and "previews" in body["words"]
+            assert body["decodes"] and "a preview" in body["words"]
             assert run.step_frames.kept(0, 0) is None      # the decoder is left to the run
 
     run.subscribe(look)

@@ -59,13 +59,13 @@ def test_one_click_makes_a_video_that_all_views_show(tmp_path):
 
 def test_a_page_that_opens_brings_its_model_before_the_first_click(monkeypatch):
     backend, brought = FakeBackend(), []
-    monkeypatch.setattr(module, "bring", lambda name: brought.append(name) or Pipeline(backend))
+    monkeypatch.setattr(module, "bring", lambda *names: brought.append(names) or Pipeline(backend))
     monkeypatch.setattr(backend.vae, "decode_stream", decoded := Counted(backend.vae.decode_stream))
     page = Workbench(**SMALL)
     told(page, "hello")
     told(page, "hello")                                    # shown a second time
     page._warming.join(30)
-    assert brought == ["mini"] and decoded.times == 1      # one block
+    assert brought == [("mini", "student")] and decoded.times == 1      # one block
     assert not page.busy and page.run is None and page.error == ""
     assert page.start().result().frames == 24
 
@@ -172,7 +172,7 @@ def test_step_and_block_begin_a_video_and_walk_through_it():
 
 def test_stop_while_weights_are_loaded_begins_nothing(monkeypatch):
     page = Workbench(**SMALL)
-    monkeypatch.setattr(module, "bring", lambda backend: time.sleep(0.3) or Pipeline(FakeBackend()))
+    monkeypatch.setattr(module, "bring", lambda *names: time.sleep(0.3) or Pipeline(FakeBackend()))
     page.start()
     wait_until(lambda: "Loading" in page.paint()[0]["says"])
     assert page.paint()[0]["preparing"] and page.run is None

@@ -10,7 +10,8 @@ from liveavatar.lazy import lazy_names
 
 _HOME = {   # public name -> module
     "StepGrid": "step_grid", "ScheduleView": "schedule_view", "CacheView": "cache_view",
-    "LipView": "lip_view", "MemoryView": "memory_view", "Player": "player", "Designer": "designer",
+    "StepChange": "step_change", "LipView": "lip_view", "MemoryView": "memory_view", "Player": "player",
+    "Designer": "designer",
     "SweepView": "sweep_view", "Workbench": "workbench", "Planner": "planner", "Cursor": "_live", "LiveView": "_live",
 }
 

@@ -1,9 +1,10 @@
 """One thread that decodes pictures for all views while their runs pause: never in the run's thread or the painter's.
 
-    decoding().want(view, {key: job, ...}, priority)     # what the view would like to have now; replaces what it asked before
+    decoding().want(view, {key: job, ...}, priority)     # what the view would like to have now
 
-A job is a function without arguments that leaves its result where the view will look for it. When one is done, its view
-is drawn again. While a run is going, nothing is decoded for its views: its own thread needs the decoder and the cores.
+What a view asked for before and does not name again is dropped. A job is a function without arguments that leaves its
+result where the view will look for it. When one is done, its view is drawn again. While a run is going, nothing is
+decoded for its views: its own thread needs the decoder and the cores.
 """
 
 from __future__ import annotations

@@ -113,13 +113,20 @@ def as_fast() -> torch.autocast:
 
 def mouths_of(frames: Tensor, across: float, down: float) -> Tensor:
     """The pieces (T, 3, 48, 48) around one place, -1..1, to the nearest pixel: only they become floats, not all."""
-    H, W = frames.shape[1:3]
-    square = min(H, W)
+    rows, columns = mouth_box(frames.shape[1:3], across, down)
+    near = as_pictures(frames[:, rows, columns])
+    if near.shape[-1] == CROP_PX:
+        return near
+    return F.interpolate(near, (CROP_PX, CROP_PX), mode="bilinear", antialias=True)
+
+
+def mouth_box(size: tuple[int, int], across: float, down: float) -> tuple[slice, slice]:
+    """Rows and columns of the square around a mouth at one place, -1..1, in pictures of a size (height, width)."""
+    square = min(size)
     side = round(square * CROP_PX / SIDE_PX)
-    left, top = (round((long + square * place - side) / 2) for long, place in ((W, across), (H, down)))
-    left, top = (min(max(start, 0), long - side) for start, long in ((left, W), (top, H)))
-    near = as_pictures(frames[:, top:top + side, left:left + side])
-    return near if side == CROP_PX else F.interpolate(near, (CROP_PX, CROP_PX), mode="bilinear", antialias=True)
+    top, left = (round((long + square * place - side) / 2) for long, place in zip(size, (down, across), strict=True))
+    top, left = (min(max(start, 0), long - side) for long, start in zip(size, (top, left), strict=True))
+    return slice(top, top + side), slice(left, left + side)
 
 
 class MouthReader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,12 +31,13 @@ def sheet(width: int, height: int, title: str) -> tuple[Image.Image, ImageDraw.I
 
 def grid_picture(pictures: dict[tuple[int, int], np.ndarray], facts: Facts, shown: str,
                  previews: Collection[tuple[int, int]] = ()) -> Image.Image:
-    """(block, step) -> picture (h, w, 3) or (h, w) uint8, as a grid of steps by blocks. Those of `previews` are marked."""
+    """(block, step) -> picture (h, w, 3) or (h, w) uint8, as a grid of steps by blocks. `previews` are marked."""
     blocks, steps = (max(key[axis] for key in pictures) + 1 for axis in (0, 1))
     height, width = next(iter(pictures.values())).shape[:2]
     tall, gap, left, top = 64, 4, 130, 60
     wide = round(tall * width / height)
-    page, pen = sheet(max(left + blocks * (wide + gap) + 10, 420), top + steps * (tall + gap) + (34 if previews else 10),
+    foot = 34 if previews else 10
+    page, pen = sheet(max(left + blocks * (wide + gap) + 10, 420), top + steps * (tall + gap) + foot,
                       f"Denoising steps: {shown}")
     for step in range(steps):
         y = top + step * (tall + gap)
@@ -54,6 +55,58 @@ def grid_picture(pictures: dict[tuple[int, int], np.ndarray], facts: Facts, show
     if previews:
         pen.text((left, top + steps * (tall + gap) + 8), "a red corner: a preview, not yet decoded", SOFT, letters(11))
     return page
+
+
+def change_picture(portrait: np.ndarray | None, guesses: Sequence[np.ndarray], changes: Sequence[np.ndarray | None],
+                   title: str, words: tuple[str, Sequence[str]], ticks: Sequence[tuple[float, str]]) -> Image.Image:
+    """Guesses and changes (T, H, W, 3) of a block's steps below one another, their scale, and what the steps did."""
+    headline, sentences = words
+    height, width = guesses[0].shape[1:3]
+    wide, gap, top = 128, 8, 78
+    tall = round(wide * height / width)
+    columns = [] if portrait is None else [("portrait", portrait, None, INK)]
+    columns += [(f"step {step}", guess[len(guess) // 2], None if change is None else change[len(change) // 2],
+                 of_step(step)) for step, (guess, change) in enumerate(zip(guesses, changes, strict=True))]
+    below = top + 2 * (tall + gap)
+    page, pen = sheet(max(28 + len(columns) * (wide + gap), 760), below + 46 + 20 * len(sentences), title)
+    pen.text((14, 34), headline, INK, letters(13))
+    for column, (name, *pictures, colour) in enumerate(columns):
+        x = 14 + column * (wide + gap)
+        pen.rectangle((x, top - 22, x + 4, top - 8), colour)
+        pen.text((x + 10, top - 24), name, INK, letters(13))
+        for row, picture in enumerate(pictures):
+            if picture is not None:
+                small = Image.fromarray(picture).resize((wide, tall), Image.Resampling.BICUBIC)
+                page.paste(small, (x, top + row * (tall + gap)))
+    draw_scale(page, pen, 14, below, ticks)
+    for step, sentence in enumerate(sentences):
+        pen.text((14, below + 42 + 20 * step), f"step {step}: {sentence}", SOFT, letters(12))
+    return page
+
+
+def below_one_another(pages: Sequence[Image.Image | None]) -> Image.Image | None:
+    """Several pages as one; None where there are none."""
+    there = [page for page in pages if page is not None]
+    if not there:
+        return None
+    whole = Image.new("RGB", (max(page.width for page in there), sum(page.height for page in there)), GROUND)
+    top = 0
+    for page in there:
+        whole.paste(page, (0, top))
+        top += page.height
+    return whole
+
+
+def draw_scale(page: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, ticks: Sequence[tuple[float, str]]) -> None:
+    """The colours of differences, and what they stand for in percent of black against white."""
+    from liveavatar.preview import heat
+
+    wide = 300
+    page.paste(Image.fromarray(heat(np.linspace(0, 1, wide)[None].repeat(12, 0))), (x, y))
+    for place, words in ticks:
+        anchor = "mt" if 0 < place < 1 else "lt" if place == 0 else "rt"
+        pen.text((x + place * wide, y + 15), words, SOFT, letters(11), anchor)
+    pen.text((x + wide + 12, y - 1), "difference; 100 % is black against white", SOFT, letters(11))
 
 
 def rings_picture(rings: tuple[Ring, ...], facts: Facts) -> Image.Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ import traitlets
 
 from liveavatar.audio import RATE_HZ, mel_of
 from liveavatar.metrics.lips import ACCEPTABLE_MS, DETECTABLE_MS, REACH_MS, SHAPES, OffsetCurve, PhonemeReport
-from liveavatar.preview import decode_exactly, encoded, values_of
+from liveavatar.preview import encoded
 from liveavatar.speech import viseme_of
 from liveavatar.types import Block, InputError, Phoneme
 from widgets._live import Body, Buffers, Cursor, LiveView
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 PEAKS_HZ = 400               # of the drawn wave
 MEL_REACH = (-1.7, 2.5)      # silence and loud speech in the numbers of `audio.normalise`
 FRAMES_OF_A_SOUND = 8        # shown at most
-DECODED_KEPT = 48            # blocks at one step
 WEAK = 0.3                   # a peak below it says little
 CROP = 0.36                  # side of the piece around the mouth, of the picture's shorter side
 QUALITY = {"quality": 92, "subsampling": 0}
@@ -55,7 +53,6 @@ class LipView(LiveView):
         self.reader: MouthReader | None = None
         self._hovered_s: float | None = None             # where the mouse is, if it is here
         self._sent: dict[str, object] = {}               # buffer -> what it was made of
-        self._decoded: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._sound_frames: dict[int, np.ndarray] = {}
         self._asked: set[int] = set()
         self._mel: np.ndarray | None = None
@@ -143,7 +140,7 @@ class LipView(LiveView):
             self.reader.end()
         self.reader = None
         self._mel, self._hovered_s = None, None
-        for kept in (self._sent, self._decoded, self._sound_frames, self._asked):
+        for kept in (self._sent, self._sound_frames, self._asked):
             kept.clear()
         if self.run is not None and self.run.speech is not None and self.run.facts.frames:
             self.reader = MouthReader(self.run, lambda: self.refresh(urgent=False))
@@ -253,7 +250,7 @@ class LipView(LiveView):
         return self.run.picture_at((frame + 0.5) / self.run.facts.fps) is not None
 
     def _how(self) -> str:
-        if self.run.backend is not None:
+        if self.run.decodes:
             return "as the decoder draws it"
         return "earlier steps by one fitted matrix: no decoder is at hand for a saved run"
 
@@ -272,27 +269,13 @@ class LipView(LiveView):
 
     def _block_at(self, block: int, step: int) -> np.ndarray:
         """(T, H, W, 3) uint8: a block's pictures as they were guessed at a step."""
-        key = block, step
-        if key not in self._decoded:
-            while len(self._decoded) >= DECODED_KEPT:
-                self._decoded.popitem(last=False)
-            self._decoded[key] = self._decode(block, step)
-        self._decoded.move_to_end(key)
-        return self._decoded[key]
-
-    def _decode(self, block: int, step: int) -> np.ndarray:
-        done = next((one.frames.numpy() for one in self.run.blocks if one.index == block), None)
+        done = self.run.decoded_block(block)
         if done is None:
             raise InputError(f"block {block} is not decoded yet, or no longer kept; choose a sound that was made")
-        if step == self.run.facts.steps - 1:
-            return done
-        clean = self.run.look(block, step).clean
-        if self.run.backend is not None:
-            before = self.run.look(block - 1, -1).x if (block - 1, 0) in self.run.seen else None
-            return decode_exactly(self.run.backend, clean, before)
-        colours = self.run.latent_map().colours(values_of(clean))                       # (F, h, w, 3)
-        each = self.run.facts.frames_per_latent
-        return np.stack([enlarged(colours[frame // each], done.shape[1:3]) for frame in range(len(done))])
+        if self.run.decodes or step == self.run.facts.steps - 1:
+            return self.run.step_frames.decode(block, step)
+        colours, each = self.run.step_frames.preview(block, step), self.run.facts.frames_per_latent     # (F, h, w, 3)
+        return np.stack([enlarged(colours[frame // each], done.frames.shape[1:3]) for frame in range(len(done.frames))])
 
     def _mouth_piece(self, picture: np.ndarray, frame: int) -> np.ndarray:
         """The part of a picture around the mouth."""

@@ -31,8 +31,8 @@ FEW_WORDS = 3                # differences that a name tells
 class Player(LiveView):
     """Plays the blocks as they are decoded, with their sound; waits when they come slower than they are played.
 
-    While a run pauses inside a block, the guess of its newest step is shown in that block's place, decoded. With `other`
-    two runs are compared, on the same clock. The player drives the time cursor and follows it.
+    While a run pauses inside a block, the guess of its newest step is shown in that block's place, decoded. With
+    `other` two runs are compared, on the same clock. The player drives the time cursor and follows it.
     """
 
     script = "player.js"
@@ -179,6 +179,7 @@ class Player(LiveView):
         buffers |= more
         body: Body = {"names": self.names, "guess": guess, "ready_s": self.ready_s, "total_s": self._total_s(),
                       "rates": {name: speech.rate_hz for name, speech in sounds.items()},
+                      "same_noise": self.other is not None and same_noise(self.run, self.other),
                       "same_sound": self.other is not None and "b" not in sounds,
                       "others": {name: facts_of(run) for name, run in self.runs.items()}}
         return body, buffers
@@ -201,8 +202,9 @@ class Player(LiveView):
         if self._guess_sent == (*guess, frames is not None):
             return body, {}
         self._guess_sent = *guess, frames is not None
+        kind = "guess" if frames is not None else "preview"
         frames = run.step_frames.preview(*guess) if frames is None else frames
-        return body, {f"guess/{block}/{strip_name(frames)}": encoded(strip(frames), "JPEG", **QUALITY)}
+        return body, {f"{kind}/{block}/{strip_name(frames)}": encoded(strip(frames), "JPEG", **QUALITY)}
 
     def _leave_other(self) -> None:
         self._unsubscribe_other()
@@ -270,10 +272,25 @@ def facts_of(run: Run) -> dict:
 
 def different_choices(a: Run, b: Run) -> list[tuple[str, str]]:
     """What was chosen differently: [("4 steps", "2 steps"), ...]"""
-    words = {"sample_steps": "{} steps", "base_seed": "seed {}", "sample_solver": "{}", "schedule": "{} schedule"}
-    ours, theirs = ({**run.facts.config, "backend": run.facts.backend} for run in (a, b))
+    words = {"sample_steps": "{} steps", "base_seed": "seed {}", "sample_solver": "{}", "schedule": "{} schedule",
+             "student": "{}"}
+    ours, theirs = ({**run.facts.config, "backend": run.facts.backend, "student": model_of(run)} for run in (a, b))
     return [tuple(words.get(key, key.replace("_", " ") + " {}").format(side.get(key)) for side in (ours, theirs))
             for key in ours if ours.get(key) != theirs.get(key)]
+
+
+def model_of(run: Run) -> str:
+    """"student", or "teacher", the many-step base; "" where the run does not know its model."""
+    about = {} if run.backend is None else run.backend.about()
+    return {True: "student", False: "teacher"}.get(about.get("student"), "")
+
+
+def same_noise(a: Run, b: Run) -> bool:
+    """Whether two runs began from the same noise: their seed and the size of their latents are the same."""
+    if not a.seen or not b.seen:
+        return False
+    shapes = [run.look(0, 0).x.shape for run in (a, b)]
+    return shapes[0] == shapes[1] and a.facts.config.get("base_seed", a) == b.facts.config.get("base_seed", b)
 
 
 def film_picture(rows: dict[str, tuple[Block, ...]], pictures: int = 8) -> Image:

@@ -178,10 +178,9 @@ class StepGrid(LiveView):
         if self.show == "velocity":
             return "Noise minus picture, as colours around grey."
         if self._decodes:
-            going = self.run.state == RUNNING
-            return ("Cells with a corner are previews; the decoder draws them when the run pauses." if going else
-                    "As the decoder draws it." if all(self._final(*key) for key in seen if self._in_view(key[0])) else
-                    "Decoding: cells with a corner are still previews.")
+            if all(self._final(*key) for key in seen if self._in_view(key[0])):
+                return "As the decoder draws it."
+            return "Red corner: a preview" + (", until the run pauses." if self.run.state == RUNNING else ".")
         colours = self.run.latent_map() if seen else None
         if colours is None or colours.source == "fitted":
             known = "" if colours is None else f"; it shows {max(colours.explained, 0):.0%} of the colours"
@@ -213,20 +212,32 @@ class StepGrid(LiveView):
 
     def _ask(self, seen: tuple[Key, ...]) -> None:
         """Have the cells in view decoded: the chosen one first, then the newest."""
-        cells: list[Key] = []
+        cells: dict[Key, bool] = {}                      # -> whether all its frames are needed
         if self._decodes:
-            chosen = [self.chosen] if self._parts(*self.chosen) is None else []
-            cells = chosen + [key for key in reversed(seen) if self._in_view(key[0]) and not self._final(*key)]
-        decoding().want(self, {(*key, self.show): partial(self._decode, self.run, self.show, *key) for key in cells},
-                        CELLS)
+            if self.detail and self._parts(*self.chosen) is None:
+                cells[self.chosen] = True
+            for key in self._nearest_first(seen):
+                if not self._final(*key):
+                    cells.setdefault(key, False)
+        decoding().want(self, {(*key, self.show, large): partial(self._decode, self.run, self.show, large, *key)
+                               for key, large in cells.items()}, CELLS)
 
-    def _decode(self, run: Run, show: str, block: int, index: int) -> None:
-        """Decode a cell. In the decoding thread: a click may have changed what is wanted."""
-        for part in DECODED[show]:
-            run.step_frames.decode(block, index, part)
+    def _nearest_first(self, seen: tuple[Key, ...]) -> list[Key]:
+        """The cells in view, block by block as they are near the chosen one: a block is begun only once."""
+        chosen = self.chosen[0]
+        return sorted((key for key in seen if self._in_view(key[0])), key=lambda key: (abs(key[0] - chosen), *key))
+
+    def _decode(self, run: Run, show: str, large: bool, block: int, index: int) -> None:
+        """Decode a cell, all its frames or the one that is seen small. In the decoding thread: a click may have changed
+        meanwhile what is wanted."""
+        frames = run.step_frames
+        if large:
+            for part in DECODED[show]:
+                frames.decode(block, index, part)
+        small = np.concatenate([frames.middle(block, index, part) for part in DECODED[show]], 1)
         with self._lock:
             if self.run is run and self.show == show:
-                self._picture(block, index)
+                self._keep_picture((block, index, self._what), packed_jpeg(small[None], THUMBNAIL_PX))
 
     def finished_decoding(self) -> None:
         if not self._still_final:
@@ -249,10 +260,13 @@ class StepGrid(LiveView):
             else:
                 middle = np.concatenate([frames[len(frames) // 2] for frames in parts], 1)
                 made = packed_jpeg(middle[None], THUMBNAIL_PX)
-            while len(self._pictures) >= CELLS_KEPT:
-                del self._pictures[next(iter(self._pictures))]
-            self._pictures[key] = made
+            self._keep_picture(key, made)
         return self._pictures[key]
+
+    def _keep_picture(self, key: tuple, made: tuple[list, bytes]) -> None:
+        while len(self._pictures) >= CELLS_KEPT:
+            del self._pictures[next(iter(self._pictures))]
+        self._pictures[key] = made
 
     def _small(self, block: int, index: int) -> np.ndarray:
         """The middle picture of a cell, as it is drawn: (H, W, 3), or (h, w) where the browser colours it."""

@@ -22,7 +22,7 @@ import traitlets
 import widgets
 from liveavatar.conditions import UNSAID, load_portrait, parse_prompt
 from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig
-from liveavatar.run import FINISHED, PAUSED, RUNNING, STOPPED, Change, Run
+from liveavatar.run import PAUSED, RUNNING, Run
 from liveavatar.types import Block, InputError, Portrait, Prompt, Speech
 from widgets._live import STATIC, Body, Buffers, Cursor, LiveView, Mail, sentence
 
@@ -124,6 +124,9 @@ class Workbench(LiveView):
         sync=True, code=True)
     steps = traitlets.Int(4, min=1, max=50, help="sampler steps of a block; mini was trained for 4").tag(
         sync=True, code=True)
+    model = traitlets.Enum(["student", "teacher"], "student", help="student: mini's 4-step model; teacher: the "
+                           "many-step base it was distilled from").tag(sync=True, code=True)
+    compare = traitlets.Bool(False, help="keep the last run and show the new one beside it").tag(sync=True, code=True)
     size = traitlets.Unicode("128*128", help="of the video, width*height in pixels").tag(sync=True, code=True)
     seed = traitlets.Int(420, min=0, help="of the noise that the video begins with").tag(sync=True, code=True)
     schedule = traitlets.Enum([*SCHEDULES, "own"], "trained", help="the noise levels; own: those drawn in the view "
@@ -135,8 +138,6 @@ class Workbench(LiveView):
     output = traitlets.Unicode("", help="the video file; empty: one in the folder for temporary files").tag(
         sync=True, code=True)
     backend = traitlets.Unicode("mini", help="which model").tag(sync=True, code=True)
-    sharpen = traitlets.Bool(True, help="draw the steps with the real decoder once the video is made").tag(
-        sync=True, code=True)
     page = traitlets.Unicode("avatar", help="the view that is open at the bottom").tag(sync=True, code=True)
     _children = traitlets.Dict({}, help="views by name").tag(sync=True)
     _keys = traitlets.Unicode("Space: run, pause or go on.").tag(sync=True)
@@ -145,6 +146,8 @@ class Workbench(LiveView):
                  pipeline: Pipeline | None = None, **traits: object) -> None:
         self.cursor = cursor if cursor is not None else Cursor()
         self.pipeline = pipeline                         # brought by the first run where none is given
+        self._given = pipeline
+        self.before: Run | None = None                   # the run that is shown beside the newest one
         self.views: dict[str, LiveView] = {}
         self.run = None
         self._door = threading.Lock()                    # one video at a time
@@ -156,6 +159,8 @@ class Workbench(LiveView):
         self._sent_sound: object = None
         self._sent_face: object = None
         self._uploads: dict[str, list[bytes]] = {}
+        if pipeline is not None:
+            traits.setdefault("model", model_of(pipeline))
         super().__init__(None, cursor=self.cursor, **traits)
         self._mail = Curtain()
         for name, view in VIEWS.items():
@@ -284,7 +289,9 @@ class Workbench(LiveView):
         return f"Workbench({', '.join(choice for choice in self._choices() if not choice.startswith('page='))})"
 
     def still(self) -> Image | None:
-        return self.grid.still()
+        from widgets._stills import below_one_another
+
+        return below_one_another([self.views[name].still() for name in ("player", "grid", "change")])
 
     def close(self) -> None:
         self.stop()
@@ -301,7 +308,8 @@ class Workbench(LiveView):
             "voices": voices(), "samples": sample_texts(), "sizes": SIZES, "busy": self.busy,
             "preparing": self._preparing is not None, "says": self._says, "remarks": self._remarks,
             "file": "" if self.video is None else str(self.video.path), "recording": Path(self.recording).name,
-            "picture": Path(self.picture).name, "about": ""}
+            "picture": Path(self.picture).name, "about": "", "beside": self.before is not None,
+            "models": self.backend == "mini" and (self._given is None or self._given.backend.name == "mini")}
         if self.run is not None and self.run.facts.config:
             body["about"] = f"{self.run.facts.steps} steps, {self.run.facts.solver}"
         buffers: Buffers = {}
@@ -335,10 +343,6 @@ class Workbench(LiveView):
             pixels = thumbnail(portrait)
             buffers[f"face/{pixels.shape[1]}/{pixels.shape[0]}"] = pixels.tobytes()
 
-    def notice(self, event: object) -> None:
-        if self.sharpen and isinstance(event, Change) and event.state in (FINISHED, STOPPED):
-            self.grid.exact = True
-
     def told(self, kind: str, content: dict) -> None:
         if kind == "run":
             self._begin(Run.start)
@@ -368,7 +372,7 @@ class Workbench(LiveView):
         """Bring the weights and make the first block of a video that nobody sees, so that the first click need not
         wait for what is needed only once."""
         with suppress(Exception):                        # the click will say what is wrong
-            pipeline = self.pipeline or bring(self.backend)
+            pipeline = self._pipeline_wanted()
             config = replace(self.config, duration_s=WARM_UP_S)
             for _ in pipeline.events(self.speech, self.portrait, self.prompt, config):
                 if self.busy:
@@ -412,15 +416,16 @@ class Workbench(LiveView):
             run = self._make_run(config, output)
             if not self._cancelled.is_set():
                 self.cursor.time_s = 0.0
-                self.grid.exact = False                  # while it is made, the decoder is needed for the video
+                before = self.run
                 super().watch(run)
                 how(run)                                 # while it prepares, the views turn to it
                 if self._cancelled.is_set():
                     run.stop()
                 self._hand_on()
+                self._show_beside(before)
                 self.grid.block = self.grid.step = -1    # follow the newest
                 if self.page == "avatar":
-                    self.page = "lips" if "lips" in self.views else "cell"
+                    self.page = "change" if how is Run.step else "lips" if "lips" in self.views else "cell"
             self._report("begin", "")
         except Exception as problem:                     # kept for result(); the page says it in words
             self._report("begin", sentence(problem))
@@ -432,9 +437,9 @@ class Workbench(LiveView):
     def _make_run(self, config: GenerationConfig, output: str) -> Run:
         self._say("Reading the sound and the portrait ...")
         speech, portrait = self.speech, self.portrait
-        if self.pipeline is None:
+        if self.pipeline is None or model_of(self.pipeline) != self.model:
             self._say(f"Loading the weights of {self.backend}, a few seconds ...")
-            self.pipeline = bring(self.backend)
+            self.pipeline = self._pipeline_wanted()
         with warnings.catch_warnings(record=True) as noticed:
             warnings.simplefilter("always")
             run = Run.of(self.pipeline, speech, portrait, self.prompt, config, output=output)
@@ -442,6 +447,19 @@ class Workbench(LiveView):
         self._remarks = " ".join(str(one.message) for one in noticed
                                  if one.category is UserWarning and about_words not in str(one.message))
         return run
+
+    def _pipeline_wanted(self) -> Pipeline:
+        """The one that was given, if it is of the chosen model; else that of the package."""
+        for known in (self.pipeline, self._given):
+            if known is not None and model_of(known) == self.model:
+                return known
+        return bring(self.backend, self.model)
+
+    def _show_beside(self, run: Run | None) -> None:
+        """Compare the newest run with the one before, where that is asked for."""
+        self.before = run if self.compare and run is not None and run.blocks else None
+        self.player.compare(self.before)
+        self.refresh()
 
     def _say(self, what: str) -> None:
         self._says = what
@@ -470,6 +488,7 @@ class Workbench(LiveView):
         traitlets.link((self, "size"), (self.designer, "size"))
         self.designer.observe(self._designed, ["seed", "choices"])
         self.observe(self._page_opened, "page")
+        self.observe(lambda change: change.new or self._show_beside(None), "compare")
         self._page_opened()
 
     def _page_opened(self, _: traitlets.Bunch | None = None) -> None:
@@ -505,10 +524,10 @@ class Workbench(LiveView):
             self.picture, self.face = str(path), "picture"
 
 
-VIEWS = {"player": "Player", "grid": "StepGrid", "lips": "LipView", "memory": "MemoryView", "path": "ScheduleView",
-         "caches": "CacheView", "designer": "Designer"}           # name in the workbench -> widget
+VIEWS = {"player": "Player", "grid": "StepGrid", "change": "StepChange", "lips": "LipView", "memory": "MemoryView",
+         "path": "ScheduleView", "caches": "CacheView", "designer": "Designer"}     # name in the workbench -> widget
 
-PAGES = {"cell": "grid", "lips": "lips", "memory": "memory", "path": "path", "caches": "caches",
+PAGES = {"change": "change", "cell": "grid", "lips": "lips", "memory": "memory", "path": "path", "caches": "caches",
          "avatar": "designer"}                                    # at the bottom -> name of the view
 OPTIONS = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 60}, "MemoryView": {"height_px": 230}}
 WAITING = {"Player": "Here somebody will speak.",
@@ -521,18 +540,23 @@ def available(view: str) -> bool:
     return find_spec(f"widgets.{module}") is not None and (STATIC / f"{module}.js").exists()
 
 
-def bring(backend: str) -> Pipeline:
+def bring(backend: str, model: str = "student") -> Pipeline:
     """The weights of a model, once for all workbenches."""
     from liveavatar.pipeline import load
 
     with _bringing:
-        if backend not in _brought:
-            _brought[backend] = load(backend)
-        return _brought[backend]
+        if (backend, model) not in _brought:
+            _brought[backend, model] = load(backend) if model == "student" else load(backend, student=False)
+        return _brought[backend, model]
+
+
+def model_of(pipeline: Pipeline) -> str:
+    """"student", or "teacher": the many-step base."""
+    return "student" if pipeline.backend.about().get("student", True) else "teacher"
 
 
 _bringing = threading.Lock()                             # whoever comes second waits for the first
-_brought: dict[str, Pipeline] = {}
+_brought: dict[tuple[str, str], Pipeline] = {}
 
 
 @cache

@@ -34,6 +34,9 @@ class PictureDecoder(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """(1, C, F, h, w) -> (T, H, W, 3) uint8; blocks come in order"""
 
+    def fork(self) -> PictureDecoder:
+        """Return another decoder that goes on from here on its own."""
+
 
 class Backend(Protocol):
     """A model and its encoders, as the pipeline sees them.

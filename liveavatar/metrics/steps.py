@@ -4,8 +4,8 @@
                                           --change_map----> where it changed, (T, H, W) 0..1
     effects                               --describe------> the same in plain sentences
 
-Differences are root mean squares over all pixels and colours: 0 is equal, 1 is black against white. The portrait is what
-was known before the first step, so the way from it to the finished picture is what the steps have to go.
+Differences are root mean squares over all pixels and colours: 0 is equal, 1 is black against white. The portrait is
+what was known before the first step, so the way from it to the finished picture is what the steps have to go.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from liveavatar.metrics.texture import DETAIL_PX, detail
 from liveavatar.types import InputError
 
 HARDLY = 0.005           # a change below half a percent cannot be seen on a screen
+NOTABLE = 0.05           # share of a change at one place that is worth a word
+MOUTH_MOVED = 0.02       # change of its opening that is worth a word
+SHARPER = 0.03           # change of the detail, against the portrait's, that is worth a word
 REACHES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)      # ends of a scale of differences
-BRIGHTEST = 99.5         # percent of the pixels that lie within the scale
+BRIGHTEST = 98.0         # percent of the pixels that lie within the scale
 
 
 @dataclass(frozen=True)
@@ -143,36 +146,34 @@ def first_words(first: StepEffect) -> str:
 def sentence(effects: Sequence[StepEffect], index: int) -> str:
     """What one step did, in plain words."""
     effect, before = effects[index], effects[index - 1] if index else None
-    parts = [what_changed(effect)]
-    if not math.isnan(effect.left):
-        parts.append(f"{percent(effect.left)} is left" if effect.left >= HARDLY else
-                     "the picture is finished" if index == len(effects) - 1 else "hardly anything is left")
-    if not math.isnan(effect.detail_kept):
-        parts.append(f"detail is {percent(effect.detail_kept)} of the portrait's" if before is None else
-                     f"detail goes from {percent(before.detail_kept)} to {percent(effect.detail_kept)}")
-    if not math.isnan(effect.mouth):
-        parts.append(f"the mouth is {effect.mouth:.2f} open" if before is None or math.isnan(before.mouth) else
-                     mouth_words(before.mouth, effect.mouth))
+    parts = [where_to(effect, before)]
+    if not math.isnan(effect.at_mouth) and effect.at_mouth >= NOTABLE and effect.change >= HARDLY:
+        parts.append(f"{percent(effect.at_mouth)} of the change is around the mouth")
+    if before is not None and abs(effect.detail_kept - before.detail_kept) >= SHARPER:
+        parts.append("the picture gets " + ("sharper" if effect.detail_kept > before.detail_kept else "softer"))
+    moved = math.nan if before is None else effect.mouth - before.mouth
+    if abs(moved) >= MOUTH_MOVED:
+        parts.append(f"the mouth {'opens' if moved > 0 else 'closes'} from {before.mouth:.2f} to {effect.mouth:.2f}")
+    elif before is None and not math.isnan(effect.mouth):
+        parts.append(f"the mouth is {effect.mouth:.2f} open")
     words = "; ".join(parts)
     return words[0].upper() + words[1:] + "."
 
 
-def what_changed(effect: StepEffect) -> str:
-    """How much, and where."""
+def where_to(effect: StepEffect, before: StepEffect | None) -> str:
+    """How far a step went, as far as it is known."""
     if math.isnan(effect.change):
         return "there is no portrait to compare with"
     if effect.change < HARDLY:
-        return f"changed hardly anything ({percent(effect.change)})"
-    where = ("" if math.isnan(effect.at_mouth) or effect.at_mouth < 0.01 else
-             f", {percent(effect.at_mouth)} of it around the mouth")
-    return f"changed {percent(effect.change)}{' against the portrait' if effect.index == 0 else ''}{where}"
-
-
-def mouth_words(before: float, now: float) -> str:
-    """What the mouth did between two guesses."""
-    if abs(now - before) < 0.015:
-        return f"the mouth stays {now:.2f} open"
-    return f"the mouth {'opens' if now > before else 'closes'} from {before:.2f} to {now:.2f}"
+        return "changed hardly anything"
+    if math.isnan(effect.done):
+        return f"changed {percent(effect.change)}" + (" against the portrait" if before is None else "")
+    gain = effect.done - (0.0 if before is None else before.done)
+    if abs(gain) < HARDLY:
+        return "came no nearer to the finished picture"
+    if gain < 0:
+        return f"went {percent(-gain)} of the way back"
+    return f"went {percent(gain)} of the way" if before is None else f"went another {percent(gain)}"
 
 
 def percent(share: float) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liveavatar.glossary import explain
 from liveavatar.study.sweep import FAILED, Result, Sweep
 from liveavatar.types import InputError
 
@@ -116,22 +118,47 @@ def numbers_table(data: dict) -> str:
 # ------------------------------------------------------------------------------------------- a run
 
 def run_page(run: Run, name: str) -> str:
-    """What a run has kept: the pictures of its blocks, and every step's guess in the colours of its latents."""
+    """What a run has kept: the pictures of its blocks, every step's guess as the decoder draws it (where none is at
+    hand, in the colours of its latents), and what each step did."""
     blocks, steps = run.blocks, run.seen
     if not blocks or not steps:
         raise InputError("this run has no pictures yet; wait for run.result(), or save one that was finished")
-    strips, tile = strips_of(run)
+    guesses = [list(pictures_of(run, [run.look(block, index) for block in run.trace.blocks]))
+               for index in range(run.facts.steps)]
+    strips, tile = strips_of(run, guesses)
     data = {"video": base64.b64encode(video_of(run)).decode(), "strips": strips, "tile": tile, "columns": COLUMNS,
-            "tiles": len(run.trace.blocks) * run.facts.block_latents, "fps": run.facts.fps,
+            "tiles": len(guesses[0]), "fps": run.facts.fps,
             "frames_per_latent": run.facts.frames_per_latent,
             "duration_s": sum(len(block.frames) for block in blocks) / run.facts.fps, "loudness": loudness_of(run)}
     lead = (f"{data['duration_s']:.2f} s of video in {run.facts.steps} steps a block ({run.facts.solver}), "
-            f"{run.x_realtime:.2f}x real time. Drag the line under the pictures: each step's guess follows.")
+            f"{run.x_realtime:.2f}x real time. Drag the line under the pictures: each step's guess follows."
+            + ("" if run.decodes else " No decoder was at hand, so these are previews: colours of the latents."))
     return filled(f"A run: {name}", lead, data, ("sweep_grid.js", "report_run.js"),
-                  ("sweep_grid.css", "report_run.css"), "")
+                  ("sweep_grid.css", "report_run.css"), effects_table(run, guesses) if run.decodes else "")
 
 
-def strips_of(run: Run) -> tuple[list[dict], tuple[int, int]]:
+def effects_table(run: Run, guesses: Sequence[Sequence[numpy.ndarray]]) -> str:
+    """What each step changed in the whole video, as numbers and in words."""
+    import numpy as np
+
+    from liveavatar.metrics.steps import describe, percent, step_effects
+
+    stacks = [np.stack(pictures) for pictures in guesses]
+    effects = step_effects(stacks, run.step_frames.portrait(stacks[0].shape[1:3]))
+    headline, sentences = describe(effects)
+    columns = (("change", "changed", "change"), ("left", "left", "left"), ("done", "done", "done"),
+               ("detail", "detail", "detail_kept"))
+    head = "".join(f'<th title="{html.escape(explain(term))}">{words}</th>' for term, words, _ in columns)
+    rows = "".join(
+        f"<tr><th>step {effect.index}</th>"
+        + "".join(f"<td>{'–' if math.isnan(value) else percent(value)}</td>"
+                  for value in (getattr(effect, field) for *_, field in columns))
+        + f"<td>{html.escape(sentence)}</td></tr>" for effect, sentence in zip(effects, sentences, strict=True))
+    return (f"<h2>What each step changed</h2><p>{html.escape(headline)}</p>"
+            f"<div class=wide><table><tr><th></th>{head}<th>in words</th></tr>{rows}</table></div>")
+
+
+def strips_of(run: Run, guesses: Sequence[Sequence[numpy.ndarray]]) -> tuple[list[dict], tuple[int, int]]:
     """One JPEG for each step: the guesses of all latent frames, COLUMNS in a row; and the size of one, px."""
     import numpy as np
     from PIL import Image
@@ -139,9 +166,9 @@ def strips_of(run: Run) -> tuple[list[dict], tuple[int, int]]:
     from liveavatar.preview import jpeg
 
     strips, tile = [], (0, 0)
-    for index in range(run.facts.steps):
+    for index, guess in enumerate(guesses):
         made = [run.look(block, index) for block in run.trace.blocks]
-        pictures = [Image.fromarray(picture) for picture in pictures_of(run, made)]
+        pictures = [Image.fromarray(picture) for picture in guess]
         scale = TILE_PX / max(pictures[0].size)
         tile = tuple(round(side * scale) for side in pictures[0].size)
         rows = -(-len(pictures) // COLUMNS)
@@ -158,16 +185,11 @@ def strips_of(run: Run) -> tuple[list[dict], tuple[int, int]]:
 def pictures_of(run: Run, steps: Sequence[Step]) -> Iterator[numpy.ndarray]:
     """What the guesses of one step look like, one picture (h, w, 3) uint8 for each latent frame: decoded where there is
     a decoder, else in the colours of the latents."""
-    from liveavatar.preview import values_of
-
-    if run.backend is not None:
-        decoder = run.backend.decoder()
-        for step in steps:
-            yield from decoder.decode(step.clean)[::run.facts.frames_per_latent].numpy()
-        return
-    colours = run.latent_map()
     for step in steps:
-        yield from colours.colours(values_of(step.clean))
+        if run.decodes:
+            yield from run.step_frames.decode(step.block, step.index)[::run.facts.frames_per_latent]
+        else:
+            yield from run.step_frames.preview(step.block, step.index)
 
 
 def video_of(run: Run) -> bytes:

@@ -138,13 +138,15 @@ const view = {
       const holds = ring.held.length ? `frames ${ring.held[0]} to ${ring.held.at(-1)}` : "empty";
       const wraps = ring.wrapped ? `wrapped, ${ring.end - ring.capacity} let go` : `${ring.capacity - ring.held.length} slots free`;
       place.words.replaceChildren(
-        laElement("b", {}, `step ${level}`), laElement("span", {}, `noise ${ring.sigma.toFixed(2)} → ${ring.sigma_next.toFixed(2)}`),
-        laElement("span", {}, `${holds} · ${laBytes(ring.bytes)}`), laElement("span", {}, wraps));
+        laElement("b", {}, `step ${level}`),
+        laElement("span", {}, laTerm("sigma", "noise"), ` ${ring.sigma.toFixed(2)} → ${ring.sigma_next.toFixed(2)}`),
+        laElement("span", {}, laTerm("latent_frame", holds), ` · ${laBytes(ring.bytes)}`), laElement("span", {}, wraps));
     });
     if (!rings.length) { ctx.side.replaceChildren("The caches fill when the first step is done."); return; }
     ctx.side.replaceChildren(
       laElement("div", { class: "la-cache-sums" },
-        laElement("div", {}, laElement("b", {}, laBytes(bytes)), ` ${rings.length} rings, one per noise level`),
+        laElement("div", {}, laTerm("cache_bytes", laElement("b", {}, laBytes(bytes))), ` ${rings.length} `,
+          laTerm("ring", "rings"), ", one per noise level"),
         laElement("div", { class: "la-bytes" }, laElement("i", { style: "width:100%;background:var(--la-accent)" })),
         laElement("div", {}, laElement("b", {}, laBytes(single_bytes)), " one clean cache"),
         laElement("div", { class: "la-bytes" }, laElement("i", { style: `width:${100 * single_bytes / bytes}%;background:${theme.grey}` }))),

@@ -94,6 +94,8 @@ export class LaStrips {
     for (const [name, number] of this.newest) this.newest.set(name, number + 1);     // what is being unpacked is old
   }
 
+  has(name) { return this.packs.has(name); }
+
   /* The frame at a share 0..1 of the strip. */
   frame(name, share) {
     const pack = this.packs.get(name);

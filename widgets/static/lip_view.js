@@ -21,7 +21,8 @@ const view = {
     ctx.lanes = laElement("canvas", { role: "img", "aria-label": "sound and mouth on one time line" });
     ctx.face = laElement("canvas", { role: "img", "aria-label": "the frame under the mouse" });
     ctx.faceWords = laElement("div", { class: "la-lips-face-words" });
-    ctx.delay = laElement("canvas", { role: "img", "aria-label": "agreement against delay", title: "How well mouth and sound agree (correlation) if the lips came so much later. Light green: acceptable, green: not noticed, by ITU-R BT.1359-1" });
+    ctx.delay = laElement("canvas", { role: "img", "aria-label": "agreement against delay" });
+    ctx.delay.title = `How well mouth and sound agree if the lips came so much later. ${LA_TERMS.itu_band}`;
     ctx.big = laElement("div", { class: "la-lips-big" });
     ctx.checks = laElement("table", { class: "la-numbers la-lips-checks" });
     ctx.tileWords = laElement("div", { class: "la-lips-tile-words" });
@@ -98,7 +99,7 @@ const view = {
       const shape = ctx.body.shapes[sound[3]], kept = { true: ", and the mouth did so", false: ", but the mouth did not" }[sound[4]] ?? "";
       return `${sound[0]}, ${sound[1].toFixed(2)} to ${laSeconds(sound[2])}${shape ? `: ${shape}${kept}` : ""}. Click to see its frames at every step`;
     }
-    if (lane === "agreement" && agreement >= 0) return `agreement ${agreement.toFixed(2)}: 1 is as expected, 0 as far from it as can be`;
+    if (lane === "agreement" && agreement >= 0) return `agreement ${agreement.toFixed(2)}: ${LA_TERMS.agreement}`;
     return "Click or drag to move the time cursor";
   },
 
@@ -326,7 +327,7 @@ const view = {
     const fps = ctx.body.run.fps, value = (column) => ctx.curves?.[4 * frame.index + column], sound = view.soundAt(ctx, (frame.index + 0.5) / fps), number = (v) => (v === undefined || Number.isNaN(v) ? "–" : v.toFixed(2));
     ctx.faceWords.replaceChildren(
       laElement("span", {}, `frame ${frame.index} · ${laSeconds(frame.index / fps)}${sound >= 0 && ctx.sounds[sound][3] !== -1 ? ` · ${ctx.sounds[sound][0]}` : ""}`),
-      laElement("span", {}, "open ", laElement("b", {}, number(value(0))), " of ", laElement("b", {}, number(value(1)))));
+      laTerm("open_of", "open ", laElement("b", {}, number(value(0))), " of ", laElement("b", {}, number(value(1)))));
   },
 
   /* ---- agreement against delay */
@@ -394,13 +395,17 @@ const view = {
     const { curve, verdict } = ctx.body;
     if (!curve || curve.best_ms === null) { ctx.big.replaceChildren(laElement("span", { class: "la-note" }, curve?.reason ? `Delay: ${curve.reason}.` : "measuring …")); return; }
     const words = Math.abs(curve.best_ms) < 0.5 ? "on time" : curve.best_ms > 0 ? "lips late" : "lips early";
-    ctx.big.replaceChildren(laElement("b", {}, lipMs(curve.best_ms)), laElement("span", { title: "Light green: acceptable, green: not detectable, by ITU-R BT.1359-1" }, laElement("span", {}, `${words} · correlation ${curve.peak.toFixed(2)}`), laElement("span", { class: "la-note" }, verdict)));
+    ctx.big.replaceChildren(laElement("b", {}, laTerm("lip_delay", lipMs(curve.best_ms))),
+      laElement("span", {},
+        laElement("span", {}, `${words} · `, laTerm("lip_correlation", `correlation ${curve.peak.toFixed(2)}`)),
+        laElement("span", { class: "la-note" }, laTerm("itu_band", verdict))));
   },
 
   drawChecks(ctx) {
     const checks = ctx.body.checks ?? [], share = (value) => (value === null || Number.isNaN(value) ? "–" : `${Math.round(100 * value)} %`);
     ctx.checks.hidden = !checks.length;
-    ctx.checks.replaceChildren(laElement("tr", {}, ...["", "seen", "of", "at best"].map((words) => laElement("th", { title: words === "at best" ? "What the true curves reach: sounds run into each other" : "" }, words))),
+    const heads = ["", laTerm("seen_share", "seen"), "of", laTerm("at_best", "at best")];
+    ctx.checks.replaceChildren(laElement("tr", {}, ...heads.map((words) => laElement("th", {}, words))),
       ...checks.map(([name, count, seen, best]) => laElement("tr", {}, laElement("th", {}, name), laElement("td", {}, laElement("b", {}, share(seen))), laElement("td", {}, count), laElement("td", {}, share(best)))));
   },
 

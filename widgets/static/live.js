@@ -81,6 +81,8 @@ function laTerm(name, ...children) {
   return laElement("span", options, ...children);
 }
 
+const LA_STEP_COUNTS = [1, 2, 3, 4, 5, 6, 8, 16, 32];          // denoising steps that every menu offers
+
 const laSeconds = (value) => `${value.toFixed(2)} s`;
 const laPercent = (share) => (share < 0.0995 ? `${(100 * share).toFixed(1)} %` : `${Math.round(100 * share)} %`);
 const laBytes = (count) => (count >= 2 ** 30 ? `${(count / 2 ** 30).toFixed(2)} GiB`
@@ -258,7 +260,7 @@ class LaContext {
     const block = this.button("Block", "Go on until the next block is decoded, then pause", steer("block"));
     const stop = this.button("Stop", "End within one step; what is done is kept", steer("stop"));
     this.bar = bar;
-    const words = laElement("span", { class: "la-progress" });
+    const words = laElement("span", { class: "la-progress", title: LA_TERMS.x_realtime });
     box.append(words);
     bar.append(box);
     this.updateTransport = () => {

@@ -7,6 +7,9 @@ const MEMORY_POINTS = 1400;                                 // drawn at most
 const memoryTicks = Array.from({ length: 30 }, (_, i) => 2 ** (14 + i));
 const memoryShort = (value) => (value >= 2 ** 30 ? `${Number((value / 2 ** 30).toFixed(2))} GiB` : `${Number((value / 2 ** 20).toFixed(1))} MiB`);
 
+const MEMORY_TERMS = { process: "process_memory", allocated: "allocated_memory", reserved: "reserved_memory",
+  used: "card_memory" };                                     // line -> term of the glossary
+
 const view = {
   name: "la-memory",
 
@@ -251,9 +254,10 @@ const view = {
     const when = hovered ? `${row[0].toFixed(2)} s${view.labelAt(ctx, row[0]) ? ` · ${view.wordsOf(view.labelAt(ctx, row[0]))}` : ""}` : ctx.body.going ? "now" : "at the end";
     ctx.legend.replaceChildren(
       laElement("span", { class: "la-memory-when" }, when),
-      ...lines.map((name) => chip("la-line-chip", `background:${name === main ? "var(--la-ink)" : name === "used" ? "var(--la-soft)" : LA_COLOURS.purple}`, called[name], laBytes(value(name)))),
+      ...lines.map((name) => chip("la-line-chip", `background:${name === main ? "var(--la-ink)" : name === "used" ? "var(--la-soft)" : LA_COLOURS.purple}`,
+        MEMORY_TERMS[name] ? laTerm(MEMORY_TERMS[name], called[name]) : called[name], laBytes(value(name)))),
       ...(ctx.get("owners") ? owners.map((name) => chip("", `background:${colours[name]}${name === "rest" ? "80" : ""}`, called[name], laBytes(value(name)))) : []),
-      ...(forecast ? [chip("la-line-chip", `background:${LA_COLOURS.vermilion}`, "expected", laBytes(view.expected(forecast, row[0]) ?? forecast[1].at(-1)))] : []));
+      ...(forecast ? [chip("la-line-chip", `background:${LA_COLOURS.vermilion}`, laTerm("expected_memory", "expected"), laBytes(view.expected(forecast, row[0]) ?? forecast[1].at(-1)))] : []));
   },
 
   draw(ctx) {

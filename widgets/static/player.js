@@ -41,6 +41,7 @@ class PlayerEngine {
       this.waves[second] = { pcm: new Int16Array(bytes.slice().buffer), buffer: null };
       this.peaks = null;
     } else if (kind === "guess") this.guesses.take(second, bytes, count, width, height);
+    else if (kind === "preview") this.guesses.take(`${second} preview`, bytes, count, width, height);
     else this.films[kind].set(Number(second), { bytes, count, width, height, bitmap: null, opening: false });
   }
 
@@ -51,10 +52,12 @@ class PlayerEngine {
 
   /* ---- pictures */
 
-  /* The newest step's guess where the block under a time is not decoded yet, else null. */
+  /* The newest step's guess where the block under a time is not decoded yet, else null. While it is being decoded the
+     decoded one before stays; a preview is shown where there is none. */
   guessAt(time) {
     const { guess, run } = this.body, inside = run?.block_s ? time / run.block_s - (guess?.block ?? 0) : -1;
-    return guess && inside >= 0 && inside < 1 ? this.guesses.frame(`${guess.block}`, inside) : null;
+    if (!guess || inside < 0 || inside >= 1) return null;
+    return this.guesses.frame(`${guess.block}`, inside) ?? this.guesses.frame(`${guess.block} preview`, inside);
   }
 
   /* -> {bitmap, x, width, height} of a run at a time; while it is being unpacked the one before, so that nothing
@@ -306,7 +309,7 @@ const view = {
     ctx.line.addEventListener("pointerdown", (event) => { ctx.line.setPointerCapture(event.pointerId); drag(event); });
     ctx.line.addEventListener("pointermove", drag);
     ctx.clockWords = laElement("b", {});
-    ctx.totalWords = laElement("span", {});
+    ctx.totalWords = laElement("span", { class: "la-player-total" });
     ctx.frameWords = laElement("span", {});
     ctx.firstWords = laElement("span", {});
     ctx.hint = laElement("span", {});
@@ -322,6 +325,8 @@ const view = {
       { min: 1, max: 16, step: 1, words: (value) => `${value}×` });
     ctx.blinkField = ctx.slider("blink_s", "every", "Seconds for which each of the two is seen",
       { min: 0.1, max: 2, step: 0.1, words: (value) => `${value.toFixed(1)} s` });
+    ctx.noise = laElement("span", { class: "la-note" }, laTerm("same_noise", "same noise"));
+    ctx.bar.append(ctx.noise);
     ctx.soundField = view.soundChoice(ctx);
     ctx.select("speed", "", "How fast it is played; the pitch of the sound follows", PLAYER_SPEEDS)
       .querySelector("select").setAttribute("aria-label", "playback speed");
@@ -417,6 +422,7 @@ const view = {
     const { engine, body } = ctx, { run, guess } = body;
     if (engine.guessAt(engine.shown)) {
       const last = guess.step === guess.steps - 1 ? ", the last" : ` of ${guess.steps}`;
+      if (guess.preview && engine.guesses.has(`${guess.block}`)) return `decoding the guess of step ${guess.step} …`;
       return `guess after step ${guess.step}${last}${guess.preview ? " · preview" : ""}`;
     }
     if (engine.waiting && engine.ready <= 0) return "the first picture is being made …";
@@ -515,6 +521,7 @@ const view = {
     engine.follow();
     const other = !!body.others.b, show = ctx.get("show"), choice = ctx.get("sound"), wiping = show === "wipe" && other;
     ctx.showField.hidden = !other;
+    ctx.noise.hidden = !body.same_noise;
     ctx.gainField.hidden = !other || show !== "difference";
     ctx.blinkField.hidden = !other || show !== "blink";
     ctx.soundField.textContent = choice === "off" ? "Sound off"

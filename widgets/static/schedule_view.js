@@ -60,14 +60,14 @@ const view = {
     ctx.select("schedule", "Schedule", "Where the noise levels come from",
       [["trained", "trained (mini)"], ["released", "released (Live Avatar)"], ["linear", "linear"], ["own", "own list"]]);
     const buttons = laElement("span", { class: "la-segments", role: "group", "aria-label": "sampler steps" });
-    ctx.stepButtons = [3, 4, 5, 6, 8].map((count) => {
+    ctx.stepButtons = LA_STEP_COUNTS.map((count) => {
       const button = laElement("button", { type: "button", class: "la-button", title: `${count} sampler steps`, "data-steps": count, onclick: () => ctx.set("steps", count) }, count);
       buttons.append(button);
       return [count, button];
     });
     ctx.field("steps", "Sampler steps", buttons);
-    ctx.shiftField = ctx.slider("shift", "shift", "Moves the noise levels towards 1, as high resolutions need", { min: 0.5, max: 12, step: 0.1, words: (value) => value.toFixed(1) });
-    ctx.select("solver", "solver", "How a step is made of the network's answer", [["euler", "Euler"], ["renoise", "re-noise"]]);
+    ctx.shiftField = ctx.slider("shift", "shift", LA_TERMS.shift, { min: 0.5, max: 12, step: 0.1, words: (value) => value.toFixed(1) });
+    ctx.select("solver", "solver", LA_TERMS.solver, [["euler", "Euler"], ["renoise", "re-noise"]]);
     ctx.list = laElement("input", { type: "text", size: 23, "aria-label": "own noise levels", placeholder: "1, 0.9, 0.75, 0.5, 0" });
     ctx.list.addEventListener("change", () => ctx.send("list", { text: ctx.list.value }));
     ctx.list.addEventListener("keydown", (event) => { if (event.key === "Enter") ctx.list.blur(); });   // not every browser calls that a change
@@ -254,7 +254,9 @@ const view = {
 
   drawTable(ctx, theme, sigmas, shares) {
     const times = ctx.body.milliseconds ?? [], timed = times.some((time) => time !== null && time !== undefined), most = Math.max(...shares);
-    const head = laElement("tr", {}, ...["", "noise", "time step", "share of the path", timed ? "takes" : null].filter((word) => word !== null).map((word) => laElement("th", {}, word)));
+    const heads = ["", laTerm("sigma", "noise"), laTerm("time_step", "time step"), laTerm("share_of_path", "share of the path"),
+      ...(timed ? [laTerm("step_time", "takes")] : [])];
+    const head = laElement("tr", {}, ...heads.map((words) => laElement("th", {}, words)));
     ctx.table.replaceChildren(head, ...shares.map((share, i) => laElement("tr", { class: share < 0.05 ? "la-idle" : "" },
       laElement("td", {}, laElement("b", {}, `step ${i}`)),
       laElement("td", {}, `${sigmas[i].toFixed(3)} → ${sigmas[i + 1].toFixed(3)}`),

@@ -86,7 +86,7 @@ const view = {
     ctx.select("show", "Show", "What is drawn in every cell", GRID_SHOWN);
     ctx.channelField = ctx.slider("channel", "channel", "Latent channel", { min: 0, max: 15, step: 1 });
     ctx.exactField = ctx.check("exact", "real decoder", LA_TERMS.preview);
-    ctx.words = laElement("span", { class: "la-note" });
+    ctx.words = laElement("span", { class: "la-note la-grid-note", role: "status" });
     ctx.bar.append(ctx.words);
     ctx.bar = bar;
 
@@ -469,7 +469,7 @@ const view = {
     ctx.channelField.hidden = show !== "channel";
     ctx.exactField.hidden = !["both", "clean", "x"].includes(show);
     ctx.newest.hidden = ctx.get("block") < 0;
-    ctx.words.textContent = body.words ?? "";
+    ctx.words.textContent = ctx.words.title = body.words ?? "";
     if (!ctx.playing && body.detail && ctx.picture) {          // the cursor chooses the frame
       const inside = ctx.time / body.run.block_s - body.detail.block;
       if (inside >= 0 && inside < 1) ctx.frame = Math.floor(inside * ctx.picture.frames + 1e-6);

@@ -2,6 +2,7 @@
    themselves are widgets of their own, put into their places here. */
 
 const BENCH_PAGES = [   // name, view, title, what is seen there
+  ["change", "change", "What changed", "What each step changed in the picture, on one scale and in words"],
   ["cell", "grid", "One step", "The chosen step in depth: its pictures, all channels, numbers"],
   ["lips", "lips", "Lips", "The mouth against the sound"],
   ["memory", "memory", "Memory", "Who holds how much memory, step by step"],
@@ -85,11 +86,11 @@ const view = {
     if (!view.isNew(ctx, "state", body.says, run, ctx.body.busy)) return;
     if (body.says) { state.replaceChildren(laElement("b", {}, body.says)); return; }
     if (!run) { state.replaceChildren(laElement("b", {}, "Ready."), " One click on Run makes a video."); return; }
-    const number = (value, words) => [laElement("b", {}, value), ` ${words}`];
+    const number = (value, ...words) => [laElement("b", {}, value), " ", ...words];
     const parts = [[laElement("b", { class: `la-bench-is la-bench-is-${run.state}` }, run.stopping ? "stopping" : run.state)],
       number(run.done_s.toFixed(2), `of ${laSeconds(run.total_s)}`)];
-    if (run.x_realtime) parts.push(number(`${run.x_realtime.toFixed(2)}×`, "real time"));
-    if (run.first_picture_s !== null) parts.push(number(laSeconds(run.first_picture_s), "to the first picture"));
+    if (run.x_realtime) parts.push(number(`${run.x_realtime.toFixed(2)}×`, laTerm("x_realtime", "real time")));
+    if (run.first_picture_s !== null) parts.push(number(laSeconds(run.first_picture_s), laTerm("first_picture", "to the first picture")));
     state.replaceChildren(...parts.map((part) => laElement("span", {}, ...part)));
   },
 
@@ -184,7 +185,11 @@ const view = {
 
   buildSettings(ctx) {
     const grid = ctx.fill(laElement("div", { class: "la-bench-settings" }), () => {
-      ctx.select("steps", "steps", "Sampler steps of a block; mini was trained for 4", [2, 3, 4, 5, 6, 8].map((count) => [count, `${count}`]));
+      ctx.select("steps", "steps", "Denoising steps of a block; the student was trained for 4, the many-step base for many",
+        LA_STEP_COUNTS.map((count) => [count, `${count}`]));
+      const model = ctx.select("model", "model", "The student makes a picture in 4 steps; it was distilled from the many-step "
+        + "base, its teacher, which needs 16 or more", [["student", "student"], ["teacher", "teacher"]]);
+      ctx.shows.push((body) => { model.hidden = !body.models; });
       view.listOf(ctx, "size", "size", "Width × height in pixels. mini was trained at 128×128 only: other sizes come out worse", (body) => body.sizes);
       ctx.select("schedule", "noise", "The noise levels: as mini was trained, as Live Avatar was released, even, or your own from the view Path", [["trained", "trained"], ["released", "released"], ["linear", "linear"], ["own", "own"]]);
       ctx.select("solver", "solver", "Straight on, or by a guess and fresh noise", [["euler", "Euler"], ["renoise", "re-noise"]]);
@@ -192,6 +197,8 @@ const view = {
       ctx.field("seed", "Of the noise: the same seed is the same video", seed);
       ctx.shows.push(() => { if (document.activeElement !== seed) seed.value = ctx.get("seed"); });
       ctx.select("clean", "clean", "Take noise out of the sound before mini hears it; the video keeps the sound", [["", "no"], ["wiener", "Wiener"], ["noisereduce", "gate"]]);
+      ctx.check("compare", "keep last run", "Show the next run beside the last one, under one cursor: for example 2 steps against 4");
+      ctx.shows.push((body) => ctx.root.classList.toggle("la-bench-two", !!body.beside));
     });
     const why = laElement("div", { class: "la-note la-bench-why" });
     const card = view.card(ctx, "Settings", grid, why);

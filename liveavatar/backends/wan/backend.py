@@ -216,6 +216,10 @@ class Marked:
 
         return torch.from_numpy(np.ascontiguousarray(burn_label(self._decoder.decode(latents).numpy(), RANDOM_MARK)))
 
+    def fork(self) -> Marked:
+        """Return another decoder that goes on from here on its own."""
+        return Marked(self._decoder.fork())
+
 
 Parts = tuple[torch.nn.Module, TextEncoder, AudioEncoder, StreamingWanVAE]
 

@@ -8,6 +8,7 @@ never meet. The first latent of a stream is one picture, every later one is four
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,6 +153,10 @@ class WanDecoder:
             self._memory = self._begin(latents)
         pictures, self._memory = decode_block(self._vae, latents, self._memory)
         return pictures
+
+    def fork(self) -> WanDecoder:
+        """Return another decoder that goes on from here on its own."""
+        return copy(self)                                          # a memory is never changed, only replaced
 
     def _begin(self, latents: Tensor) -> Memory:
         if self._motion is None:                                   # no portrait known: the first latent stands for it

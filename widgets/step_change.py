@@ -1,0 +1,256 @@
+"""What each denoising step changed in the picture: on the face, on one scale, and in words."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import traitlets
+
+from liveavatar.metrics.steps import StepEffect, change_map, common_reach, describe, step_effects
+from liveavatar.metrics.texture import sample_places
+from liveavatar.preview import encoded, heat, on_scale, strip
+from liveavatar.run import RUNNING, Run
+from liveavatar.types import InputError
+from widgets._decoding import CHANGE, decoding
+from widgets._live import Body, Buffers, LiveView
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+COMPARED = {"wipe": "wipe", "blink": "blink", "side": "side by side"}
+AGAINST = {"before": "the step before", "finished": "the finished picture"}
+PORTRAIT, FOLLOW = -1, -2          # in place of a step
+QUALITY = {"quality": 92, "subsampling": 0}
+BLOCKS_KEPT = 6                    # whose pictures are kept packed
+READ_FRAMES = 3                    # of each guess, whose mouths are read
+TICKS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+LEAST_BETWEEN = 0.13               # of the colour bar's length, between two numbers on it
+
+
+@dataclass(frozen=True)
+class BlockChanges:
+    """The decoded guesses of one block after each of its steps, and what the steps did."""
+
+    block: int
+    guesses: tuple[np.ndarray, ...]      # (T, H, W, 3) uint8 each
+    portrait: np.ndarray | None          # (H, W, 3) uint8, as large as they are; None where it is not known
+    finished: bool                       # the last guess is that of the last step
+    effects: tuple[StepEffect, ...]
+    reach: float                         # end of the scale of all differences to the step before, 0..1
+
+    def before(self, step: int) -> np.ndarray | None:
+        """Return what a step began from: the guess before, or the portrait."""
+        return self.guesses[step - 1] if step else self.portrait
+
+    def change(self, step: int, against: str = "before") -> np.ndarray | None:
+        """Return where a step changed the picture, or what is left after it: (T, H, W) 0..1; None if not known."""
+        other = self.before(step) if against == "before" else self.guesses[-1] if self.finished else None
+        return None if other is None else change_map(self.guesses[step], other)
+
+
+class StepChange(LiveView):
+    """Shows what each step changed: the difference of its decoded guess to the one before, on the face, on one scale
+    for all steps; step 0 against the portrait. Any two can be compared by a wipe or a blink.
+
+    The block under the time cursor is shown, as soon as the run pauses. `view.effects` has the numbers,
+    `view.changes` the differences, `view.words` says it in sentences.
+    """
+
+    script = "step_change.js"
+    libraries = ("compare",)
+    drawn_after = ()                   # only after a change of the run's state: while it is going there is no decoder
+    nothing = "No steps to compare yet: give a run, StepChange(run), or the folder of a saved one."
+
+    against = traitlets.Enum(list(AGAINST), "before", help="what each guess is compared with: before (the step before, "
+                             "step 0 the portrait) or finished (what is left to do)").tag(sync=True, code=True)
+    on_face = traitlets.Bool(True, help="draw the differences over the grey picture; False: on black").tag(
+        sync=True, code=True)
+    compare = traitlets.Enum(list(COMPARED), "wipe", help="how two steps are compared: " + ", ".join(COMPARED)).tag(
+        sync=True, code=True)
+    first = traitlets.Int(FOLLOW, min=FOLLOW, help="the one compared: a step; -1 the portrait; -2 the step before "
+                          "`second`").tag(sync=True, code=True)
+    second = traitlets.Int(FOLLOW, min=FOLLOW, help="the other: a step; -1 the portrait; -2 the newest step").tag(
+        sync=True, code=True)
+    split = traitlets.Float(0.5, min=0, max=1, help="where the wipe stands: left of it the first, right of it the "
+                            "second, 0 to 1").tag(sync=True, code=True)
+    blink_s = traitlets.Float(0.6, min=0.1, max=5, help="seconds for which the blink shows each of the two").tag(
+        sync=True, code=True)
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        self._newest: tuple[Run | None, int, int, BlockChanges | None] = None, 0, 0, None    # run, block, steps made
+        self._packs: OrderedDict[tuple, tuple[Body, Buffers]] = OrderedDict()    # (block, steps made, look) -> as sent
+        self._sent: tuple = ()
+        super().__init__(*arguments, **options)
+
+    # ------------------------------------------------------------------ what is on screen
+
+    @property
+    def block(self) -> int:
+        """The block that is shown: the one under the time cursor, or the newest before it."""
+        if self.run is None or not self.run.seen:
+            raise InputError(self.nothing)
+        return min(self.run.facts.block_at(self.time_s), self.run.seen[-1][0])
+
+    @property
+    def shown(self) -> BlockChanges:
+        """All that is known of the block; what is not decoded yet is decoded now."""
+        return self._changes_of(self.run, self.block, self._made(self.block))
+
+    @property
+    def effects(self) -> tuple[StepEffect, ...]:
+        """Of each step: change, left, done, detail, mouth."""
+        return self.shown.effects
+
+    @property
+    def words(self) -> tuple[str, tuple[str, ...]]:
+        """A headline, and a sentence for each step."""
+        return describe(self.effects)
+
+    @property
+    def changes(self) -> tuple[np.ndarray | None, ...]:
+        """(T, H, W) 0..1 for each step: the difference that is drawn; None where there is nothing to compare with."""
+        shown = self.shown
+        return tuple(shown.change(step, self.against) for step in range(len(shown.guesses)))
+
+    @property
+    def compared(self) -> tuple[int, int]:
+        """The two that are compared: steps, or -1 for the portrait."""
+        last = self._made(self.block) - 1
+        second = last if self.second == FOLLOW else min(self.second, last)
+        return max(second - 1, PORTRAIT) if self.first == FOLLOW else min(self.first, last), second
+
+    # ------------------------------------------------------------------ drawing
+
+    def begin(self) -> None:
+        decoding().forget(self)
+        self._packs.clear()
+        self._newest, self._sent = (None, 0, 0, None), ()
+
+    def draw(self, full: bool) -> tuple[Body, Buffers]:
+        run, going = self.run, self.run.state == RUNNING
+        body: Body = {"sigmas": run.facts.sigmas, "ready": False,
+                      "words": "Pause the run, or make single steps, to see what its steps change." if going else ""}
+        if not run.seen:
+            return body, {}
+        if not run.decodes:
+            raise InputError("no decoder is at hand for this saved run, so its steps cannot be compared as pictures: "
+                             "open it with replay(folder, pipeline=pipe)")
+        block, made = self.block, self._made(self.block)
+        key = block, made, self.against, self.on_face
+        if key not in self._packs:
+            decoding().want(self, {key: partial(self._prepare, run, *key)}, CHANGE)
+            return body | ({} if going else {"words": f"Decoding block {block} …"}), {}
+        decoding().want(self, {})
+        about, buffers = self._packs[key]
+        new = full or self._sent != key
+        self._sent = key
+        return body | about | {"ready": True, "words": ""}, buffers if new else {}
+
+    def still(self) -> Image | None:
+        from widgets._stills import change_picture
+
+        shown = self._newest[-1]
+        if self.run is None or shown is None:
+            return None
+        return change_picture(shown.portrait, shown.guesses, self._pictures(shown), self._title(shown),
+                              describe(shown.effects), ticks(shown.reach))
+
+    def finished_decoding(self) -> None:
+        self.keep_still()
+
+    def _made(self, block: int) -> int:
+        """How many steps of a block are made."""
+        return sum(1 for of, _ in self.run.seen if of == block)
+
+    # ------------------------------------------------------------------ pictures
+
+    def _prepare(self, run: Run, block: int, made: int, against: str, on_face: bool) -> None:
+        """Decode a block's guesses, measure and pack them. In the decoding thread."""
+        shown = self._changes_of(run, block, made)
+        pack = packed(shown, [overlay(shown, step, against, on_face) for step in range(made)])
+        with self._lock:
+            if self.run is run:                            # else the view was given another run meanwhile
+                self._packs[block, made, against, on_face] = pack
+                while len(self._packs) > BLOCKS_KEPT:
+                    self._packs.popitem(last=False)
+
+    def _changes_of(self, run: Run, block: int, made: int) -> BlockChanges:
+        known_run, known_block, known_made, known = self._newest
+        if known is not None and (known_run, known_block, known_made) == (run, block, made):
+            return known
+        found = changes_of(run, block, made)
+        with self._lock:
+            if self.run is run:
+                self._newest = run, block, made, found
+        return found
+
+    def _pictures(self, shown: BlockChanges) -> list[np.ndarray]:
+        return [overlay(shown, step, self.against, self.on_face) for step in range(len(shown.guesses))]
+
+    def _title(self, shown: BlockChanges) -> str:
+        what = "What each step changed" if self.against == "before" else "What is left after each step"
+        return f"{what}, block {shown.block}"
+
+
+def changes_of(run: Run, block: int, made: int) -> BlockChanges:
+    """Decode a block's guesses after its first `made` steps and measure what the steps did."""
+    guesses = tuple(run.step_frames.decode(block, step) for step in range(made))
+    portrait = run.step_frames.portrait(guesses[0].shape[1:3])
+    finished = made == run.facts.steps
+    mouths, box = read_mouths(run, guesses)
+    effects = step_effects(guesses, portrait, finished=finished, mouths=mouths, mouth_box=box)
+    pairs = zip(guesses, (portrait, *guesses), strict=False)
+    reach = common_reach([change_map(guess, before) for guess, before in pairs if before is not None])
+    return BlockChanges(block, guesses, portrait, finished, effects, reach)
+
+
+def read_mouths(run: Run, guesses: Sequence[np.ndarray]) -> tuple[list[float], tuple[slice, slice] | None]:
+    """Opening of the mouth in each guess, and rows and columns around it; nothing where the face is no rendered one,
+    since only those can be read."""
+    if run.portrait is None or run.portrait.identity is None:
+        return [], None
+    from liveavatar.metrics.reader import load_reader
+    from widgets._mouth import full_look, mouth_box
+
+    frames = np.stack([guess[place] for guess in guesses for place in sample_places(len(guess), READ_FRAMES).tolist()])
+    table = full_look(torch.from_numpy(frames), load_reader()).reshape(len(guesses), -1, 7)
+    return table[:, :, 0].mean(1).tolist(), mouth_box(guesses[0].shape[1:3], *table[-1, :, -2:].mean(0).tolist())
+
+
+def overlay(shown: BlockChanges, step: int, against: str, on_face: bool) -> np.ndarray | None:
+    """A step's differences as colours, (T, H, W, 3) uint8, over its guess or on black; None where there are none."""
+    changes = shown.change(step, against)
+    return None if changes is None else heat(on_scale(changes, shown.reach), shown.guesses[step] if on_face else None)
+
+
+def packed(shown: BlockChanges, overlays: Sequence[np.ndarray | None]) -> tuple[Body, Buffers]:
+    """All that a browser needs of a block: numbers and words, and strips of JPEGs by name."""
+    headline, sentences = describe(shown.effects)
+    effects = [{name: None if isinstance(value, float) and math.isnan(value) else value
+                for name, value in vars(effect).items()} for effect in shown.effects]
+    body: Body = {"block": shown.block, "made": len(shown.guesses), "headline": headline, "sentences": sentences,
+                  "effects": effects, "portrait": shown.portrait is not None, "finished": shown.finished,
+                  "ticks": ticks(shown.reach), "scale": heat(np.linspace(0, 1, 64)[None])[0].tolist()}
+    named = {f"guess/{step}": guess for step, guess in enumerate(shown.guesses)}
+    named |= {f"change/{step}": colours for step, colours in enumerate(overlays) if colours is not None}
+    if shown.portrait is not None:
+        named[f"guess/{PORTRAIT}"] = shown.portrait[None]
+    return body, {f"{name}/{len(frames)}/{frames.shape[2]}/{frames.shape[1]}": encoded(strip(frames), "JPEG", **QUALITY)
+                  for name, frames in named.items()}
+
+
+def ticks(reach: float) -> list[tuple[float, str]]:
+    """[(place 0..1 on the colour scale, difference in percent), ...]; the first and the last always."""
+    found = [(0.0, "0")]
+    for value in TICKS[1:]:
+        place = float(on_scale(np.float64(value), reach))
+        if value < reach and place - found[-1][0] >= LEAST_BETWEEN <= 1 - place:
+            found.append((place, f"{100 * value:g}"))
+    return [*found, (1.0, f"{100 * reach:g} %")]
