@@ -14,8 +14,8 @@ TERMS: dict[str, str] = {
                "below zero, red above.",
     "x": "The noisy latent after this step: where the sampler stands, decoded as if it were finished.",
     "guess": "The model's guess of the finished picture at this step: the noisy latent minus sigma times the velocity.",
-    "preview": "A quick picture of the latent by one fitted matrix, blurred and an eighth of the size; the real decoder "
-               "draws it when the run pauses.",
+    "preview": "A quick picture of the latent by one fitted matrix, blurred and an eighth of the size; the real "
+               "decoder draws it when the run pauses.",
     "sigma": "The noise level, before and after this step: 1 is pure noise, 0 is the finished picture.",
     "time_step": "The noise level as the network is told it, from 1000 (pure noise) to 0.",
     "share_of_path": "The part of the way from pure noise to the finished picture that this step covers, measured in "
@@ -50,7 +50,8 @@ TERMS: dict[str, str] = {
                "wide open.",
     "lip_delay": "The delay at which the mouth and the sound agree best; positive: the lips are late.",
     "lip_correlation": "How well the mouth goes with the sound at that delay: 1 is perfectly, 0 not at all.",
-    "itu_band": "What people notice of a delay, by ITU-R BT.1359-1: green is not detectable, light green is acceptable.",
+    "itu_band": "What people notice of a delay, by ITU-R BT.1359-1: green is not detectable, light green is "
+                "acceptable.",
     "agreement": "How near the opening of the mouth is to what is expected: 1 is as expected, 0 as far from it as can "
                  "be.",
     "seen_share": "In how many of these sounds the mouth did what the sound asks for.",
@@ -66,7 +67,8 @@ TERMS: dict[str, str] = {
     "cache_bytes": "What all caches hold together: each noise level remembers the blocks at its own noise.",
     "process_memory": "All main memory of the Python process, as the system counts it (resident set).",
     "allocated_memory": "GPU memory that tensors of this process hold now.",
-    "reserved_memory": "GPU memory that this process has asked for and keeps: what tensors hold, and room between them.",
+    "reserved_memory": "GPU memory that this process has asked for and keeps: what tensors hold, and room between "
+                       "them.",
     "card_memory": "All memory in use on the card, by whatever program.",
     "expected_memory": "What was predicted before the run, from the sizes of its weights, caches and pictures.",
 }

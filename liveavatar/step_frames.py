@@ -73,7 +73,7 @@ class StepFrames:
         return frames[min(place + trim, len(frames) - 1)]
 
     def portrait(self, size: tuple[int, int]) -> np.ndarray | None:
-        """The portrait as the model was shown it, (H, W, 3) uint8 at a size (height, width); None where none is known."""
+        """Fit the portrait as for the model: (H, W, 3) uint8 at a size (height, width); None where it is not known."""
         from liveavatar.conditions import fit_portrait
         from liveavatar.preview import to_bytes
 

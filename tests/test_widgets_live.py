@@ -303,3 +303,35 @@ def test_every_trait_is_explained():
 def test_an_unknown_widget_is_named():
     with pytest.raises(AttributeError, match="no 'StepGird'"):
         _ = widgets.StepGird
+
+
+def test_after_a_step_the_cursor_goes_to_the_block_that_was_worked_on():
+    run, cursor = make_run(1.12), Cursor()                 # the last of three blocks has 4 frames
+    view = Plain(run, cursor=cursor)
+    for made, block in ((1, 0), (5, 1), (9, 2)):
+        while len(run.seen) < made:
+            seen = len(run.seen)
+            run.step()
+            wait_until(lambda seen=seen: run.state == "paused" and len(run.seen) > seen)
+        assert run.facts.block_at(cursor.time_s) == block and view.time_s == cursor.time_s < run.total_s
+    cursor.time_s = 0.7
+    run.start().result()
+    assert cursor.time_s == 0.7                            # a run that goes on leaves it where somebody has put it
+
+
+def test_a_pause_by_hand_leaves_the_cursor_where_it_is():
+    run = make_run()
+    view = Plain(run)
+    view.time_s = 0.1
+    view._notice(Change("paused"))
+    assert view.time_s == 0.1
+
+
+def test_a_cursor_beyond_the_end_of_a_shorter_run_goes_to_its_beginning(finished):
+    view = Plain(finished)
+    view.time_s = 0.9
+    numbers = [view.paint()[0]["run"]["number"]]
+    view.watch(make_run(0.48))
+    assert view.time_s == 0
+    numbers.append(view.paint()[0]["run"]["number"])
+    assert numbers[0] != numbers[1]                        # so that a browser knows one run from the next

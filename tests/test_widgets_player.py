@@ -1,6 +1,7 @@
 """Player without a browser: which pictures and sounds are sent when, and what can be asked from Python."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from liveavatar.pipeline import Pipeline
 from liveavatar.run import Run
 from liveavatar.types import InputError
 from widgets import Cursor, Player
+from widgets._decoding import decoding
 
 
 def make_run(seconds: float = 1.44, pitch_hz: float = 200.0, **choices) -> Run:
@@ -33,6 +35,13 @@ def other() -> Run:
     made = make_run(base_seed=1, sample_steps=2)
     made.start().result()
     return made
+
+
+def wait_until(happened) -> None:
+    patient_until = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < patient_until
+        time.sleep(0.01)
 
 
 def films(buffers: dict) -> list[tuple]:
@@ -133,3 +142,44 @@ def test_code_makes_the_same_player_again(run, other):
 
 def test_a_still_remains(run, other):
     assert Player(run, other).still().height > Player(run).still().height > 100
+
+
+def test_while_a_run_pauses_the_guess_of_the_newest_step_is_shown():
+    run = make_run()
+    player = Player(run)
+    assert player.guess is None
+    for step in range(4):
+        run.step()
+        wait_until(lambda step=step: run.state == "paused" and len(run.seen) == step + 1)
+        player.paint(full=False)
+        wait_until(lambda: not decoding().waits(player))
+        body, buffers = player.paint(full=True)
+        assert body["guess"] == {"block": 0, "step": step, "steps": 4, "preview": False} and player.guess == (0, step)
+        strip = np.asarray(Image.open(io.BytesIO(buffers["guess/0/12/32/32"])), np.int16)
+        frames = run.step_frames.decode(0, step)
+        assert np.abs(strip[:, :32] - frames[0]).mean() < 3 and np.array_equal(player.picture, frames[0])
+        assert player.paint(full=False)[1] == {}           # sent once
+    run.start().result()
+    assert player.guess is None and player.paint()[0]["guess"] is None
+
+
+def test_until_the_guess_is_decoded_its_preview_is_shown_and_called_so():
+    run = make_run()
+    player = Player(run)
+    run.step()
+    wait_until(lambda: run.state == "paused")
+    run.step_frames.kept = lambda *key: None               # as if the decoder took its time
+    body, buffers = player.paint()
+    assert body["guess"]["preview"] and "preview/0/3/4/4" in buffers
+    run.stop()
+
+
+def test_two_runs_are_said_to_have_the_same_noise_where_they_have(run, other):
+    few = make_run(sample_steps=2)
+    assert not Player(run, few).paint()[0]["same_noise"]   # nothing is made yet
+    few.start().result()
+    assert Player(run, few).paint()[0]["same_noise"]
+    assert Player(run, few).names == {"a": "A: 4 steps", "b": "B: 2 steps"}
+    assert not Player(run, other).paint()[0]["same_noise"]                 # another seed
+    base = Run.of(Pipeline(FakeBackend(student=False)), tone(1.44), face(32, 32), "", GenerationConfig(size=(32, 32)))
+    assert Player(run, base).names == {"a": "A: student", "b": "B: teacher"}

@@ -15,6 +15,7 @@ from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
 from liveavatar.types import InputError
 from widgets import Workbench
+from widgets._decoding import decoding
 from widgets import workbench as module
 
 SMALL = dict(size="32*32", seconds=0.96)
@@ -261,3 +262,61 @@ def test_a_misspelt_name_is_refused():
 def test_every_trait_is_explained():
     for name, trait in widgets.Workbench.class_own_traits().items():
         assert name.startswith("_") or trait.help, name
+
+
+def test_the_first_step_opens_what_it_changed_and_moves_the_cursor_on():
+    page = make(seconds=1.44)
+    page.step()
+    wait_until(lambda: page.page == "change" and page.run.state == "paused")
+    assert page.change.run is page.run and page.player.guess == (0, 0)
+    for made in range(2, 6):
+        page.step()
+        wait_until(lambda made=made: page.run.state == "paused" and len(page.run.seen) == made)
+    assert page.cursor.time_s == pytest.approx(0.72) and page.grid.chosen == (1, 0)
+    page.stop()
+
+
+def test_the_last_run_is_kept_beside_the_new_one():
+    page = make(compare=True)
+    page.start().result()
+    first = page.run
+    assert page.before is None and page.player.other is None and not page.paint()[0]["beside"]
+    page.steps = 2
+    page.start().result()
+    wait_until(lambda: page.before is not None)
+    assert page.player.run is page.run and page.player.other is first is page.before
+    assert page.player.names == {"a": "A: 2 steps", "b": "B: 4 steps"} and page.paint()[0]["beside"]
+    assert page.player.paint()[0]["same_noise"] and page.player.time_s == page.cursor.time_s
+    page.compare = False
+    assert page.before is None and page.player.other is None
+
+
+def test_a_run_that_is_not_compared_is_not_kept():
+    page = make()
+    page.start().result()
+    page.start().result()
+    wait_until(lambda: page._preparing is None)
+    assert page.before is None and page.player.other is None
+
+
+def test_the_many_step_base_can_be_chosen(monkeypatch):
+    brought = []
+    monkeypatch.setattr(module, "bring", lambda backend, model: brought.append(model) or Pipeline(
+        FakeBackend(student=model == "student")))
+    page = make(model="teacher", steps=16)
+    page.start().result()
+    assert brought == ["teacher"] and not page.pipeline.backend.about()["student"] and page.run.facts.steps == 16
+    page.model, page.steps = "student", 1
+    page.start().result()
+    assert brought == ["teacher"] and page.pipeline is page._given and page.run.facts.steps == 1
+    assert Workbench(pipeline=Pipeline(FakeBackend(student=False)), **SMALL).model == "teacher"
+
+
+def test_the_still_shows_what_the_page_shows():
+    page = make()
+    page.start().result()
+    for view in (page.player, page.grid, page.change):
+        view.paint()
+    wait_until(lambda: not any(decoding().waits(view) for view in (page.grid, page.change)))
+    heights = [view.still().height for view in (page.player, page.grid, page.change)]
+    assert page.still().height == sum(heights)

@@ -95,6 +95,7 @@ class LiveView(anywidget.AnyWidget):
         self._runs = 0                           # that were shown so far: the browser must know one from the next
         self._lock = threading.RLock()           # of drawing
         self._mail = Mail()
+        self.part_of: LiveView | None = None     # the view in which this one is shown, and whose still shows it too
         self._still_name = ""                    # of the output that holds the still
         self._still_of: Run | None = None        # whose end it shows
         self._problems: dict[str, str] = {}      # where it arose -> what the error line says of it
@@ -296,6 +297,8 @@ class LiveView(anywidget.AnyWidget):
         """Put a picture of the view, as it is now, into the notebook: when the run has ended, or more is known."""
         from IPython.display import HTML, update_display
 
+        if self.part_of is not None:
+            self.part_of.keep_still()
         if self._still_name:
             update_display(HTML(self._still_html()), display_id=self._still_name)
 

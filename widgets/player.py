@@ -272,11 +272,14 @@ def facts_of(run: Run) -> dict:
 
 def different_choices(a: Run, b: Run) -> list[tuple[str, str]]:
     """What was chosen differently: [("4 steps", "2 steps"), ...]"""
-    words = {"sample_steps": "{} steps", "base_seed": "seed {}", "sample_solver": "{}", "schedule": "{} schedule",
-             "student": "{}"}
-    ours, theirs = ({**run.facts.config, "backend": run.facts.backend, "student": model_of(run)} for run in (a, b))
-    return [tuple(words.get(key, key.replace("_", " ") + " {}").format(side.get(key)) for side in (ours, theirs))
-            for key in ours if ours.get(key) != theirs.get(key)]
+    words = {"student": "{}", "sample_steps": "{} steps", "schedule": "{} noise", "sample_solver": "{}",
+             "base_seed": "seed {}", "duration_s": "{} s"}
+    first = dict.fromkeys(words)                                     # what matters most is said first
+    ours, theirs = (first | run.facts.config | {"backend": run.facts.backend, "student": model_of(run)}
+                    for run in (a, b))
+    differing = [tuple(words.get(key, key.replace("_", " ") + " {}").format(side.get(key)) for side in (ours, theirs))
+                 for key in ours if ours.get(key) != theirs.get(key)]
+    return [tuple("1 step" if name == "1 steps" else name for name in pair) for pair in differing]
 
 
 def model_of(run: Run) -> str:

@@ -145,8 +145,12 @@ class StepChange(LiveView):
         block, made = self.block, self._made(self.block)
         key = block, made, self.against, self.on_face
         if key not in self._packs:
-            decoding().want(self, {key: partial(self._prepare, run, *key)}, CHANGE)
-            return body | ({} if going else {"words": f"Decoding block {block} …"}), {}
+            missing = [step for step in range(made) if run.step_frames.kept(block, step) is None]
+            jobs = {(block, step): partial(run.step_frames.decode, block, step) for step in missing}
+            decoding().want(self, jobs | {key: partial(self._prepare, run, *key)}, CHANGE)
+            if not going:
+                body["words"] = f"Decoding block {block}: {made - len(missing)} of {made} steps …"
+            return body, {}
         decoding().want(self, {})
         about, buffers = self._packs[key]
         new = full or self._sent != key

@@ -291,7 +291,11 @@ class Workbench(LiveView):
     def still(self) -> Image | None:
         from widgets._stills import below_one_another
 
-        return below_one_another([self.views[name].still() for name in ("player", "grid", "change")])
+        stills = []
+        for view in (self.player, self.grid, self.change):
+            with view._lock:
+                stills.append(view.still())
+        return below_one_another(stills)
 
     def close(self) -> None:
         self.stop()
@@ -476,6 +480,7 @@ class Workbench(LiveView):
         if view == "Designer":
             return widgets.Designer(size=self.size)
         made = getattr(widgets, view)(cursor=self.cursor, controls=False, **OPTIONS.get(view, {}))
+        made.part_of = self
         made._mail = Curtain(PAUSES_S.get(view, PAUSE_S))
         made.nothing = made.nothing and WAITING.get(view, "A click on Run fills this.")
         return made

@@ -20,6 +20,7 @@ import torch
 from liveavatar.metrics.texture import DETAIL_PX, detail
 from liveavatar.types import InputError
 
+NEARLY = 0.9             # share of the way after which little is left
 HARDLY = 0.005           # a change below half a percent cannot be seen on a screen
 NOTABLE = 0.05           # share of a change at one place that is worth a word
 MOUTH_MOVED = 0.02       # change of its opening that is worth a word
@@ -99,7 +100,7 @@ def common_reach(maps: Sequence[np.ndarray]) -> float:
 
 def fine_detail(pictures: np.ndarray) -> float:
     """Root mean square of luminance that a Gaussian of 1 px at 128 px takes away: (T, H, W, 3) uint8 -> 0..1"""
-    planes = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2) / 255
+    planes = torch.from_numpy(pictures.astype(np.float32)).permute(0, 3, 1, 2) / 255
     return detail(planes, DETAIL_PX * min(planes.shape[-2:]) / 128).square().mean().sqrt().item()
 
 
@@ -130,7 +131,7 @@ def headline(effects: Sequence[StepEffect]) -> str:
         return "One step makes the whole picture."
     ends = f"step {last} finishes it."
     if last > 5:
-        near = next(effect.index for effect in effects if effect.done >= 0.95)
+        near = next((effect.index for effect in effects[1:-1] if effect.done >= NEARLY), last - 1)
         return f"{first_words(effects[0])}; step {near} brings it to {percent(effects[near].done)}, and {ends}"
     between = ", ".join(f"step {effect.index} brings it to {percent(effect.done)}" for effect in effects[1:-1])
     return f"{first_words(effects[0])}; " + (f"{between}, and {ends}" if between else ends)

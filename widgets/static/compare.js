@@ -27,9 +27,14 @@ export function laRound(pen, box, draw, radius = 8) {
   pen.restore();
 }
 
-/* White words on a dark pill. */
-export function laChip(pen, theme, words, x, y, align = "left", strong = false) {
+/* White words on a dark pill, cut to what there is room for. */
+export function laChip(pen, theme, words, x, y, align = "left", strong = false, room = Infinity) {
   pen.font = `${strong ? "600 " : ""}12px ${theme.font}`;
+  const fits = (text) => pen.measureText(text).width + 16 <= room;
+  if (!fits(words)) {
+    const length = [...words].findLastIndex((_, end) => fits(`${words.slice(0, end)}…`));
+    words = `${words.slice(0, Math.max(length, 1))}…`;
+  }
   const wide = pen.measureText(words).width + 16;
   const left = align === "left" ? x : align === "right" ? x - wide : x - wide / 2;
   pen.fillStyle = "rgba(12,16,22,0.68)";

@@ -413,7 +413,8 @@ const view = {
       laRound(pen, box, () => laPut(pen, a, box));
       if (other) chips.push(["a", box.x + 8]);
     }
-    for (const [name, x, align] of chips) laChip(pen, theme, body.names[name], x, 8, align, true);
+    const most = box.w / (show === "wipe" ? 2 : 1) - 12;
+    for (const [name, x, align] of chips) laChip(pen, theme, body.names[name], x, 8, align, true, most);
     view.drawState(ctx, pen, theme, boxes, !!a);
   },
 
@@ -529,8 +530,9 @@ const view = {
     ctx.soundField.title = "Whose sound is heard: click to change";
     ctx.button_.textContent = engine.going ? "Pause" : "Play";
     ctx.button_.title = engine.going ? "Pause here (space)" : "Play with sound (space)";
-    ctx.stage.title = wiping ? "Drag to move the wipe; click to play or pause"
-      : "Click to play or pause (space); arrow keys: one frame back or on";
+    const names = other ? `${Object.values(body.names).join(". ")}. ` : "";
+    ctx.stage.title = names + (wiping ? "Drag to move the wipe; click to play or pause"
+      : "Click to play or pause (space); arrow keys: one frame back or on");
     ctx.stage.style.cursor = wiping ? "ew-resize" : "pointer";
     view.drawStage(ctx, theme);
     view.drawLine(ctx, theme);

@@ -180,7 +180,7 @@ const view = {
     const pen = laCanvas(ctx.stage, room, Math.round(box.h)), names = [first, second].map(changeName);
     ctx.box = box;
     const chip = (i, right) => laChip(pen, theme, names[i], right ? right - 8 : boxes[beside ? i : 0].x + 8, 8,
-      right ? "right" : "left", true);
+      right ? "right" : "left", true, box.w / (compare === "wipe" ? 2 : 1) - 12);
     if (beside) {
       [a, b].forEach((one, i) => { laRound(pen, boxes[i], () => laPut(pen, one, boxes[i])); chip(i); });
     } else if (compare === "wipe") {

@@ -350,8 +350,8 @@ const view = {
 
   drawDetail(ctx, theme) {
     const detail = ctx.body.detail, numbers = detail.numbers;
-    const place = laElement("b", {}, `block ${detail.block}, step ${detail.step}`);
-    ctx.title.replaceChildren(place, ` · ${ctx.body.shown}`);
+    const [block, step] = [laTerm("block", `block ${detail.block}`), laTerm("step", `step ${detail.step}`)];
+    ctx.title.replaceChildren(laElement("b", {}, block, ", ", step), ` · ${ctx.body.shown}`);
     const values = {
       sigma: `${gridNumber(numbers.sigma, 3)} → ${gridNumber(numbers.sigma_next, 3)}`,
       share_of_path: laPercent(numbers.share), velocity_norm: gridNumber(numbers.velocity_norm),

@@ -1,0 +1,174 @@
+"""StepChange without a browser: what each step changed, live and from saved runs, in pictures, numbers and words."""
+
+import time
+
+import numpy as np
+import pytest
+from fakes import FakeBackend, face, tone
+from test_widgets_views import decoded_picture
+
+from liveavatar.avatars.portraits import avatar
+from liveavatar.config import GenerationConfig
+from liveavatar.metrics.steps import change_map, difference
+from liveavatar.pipeline import Pipeline
+from liveavatar.preview import heat, on_scale
+from liveavatar.run import Run, replay
+from liveavatar.types import InputError
+from widgets import Cursor, StepChange
+from widgets._decoding import decoding
+from widgets.step_change import ticks
+
+SIZE = (32, 48)
+
+
+def make_run(seconds: float = 0.96, portrait=None, **choices) -> Run:
+    config = GenerationConfig(**{"size": SIZE} | choices)
+    return Run.of(Pipeline(FakeBackend()), tone(seconds), portrait or face(*SIZE), "", config)
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    """Two blocks of four steps."""
+    made = make_run()
+    made.start().result()
+    return made
+
+
+def wait_until(happened) -> None:
+    patient_until = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < patient_until
+        time.sleep(0.01)
+
+
+def painted(view: StepChange) -> tuple[dict, dict]:
+    """What a browser is sent once all is decoded."""
+    view.paint()
+    wait_until(lambda: not decoding().waits(view))
+    return view.paint()
+
+
+def test_every_step_is_shown_beside_the_portrait_with_what_it_changed(run):
+    view = StepChange(run)
+    body, buffers = painted(view)
+    assert body["ready"] and body["block"] == 0 and body["made"] == 4 and body["portrait"] and body["finished"]
+    assert set(buffers) == {f"guess/{step}/12/48/32" for step in range(4)} | {"guess/-1/1/48/32"} | {
+        f"change/{step}/12/48/32" for step in range(4)}
+    strip = decoded_picture(buffers["guess/2/12/48/32"]).astype(int)
+    assert np.abs(strip[:, :48] - run.step_frames.decode(0, 2)[0]).mean() < 6
+    assert view.paint(full=False)[1] == {}                 # sent once
+
+
+def test_step_0_is_compared_with_the_portrait_and_all_with_the_finished_picture(run):
+    view, frames = StepChange(run), run.step_frames
+    portrait = frames.portrait(SIZE)
+    assert np.array_equal(view.changes[0], change_map(frames.decode(0, 0), portrait))
+    assert np.array_equal(view.changes[2], change_map(frames.decode(0, 2), frames.decode(0, 1)))
+    assert view.effects[1].left == pytest.approx(difference(frames.decode(0, 1), frames.decode(0, 3)))
+    view.against = "finished"
+    assert np.array_equal(view.changes[1], change_map(frames.decode(0, 1), frames.decode(0, 3)))
+    assert view.changes[3].max() == 0
+
+
+def test_one_scale_serves_all_steps(run):
+    view = StepChange(run)
+    shown = view.shown
+    assert shown.reach >= max(np.percentile(change, 98) for change in view.changes)
+    body, _ = painted(view)
+    places = [place for place, _ in body["ticks"]]
+    assert places[0] == 0 and places[-1] == 1 and places == sorted(places)
+    assert body["ticks"][-1][1] == f"{100 * shown.reach:g} %" and len(body["scale"]) == 64
+
+
+def test_colours_lie_on_the_face_or_on_black():
+    values, behind = np.array([[0.0, 1.0]]), np.full((1, 2, 3), 200, np.uint8)
+    on_face, on_black = heat(values, behind), heat(values)
+    assert on_face[0, 0].tolist() == [100, 100, 100] and on_black[0, 0].tolist() == [0, 0, 0]
+    assert on_face[0, 1].tolist() == on_black[0, 1].tolist() and on_black[0, 1].min() > 200
+    assert on_scale(np.array([0.0, 0.1, 0.4, 0.9]), 0.4).tolist() == [0, 0.5, 1, 1]
+    assert [words for _, words in ticks(0.5)] == ["0", "1", "5", "10", "20", "30", "50 %"]
+
+
+def test_while_stepping_it_shows_what_there_is():
+    run = make_run()
+    view = StepChange(run)
+    assert not view.paint()[0]["ready"]                    # nothing is made yet
+    for made in (1, 2):
+        run.step()
+        wait_until(lambda made=made: run.state == "paused" and len(run.seen) == made)
+        body, _ = painted(view)
+        assert body["made"] == made and not body["finished"] and "after the last step" in body["headline"]
+        assert [effect["left"] for effect in body["effects"]] == [None] * made
+    assert view.compared == (0, 1)
+    run.stop()
+
+
+def test_a_run_that_is_going_is_left_alone():
+    run, said = make_run(), []
+    view = StepChange(run)
+    run.subscribe(lambda event: said.append((run.state, view.paint()[0])))
+    run.start().result()
+    going = [body for state, body in said if state == "running"]
+    assert going and not any(body["ready"] for body in going)
+    assert "Pause the run" in going[-1]["words"]
+
+
+def test_the_block_under_the_cursor_is_shown(run):
+    cursor = Cursor()
+    view = StepChange(run, cursor=cursor)
+    cursor.time_s = 0.6
+    assert view.block == 1 and painted(view)[0]["block"] == 1
+
+
+def test_any_two_are_compared(run):
+    view = StepChange(run)
+    assert view.compared == (2, 3)
+    view.second = 1
+    assert view.compared == (0, 1)
+    view.first, view.second = -1, 9
+    assert view.compared == (-1, 3)
+    again = eval(view.as_code(), {"StepChange": StepChange, "run": run})
+    assert again.compared == (-1, 3)
+
+
+def test_a_saved_run_shows_the_same(run, tmp_path):
+    folder = run.save(tmp_path / "seen")
+    again = replay(folder, pipeline=Pipeline(FakeBackend()))
+    assert painted(StepChange(again))[1] == painted(StepChange(run))[1]
+    bare = StepChange(folder)
+    bare.paint()
+    assert "pipeline=pipe" in bare.error                   # its model is not in the package
+
+
+def test_the_mouth_of_a_rendered_face_is_read_and_of_others_not(run):
+    assert all(np.isnan(effect.mouth) for effect in StepChange(run).effects)
+    rendered = make_run(0.48, portrait=avatar(3, (48, 48)), size=(48, 48), sample_steps=2)
+    rendered.start().result()
+    effects = StepChange(rendered).effects
+    assert all(-0.2 < effect.mouth < 1.2 and 0 <= effect.at_mouth <= 1 for effect in effects)
+
+
+@pytest.mark.parametrize("steps", [1, 8])
+def test_any_number_of_steps(steps):
+    run = make_run(0.48, sample_steps=steps)
+    run.start().result()
+    body, _ = painted(StepChange(run))
+    assert len(body["sentences"]) == steps and body["effects"][-1]["done"] == 1
+
+
+def test_without_its_portrait_the_first_step_says_so(run):
+    bare = replay(run.trace, facts=run.facts, pipeline=Pipeline(FakeBackend()))
+    view = StepChange(bare)
+    body, buffers = painted(view)
+    assert not body["portrait"] and "change/0/12/48/32" not in buffers and "change/1/12/48/32" in buffers
+    assert "no portrait" in body["sentences"][0] and view.error == ""
+
+
+def test_a_still_remains_and_nothing_is_said_in_words(run):
+    view = StepChange(run)
+    assert view.still() is None                            # nothing decoded yet, and a still decodes nothing
+    painted(view)
+    assert view.still().width > 600
+    with pytest.raises(InputError, match=r"StepChange\(run\)"):
+        _ = StepChange().block
+    assert StepChange().paint()[0]["nothing"].startswith("No steps to compare")
