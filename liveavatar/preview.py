@@ -253,8 +253,18 @@ def encoded(picture: np.ndarray, form: str, **options: object) -> bytes:
     return file.getvalue()
 
 
-HEAT = np.array([[120, 28, 109], [187, 55, 84], [249, 142, 9], [252, 222, 100], [252, 255, 220]], np.float32)
+HEAT = ((120, 28, 109), (187, 55, 84), (249, 142, 9), (252, 222, 100), (252, 255, 220))    # violet, orange, white
 SEEN_BELOW = 0.32        # place on the scale below which the picture behind shines through
+
+
+@cache
+def heat_table() -> tuple[np.ndarray, np.ndarray]:
+    """The colours of 256 values, (256, 3), as far as they cover; and how much of a picture behind is left, (256,)."""
+    values = np.linspace(0, 1, 256)
+    places = np.linspace(0, 1, len(HEAT))
+    hot = np.stack([np.interp(values, places, [colour[channel] for colour in HEAT]) for channel in range(3)], 1)
+    cover = np.clip(values / SEEN_BELOW, 0, 1) ** 2
+    return (hot * cover[:, None]).astype(np.float32), (1 - cover).astype(np.float32)
 
 
 def heat(values: np.ndarray, behind: np.ndarray | None = None) -> np.ndarray:
@@ -262,14 +272,12 @@ def heat(values: np.ndarray, behind: np.ndarray | None = None) -> np.ndarray:
 
     behind (..., H, W, 3) uint8: pictures that are seen in dark grey where the values are small; black without them.
     """
-    values = np.clip(values, 0, 1)
-    at = values * (len(HEAT) - 1)
-    low = np.minimum(at.astype(np.int64), len(HEAT) - 2)
-    part = (at - low)[..., None]
-    hot = HEAT[low] * (1 - part) + HEAT[low + 1] * part
-    grey = 0.0 if behind is None else 0.5 * (behind @ np.float32([0.299, 0.587, 0.114]))[..., None]
-    cover = np.clip(values / SEEN_BELOW, 0, 1)[..., None] ** 2
-    return (grey * (1 - cover) + hot * cover + 0.5).astype(np.uint8)
+    hot, left = heat_table()
+    places = to_bytes(values)
+    if behind is None:
+        return (hot + 0.5).astype(np.uint8)[places]
+    grey = behind @ np.float32([0.15, 0.29, 0.06])                       # half the luminance
+    return (hot[places] + (left[places] * grey)[..., None] + 0.5).astype(np.uint8)
 
 
 def on_scale(changes: np.ndarray, reach: float) -> np.ndarray:

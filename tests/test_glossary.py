@@ -12,7 +12,7 @@ STATIC = Path(__file__).parents[1] / "widgets" / "static"
 SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in STATIC.glob("*.js")}
 NAMED = re.compile(r'laTerm\("(\w+)"|LA_TERMS\.(\w+)')
 LISTED = {   # terms that scripts name in a list
-    "step_grid.js": re.compile(r'\["(\w+)", "[\w ]+"\]'), "memory_view.js": re.compile(r': "(\w+_memory)"'),
+    "step_detail.js": re.compile(r'\["(\w+)", "[\w ]+"\]'), "memory_view.js": re.compile(r': "(\w+_memory)"'),
     "step_change.js": re.compile(r'\["\w+", "(\w+)", "\w+"\]')}
 
 

@@ -100,6 +100,8 @@ class Decoding:
                 _, jobs = self._wanted.get(view, (0, {}))
                 jobs.pop(key, None)
                 idle = not self._open(view)
+                if self._ended:                          # whoever would be told is going too
+                    return
             view.refresh(urgent=True)
             if idle:
                 view.finished_decoding()

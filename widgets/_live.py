@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 MODULE_WORDS = re.compile(r"^(?:import [^;]+;\n|export (?=(?:async )?function|class|const))", re.MULTILINE)
-LIBRARIES = {"uplot": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css"), "compare": ("compare.js", "")}
+LIBRARIES = {"uplot": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css"), "compare": ("compare.js", ""),
+             "player_engine": ("player_engine.js", ""), "step_detail": ("step_detail.js", "")}
 
 MOST_HZ = 10.0                # messages a second of one view
 PATIENCE_S = 0.5              # for the browser's answer; then one more message may go
@@ -98,6 +99,7 @@ class LiveView(anywidget.AnyWidget):
         self.part_of: LiveView | None = None     # the view in which this one is shown, and whose still shows it too
         self._still_name = ""                    # of the output that holds the still
         self._still_of: Run | None = None        # whose end it shows
+        self._decoded_of: Run | None = None      # whose decoded pictures it shows
         self._problems: dict[str, str] = {}      # where it arose -> what the error line says of it
         self._moves = 0                          # of traits, so far
         self._coded: tuple[int, list[str]] = (-1, [])      # moves -> the choices as code, then
@@ -195,7 +197,11 @@ class LiveView(anywidget.AnyWidget):
         return {}, {}
 
     def finished_decoding(self) -> None:
-        """All pictures that the view asked the decoding thread for are there. In that thread."""
+        """All pictures that the view asked the decoding thread for are there: those of a run that is over belong into
+        the notebook, once. In that thread."""
+        if self.run is not None and self.run.state not in (RUNNING, PAUSED) and self._decoded_of is not self.run:
+            self._decoded_of = self.run
+            self.keep_still()
 
     def told(self, kind: str, content: dict) -> None:
         """A message of the view's own script, sent with `ctx.send(kind, content)`."""
@@ -299,8 +305,11 @@ class LiveView(anywidget.AnyWidget):
 
         if self.part_of is not None:
             self.part_of.keep_still()
-        if self._still_name:
-            update_display(HTML(self._still_html()), display_id=self._still_name)
+        if not self._still_name:
+            return
+        picture = HTML(self._still_html())
+        if not _leaving.is_set():                # else nobody is there to be sent so much
+            update_display(picture, display_id=self._still_name)
 
     def _still_html(self) -> str:
         picture = self._still_png()
@@ -352,10 +361,12 @@ def before_the_end(worker: Worker) -> None:
 
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+_leaving = threading.Event()                   # the interpreter is about to end
 
 
 @atexit.register
 def stop_all_workers() -> None:
+    _leaving.set()
     for worker in tuple(_workers):
         worker.stop()
 

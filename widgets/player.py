@@ -36,7 +36,7 @@ class Player(LiveView):
     """
 
     script = "player.js"
-    libraries = ("compare",)
+    libraries = ("compare", "player_engine")
     nothing = "Nothing to play yet: give a run, Player(run), or the folder of a saved one, Player('folder')."
     drawn_after = (Block,)
 
@@ -65,6 +65,7 @@ class Player(LiveView):
         self._unsubscribe_other: Callable[[], None] = do_nothing
         self._sent: set[tuple[str, int]] = set()
         self._heard = False                          # the sound has been sent
+        self._live = False                           # the run began while it was shown here
         self._guess_sent: tuple = ()                 # (block, step, decoded) of the guess that was sent
         super().__init__(source, cursor=cursor, **traits)
         if other is not None:
@@ -159,6 +160,7 @@ class Player(LiveView):
     def begin(self) -> None:
         decoding().forget(self)
         self._forget_sent()
+        self._live = self.run is not None and not self.run.over and not self.run.blocks
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         if full:
@@ -177,7 +179,8 @@ class Player(LiveView):
             self._heard = True
         guess, more = self._newest_guess()
         buffers |= more
-        body: Body = {"names": self.names, "guess": guess, "ready_s": self.ready_s, "total_s": self._total_s(),
+        body: Body = {"names": self.names, "guess": guess, "live": self._live, "ready_s": self.ready_s,
+                      "total_s": self._total_s(),
                       "rates": {name: speech.rate_hz for name, speech in sounds.items()},
                       "same_noise": self.other is not None and same_noise(self.run, self.other),
                       "same_sound": self.other is not None and "b" not in sounds,

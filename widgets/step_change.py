@@ -166,9 +166,6 @@ class StepChange(LiveView):
         return change_picture(shown.portrait, shown.guesses, self._pictures(shown), self._title(shown),
                               describe(shown.effects), ticks(shown.reach))
 
-    def finished_decoding(self) -> None:
-        self.keep_still()
-
     def _made(self, block: int) -> int:
         """How many steps of a block are made."""
         return sum(1 for of, _ in self.run.seen if of == block)

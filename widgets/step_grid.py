@@ -48,6 +48,7 @@ class StepGrid(LiveView):
     """
 
     script = "step_grid.js"
+    libraries = ("step_detail",)
     nothing = "No steps to show yet: give a run, StepGrid(run), a Trace, or the folder of a saved one."
 
     show = traitlets.Enum(list(SHOWN), "both", help="what is drawn: " + ", ".join(SHOWN)).tag(sync=True, code=True)
@@ -68,7 +69,6 @@ class StepGrid(LiveView):
         self._detail_sent: tuple = ()                            # (block, step, what, final) of the chosen cell
         self._detail_body: Body = {}                             # and what was said of it
         self._looked: tuple[tuple, np.ndarray | None] = ((), None)   # (block, step, what) -> values, of the last look
-        self._still_final = True                                 # the still shows decoded pictures
         super().__init__(*arguments, **options)
         self.observe(self._cursor_moved, "time_s")
         self.observe(self._looked_elsewhere, ["show", "exact", "channel"])
@@ -156,7 +156,6 @@ class StepGrid(LiveView):
             return None
         cells = [key for key in self.run.seen if key[0] < STILL_BLOCKS]
         marked = {key for key in cells if not self._final(*key)}
-        self._still_final = not marked
         return grid_picture({key: self._small(*key) for key in cells}, self.run.facts, SHOWN[self.show], marked)
 
     @property
@@ -238,10 +237,6 @@ class StepGrid(LiveView):
         with self._lock:
             if self.run is run and self.show == show:
                 self._keep_picture((block, index, self._what), packed_jpeg(small[None], THUMBNAIL_PX))
-
-    def finished_decoding(self) -> None:
-        if not self._still_final:
-            self.keep_still()
 
     def _parts(self, block: int, index: int) -> list[np.ndarray] | None:
         """The decoded pictures (T, H, W, 3) of a cell, from left to right; None where one is not at hand."""

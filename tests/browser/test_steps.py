@@ -126,7 +126,7 @@ def test_two_runs_beside_one_another_under_one_cursor(book):
     book.wait_for("() => document.querySelector('.la-bench').classList.contains('la-bench-two')")
     choose = book.page.locator(".la-bench-player select[data-trait=show]")
     choose.wait_for(state="visible")
-    assert book.page.locator(".la-bench-player").get_by_text("same noise").is_visible()
+    book.page.locator(".la-bench-player").get_by_text("same noise").wait_for(state="visible")
     book.run("workbench.player.playing = False; workbench.cursor.time_s = 0.2")
     book.page.wait_for_timeout(500)
     book.shoot(".la-bench", "workbench_beside")

@@ -22,7 +22,7 @@ PIXEL = """([selector, x, y]) => {
     const canvas = document.querySelector(selector), scale = canvas.width / canvas.clientWidth;
     return [...canvas.getContext('2d').getImageData(x * scale, y * scale, 1, 1).data].slice(0, 3).join();
 }"""
-CELL = 96 + 4                                             # px from one cell of the grid to the next
+WIDE, TALL = 2 * 96 + 2 + 4, 96 + 4                        # px from one cell of the grid to the next: x and guess
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def played(book):
 
 def grid_pixel(book, block: int, step: int) -> str:
     """The colour in the middle of a cell."""
-    return book.page.evaluate(PIXEL, [".la-grid-scroll canvas", block * CELL + 48, 34 + step * CELL + 48])
+    return book.page.evaluate(PIXEL, [".la-grid-scroll canvas", block * WIDE + 48, 34 + step * TALL + 48])
 
 
 def test_a_view_that_was_given_nothing_says_so(book):
@@ -76,7 +76,7 @@ def test_a_still_waits_out_of_sight_for_the_day_the_kernel_is_gone(played):
 
 
 def test_a_click_opens_a_cell_and_moves_the_cursor_of_all(played):
-    played.page.locator(".la-grid-scroll canvas").first.click(position={"x": CELL + 48, "y": 34 + 2 * CELL + 48})
+    played.page.locator(".la-grid-scroll canvas").first.click(position={"x": WIDE + 48, "y": 34 + 2 * TALL + 48})
     played.wait_for("() => document.querySelector('.la-grid-title').textContent.includes('block 1, step 2')")
     played.wait_for("() => document.querySelector('.la-ring-words').textContent.includes('frames 0 to 5')")
     assert played.run("print(grid.chosen, 0.48 < cursor.time_s < 0.96, caches.time_s == cursor.time_s)") == (

@@ -101,11 +101,11 @@ export class LaStrips {
 
   has(name) { return this.packs.has(name); }
 
-  /* The frame at a share 0..1 of the strip. */
-  frame(name, share) {
+  /* The frame at a share 0..1 of a block; the strip of a last block may be shorter than the `whole`. */
+  frame(name, share, whole = 0) {
     const pack = this.packs.get(name);
     if (!pack?.bitmap) return null;
-    const { bitmap, count, width, height } = pack;
-    return { bitmap, x: Math.min(Math.max(Math.floor(share * count + 1e-6), 0), count - 1) * width, width, height };
+    const { bitmap, count, width, height } = pack, frame = Math.floor(share * (whole || count) + 1e-6);
+    return { bitmap, x: Math.min(Math.max(frame, 0), count - 1) * width, width, height };
   }
 }

@@ -2,6 +2,8 @@
    numbers. Buffers are named "guess/step/frames/width/height" and "change/step/...", strips of frames; step -1 is the
    portrait. */
 
+import { LaStrips, laBlinks, laBoxes, laChip, laPut, laRound, laSplit, laWipe } from "./compare.js";
+
 const CHANGE_GAP = 8, CHANGE_HEAD = 22, CHANGE_STAGE = 250;          // px
 const CHANGE_TILES = [72, 150];                                       // px, the smallest and the largest picture
 const CHANGE_FOLLOW = -2;
@@ -111,6 +113,12 @@ const view = {
     return step >= 0 && step < ctx.known.made ? step : null;
   },
 
+  /* The picture under the cursor of a guess, or of a change. */
+  frame(ctx, kind, step) {
+    const { run } = ctx.body, whole = step < 0 ? 1 : Math.round(run.block_s * run.fps);
+    return ctx.strips.frame(`${kind}/${step}`, view.share(ctx), whole);
+  },
+
   /* How far into the block the cursor is, 0..1. */
   share(ctx) {
     const inside = ctx.time / ctx.body.run.block_s - ctx.known.block;
@@ -125,7 +133,7 @@ const view = {
     if (!sample) return;
     const fits = Math.floor((room + CHANGE_GAP) / Math.max(columns.length, 4)) - CHANGE_GAP;
     const wide = Math.min(Math.max(fits, CHANGE_TILES[0]), CHANGE_TILES[1]);
-    const tall = Math.round((wide * sample.height) / sample.width), share = view.share(ctx);
+    const tall = Math.round((wide * sample.height) / sample.width);
     ctx.placed = { wide, tall };
     const width = columns.length * (wide + CHANGE_GAP) - CHANGE_GAP;
     const pen = laCanvas(ctx.tiles, width, CHANGE_HEAD + 2 * tall + CHANGE_GAP);
@@ -139,10 +147,9 @@ const view = {
       pen.textAlign = "left";
       pen.textBaseline = "alphabetic";
       pen.fillText(changeName(step), x + 9, 14);
-      const guess = ctx.strips.frame(`guess/${step}`, step < 0 ? 0 : share);
-      const change = ctx.strips.frame(`change/${step}`, share);
-      view.drawTile(pen, theme, guess, x, CHANGE_HEAD, wide, tall);
-      if (step >= 0) view.drawTile(pen, theme, change, x, CHANGE_HEAD + tall + CHANGE_GAP, wide, tall);
+      view.drawTile(pen, theme, view.frame(ctx, "guess", step), x, CHANGE_HEAD, wide, tall);
+      const below = CHANGE_HEAD + tall + CHANGE_GAP;
+      if (step >= 0) view.drawTile(pen, theme, view.frame(ctx, "change", step), x, below, wide, tall);
       if (step !== first && step !== second) return;
       pen.strokeStyle = theme.accent;
       pen.lineWidth = 2;
@@ -172,8 +179,8 @@ const view = {
   },
 
   drawStage(ctx, theme) {
-    const [first, second] = view.compared(ctx), compare = ctx.get("compare"), share = view.share(ctx);
-    const [a, b] = [first, second].map((step) => ctx.strips.frame(`guess/${step}`, step < 0 ? 0 : share));
+    const [first, second] = view.compared(ctx), compare = ctx.get("compare");
+    const [a, b] = [first, second].map((step) => view.frame(ctx, "guess", step));
     const sample = a ?? b, room = ctx.stage.parentElement.clientWidth, beside = compare === "side";
     if (!sample) return;
     const boxes = laBoxes(room, CHANGE_STAGE, beside ? 2 : 1, sample.width / sample.height), [box] = boxes;
