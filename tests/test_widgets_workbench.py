@@ -15,8 +15,8 @@ from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
 from liveavatar.types import InputError
 from widgets import Workbench
-from widgets._decoding import decoding
 from widgets import workbench as module
+from widgets._decoding import decoding
 
 SMALL = dict(size="32*32", seconds=0.96)
 

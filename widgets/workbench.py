@@ -100,7 +100,8 @@ class Workbench(LiveView):
     """A portrait speaks, and everything can be watched: `Workbench()`, then a click on Run.
 
     All that is on the page can be had by name: `workbench.run`, `.config`, `.speech`, `.portrait`, `.words`,
-    `.cursor`, `.video`; the views are `.player`, `.grid`, `.change`, `.lips`, `.memory`, `.path`, `.caches` and `.designer`.
+    `.cursor`, `.video`; the views are `.player`, `.grid`, `.change`, `.lips`, `.memory`, `.path`, `.caches` and
+    `.designer`.
     """
 
     script = "workbench.js"
