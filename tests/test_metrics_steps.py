@@ -34,8 +34,8 @@ def test_what_is_not_known_yet_is_nan_and_said():
     first, second = step_effects([grey(160), grey(190)], grey(100)[0], finished=False)
     assert first.change == pytest.approx(60 / 255) and math.isnan(first.left) and math.isnan(second.done)
     headline, sentences = describe((first, second))
-    assert headline == ("Steps 0 to 1 are made. How far each guess is from the finished picture is known after the last "
-                        "step.")
+    assert headline == ("Steps 0 to 1 are made. How far each guess is from the finished picture is known after the "
+                        "last step.")
     assert sentences[0].startswith("Changed 24 % against the portrait") and sentences[1].startswith("Changed 12 %")
     assert describe(()) == ("No step is made yet.", ())
 
