@@ -41,7 +41,7 @@ const view = {
     ctx.firstWords = laElement("span", {});
     ctx.hint = laElement("span", {});
     ctx.words = laElement("span", { class: "la-player-words" }, ctx.clockWords, ctx.totalWords, ctx.frameWords,
-      laElement("span", {}, laTerm("first_picture", ctx.firstWords)), ctx.hint);
+      laElement("span", { class: "la-player-first" }, laTerm("first_picture", ctx.firstWords)), ctx.hint);
     const lower = laElement("div", { class: "la-player-lower" }, ctx.button_,
       laElement("div", { class: "la-player-line" }, ctx.line), ctx.words);
 

@@ -123,7 +123,7 @@ const view = {
   drawGrid(ctx, theme) {
     const g = view.geometry(ctx), { run, sigmas } = ctx.body, detail = ctx.body.detail;
     const height = GRID_HEAD + g.rows * g.drop, width = Math.max(ctx.scroller.clientWidth, 50);
-    ctx.spacer.style.width = `${g.columns * g.pitch}px`;
+    ctx.spacer.style.width = `${view.widthOf(ctx, g)}px`;
     ctx.spacer.style.height = `${height}px`;
     const pen = laCanvas(ctx.canvas, width, height);
     const first = Math.floor(g.offset / g.pitch), last = Math.floor((g.offset + width) / g.pitch);
@@ -217,11 +217,17 @@ const view = {
     const place = `${block} ${ctx.scroller.clientWidth}`;
     if (ctx.followed === place) return;
     ctx.followed = place;
-    const left = block * g.pitch, view_ = ctx.scroller;
-    const right = left + g.width;
-    if (left < view_.scrollLeft || right > view_.scrollLeft + view_.clientWidth) {
-      view_.scrollLeft = right - view_.clientWidth + g.pitch;
+    const left = block * g.pitch, right = left + g.width, { scrollLeft, clientWidth } = ctx.scroller;
+    if (left < scrollLeft) ctx.scroller.scrollLeft = left;
+    else if (right > scrollLeft + clientWidth) {
+      ctx.scroller.scrollLeft = Math.ceil((right - clientWidth) / g.pitch) * g.pitch;       // the first column is whole
     }
+  },
+
+  /* Width of all columns in px, and what it takes to scroll by whole columns. */
+  widthOf(ctx, g) {
+    const all = g.columns * g.pitch, room = ctx.scroller.clientWidth;
+    return all - GRID_GAP > room ? Math.ceil((all - GRID_GAP - room) / g.pitch) * g.pitch + room : all;
   },
 
   drawLabels(ctx, theme, g, sigmas) {
