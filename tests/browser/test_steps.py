@@ -189,7 +189,7 @@ def test_two_steps_are_compared_by_a_wipe_and_a_blink(book):
 
 
 def test_a_still_of_what_was_decoded_waits_for_the_day_the_kernel_is_gone(book):
-    still = book.page.locator("img.la-still[alt^=Workbench]")
+    still = book.page.locator("img[alt^='Workbench as it was']")
     still.wait_for(state="attached")
-    book.wait_for("() => document.querySelector('img.la-still').naturalHeight > 500")       # video, steps, what changed
-    assert not still.is_visible()
+    book.wait_for("() => document.querySelector(\"img[alt^='Workbench as it was']\").naturalHeight > 500")
+    assert not still.is_visible()                          # it has video, steps and what they changed

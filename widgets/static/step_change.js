@@ -26,6 +26,7 @@ const view = {
     ctx.check("on_face", "on the face", "Draw the differences over the grey picture instead of on black");
     ctx.note = laElement("span", { class: "la-note", role: "status" });
     ctx.bar.append(ctx.note);
+    ctx.empty = laElement("div", { class: "la-change-empty" });
     ctx.space();
     ctx.copyButton();
     ctx.headline = laElement("p", { class: "la-change-headline" });
@@ -36,7 +37,7 @@ const view = {
     ctx.steps = new Map();                                 // step -> the cells of its row
     ctx.scroller = laElement("div", { class: "la-change-scroll" }, ctx.tiles);
     const legend = laElement("div", { class: "la-change-scale" }, ctx.scale, ctx.scaleWords);
-    ctx.main.append(ctx.headline, laElement("div", { class: "la-change-wrap" }, view.buildStage(ctx),
+    ctx.main.append(ctx.empty, ctx.headline, laElement("div", { class: "la-change-wrap" }, view.buildStage(ctx),
       laElement("div", { class: "la-change-right" }, ctx.scroller, legend, ctx.table)));
     ctx.tiles.addEventListener("click", (event) => {
       const step = view.stepAt(ctx, event);
@@ -260,8 +261,9 @@ const view = {
     const { body } = ctx, theme = ctx.theme();
     if (ctx.number !== body.run.number) Object.assign(ctx, { number: body.run.number, known: null });
     if (body.ready) ctx.known = body;
-    ctx.note.textContent = body.words ?? "";
-    for (const part of ctx.main.children) part.hidden = !ctx.known;
+    for (const part of ctx.main.children) part.hidden = (part === ctx.empty) === !!ctx.known;
+    ctx.note.textContent = ctx.known ? body.words : "";
+    ctx.empty.textContent = body.words;
     if (!ctx.known) return;
     ctx.headline.replaceChildren(laElement("b", {}, `Block ${ctx.known.block}. `), ctx.known.headline);
     view.drawTiles(ctx, theme);
