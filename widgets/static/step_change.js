@@ -38,7 +38,7 @@ const view = {
     ctx.scroller = laElement("div", { class: "la-change-scroll" }, ctx.tiles);
     const legend = laElement("div", { class: "la-change-scale" }, ctx.scale, ctx.scaleWords);
     ctx.main.append(ctx.empty, ctx.headline, laElement("div", { class: "la-change-wrap" }, view.buildStage(ctx),
-      laElement("div", { class: "la-change-right" }, ctx.scroller, legend, ctx.table)));
+      laElement("div", { class: "la-change-right" }, ctx.scroller, legend)), ctx.table);
     ctx.tiles.addEventListener("click", (event) => {
       const step = view.stepAt(ctx, event);
       if (step === null) return;
