@@ -11,6 +11,7 @@ import torch
 from fakes import face
 from wan_fakes import off
 
+from liveavatar.backends.wan.backend import Marked
 from liveavatar.backends.wan.pose import check_pose_video, pictures_of, pose_latents
 from liveavatar.backends.wan.vae import StreamingWanVAE, WanDecoder, see
 from liveavatar.backends.wan.vae_gpu import suit_gpu
@@ -157,7 +158,13 @@ def test_the_released_multi_gpu_warm_up_is_seven_latents(plain, vae):
 
 
 def test_without_a_portrait_the_first_latent_stands_for_it(vae):
-    assert WanDecoder(vae, None, "single-gpu").decode(torch.randn(1, 16, 1, 2, 2)).shape == (4, SIDE, SIDE, 3)
+    decoder, latents = WanDecoder(vae, None, "single-gpu"), torch.randn(1, 16, 1, 2, 2)
+    assert decoder.decode(latents).shape == (4, SIDE, SIDE, 3)
+    for fork in (decoder.fork(), Marked(decoder).fork()._decoder):         # go on from here, and leave this one as it is
+        fork.decode(torch.randn(1, 16, 1, 2, 2))
+    again = WanDecoder(vae, None, "single-gpu")
+    again.decode(latents)
+    assert torch.equal(decoder.fork().decode(latents), again.decode(latents))
 
 
 def test_all_of_it_goes_to_its_device(tmp_path):
