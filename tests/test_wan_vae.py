@@ -160,7 +160,7 @@ def test_the_released_multi_gpu_warm_up_is_seven_latents(plain, vae):
 def test_without_a_portrait_the_first_latent_stands_for_it(vae):
     decoder, latents = WanDecoder(vae, None, "single-gpu"), torch.randn(1, 16, 1, 2, 2)
     assert decoder.decode(latents).shape == (4, SIDE, SIDE, 3)
-    for fork in (decoder.fork(), Marked(decoder).fork()._decoder):         # go on from here, and leave this one as it is
+    for fork in (decoder.fork(), Marked(decoder).fork()._decoder):       # go on from here, and leave this one as it is
         fork.decode(torch.randn(1, 16, 1, 2, 2))
     again = WanDecoder(vae, None, "single-gpu")
     again.decode(latents)
