@@ -125,6 +125,7 @@ const view = {
     const height = GRID_HEAD + g.rows * g.drop, width = Math.max(ctx.scroller.clientWidth, 50);
     ctx.spacer.style.width = `${view.widthOf(ctx, g)}px`;
     ctx.spacer.style.height = `${height}px`;
+    ctx.scroller.dataset.pitch = g.pitch;
     const pen = laCanvas(ctx.canvas, width, height);
     const first = Math.floor(g.offset / g.pitch), last = Math.floor((g.offset + width) / g.pitch);
     const now = Math.min(Math.floor(ctx.time / run.block_s + 1e-6), g.columns - 1);
@@ -218,10 +219,8 @@ const view = {
     if (ctx.followed === place) return;
     ctx.followed = place;
     const left = block * g.pitch, right = left + g.width, { scrollLeft, clientWidth } = ctx.scroller;
-    if (left < scrollLeft) ctx.scroller.scrollLeft = left;
-    else if (right > scrollLeft + clientWidth) {
-      ctx.scroller.scrollLeft = Math.ceil((right - clientWidth) / g.pitch) * g.pitch;       // the first column is whole
-    }
+    const wanted = Math.min(left, Math.max(scrollLeft, right - clientWidth));
+    ctx.scroller.scrollLeft = Math.ceil(wanted / g.pitch - 1e-3) * g.pitch;                 // the first column is whole
   },
 
   /* Width of all columns in px, and what it takes to scroll by whole columns. */
