@@ -1,7 +1,8 @@
 """A run that survives its process: what was asked, what is finished, and the caches to go on from.
 
     run/run.json                   configuration, hashes of the inputs, versions, which weights
-        audio.wav                  the sound as it was used, float32: exact
+        audio.wav                  the sound as the model heard it, float32: exact
+        sound.original             the recording as it was given, for the sound of the video
         portrait.safetensors       the picture, exact;  portrait.png shows it
         block_00000.safetensors    latents of each finished block
         caches_0.safetensors       keys and values after the newest block, or the one before: two files in turn
@@ -25,11 +26,13 @@ from torch import Tensor
 
 from liveavatar.cache import RingCache
 from liveavatar.config import GenerationConfig
-from liveavatar.files import write_whole
+from liveavatar.files import printable, user_path, write_whole
 from liveavatar.rollout import Rollout
+from liveavatar.sound import Sound
 from liveavatar.types import InputError, Portrait, Prompt, Speech
 
 FORMAT = 1
+ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}      # names of files need not be UTF-8
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,9 @@ class RunFolder:
         folder = cls(check_new(path))
         try:
             folder._write_inputs(speech, portrait)
-            text = json.dumps({"format": FORMAT, **description}, indent=1, ensure_ascii=False)
-            write_whole(folder.path / "run.json", lambda part: part.write_text(text + "\n", encoding="utf-8"))
+            sound = None if speech.sound is None else speech.sound.keep(folder.path)
+            text = json.dumps({"format": FORMAT, **description, "sound": sound}, indent=1, ensure_ascii=False)
+            write_whole(folder.path / "run.json", lambda part: part.write_text(text + "\n", **ENCODING))
         except OSError as error:
             raise InputError(f"run folder {folder.path} cannot be written ({error.strerror or error}); "
                              "choose another with --run_dir") from error
@@ -61,7 +65,7 @@ class RunFolder:
         tensors = {"pixels": portrait.pixels.contiguous()}
         if portrait.identity is not None:
             tensors["identity"] = portrait.identity.contiguous()
-        about = {"source": portrait.source, "sha256": portrait.sha256}
+        about = {"source": printable(portrait.source), "sha256": portrait.sha256}
         write_whole(self.path / "portrait.safetensors", lambda part: part.write_bytes(save(tensors, about)))
         pixels = portrait.pixels.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy(force=True)
         write_whole(self.path / "portrait.png", lambda part: Image.fromarray(pixels).save(part, "PNG"))
@@ -69,7 +73,7 @@ class RunFolder:
     def read(self) -> dict:
         """What was asked."""
         try:
-            description = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            description = json.loads((self.path / "run.json").read_text(**ENCODING))
             known = description["format"] == FORMAT
         except FileNotFoundError:
             raise InputError(f"{self.path} holds no run (no run.json); give the folder that was passed as run_dir "
@@ -96,9 +100,11 @@ class RunFolder:
         except Exception as error:
             raise InputError(f"the inputs in {self.path} are missing or damaged ({error}); "
                              "begin the video again") from error
-        origin = self.read()["inputs"]
+        about = self.read()
+        origin = about["inputs"]
         portrait = Portrait(tensors["pixels"], tensors.get("identity"), **origin["portrait"])
-        return Speech(wave, rate_hz), portrait, Prompt(**origin["prompt"])
+        speech = Speech(wave, rate_hz).with_sound(Sound.kept(self.path, about.get("sound")))
+        return speech, portrait, Prompt(**origin["prompt"])
 
     def block_path(self, block: int) -> Path:
         return self.path / f"block_{block:05d}.safetensors"
@@ -171,7 +177,7 @@ class RunFolder:
 
 def check_new(path: str | os.PathLike) -> Path:
     """Refuse a run folder that cannot be written or has a run in it already."""
-    path = Path(path)
+    path = user_path(path)
     if (path / "run.json").exists():
         raise InputError(f"{path} already holds a run; go on with resume({str(path)!r}) (--resume on the command "
                          "line) or choose another folder")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from liveavatar.files import write_whole
+from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError, Step
 
 TENSORS = ("x", "clean", "velocity")
@@ -39,7 +39,7 @@ class Trace:
         self._numbers: dict[tuple[int, int], dict] = {}       # (block, index) -> what is not a tensor
         self._tensors: dict[tuple[int, int], dict[str, Tensor]] = {}
         self._files: dict[int, Path] = {}                     # block -> where it was spilled
-        self._folder = Path(folder) if folder is not None else None
+        self._folder = user_path(folder) if folder is not None else None
         self._own_folder: tempfile.TemporaryDirectory | None = None
 
     def record(self, event: object) -> None:
@@ -98,7 +98,7 @@ class Trace:
         """Write the trace into a folder: trace.json and one safetensors file a block."""
         from safetensors.torch import save_file
 
-        folder = Path(folder)
+        folder = user_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for block in self.blocks:
             steps = [self.step(*key) for key in sorted(self._numbers) if key[0] == block]
@@ -106,13 +106,14 @@ class Trace:
             write_whole(folder / block_file(block), partial(save_file, tensors))
         numbers = [self._numbers[key] for key in sorted(self._numbers)]
         description = {"format": 1, "kept": list(self._kept), "steps": numbers}
-        (folder / "trace.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+        text = json.dumps(description, indent=1)
+        write_whole(folder / "trace.json", lambda part: part.write_text(text, encoding="utf-8"))
         return folder
 
     @classmethod
     def load(cls, folder: str | os.PathLike, limit_bytes: int = 512 * MIB) -> Trace:
         """Open a saved trace. Its tensors stay in the folder until a step is asked for."""
-        folder = Path(folder)
+        folder = user_path(folder)
         try:
             description = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

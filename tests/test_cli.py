@@ -146,7 +146,7 @@ def test_avatar_draws_somebody(tmp_path, capsys):
     from PIL import Image
     assert Image.open(portrait).size == (64, 96)
     assert liveavatar.load_portrait(portrait).identity is not None      # it knows who it shows
-    assert cli.main(["avatar", "--seed", "7", "--trait", "glasses=true", "--output", str(portrait)]) == 0
+    assert cli.main(["avatar", "--seed", "7", "--trait", "glasses=true", "--output", str(portrait), "-y"]) == 0
     assert cli.main(["avatar", "--trait", "glasses"]) == 2
     assert "write name=value" in capsys.readouterr().err
 
@@ -160,7 +160,6 @@ def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ([], "arguments are required: command"),
     (["generate", "--sample_steps", "four"], "invalid int value: 'four'"),
     (["generate", "--label", "perhaps"], "'perhaps' is neither True nor False"),
     (["generate", "--schedule", "1,a,0"], "is not a list of numbers"),

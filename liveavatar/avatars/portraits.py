@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError, Portrait
 
 from .motion import portrait_pose
@@ -184,7 +185,7 @@ def save_portrait(portrait: Portrait, path: str | Path) -> None:
     if portrait.identity is not None:
         values = portrait.identity.tolist()
         notes.add_text(CHUNK, json.dumps({trait.name: value for trait, value in zip(IDENTITY, values, strict=True)}))
-    _write(lambda: _picture(portrait.pixels).save(path, format="PNG", pnginfo=notes), path)
+    _write(lambda part: _picture(portrait.pixels).save(part, format="PNG", pnginfo=notes), path)
 
 
 def read_identity(path: str | Path) -> Tensor | None:
@@ -218,12 +219,12 @@ def contact_sheet(images: Tensor, columns: int, path: str | Path) -> None:
     sheet = torch.zeros(rows * columns, 3, H, W)
     sheet[:N] = images.detach().float().cpu()
     joined = sheet.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).reshape(3, rows * H, columns * W)
-    _write(lambda: _picture(joined).save(path, format="PNG"), path)
+    _write(lambda part: _picture(joined).save(part, format="PNG"), path)
 
 
-def _write(save: Callable[[], None], path: str | Path) -> None:
+def _write(save: Callable[[Path], None], path: str | Path) -> None:
     try:
-        save()
+        write_whole(user_path(path), save)
     except OSError as error:
         raise InputError(f"cannot write {path} ({error.strerror or error}); "
                          "choose a folder that exists and may be written to") from None

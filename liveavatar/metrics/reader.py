@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from liveavatar.avatars.geometry import TALL_LIFT
+from liveavatar.files import user_path
 from liveavatar.metrics.regressor import FaceRegressor, Reading
 from liveavatar.types import InputError
 from liveavatar.weights import load_part, read_manifest
@@ -37,7 +37,7 @@ def load_reader(weights: str | os.PathLike = "shipped") -> FaceRegressor:
 def _load(weights: str) -> FaceRegressor:
     from liveavatar.backends.mini import WEIGHTS
 
-    manifest = read_manifest(WEIGHTS if weights == "shipped" else Path(weights))
+    manifest = read_manifest(WEIGHTS if weights == "shipped" else user_path(weights))
     regressor = FaceRegressor(**{name: tuple(widths) for name, widths in manifest.config["regressor"].items()})
     regressor.load_state_dict({name: tensor.float() for name, tensor in load_part(manifest, "regressor").items()})
     return regressor.requires_grad_(False).eval().to(memory_format=torch.channels_last)

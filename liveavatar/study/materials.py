@@ -13,6 +13,7 @@ import numpy as np
 
 from liveavatar.study.grid import Cell
 from liveavatar.types import InputError, Phoneme, Portrait, Speech
+from liveavatar.wording import did_you_mean
 
 KEPT = Path(__file__).parent / "recordings"       # what the study says, spoken once
 PINK_FROM_HZ = 50.0                # below, noise has no more power than there
@@ -48,7 +49,8 @@ def recording(name: str) -> Speech:
     if name in known:
         return known[name]
     if not Path(name).suffix:
-        raise InputError(f"recording {name!r} is unknown; give {', '.join(known)}, a file, or \"voice|words to say\"")
+        raise InputError(f"recording {name!r} is unknown; give {', '.join(known)}, a file, or \"voice|words to say\""
+                         + did_you_mean(name, known))
     return load_audio(name)
 
 
@@ -100,7 +102,8 @@ def first_seconds(speech: Speech, seconds: float) -> Speech:
     end_s = min(seconds, speech.duration_s)
     phonemes = tuple(replace(phoneme, end_s=min(phoneme.end_s, end_s)) for phoneme in speech.phonemes
                      if phoneme.start_s < end_s)
-    return replace(speech, wave=speech.wave[:round(end_s * speech.rate_hz)], phonemes=phonemes)
+    sound = None if speech.sound is None else speech.sound.cut(0, end_s)
+    return replace(speech, wave=speech.wave[:round(end_s * speech.rate_hz)], phonemes=phonemes).with_sound(sound)
 
 
 def with_noise(speech: Speech, snr_db: float) -> Speech:

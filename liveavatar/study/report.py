@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liveavatar.files import user_path, write_whole
 from liveavatar.study.sweep import FAILED, Result, Sweep
 from liveavatar.types import InputError
 
@@ -35,7 +36,7 @@ BARS = 400                      # of the loudness
 def write_report(source: str | os.PathLike | Sweep | Run, output: str | os.PathLike = "report.html", *,
                  most: int | None = None) -> Path:
     """Write the report of a sweep, a run, or a video file. most: at most so many videos of a sweep, the first ones."""
-    output = Path(output)
+    output = user_path(output)
     if output.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"output {output} ends in {output.suffix or 'nothing'!r}; a report is a web page: report.html")
     page = page_of(source, most)
@@ -44,7 +45,7 @@ def write_report(source: str | os.PathLike | Sweep | Run, output: str | os.PathL
         raise InputError(f"the report would have {size / 1e6:.0f} MB, more than {MOST_BYTES / 1e6:.0f}; show fewer "
                          "videos of a sweep with --most, or make shorter ones")
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(page, encoding="utf-8")
+    write_whole(output, lambda part: part.write_text(page, encoding="utf-8"))
     return output
 
 
@@ -54,7 +55,7 @@ def page_of(source: str | os.PathLike | Sweep | Run, most: int | None) -> str:
         return sweep_page(source, most)
     if not isinstance(source, (str, os.PathLike)):
         return run_page(source, "as it was made")
-    path = Path(source)
+    path = user_path(source)
     if (path / "sweep.json").is_file():
         return sweep_page(Sweep.open(path), most)
     if (path / "trace.json").is_file():

@@ -32,7 +32,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveavatar.files import write_whole
+from liveavatar.files import user_path, write_whole
 from liveavatar.study.grid import Cell, Grid
 from liveavatar.types import InputError, Step
 
@@ -109,7 +109,7 @@ class Sweep:
         """measure(video, materials) -> numbers; what `liveavatar.metrics.measure` finds, where it is left out. It must
         be a function that other processes can import.
         """
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         self.cells = grid.cells() if isinstance(grid, Grid) else tuple(dict.fromkeys(grid))
         self.error: BaseException | None = None         # what ended a sweep that was started in a thread
         self._measure = measure or measure_video
@@ -121,7 +121,7 @@ class Sweep:
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Sweep:
         """A sweep that was begun before, with all that is made of it."""
-        path = Path(folder) / "sweep.json"
+        path = user_path(folder) / "sweep.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             cells = [Cell(**values) for values in values["cells"]]
@@ -329,7 +329,8 @@ def weights_of(backend: str, weights: str) -> str:
 
     try:
         kind = find(backend)
-        folder = getattr(import_module(kind.__module__), "WEIGHTS", None) if weights == "shipped" else Path(weights)
+        shipped = weights == "shipped"
+        folder = getattr(import_module(kind.__module__), "WEIGHTS", None) if shipped else user_path(weights)
         return weights if weights == "random" or folder is None else read_manifest(folder).fingerprint
     except InputError as error:
         return words(error)
@@ -337,7 +338,7 @@ def weights_of(backend: str, weights: str) -> str:
 
 def make_cell(cell: Cell, key: str, folder: str, measure: Measure, threads: int) -> Result:
     """Make and measure one video in its own folder, which appears whole or not at all."""
-    place = Path(folder) / "cells" / key
+    place = user_path(folder) / "cells" / key
     making = place.with_name(f".{key}")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)

@@ -31,6 +31,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from liveavatar.files import user_path
 from liveavatar.run import OVER, RUNNING, Change, Run
 from liveavatar.types import Block, InputError, Step
 from liveavatar.vram.shortage import Shortage, explain, is_shortage, let_go
@@ -136,7 +137,7 @@ class MemoryRecord:
         """Write memory.safetensors into a folder, for instance that of `Run.save`."""
         from safetensors.numpy import save_file
 
-        path = Path(folder) / FILE
+        path = user_path(folder) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         about = {"format": 1, "main": self.main, "device": self.device, "total": self.total, "words": self.words,
                  "labels": [list(asdict(label).values()) for label in self.labels]}
@@ -148,7 +149,7 @@ class MemoryRecord:
         """Read what `save` wrote."""
         from safetensors import SafetensorError, safe_open
 
-        path = Path(folder)
+        path = user_path(folder)
         path = path / FILE if path.is_dir() else path
         try:
             with safe_open(path, "np") as file:

@@ -22,6 +22,7 @@ from liveavatar.backends.wan.rings import apart_rings
 from liveavatar.backends.wan.text import TextEncoder, random_text_encoder, read_text_encoder
 from liveavatar.backends.wan.vae import CONDITIONINGS, StreamingWanVAE, WanDecoder, random_vae, read_vae, see
 from liveavatar.cache import ConditionCache, RingCache
+from liveavatar.files import user_path
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 
 RELEASED_TRIM = 3          # pictures that the released code cuts from the beginning, but not from the sound: 120 ms
@@ -272,4 +273,4 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def text_of(path: str | os.PathLike | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().resolve())
+    return None if path is None else str(user_path(path).resolve())

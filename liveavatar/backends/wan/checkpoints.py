@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from liveavatar.backends.wan.preset import BASE_REPOSITORY, LORA_FILE, LORA_REPOSITORY
+from liveavatar.files import user_path
 from liveavatar.types import InputError
 
 CONFIG = "config.json"
@@ -78,7 +79,7 @@ class Checkpoint:
 
 def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
     """Look at everything the folder should hold; refuse with one sentence that names all that is missing."""
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     remedy = f"get it with: {fetch_command(BASE_REPOSITORY, folder)} (45 GB), or pass download=True (--download)"
     if not folder.is_dir():
         raise InputError(f"checkpoint_dir {folder} {'is a file' if folder.exists() else 'does not exist'}; {remedy}")
@@ -202,7 +203,7 @@ def read_lora(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def lora_file(path: str | os.PathLike) -> Path:
-    given = Path(path).expanduser()
+    given = user_path(path)
     file = given / LORA_FILE if given.is_dir() else given
     if not file.is_file():
         hint = " (a name on the Hub is not looked up unless asked)" if str(path).count("/") == 1 else ""
@@ -262,6 +263,6 @@ def download(folder: str | os.PathLike, lora: str | os.PathLike | None) -> None:
     """Bring what is not there yet. Only called when the user asks for it."""
     from huggingface_hub import snapshot_download
 
-    snapshot_download(BASE_REPOSITORY, local_dir=Path(folder).expanduser())
-    if lora is not None and not Path(lora).expanduser().is_file():
-        snapshot_download(LORA_REPOSITORY, local_dir=Path(lora).expanduser(), allow_patterns=[LORA_FILE])
+    snapshot_download(BASE_REPOSITORY, local_dir=user_path(folder))
+    if lora is not None and not user_path(lora).is_file():
+        snapshot_download(LORA_REPOSITORY, local_dir=user_path(lora), allow_patterns=[LORA_FILE])
