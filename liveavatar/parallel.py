@@ -8,7 +8,8 @@
 
 A step's cache never leaves its rank: with timestep forcing a block only looks back at its own noise level. What travels
 down the chain are latents, some hundred kilobytes a block, through main memory (gloo), whatever the devices are. Every
-rank prefills the condition for itself. The result is the one of a single process, bit for bit.
+rank prefills the condition for itself. The result is the one of a single process, bit for bit, whatever number of
+threads each has.
 
 When one process dies the others stop within seconds and say so; what is done of the video can be played.
 """
