@@ -37,6 +37,7 @@ TOKENIZER = "google/umt5-xxl"
 VAE = "Wan2.1_VAE.pth"
 AUDIO = "wav2vec2-large-xlsr-53-english"
 AUDIO_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+SAME_DOWNLOAD = f"take both from the same download of {BASE_REPOSITORY}"
 LFS_POINTER = b"version https://git-lfs"
 
 Source = Callable[[str, torch.Size], Tensor]   # name and shape of a weight -> its values
@@ -127,20 +128,36 @@ class Shards:
             if absent:
                 raise damaged(path, f"it lacks {absent[0]}" + (f" and {len(absent) - 1} more" if absent[1:] else ""))
 
+    def check_shapes(self, model: nn.Module) -> None:
+        """Refuse a checkpoint that is not what its config.json describes, before anything is read.
+
+        model: the network that config.json asks for, on the meta device
+        """
+        wanted = {name: value.shape for name, value in model.named_parameters()}
+        for name, shape in wanted.items():
+            self._find(name, shape)
+        stray = sorted(name for name in self.where if name.startswith("blocks.") and name not in wanted)
+        if stray:
+            raise InputError(f"the checkpoint holds {stray[0]} and {len(stray) - 1} more for which config.json has no "
+                             f"place; {SAME_DOWNLOAD}")
+
     def read(self, name: str, shape: torch.Size) -> Tensor:
         """One tensor, in main memory."""
+        return self._find(name, shape).get_tensor(name)
+
+    def _find(self, name: str, shape: torch.Size) -> object:
+        """Return the open file that holds a tensor of this shape."""
         from safetensors import safe_open
 
         path = self.where.get(name)
         if path is None:
-            raise InputError(f"the checkpoint holds no {name}; it is not {BASE_REPOSITORY}, whose names this model has")
+            raise InputError(f"the checkpoint holds no {name}, for which config.json asks; {SAME_DOWNLOAD}")
         if path not in self._open:
             self._open[path] = safe_open(path, "pt")
-        tensor = self._open[path].get_tensor(name)
-        if tensor.shape != shape:
-            raise InputError(f"{name} in {path.name} is {tuple(tensor.shape)}, config.json asks for {tuple(shape)}; "
-                             "take both from the same download")
-        return tensor
+        found = tuple(self._open[path].get_slice(name).get_shape())
+        if found != tuple(shape):
+            raise InputError(f"{name} in {path.name} is {found}, config.json asks for {tuple(shape)}; {SAME_DOWNLOAD}")
+        return self._open[path]
 
     def close(self) -> None:
         self._open.clear()
