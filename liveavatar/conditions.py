@@ -9,6 +9,7 @@ Every input that cannot be used is refused here, before any weights load.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import warnings
@@ -20,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from liveavatar.files import user_path
+from liveavatar.pictures import pixels_of
 from liveavatar.types import InputError, Portrait, Prompt
 
 MIN_SIDE_PX = 32              # below this there is no face to speak of
@@ -45,7 +48,7 @@ def load_portrait(source, expects_rendered: bool = True) -> Portrait:
         _check_extent(*source.pixels.shape[-2:], source.source or "the portrait")
         return source
     if isinstance(source, (str, os.PathLike)):
-        portrait = _from_file(Path(source).expanduser())
+        portrait = _from_file(user_path(source))
     elif isinstance(source, (np.ndarray, Tensor)):
         portrait = _from_array(torch.as_tensor(source))
     elif hasattr(source, "getbands"):                              # a PIL image
@@ -76,7 +79,7 @@ def _from_file(path: Path) -> Portrait:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)      # _check_extent is stricter
-            image = Image.open(path)
+            image = Image.open(io.BytesIO(data))                 # a pipe can be read only once
         pixels = _pixels_of(image, str(path))
     except InputError:
         raise
@@ -90,35 +93,15 @@ def _from_file(path: Path) -> Portrait:
                          "shrink it first") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(f"portrait {str(path)!r} is damaged ({error}); save it again as PNG or JPEG") from error
-    identity = read_identity(path) if image.format == "PNG" else None
+    identity = read_identity(io.BytesIO(data)) if image.format == "PNG" else None
     return Portrait(pixels, identity, str(path), hashlib.sha256(data).hexdigest())
 
 
 def _pixels_of(image, name: str) -> Tensor:
-    """First frame of a PIL image, upright, on white, as (3, H, W) float 0..1."""
-    from PIL import Image, ImageOps
-
+    """The pixels of a PIL image, once its size is found fit."""
     width, height = image.size
     _check_extent(height, width, name)
-    if getattr(image, "n_frames", 1) > 1:
-        warnings.warn(f"{name}: {image.n_frames} pictures in one file; the first is used", stacklevel=4)
-        image.seek(0)
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _deep_grey(np.asarray(image, dtype=np.float32), 65535.0 if image.mode != "F" else None, name)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
-
-
-def _deep_grey(values: np.ndarray, full: float | None, name: str) -> Tensor:
-    """Grey with more than 8 bits (H, W) to (3, H, W) float 0..1; full: what white is, None to guess it."""
-    if not np.isfinite(values).all():
-        raise InputError(f"{name} holds values that are not numbers; save it again as an 8-bit PNG")
-    brightest = values.max()
-    full = full or next((white for white in (1.0, 255.0, 65535.0) if brightest <= white), brightest)
-    return torch.from_numpy(values / full).clamp(0, 1).expand(3, -1, -1).contiguous()
+    return pixels_of(image, name)
 
 
 def _from_array(values: Tensor) -> Portrait:

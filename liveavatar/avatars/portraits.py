@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 from torch import Tensor
@@ -188,12 +188,12 @@ def save_portrait(portrait: Portrait, path: str | Path) -> None:
     _write(lambda part: _picture(portrait.pixels).save(part, format="PNG", pnginfo=notes), path)
 
 
-def read_identity(path: str | Path) -> Tensor | None:
-    """Who a saved portrait shows: (NI,), or None when the file says nothing about it."""
+def read_identity(path: str | Path | BinaryIO) -> Tensor | None:
+    """Who a saved portrait shows: (NI,), or None when the file (its path, or open) says nothing about it."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(user_path(path) if isinstance(path, (str, Path)) else path) as picture:
             picture.load()                          # text chunks may follow the pixels
             note = getattr(picture, "text", {}).get(CHUNK)
     except UnidentifiedImageError:
