@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liveavatar.files import rereadable, stamp
+from liveavatar.files import fault_of, rereadable, stamp
 from liveavatar.sound import FORMATS, Sound, Track, mono, mono_weights, part_of_pieces
 from liveavatar.types import AudioFeatures, InputError, Speech
 from liveavatar.wording import did_you_mean
@@ -71,8 +71,6 @@ def load_audio(path: str | os.PathLike, start_s: float = 0.0, duration_s: float 
     if active_rms(wave, rate_hz) == 0.0:
         warnings.warn(f"{path} is silent; the mouth will stay closed", stacklevel=2)
     speech = Speech(wave / np.float32(max(float(np.abs(wave).max()), 1.0)), rate_hz)
-    if (track.rate_hz, track.channels) == (rate_hz, 1):
-        return speech                                             # the video's sound is what the model hears
     gain = 1 / max(*loudest, 1.0)
     return speech.with_sound(Sound(path, track.rate_hz, track.layout, first, last, gain, before))
 
@@ -83,10 +81,11 @@ def _check_stretch(path: Path, start_s: float, duration_s: float | None) -> None
         raise InputError(f"start_s={start_s:g} is not a time in the recording; give 0 or more seconds")
     if duration_s is not None and not (SHORTEST_S <= duration_s < math.inf):
         raise InputError(f"duration_s={duration_s:g} is too short or no number; give {SHORTEST_S} s or more")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a sound file ({FORMATS})")
-    if not path.exists():
+    fault = fault_of(path)
+    if fault == "does not exist":
         raise InputError(f"there is no file {path}; check the name, relative paths start at {Path.cwd()}")
+    if fault:
+        raise InputError(f"{path} {fault}; give a sound file ({FORMATS})")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); give a sound file ({FORMATS})")
 

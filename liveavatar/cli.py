@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from liveavatar.config import GenerationConfig, parse_size
-from liveavatar.files import free_name, user_path
+from liveavatar.files import fault_of, free_name, user_path
 from liveavatar.signals import Stop, stop_on_signals
 from liveavatar.study.cli import add_commands as add_study
 from liveavatar.types import InputError
@@ -216,9 +216,9 @@ def check_names(asked: argparse.Namespace) -> None:
 
 
 def check_file(option: str, path: str, example: str) -> None:
-    found = user_path(path)
-    if found.is_dir() or not found.exists():               # a pipe is no file, and can be read all the same
-        raise InputError(f"{option} {path} {'is a folder' if found.is_dir() else 'does not exist'}; give {example}")
+    fault = fault_of(user_path(path))
+    if fault:
+        raise InputError(f"{option} {path} {fault}; give {example}")
 
 
 def output_of(asked: argparse.Namespace, default: str) -> Path:
@@ -226,7 +226,7 @@ def output_of(asked: argparse.Namespace, default: str) -> Path:
     if asked.output is None:
         return Path(default) if asked.overwrite else free_name(Path(default))
     path = user_path(asked.output)
-    if path.is_file() and not asked.overwrite:
+    if os.path.isfile(path) and not asked.overwrite:
         raise InputError(f"output {path} exists; add --overwrite to replace it, or choose another --output")
     return path
 

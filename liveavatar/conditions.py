@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from liveavatar.files import user_path
+from liveavatar.files import fault_of, user_path
 from liveavatar.pictures import pixels_of
 from liveavatar.types import InputError, Portrait, Prompt
 
@@ -67,11 +67,10 @@ def _from_file(path: Path) -> Portrait:
 
     from liveavatar.avatars.portraits import read_identity
 
-    if not path.exists():
-        raise InputError(f"portrait {str(path)!r} does not exist; give the path of a PNG or JPEG, "
-                         "or make one with liveavatar.avatar(seed=1)")
-    if path.is_dir():
-        raise InputError(f"portrait {str(path)!r} is a folder; give the path of one picture in it")
+    fault = fault_of(path)
+    if fault:
+        raise InputError(f"portrait {str(path)!r} {fault}; give the path of a PNG or JPEG, or make one with "
+                         "liveavatar.avatar(seed=1)")
     try:
         data = path.read_bytes()
     except OSError as error:

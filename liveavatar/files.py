@@ -37,6 +37,17 @@ def ffmpeg_url(path: Path) -> str:
     return f"file:{path}"
 
 
+def fault_of(path: Path) -> str:
+    """Return why there is no file of that name that could be read, in words; "" when there is one (or a pipe)."""
+    try:
+        about = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    return "is a folder" if stat.S_ISDIR(about.st_mode) else ""
+
+
 def stamp(path: str | os.PathLike) -> Stamp | None:
     """Return what changes when a file is replaced or written (device, number, bytes, time); None without a file."""
     try:
@@ -72,12 +83,23 @@ def rereadable(path: str | os.PathLike) -> Path:
     goes with the process.
     """
     path = user_path(path)
-    if not path.exists() or path.is_dir() or path.is_file():
+    if not os.path.exists(path) or os.path.isdir(path) or os.path.isfile(path):
         return path
     copy = _temporary() / f"{secrets.token_hex(4)}-{path.name}"
     with open(path, "rb") as pipe, open(copy, "wb") as file:
         shutil.copyfileobj(pipe, file, 2**20)
     return copy
+
+
+def utf8_path(path: Path) -> Path:
+    """Return a path to the same file for libraries that take UTF-8 names only: where it is none, a temporary link."""
+    try:
+        str(path).encode()
+        return path
+    except UnicodeEncodeError:
+        link = _temporary() / secrets.token_hex(4)
+        link.symlink_to(path.absolute())
+        return link
 
 
 @cache

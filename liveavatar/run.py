@@ -31,7 +31,7 @@ from threading import Condition, Event, RLock, Thread, current_thread
 from typing import TYPE_CHECKING, Protocol
 
 from liveavatar.config import GenerationConfig
-from liveavatar.files import user_path, write_whole
+from liveavatar.files import user_path, utf8_path, write_whole
 from liveavatar.signals import exit_on_signals
 from liveavatar.sound import Sound
 from liveavatar.trace import MIB, Trace
@@ -481,7 +481,8 @@ class Run:
         """Write all that `replay(folder)` needs: the trace, the facts, the kept pictures and the speech."""
         from safetensors.torch import save_file
 
-        folder = self.trace.save(folder)
+        saved = self.trace.save(folder)
+        folder = utf8_path(saved)
         blocks, latent_map = self.blocks, self.latent_map()
         save_file({f"{block.index:05d}": block.frames.contiguous() for block in blocks}, folder / "frames.safetensors")
         speech = None if self.speech is None else save_speech(self.speech, folder / "speech.safetensors")
@@ -495,7 +496,7 @@ class Run:
             "done_s": self._done_s, "work_s": self._work_s, "first_picture_s": self.first_picture_s}
         text = json.dumps(description, indent=1)
         write_whole(folder / "run.json", lambda part: part.write_text(text, encoding="utf-8"))
-        return folder
+        return saved
 
     # ------------------------------------------------------------------ the worker
 
@@ -642,7 +643,7 @@ def replay(trace: Trace | str | os.PathLike, pace: float = 0.0, facts: Facts | N
     if isinstance(trace, Trace):
         known = facts or facts_of(trace)
         return Run(Recording(trace, known, {}, pace, backend), trace, record=False)
-    folder = user_path(trace)
+    folder = utf8_path(user_path(trace))
     loaded = load_trace(folder)
     if not (folder / "run.json").exists():
         return replay(loaded, pace, facts, pipeline)

@@ -16,6 +16,7 @@ appears whole or not at all, so a run may be killed at any moment.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from liveavatar.cache import RingCache
 from liveavatar.config import GenerationConfig
-from liveavatar.files import printable, user_path, write_whole
+from liveavatar.files import printable, user_path, utf8_path, write_whole
 from liveavatar.rollout import Rollout
 from liveavatar.sound import Sound
 from liveavatar.types import InputError, Portrait, Prompt, Speech
@@ -60,8 +61,9 @@ class RunFolder:
         from PIL import Image
         from safetensors.torch import save
 
-        write_whole(self.path / "audio.wav", lambda part: soundfile.write(
-            part, speech.wave, speech.rate_hz, subtype="FLOAT", format="WAV"))
+        data = io.BytesIO()                                   # soundfile would open UTF-8 names only
+        soundfile.write(data, speech.wave, speech.rate_hz, subtype="FLOAT", format="WAV")
+        write_whole(self.path / "audio.wav", lambda part: part.write_bytes(data.getvalue()))
         tensors = {"pixels": portrait.pixels.contiguous()}
         if portrait.identity is not None:
             tensors["identity"] = portrait.identity.contiguous()
@@ -95,8 +97,8 @@ class RunFolder:
         from safetensors.torch import load_file
 
         try:
-            wave, rate_hz = soundfile.read(self.path / "audio.wav", dtype="float32")
-            tensors = load_file(self.path / "portrait.safetensors")
+            wave, rate_hz = soundfile.read(utf8_path(self.path / "audio.wav"), dtype="float32")
+            tensors = load_file(utf8_path(self.path / "portrait.safetensors"))
         except Exception as error:
             raise InputError(f"the inputs in {self.path} are missing or damaged ({error}); "
                              "begin the video again") from error
@@ -135,7 +137,7 @@ class RunFolder:
         from safetensors.torch import load_file
 
         try:
-            return load_file(self.block_path(block))["latents"]
+            return load_file(utf8_path(self.block_path(block)))["latents"]
         except Exception as error:
             raise InputError(f"{self.block_path(block)} is damaged ({error}); delete it and all later blocks, "
                              "then begin the video again") from error
@@ -153,7 +155,7 @@ class RunFolder:
             return empty
         path = states[-1][1]
         try:
-            with safe_open(path, "pt") as file:
+            with safe_open(utf8_path(path), "pt") as file:
                 tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}   # noqa: SIM118
                 return unpack(tensors, file.metadata(), empty)
         except Exception as error:
@@ -166,7 +168,7 @@ class RunFolder:
         states = []
         for path in self.path.glob("caches_[01].safetensors"):
             try:
-                with safe_open(path, "pt") as file:
+                with safe_open(utf8_path(path), "pt") as file:
                     block = int(file.metadata()["block"])
             except (OSError, SafetensorError, TypeError, KeyError, ValueError):
                 continue                              # a damaged file: the other one of the pair may serve

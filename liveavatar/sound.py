@@ -242,8 +242,9 @@ class Track:
     def _promised_s(self) -> float:
         """Return how long the file says that it is; 0 where it says nothing and FFmpeg guesses from the bit rate."""
         kind = self._container.format.name.split(",")[0]
-        known = kind in WITH_DURATION or (kind == "mp3" and mp3_has_header(self._file))
-        return (self._container.duration or 0) / 1e6 if known else 0.0
+        if kind == "mp3":
+            return mp3_frames(self._file) * (1152 if self.rate_hz >= 32_000 else 576) / self.rate_hz
+        return (self._container.duration or 0) / 1e6 if kind in WITH_DURATION else 0.0
 
     def warn(self) -> None:
         """Say what was noticed."""
@@ -279,16 +280,21 @@ def name_of(track: av.AudioStream) -> str:
     return f" ({named})" if named else ""
 
 
-def mp3_has_header(file: object) -> bool:
-    """Tell whether an mp3 begins with a frame that counts its frames (Xing, Info or VBRI), behind its ID3 tag."""
+def mp3_frames(file: object) -> int:
+    """Return how many frames the first frame of an mp3 counts (in a tag Xing, Info or VBRI); 0 where it does not."""
     file.seek(0)
     head = file.read(10)
     size = 0
     if head[:3] == b"ID3":                       # the size has seven bits a byte
         size = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
     file.seek(size)
-    frame = file.read(256)
-    return any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))
+    frame = file.read(256) + bytes(18)
+    for tag, place in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+        at = frame.find(tag)
+        if at >= 0:
+            counts = tag == b"VBRI" or frame[at + 7] & 1
+            return int.from_bytes(frame[at + place:at + place + 4], "big") if counts else 0
+    return 0
 
 
 def holds_another_wav(file: object) -> bool:

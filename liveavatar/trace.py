@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from liveavatar.files import user_path, write_whole
+from liveavatar.files import user_path, utf8_path, write_whole
 from liveavatar.types import InputError, Step
 
 TENSORS = ("x", "clean", "velocity")
@@ -96,14 +96,12 @@ class Trace:
 
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the trace into a folder: trace.json and one safetensors file a block."""
-        from safetensors.torch import save_file
-
         folder = user_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for block in self.blocks:
             steps = [self.step(*key) for key in sorted(self._numbers) if key[0] == block]
             tensors = {f"{step.index}.{name}": getattr(step, name) for step in steps for name in self._kept}
-            write_whole(folder / block_file(block), partial(save_file, tensors))
+            write_whole(folder / block_file(block), partial(write_tensors, tensors))
         numbers = [self._numbers[key] for key in sorted(self._numbers)]
         description = {"format": 1, "kept": list(self._kept), "steps": numbers}
         text = json.dumps(description, indent=1)
@@ -141,20 +139,20 @@ class Trace:
 
         path = self._files[block]
         try:
-            with safe_open(path, "pt") as file:
+            with safe_open(utf8_path(path), "pt") as file:
                 return {name: file.get_tensor(f"{index}.{name}") for name in self._kept}
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path} of this trace is missing or damaged ({error}); record the run again") from error
 
     def _spill(self, block: int) -> None:
         """Move one block from memory to disk, joining what is there of it already."""
-        from safetensors.torch import load_file, save_file
+        from safetensors.torch import load_file
 
         path = self._spill_folder() / block_file(block)
-        tensors = load_file(path) if block in self._files else {}
+        tensors = load_file(utf8_path(path)) if block in self._files else {}
         for key in [key for key in self._tensors if key[0] == block]:
             tensors |= {f"{key[1]}.{name}": value for name, value in self._tensors.pop(key).items()}
-        write_whole(path, partial(save_file, tensors))
+        write_whole(path, partial(write_tensors, tensors))
         self._files[block] = path
         self.bytes = sum(value.nbytes for step in self._tensors.values() for value in step.values())
 
@@ -172,3 +170,10 @@ class Trace:
 
 def block_file(block: int) -> str:
     return f"trace_{block:05d}.safetensors"
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file under any name."""
+    from safetensors.torch import save
+
+    path.write_bytes(save(tensors))

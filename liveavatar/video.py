@@ -102,7 +102,7 @@ def check_output(path: str | os.PathLike) -> Path:
     path = user_path(path)
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"output {path} ends in {path.suffix or 'nothing'!r}; known: {' and '.join(FORMATS)}")
-    if path.is_dir() or (path.exists() and not path.is_file()):
+    if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"output {path} is not a file; give the name of a file to write")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def check_output(path: str | os.PathLike) -> Path:
         with open(writing, "wb"):
             pass
         writing.unlink()
-        if target.exists() and not os.access(target, os.W_OK):
+        if os.path.exists(target) and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise InputError(f"output {path} cannot be written: {error.strerror or error}; "

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveavatar.files import user_path
+from liveavatar.files import Stamp, stamp, user_path
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def read_manifest(folder: Path) -> Manifest:
                          'load("mini", weights="random")') from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"weights are damaged: {path} cannot be read ({error}); {REMEDY}") from error
+
+
+def manifest_stamp(folder: str | os.PathLike) -> Stamp | None:
+    """Return what changes when other weights are put into a folder; None where there is none ("shipped", "random")."""
+    return stamp(user_path(folder) / "manifest.json")
 
 
 def load_part(manifest: Manifest, part: str) -> dict[str, Tensor]:

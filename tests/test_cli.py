@@ -1,5 +1,6 @@
 """The command line: what it makes, what it says, how it ends."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -95,8 +96,8 @@ def test_a_run_folder_can_be_gone_on_with(given):
     assert cli.main(["generate", "--resume", "run", "--audio", "speech.wav"]) == 2
 
 
-def test_interrupted_it_leaves_what_is_done(given, capsys, monkeypatch):
-    """Ctrl-C while the second block is decoded."""
+def interrupt_with(number, monkeypatch):
+    """The signal comes while the second block is decoded."""
     decoded = []
     once = FakeBackend.decoder
 
@@ -107,17 +108,59 @@ def test_interrupted_it_leaves_what_is_done(given, capsys, monkeypatch):
             def decode(self, latents):
                 decoded.append(latents)
                 if len(decoded) == 2:
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(number)
                 return inner.decode(latents)
 
         return Interrupting()
 
     monkeypatch.setattr(FakeBackend, "decoder", decoder)
-    before = signal.getsignal(signal.SIGINT)
-    assert cli.main(given) == 130
+
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_interrupted_it_leaves_what_is_done(given, capsys, monkeypatch, number, code):
+    """Ctrl-C; docker stop, Slurm and timeout; a terminal that is closed."""
+    interrupt_with(number, monkeypatch)
+    before = signal.getsignal(number)
+    assert cli.main(given) == code
     assert len(list(read_frames("out.mp4"))) == 24
     assert "stopped before the end" in capsys.readouterr().out
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_ignored(given, monkeypatch):
+    """As with nohup."""
+    interrupt_with(signal.SIGHUP, monkeypatch)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert cli.main(given) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("number", "ending"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_script_that_is_ended_leaves_what_is_done(given, monkeypatch, number, ending):
+    """Pipeline.render in a program of one's own."""
+    from liveavatar.pipeline import load
+
+    interrupt_with(number, monkeypatch)
+    with pytest.raises(ending):
+        load("fake").render("speech.wav", "portrait.png", output="out.mp4", progress=False)
+    assert len(list(read_frames("out.mp4"))) >= 12 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_whoever_waits_for_a_run_and_is_ended_leaves_what_is_done(given):
+    from liveavatar.pipeline import Pipeline
+    from liveavatar.run import Run
+
+    run = Run.of(Pipeline(FakeBackend(pause_s=0.05)), "speech.wav", "portrait.png", output="out.mp4")
+    told = []
+    run.subscribe(lambda event: run.done_s and not told and (told.append(1), os.kill(os.getpid(), signal.SIGTERM)))
+    with pytest.raises(SystemExit):
+        run.start().result()
+    assert run.state == "stopped" and len(list(read_frames("out.mp4"))) >= 12
 
 
 def test_it_can_run_on_a_thread_where_there_are_no_signals(given):

@@ -71,7 +71,8 @@ def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver:
     began = time.monotonic()
     try:
         video = parallel.generate(fakes.tone(SECONDS if dies_at < 0 else 60), fakes.face(32, 32), "hello", config,
-                                  output=path / "out.mp4", backend="fake", vae=vae, dtype=dtype, progress=False)
+                                  output=path / "out.mp4", backend="fake", vae=vae, dtype=dtype,
+                                  progress=False)
         if video is not None:
             torch.save((seen, video.frames, video.complete), path / "video.pt")
     except parallel.PartnerGone as gone:
@@ -90,8 +91,8 @@ def company():
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        people = [context.Process(target=one_process, args=(rank, ranks, port, str(folder), vae, solver, dies_at, dtype))
-                  for rank in range(ranks)]
+        shared = ranks, port, str(folder), vae, solver, dies_at, dtype
+        people = [context.Process(target=one_process, args=(rank, *shared)) for rank in range(ranks)]
         for person in people:
             person.start()
         for person in people:

@@ -257,7 +257,8 @@ def test_a_wrong_configuration_is_not_blamed_on_the_lora(downloads, tmp_path, ch
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changed))
     with pytest.raises(InputError, match=said):
-        liveavatar.load("wan-s2v-14b", checkpoint_dir=folder, lora=downloads / "LiveAvatar", config=LOADED, device="cpu")
+        liveavatar.load("wan-s2v-14b", checkpoint_dir=folder, lora=downloads / "LiveAvatar", config=LOADED,
+                        device="cpu")
 
 
 # ------------------------------------------------------------------------------------------------ command line

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liveavatar.files import Stamp, stamp, user_path
 from liveavatar.study.grid import Cell
 from liveavatar.types import InputError, Phoneme, Portrait, Speech
 from liveavatar.wording import did_you_mean
@@ -35,9 +36,14 @@ def gather(cell: Cell) -> Materials:
     return Materials(heard, spoken, portrait(cell.portrait))
 
 
-@cache
 def recording(name: str) -> Speech:
     """A shipped sample by name, "voice|words" as it is kept for the study or else spoken now, or a file."""
+    return _recording(name, stamp(user_path(name)))
+
+
+@cache
+def _recording(name: str, _: Stamp | None) -> Speech:
+    """Remember what was read; a file that was replaced under its name is read again."""
     from liveavatar.audio import load_audio
     from liveavatar.speech import samples
 
@@ -88,9 +94,13 @@ def keep_recordings(names: Iterable[str]) -> None:
     (KEPT / "phonemes.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-@cache
 def portrait(name: str) -> Portrait:
     """A number is the avatar of that seed; anything else a file."""
+    return _portrait(name, stamp(user_path(name)))
+
+
+@cache
+def _portrait(name: str, _: Stamp | None) -> Portrait:
     from liveavatar.avatars.portraits import avatar
     from liveavatar.conditions import load_portrait
 

@@ -32,9 +32,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveavatar.files import user_path, write_whole
+from liveavatar.files import Stamp, user_path, write_whole
 from liveavatar.study.grid import Cell, Grid
 from liveavatar.types import InputError, Step
+from liveavatar.weights import manifest_stamp
 
 if TYPE_CHECKING:
     from liveavatar.pipeline import Pipeline
@@ -321,9 +322,13 @@ def key_of(cell: Cell) -> str:
                      "format": FORMAT})
 
 
-@lru_cache(maxsize=8)
 def weights_of(backend: str, weights: str) -> str:
     """The fingerprint of the weights, without loading them."""
+    return _weights_of(backend, weights, manifest_stamp(weights))
+
+
+@lru_cache(maxsize=8)
+def _weights_of(backend: str, weights: str, _: Stamp | None) -> str:
     from liveavatar.backends import find
     from liveavatar.weights import read_manifest
 

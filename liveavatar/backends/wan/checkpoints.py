@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from liveavatar.backends.wan.preset import BASE_REPOSITORY, LORA_FILE, LORA_REPOSITORY
-from liveavatar.files import user_path
+from liveavatar.files import user_path, utf8_path
 from liveavatar.types import InputError
 
 CONFIG = "config.json"
@@ -153,7 +153,7 @@ class Shards:
         if path is None:
             raise InputError(f"the checkpoint holds no {name}, for which config.json asks; {SAME_DOWNLOAD}")
         if path not in self._open:
-            self._open[path] = safe_open(path, "pt")
+            self._open[path] = safe_open(utf8_path(path), "pt")
         found = tuple(self._open[path].get_slice(name).get_shape())
         if found != tuple(shape):
             raise InputError(f"{name} in {path.name} is {found}, config.json asks for {tuple(shape)}; {SAME_DOWNLOAD}")
@@ -169,7 +169,7 @@ def safetensors_file(path: Path) -> Iterator[object]:
 
     refuse_pointer(path)
     try:
-        file = safe_open(path, "pt")
+        file = safe_open(utf8_path(path), "pt")
     except (SafetensorError, OSError) as error:
         raise damaged(path, str(error)) from error
     with file:
