@@ -12,6 +12,7 @@ import hashlib
 import io
 import os
 import re
+import unicodedata
 import warnings
 from math import sqrt
 from pathlib import Path
@@ -273,12 +274,12 @@ def parse_prompt(text: str | None) -> Prompt:
     """Find what mini understands in free text; whatever changed nothing comes back in `unknown`, in order.
 
     The first word for a slot wins. What is denied ("not smiling") is reported, not turned into its opposite.
-    A slot that is not mentioned stays out of `slots`: the model is then free.
+    A slot that is not mentioned stays out of `slots`, and takes the value of UNSAID. Emoji are words that nobody knows.
     """
     text = "" if text is None else text
     if not isinstance(text, str):
         raise InputError(f"a prompt is text, not {type(text).__name__}; for example \"smiling, in warm light\"")
-    words = re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("’", "'"))
+    words = _words_of(text.lower().replace("’", "'"))
     if len(words) > MAX_WORDS or len(text) > MAX_CHARACTERS:
         raise InputError(f"the prompt has {len(words):,} words in {len(text):,} characters; at most {MAX_WORDS} words "
                          f"and {MAX_CHARACTERS:,} characters are read: shorten it")
@@ -302,6 +303,18 @@ def parse_prompt(text: str | None) -> Prompt:
             denied = ""
         position += len(phrase)
     return Prompt(text, slots, tuple(unknown))
+
+
+def _words_of(text: str) -> list[str]:
+    """Split a prompt into words and pictograms; punctuation says nothing."""
+    parts = re.findall(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s]+", text)
+    words = (part if part[0].isalnum() else "".join(filter(_is_pictogram, part)) for part in parts)
+    return [word for word in words if word]
+
+
+def _is_pictogram(character: str) -> bool:
+    """Tell an emoji or another symbol, and what belongs to it (skin tone), from punctuation."""
+    return unicodedata.category(character) in ("So", "Sk") and character not in "`^´¨"
 
 
 def _phrase_at(words: list[str], start: int) -> tuple[str, ...]:

@@ -54,7 +54,6 @@ def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt
             config: GenerationConfig) -> Inputs:
     """Read the inputs and refuse what cannot be used. Needs the backend's plain attributes only, no weights."""
     check_pose(backend, config)
-    remark_on(backend, config)
     if not isinstance(audio, Speech):
         name, audio = Path(audio).name, rereadable(audio)
     else:
@@ -67,13 +66,15 @@ def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt
         "portrait": {"source": printable(Path(portrait.source).name), "sha256": sha256_of(portrait)},
         "prompt": {"text": words.text, "slots": words.slots},
     }
-    return Inputs(speech, portrait, words, size, origin, files_read(speech, audio, portrait, config))
+    inputs = Inputs(speech, portrait, words, size, origin, files_read(speech, audio, portrait, config))
+    remark_on(backend, inputs, config)
+    return inputs
 
 
-def remark_on(backend: Backend | type[Backend], config: GenerationConfig) -> None:
+def remark_on(backend: Backend | type[Backend], inputs: Inputs, config: GenerationConfig) -> None:
     """Warn of what a model's weights were not trained for. A class has no weights yet: it says nothing."""
     if hasattr(backend, "remarks") and not isinstance(backend, type):
-        for remark in backend.remarks(config):
+        for remark in backend.remarks(inputs.speech, config):
             warnings.warn(remark, stacklevel=3)
 
 

@@ -508,7 +508,7 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
         with notes.span("prepare"):
             pipeline = load(backend, **options)
             if company.rank == 0:
-                remark_on(pipeline.backend, config)
+                remark_on(pipeline.backend, inputs, config)
             condition = condition_of(pipeline, inputs, config)
         video = one_rank(pipeline, inputs, condition, config, company, layout, notes, path, stop or threading.Event(),
                          progress)
@@ -575,7 +575,7 @@ def film(pipeline: Pipeline, made: Iterator[tuple[int, Tensor]], inputs: Inputs,
                 first_s = first_s or time.perf_counter() - began
                 writer.write(pictures)
                 written += len(pictures)
-                bar.update(len(pictures) / backend.fps)
+                bar.update(min(written / backend.fps, bar.total) - bar.n)
         finally:
             writer.close()
     spent_s = time.perf_counter() - began

@@ -62,7 +62,7 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     inputs = prepare(kind, audio, image, prompt, config)
     inputs.check_output(path)
     pipeline = load(backend, **options)
-    remark_on(pipeline.backend, config)
+    remark_on(pipeline.backend, inputs, config)
     return run_through(pipeline.film_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
                                             progress=progress))
 

@@ -207,6 +207,17 @@ def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
     (["generate", "--label", "perhaps"], "'perhaps' is neither True nor False"),
     (["generate", "--schedule", "1,a,0"], "is not a list of numbers"),
     (["generate", "--nonsense"], "unrecognized arguments: --nonsense"),
+    (["generate", "--sampel-steps", "3"], "did you mean '--sample_steps'?"),
+    (["genrate", "--sample_steps", "3"], "unknown command 'genrate'"),
+    (["genrate"], "did you mean 'generate'?"),
+    (["generate", "--backend", "minni", "--audio", __file__, "--image", __file__], "did you mean 'mini'?"),
+    (["generate", "--sample_solver", "eular"], "did you mean 'euler'?"),
+    (["generate", "--schedule", "relased"], "did you mean 'released'?"),
+    (["generate", "--clean", "weiner"], "did you mean 'wiener'?"),
+    (["avatar", "--trait", "hiar=long"], "did you mean 'hair'"),
+    (["sweep", "--grid", "stpes=1,2"], "did you mean 'steps'?"),
+    (["plan", "--gpu", "RTX 4900"], "did you mean RTX 4090"),
+    (["plan", "--spread", "ttp"], "did you mean 'tpp'?"),
     (["generate"], "give either --audio speech.wav or --text"),
     (["generate", "--audio", "a", "--text", "b"], "not both"),
     (["generate", "--text", "hello"], "--image is missing"),
@@ -228,11 +239,12 @@ def test_a_slip_of_the_finger_does_not_wake_torch():
     assert ran.stdout.split() == ["2", "False"] and "7*7" in ran.stderr
 
 
-def test_help_names_every_command(capsys):
+def test_help_names_every_command_and_is_the_answer_to_none(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
     said = capsys.readouterr().out
     assert ended.value.code == 0 and all(name in said for name in ("generate", "audio-preprocess", "avatar", "lab"))
+    assert cli.main([]) == 0 and capsys.readouterr().out == said
 
 
 def test_public_names_are_all_there():

@@ -287,6 +287,7 @@ def test_words_become_slots(text, slots):
     ("happy, then sad", {"mood": "happy"}, ("sad",)),
     ("dragon dragon", {}, ("dragon",)),
     ("微笑", {}, ("微笑",)),
+    ("happy 😀, waving 👋🏽! 🎉🎉 (really)...", {"mood": "happy", "gesture": "wave"}, ("😀", "👋🏽", "🎉🎉", "really")),
 ])
 def test_words_that_change_nothing_are_reported(text, slots, unknown):
     prompt = parse_prompt(text)

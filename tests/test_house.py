@@ -20,7 +20,7 @@ FLOORS = (
     ("types", "version", "lazy", "files", "signals", "wording", "graphs",
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
-     "avatars", "speech", "sound", "soundtrack", "audio", "pictures", "conditions", "decoder", "video"),
+     "avatars", "speech", "sound", "soundtrack", "audio", "voice", "pictures", "conditions", "decoder", "video"),
     ("backends",),
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
     ("metrics", "vram", "run", "preview"),

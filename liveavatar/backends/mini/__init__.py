@@ -117,8 +117,13 @@ class MiniBackend:
     def about(self) -> dict:
         return dict(self._about)
 
-    def remarks(self, config: GenerationConfig) -> Iterator[str]:
+    def remarks(self, speech: Speech, config: GenerationConfig) -> Iterator[str]:
         """Say what these weights were not trained for, a sentence each."""
+        from liveavatar.voice import holds_speech
+
+        if speech.wave.any() and not holds_speech(speech):
+            yield ("no voice was found in the sound; noise, clicks and music open mini's mouth now and then: give a "
+                   "recording of somebody who speaks (a whisper may be missed; then ignore this)")
         rows, columns = config.size or self.default_size
         if rows * columns > MUCH_LARGER * self.default_size[0] * self.default_size[1]:
             yield (f"size {size_text((rows, columns))} is larger than {size_text(self.default_size)}, which mini was "
