@@ -47,7 +47,7 @@ def _activity_threshold(wave: np.ndarray) -> float:
 
 
 def most_voice_s(wave: np.ndarray, threshold: float) -> float:
-    """Return the most seconds of voice within WINDOW_S. wave (N,) at 16 kHz, threshold: power from which on it counts."""
+    """Return the most seconds of voice within WINDOW_S. wave (N,) at 16 kHz; threshold: power from which it counts."""
     if len(wave) < MEL_WINDOW:
         return 0.0
     frames = np.lib.stride_tricks.sliding_window_view(wave, MEL_WINDOW)[::MEL_HOP].astype(np.float64)     # (M, 640)

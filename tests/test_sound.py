@@ -1,4 +1,4 @@
-"""Sound files as people have them: joined, with several tracks, with gaps; and the sound of the video, which is theirs."""
+"""Sound files as people have them: joined, with several tracks, with gaps; and the video's sound, which is theirs."""
 
 import warnings
 from fractions import Fraction
