@@ -142,7 +142,8 @@ def better(table: Table, measure: Measure, first: dict, second: dict, names: tup
     if gain.low > 0 and gain.mean >= measure.worth:
         return judged(True, says, gain=gain.mean)
     if gain.high < measure.worth:
-        return judged(False, says if gain.high < 0 else f"{says}: less than matters ({measure.worth:g})", gain=gain.mean)
+        small = "" if gain.high < 0 else f": less than matters ({measure.worth:g})"
+        return judged(False, says + small, gain=gain.mean)
     return untested(f"{says}: the interval is too wide, more videos are needed")
 
 

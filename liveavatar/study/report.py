@@ -2,22 +2,23 @@
 
     write_report("out/sweep", "report.html")       a sweep: all videos together, plot, sorting, numbers
     write_report("seen", "report.html")            a run saved by Run.save: the video, and every step's guess
-    write_report("run", "report.html")             a run folder of `liveavatar generate --run_dir`, or an mp4
+    write_report("run", "report.html")             a run folder of `liveavatar generate --run_dir`, an mp4 or a webm
 """
 
 from __future__ import annotations
 
 import base64
 import html
-import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveavatar.files import user_path, write_whole
+from liveavatar.study.page import filled
 from liveavatar.study.sweep import FAILED, Result, Sweep
+from liveavatar.study.video_page import run_folder_page, video_page
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from liveavatar.run import Run
     from liveavatar.types import Step
 
-STATIC = Path(__file__).parent / "static"
 MOST_BYTES = 25_000_000
 TILE_PX = 128                   # longer side of a step's picture
 COLUMNS = 16                    # of those pictures in one sheet
@@ -63,13 +63,11 @@ def page_of(source: str | os.PathLike | Sweep | Run, most: int | None) -> str:
 
         return run_page(replay(path), path.name)
     if (path / "run.json").is_file():
-        from liveavatar.runfolder import RunFolder
-
-        path = Path(RunFolder(path).read().get("output", ""))
-    if path.suffix.lower() == ".mp4" and path.is_file():
+        return run_folder_page(path)
+    if path.suffix.lower() in (".mp4", ".webm") and path.is_file():
         return video_page(path)
-    raise InputError(f"{source} is neither a sweep, nor a run, nor an .mp4; give a folder written by `liveavatar "
-                     "sweep`, by Run.save or by `liveavatar generate --run_dir`")
+    raise InputError(f"{source} is neither a sweep, nor a run, nor an .mp4 or .webm; give a folder written by "
+                     "`liveavatar sweep`, by Run.save or by `liveavatar generate --run_dir`")
 
 
 # ------------------------------------------------------------------------------------------- a sweep
@@ -194,31 +192,3 @@ def loudness_of(run: Run) -> list[float]:
     pieces = np.array_split(np.abs(run.speech.wave), min(BARS, len(run.speech.wave)))
     loud: numpy.ndarray = np.array([piece.max() for piece in pieces])
     return [round(float(value), 3) for value in loud / max(loud.max(), 1e-6)]
-
-
-def video_page(path: Path) -> str:
-    """A finished file alone: it plays, and says where it came from."""
-    from liveavatar.video import read_provenance
-
-    about = read_provenance(path)
-    rows = "".join(f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(json.dumps(value, ensure_ascii=False))}</td>"
-                   f"</tr>" for name, value in about.items())
-    cells = {"key": "video", "label": path.stem, "state": "made", "error": "", "settings": {"video": path.stem},
-             "numbers": {}, "video": base64.b64encode(path.read_bytes()).decode()}
-    data = {"cells": [cells], "measures": [], "settings": ["video"]}
-    more = f"<h2>What it says of itself</h2><div class=wide><table>{rows}</table></div>" if rows else ""
-    return filled(f"A video: {path.name}", "One finished file; no steps were kept of it.", data,
-                  ("sweep_grid.js", "report_sweep.js"), ("sweep_grid.css",), more)
-
-
-# ------------------------------------------------------------------------------------------- the page
-
-def filled(title: str, lead: str, data: dict, scripts: Iterable[str], styles: Iterable[str], more: str) -> str:
-    """Put everything into the page. Nothing in the data can end its element."""
-    page = (STATIC / "report.html").read_text(encoding="utf-8")
-    parts = {"title": html.escape(title), "lead": html.escape(lead), "more": more,
-             "style": "\n".join((STATIC / name).read_text(encoding="utf-8") for name in styles),
-             "script": "\n".join((STATIC / name).read_text(encoding="utf-8") for name in scripts),
-             "data": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")}
-    pieces = page.split("{{")
-    return pieces[0] + "".join(parts[piece.partition("}}")[0]] + piece.partition("}}")[2] for piece in pieces[1:])
