@@ -193,3 +193,9 @@ def test_a_disk_that_fills_while_closing_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="the disk is full"):
         writer.close()
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.webm", "video/webm"), ("a.WEBM", "video/webm"), ("a.MP4", "video/mp4")])
+def test_a_notebook_is_told_what_kind_of_file_it_shows(tmp_path, name, kind):
+    path = write(tmp_path / name, flash(12)).path
+    assert f'src="data:{kind};base64,' in video.Video(path, 12, (64, 64), FPS, 1.0, 0.1)._repr_html_()
