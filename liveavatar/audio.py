@@ -20,7 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liveavatar.files import fault_of, rereadable, stamp
+from liveavatar.sound import FORMATS, Sound, Track, mono, mono_weights, part_of_pieces
 from liveavatar.types import AudioFeatures, InputError, Speech
+from liveavatar.wording import did_you_mean
 
 RATE_HZ = 16000
 MEL_BANDS = 64
@@ -39,35 +42,37 @@ PIECE_S = 30.0                            # listened to at a time: spectra of an
 # Reading
 # --------------------------------------------------------------------------------------------------------------
 
-FORMATS = "wav, flac, mp3, ogg, m4a, webm or mp4"
-BLOCK = 1 << 13                           # samples read at a time: what comes before a damaged block is kept
-
-
 def load_audio(path: str | os.PathLike, start_s: float = 0.0, duration_s: float | None = None, rate_hz: int = RATE_HZ
                ) -> Speech:
-    """Read a recording, or the sound of a video: mono (mean of the channels), resampled, trimmed.
+    """Read a recording, or the sound of a video: mixed down to mono, resampled, trimmed.
 
-    -> Speech, wave (N,) float32 in [-1, 1]. What is wrong is said in one sentence (InputError); silence, an early end
-    and samples beyond full scale are warned of.
+    -> Speech, wave (N,) float32 in [-1, 1]; its `sound` is the same stretch at the file's own rate and with its own
+    channels, for the video. What is wrong is said in one sentence (InputError); silence, an early end and samples
+    beyond full scale are warned of.
     """
-    path = Path(path)
+    path = rereadable(path)
     _check_stretch(path, start_s, duration_s)
-    native_hz, pieces = _open(path)
-    first = round(start_s * native_hz)
-    last = None if duration_s is None else first + round(duration_s * native_hz)
-    wave = _resampled(_checked(_stretch(pieces, first, last), path, native_hz), native_hz, rate_hz)
+    before = stamp(path)
+    with Track(path) as track:
+        first = round(start_s * track.rate_hz)
+        last = None if duration_s is None else first + round(duration_s * track.rate_hz)
+        loudest, weights = [0.0], mono_weights(track.layout)
+        pieces = _checked(part_of_pieces(track.pieces(), first, last), path, track.rate_hz, loudest)
+        wave = _resampled((mono(piece, weights) for piece in pieces), track.rate_hz, rate_hz)
+        track.warn()
     length_s = len(wave) / rate_hz
     if length_s == 0 and start_s > 0:
         raise InputError(f"start_s={start_s:g} is beyond the end of {path}; start earlier")
     if length_s < SHORTEST_S:
         raise InputError(f"{path} holds {1000 * length_s:.0f} ms of sound, at least {1000 * SHORTEST_S:.0f} ms "
                          "are needed; give a longer recording")
-    peak = float(np.abs(wave).max())
-    if peak > 1.05:
-        warnings.warn(f"{path} goes up to {peak:.3g} times full scale; it is turned down to 1", stacklevel=2)
+    if max(loudest) > 1.05:
+        warnings.warn(f"{path} goes up to {max(loudest):.3g} times full scale; it is turned down to 1", stacklevel=2)
     if active_rms(wave, rate_hz) == 0.0:
         warnings.warn(f"{path} is silent; the mouth will stay closed", stacklevel=2)
-    return Speech(wave / np.float32(max(peak, 1.0)), rate_hz)
+    speech = Speech(wave / np.float32(max(float(np.abs(wave).max()), 1.0)), rate_hz)
+    gain = 1 / max(*loudest, 1.0)
+    return speech.with_sound(Sound(path, track.rate_hz, track.layout, first, last, gain, before))
 
 
 def _check_stretch(path: Path, start_s: float, duration_s: float | None) -> None:
@@ -76,108 +81,27 @@ def _check_stretch(path: Path, start_s: float, duration_s: float | None) -> None
         raise InputError(f"start_s={start_s:g} is not a time in the recording; give 0 or more seconds")
     if duration_s is not None and not (SHORTEST_S <= duration_s < math.inf):
         raise InputError(f"duration_s={duration_s:g} is too short or no number; give {SHORTEST_S} s or more")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a sound file ({FORMATS})")
-    if not path.exists():
+    fault = fault_of(path)
+    if fault == "does not exist":
         raise InputError(f"there is no file {path}; check the name, relative paths start at {Path.cwd()}")
+    if fault:
+        raise InputError(f"{path} {fault}; give a sound file ({FORMATS})")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); give a sound file ({FORMATS})")
 
 
-def _open(path: Path) -> tuple[int, Iterator[np.ndarray]]:
-    """-> samples a second, and the mono sound in pieces. soundfile first, PyAV (FFmpeg) for what it cannot read."""
-    import soundfile
-
-    try:
-        file = soundfile.SoundFile(path)
-    except soundfile.LibsndfileError:
-        return _open_with_av(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}; check its permissions") from error
-    return file.samplerate, _read_with_soundfile(file, path)
-
-
-def _read_with_soundfile(file: object, path: Path) -> Iterator[np.ndarray]:
-    import soundfile
-
-    promised, got = file.frames, 0
-    with file:
-        try:
-            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-                got += len(block)
-                yield block.mean(axis=1)
-        except soundfile.LibsndfileError:
-            promised = max(promised, got + file.samplerate)       # it broke off: say so below
-    if promised < 1 << 60 and got < promised - 0.1 * file.samplerate:     # a stream promises the largest number
-        _warn_of_early_end(path, got / file.samplerate)
-
-
-def _open_with_av(path: Path) -> tuple[int, Iterator[np.ndarray]]:
-    import av
-
-    try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, ValueError) as error:
-        raise InputError(f"{path} is not a sound file that can be read (it begins with {_beginning(path)}); "
-                         f"give {FORMATS}") from error
-    if not container.streams.audio:
-        container.close()
-        raise InputError(f"{path} has no sound in it; give a recording, or a video with sound ({FORMATS})")
-    native_hz = container.streams.audio[0].rate
-    if not native_hz:
-        container.close()
-        raise InputError(f"{path} does not say how many samples a second it has; save it anew as wav or flac")
-    return native_hz, _read_with_av(container, native_hz, path)
-
-
-def _read_with_av(container: object, native_hz: int, path: Path) -> Iterator[np.ndarray]:
-    import av
-
-    resampler = av.AudioResampler(format="fltp", rate=native_hz)
-    got = 0
-    with container:
-        promised_s = (container.duration or 0) / av.time_base
-        broken = False
-        try:
-            for frame in container.decode(audio=0):
-                for part in resampler.resample(frame):
-                    got += part.samples
-                    yield part.to_ndarray().mean(axis=0)
-        except av.error.FFmpegError:
-            broken = True
-    if broken or got / native_hz < promised_s - 0.5:
-        _warn_of_early_end(path, got / native_hz)
-
-
-def _beginning(path: Path) -> str:
-    with open(path, "rb") as file:
-        return repr(file.read(12))
-
-
-def _warn_of_early_end(path: Path, seconds: float) -> None:
-    warnings.warn(f"{path} breaks off after {seconds:.2f} s (damaged or cut off); that much is used", stacklevel=2)
-
-
-def _stretch(pieces: Iterator[np.ndarray], first: int, last: int | None) -> Iterator[np.ndarray]:
-    """Keep samples first..last of a wave in pieces."""
+def _checked(pieces: Iterator[np.ndarray], path: Path, native_hz: int, loudest: list[float]) -> Iterator[np.ndarray]:
+    """Refuse NaN and infinity, naming where the first one is; note the loudest sample of every piece."""
     position = 0
     for piece in pieces:
-        if last is not None and position >= last:
-            return
-        yield piece[max(first - position, 0):None if last is None else last - position]
-        position += len(piece)
-
-
-def _checked(pieces: Iterator[np.ndarray], path: Path, native_hz: int) -> Iterator[np.ndarray]:
-    """Refuse NaN and infinity, naming where the first one is."""
-    position = 0
-    for piece in pieces:
-        finite = np.isfinite(piece)
+        finite = np.isfinite(piece).all(axis=1)
         if not finite.all():
             bad = int(np.argmin(finite))
-            raise InputError(f"{path} holds {piece[bad]} at {(position + bad) / native_hz:.3f} s of the stretch read; "
+            value = piece[bad][~np.isfinite(piece[bad])][0]
+            raise InputError(f"{path} holds {value} at {(position + bad) / native_hz:.3f} s of the stretch read; "
                              "sound must be finite: save the recording anew")
         position += len(piece)
+        loudest.append(float(np.abs(piece).max(initial=0)))
         yield piece
 
 
@@ -208,7 +132,8 @@ def clean(speech: Speech, method: str = "wiener") -> Speech:
     """
     cleaners = {"wiener": wiener, "noisereduce": _noisereduce}
     if method not in cleaners:
-        raise InputError(f"unknown cleaning method {method!r}; known: {', '.join(map(repr, cleaners))}")
+        raise InputError(f"unknown cleaning method {method!r}; known: {', '.join(map(repr, cleaners))}"
+                         + did_you_mean(method, cleaners))
     if len(speech.wave) < SHORTEST_S * speech.rate_hz:
         raise InputError(f"{1000 * speech.duration_s:.0f} ms of sound are too short to tell noise from speech; "
                          f"give at least {1000 * SHORTEST_S:.0f} ms")

@@ -9,17 +9,17 @@
     liveavatar lab
     liveavatar demo
 
-Options have the names of the released Live Avatar; dashes may stand for underscores.
+Options have the names of the released Live Avatar; dashes may stand for underscores. ~ is the home folder in every
+path. Ctrl-C and SIGTERM end a video where it stands: what is done can be played.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
+import re
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,25 +28,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from liveavatar.config import GenerationConfig, parse_size
+from liveavatar.files import fault_of, free_name, user_path
+from liveavatar.signals import Stop, stop_on_signals
 from liveavatar.study.cli import add_commands as add_study
 from liveavatar.types import InputError
 from liveavatar.version import __version__
+from liveavatar.wording import did_you_mean
 
 if TYPE_CHECKING:
     from liveavatar.types import Speech
     from liveavatar.video import Video
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, INTERRUPTED = 2, 130          # of a signal: 128 and its number
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 DEFAULTS = GenerationConfig()
 DEFAULT_VOICE = "espeak:en-us"
-DEFAULT_OUTPUT = "out.mp4"
+DEFAULT_OUTPUT, DEFAULT_FEATURES, DEFAULT_PORTRAIT = "out.mp4", "features.safetensors", "portrait.png"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):                # names of files need not be text
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        asked = make_parser().parse_args(with_underscores(sys.argv[1:] if arguments is None else arguments))
+        asked = parse(with_underscores(sys.argv[1:] if arguments is None else arguments))
         with plain_warnings():
             return asked.run(asked)
     except InputError as error:
@@ -74,7 +80,7 @@ def generate(asked: argparse.Namespace) -> int:
 
     from liveavatar.video import check_output  # from here on libraries are needed, weights are not yet
 
-    output = check_output(asked.output or DEFAULT_OUTPUT)
+    output = check_output(output_of(asked, DEFAULT_OUTPUT))
     from liveavatar import pipeline
 
     if asked.backend == "wan-s2v-14b":
@@ -84,10 +90,10 @@ def generate(asked: argparse.Namespace) -> int:
     audio = spoken(asked.text, asked.voice) if asked.text is not None else asked.audio
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:         # one of several processes that torchrun has started
         return by_many(asked, audio, config, output, options)
-    with stop_on_interrupt() as stop:
+    with stop_on_signals() as stop:
         video = pipeline.generate(audio, asked.image, asked.prompt, config, output=output,
                                   backend=asked.backend, run_dir=asked.run_dir, stop=stop, **options)
-    return report(video)
+    return report(video, stop)
 
 
 def load_options(asked: argparse.Namespace) -> dict:
@@ -109,13 +115,13 @@ def by_many(asked: argparse.Namespace, audio: object, config: GenerationConfig, 
     from liveavatar import parallel
 
     try:
-        with stop_on_interrupt() as stop:
+        with stop_on_signals() as stop:
             video = parallel.generate(audio, asked.image, asked.prompt, config, output=output, backend=asked.backend,
                                       stop=stop, **options)
     except parallel.PartnerGone as gone:
         print(f"liveavatar: {gone}", file=sys.stderr)
         parallel.leave_at_once(1)
-    return 0 if video is None else report(video)
+    return 0 if video is None else report(video, stop)
 
 
 def go_on(asked: argparse.Namespace) -> int:
@@ -123,20 +129,21 @@ def go_on(asked: argparse.Namespace) -> int:
     given = [name for name in ("audio", "image", "text", "run_dir") if getattr(asked, name) is not None]
     if given:
         raise InputError(f"--resume goes on with the inputs of that run; leave out --{' and --'.join(given)}")
-    if not Path(asked.resume, "run.json").is_file():
+    if not (user_path(asked.resume) / "run.json").is_file():
         raise InputError(f"{asked.resume} holds no run (no run.json); give the folder that was passed as --run_dir")
     from liveavatar import pipeline
 
-    with stop_on_interrupt() as stop:
-        return report(pipeline.resume(asked.resume, output=asked.output, stop=stop))
+    output = None if asked.output is None else output_of(asked, DEFAULT_OUTPUT)      # None: the run's own file
+    with stop_on_signals() as stop:
+        return report(pipeline.resume(asked.resume, output=output, stop=stop), stop)
 
 
 def audio_preprocess(asked: argparse.Namespace) -> int:
     """What the model hears, as a file."""
     config = GenerationConfig(start_s=asked.start_s, duration_s=asked.duration_s, clean=asked.clean)
     check_file("--input", asked.input, "a recording such as speech.wav")
-    output = Path(asked.output)
-    if output.suffix not in (".safetensors", ".pt"):
+    output = output_of(asked, DEFAULT_FEATURES)
+    if output.suffix.lower() not in (".safetensors", ".pt"):
         raise InputError(f"--output is {output}; features are written as .safetensors or .pt")
     from liveavatar.backends import find
     from liveavatar.inputs import hear, listen
@@ -162,7 +169,7 @@ def audio_preprocess(asked: argparse.Namespace) -> int:
 
 def avatar(asked: argparse.Namespace) -> int:
     """A portrait of somebody who does not exist."""
-    output = Path(asked.output)
+    output = output_of(asked, DEFAULT_PORTRAIT)
     if output.suffix.lower() != ".png":
         raise InputError(f"--output is {output}; portraits are PNG files, which can carry who they show: portrait.png")
     size = parse_size(asked.size)
@@ -209,9 +216,19 @@ def check_names(asked: argparse.Namespace) -> None:
 
 
 def check_file(option: str, path: str, example: str) -> None:
-    if not Path(path).is_file():
-        state = "is a folder" if Path(path).is_dir() else "does not exist"
-        raise InputError(f"{option} {path} {state}; give {example}")
+    fault = fault_of(user_path(path))
+    if fault:
+        raise InputError(f"{option} {path} {fault}; give {example}")
+
+
+def output_of(asked: argparse.Namespace, default: str) -> Path:
+    """Return where to write: what exists is not overwritten unless that was asked for."""
+    if asked.output is None:
+        return Path(default) if asked.overwrite else free_name(Path(default))
+    path = user_path(asked.output)
+    if os.path.isfile(path) and not asked.overwrite:
+        raise InputError(f"output {path} exists; add --overwrite to replace it, or choose another --output")
+    return path
 
 
 def spoken(text: str, voice: str) -> Speech:
@@ -237,7 +254,7 @@ def save_tensors(tensors: dict, about: dict[str, str], path: Path) -> None:
     """Write under a hidden name, then rename."""
     from liveavatar.files import write_whole
 
-    if path.suffix == ".pt":
+    if path.suffix.lower() == ".pt":
         import torch
 
         write_whole(path, lambda part: torch.save(tensors | {"fps": float(about["fps"])}, part))
@@ -247,33 +264,13 @@ def save_tensors(tensors: dict, about: dict[str, str], path: Path) -> None:
         write_whole(path, lambda part: part.write_bytes(save(tensors, about)))
 
 
-def report(video: Video) -> int:
+def report(video: Video, stop: Stop) -> int:
     if not video.frames:
         print("liveavatar: stopped before the first picture; nothing was written", file=sys.stderr)
-        return INTERRUPTED
+        return stop.exit_code
     print(f"{video.path}: {video.duration_s:.2f} s of video, {video.x_realtime:.2f}x real time, first picture after "
           f"{video.first_picture_s:.2f} s" + ("" if video.complete else "; stopped before the end"))
-    return 0 if video.complete else INTERRUPTED
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[threading.Event]:
-    """Ctrl-C ends the video where it stands; a second one ends the program."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask_to_stop(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, ask_to_stop)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return 0 if video.complete else stop.exit_code
 
 
 @contextmanager
@@ -291,7 +288,22 @@ class Parser(argparse.ArgumentParser):
     """Refuses in one sentence, like everything else here."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help")
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        hint = did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
+        message = message.replace("argument command: invalid choice:", "unknown command")
+        raise InputError(f"{message}; see {self.prog} --help{hint}")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; an option that is nearly one of ours is answered with it."""
+    parser, commands = make_parser()
+    asked, strangers = parser.parse_known_args(arguments)
+    if strangers:
+        command = commands.choices[asked.command]
+        option = next((word.partition("=")[0] for word in strangers if word.startswith("--")), "")
+        hint = did_you_mean(option, command._option_string_actions) if option else ""
+        command.error(f"unrecognized arguments: {' '.join(strangers)}{hint}")
+    return asked
 
 
 def with_underscores(arguments: Sequence[str]) -> list[str]:
@@ -328,22 +340,24 @@ def add_switch(parser: argparse.ArgumentParser, name: str, default: bool, text: 
     parser.add_argument(name, nargs="?", const=True, default=default, type=truth, metavar="True|False", help=text)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> tuple[Parser, argparse._SubParsersAction]:
+    """Return the parser, and its commands."""
     parser = Parser(prog="liveavatar", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+    parser.set_defaults(run=lambda _: print_help(parser))
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="command")
     add_generate(commands.add_parser("generate", help="a portrait speaks: sound and picture to a video"))
 
     heard = commands.add_parser("audio-preprocess", help="what the model hears, as a file")
     heard.add_argument("--input", required=True, help="recording")
-    heard.add_argument("--output", default="features.safetensors", help=".safetensors or .pt (default: %(default)s)")
+    add_output(heard, DEFAULT_FEATURES, ".safetensors or .pt")
     heard.add_argument("--backend", default="mini")
     add_stretch(heard)
     heard.set_defaults(run=audio_preprocess)
 
     made = commands.add_parser("avatar", help="a portrait of somebody who does not exist")
     made.add_argument("--seed", type=int, default=None, help="the same number is the same person")
-    made.add_argument("--output", default="portrait.png")
+    add_output(made, DEFAULT_PORTRAIT, ".png")
     made.add_argument("--size", default="128*128", help="width*height (default: %(default)s)")
     made.add_argument("--trait", action="append", default=[], metavar="NAME=VALUE",
                       help="hair=long, glasses=true, eye_size=1.1 ...; may be repeated")
@@ -362,7 +376,21 @@ def make_parser() -> argparse.ArgumentParser:
     first = commands.add_parser("demo", help="the first notebook, run without a browser")
     first.add_argument("--out", default="out", help="folder for what it leaves (default: %(default)s)")
     first.set_defaults(run=demo)
-    return parser
+    return parser, commands
+
+
+def print_help(parser: Parser) -> int:
+    """Answer a bare `liveavatar`."""
+    parser.print_help()
+    return 0
+
+
+def add_output(parser: argparse._ActionsContainer, default: str, text: str, *names: str) -> None:
+    """The same rule for all that a command writes."""
+    stem, _, ending = default.rpartition(".")
+    parser.add_argument("--output", *names, help=f"{text} (default: {default}, or the next free name {stem}-2.{ending}"
+                                                 ", ...); what exists is kept, unless there is --overwrite")
+    parser.add_argument("--overwrite", "-y", action="store_true", help="replace --output where it exists")
 
 
 def add_stretch(parser: argparse.ArgumentParser) -> None:
@@ -382,7 +410,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     add_stretch(given)
 
     asked = parser.add_argument_group("video")
-    asked.add_argument("--output", "--save_file", help=f".mp4 or .webm (default: {DEFAULT_OUTPUT})")
+    add_output(asked, DEFAULT_OUTPUT, ".mp4 or .webm", "--save_file")
     asked.add_argument("--size", help="width*height, an area: the aspect follows the portrait (default: the model's)")
     asked.add_argument("--infer_frames", type=int, help=f"video frames in a clip (default: {DEFAULTS.infer_frames})")
     asked.add_argument("--num_clip", type=int, help="at most so many clips (default: as long as the sound)")

@@ -9,8 +9,10 @@ Every input that cannot be used is refused here, before any weights load.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
+import unicodedata
 import warnings
 from math import sqrt
 from pathlib import Path
@@ -20,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from liveavatar.files import fault_of, user_path
+from liveavatar.pictures import pixels_of
 from liveavatar.types import InputError, Portrait, Prompt
 
 MIN_SIDE_PX = 32              # below this there is no face to speak of
@@ -45,7 +49,7 @@ def load_portrait(source, expects_rendered: bool = True) -> Portrait:
         _check_extent(*source.pixels.shape[-2:], source.source or "the portrait")
         return source
     if isinstance(source, (str, os.PathLike)):
-        portrait = _from_file(Path(source).expanduser())
+        portrait = _from_file(user_path(source))
     elif isinstance(source, (np.ndarray, Tensor)):
         portrait = _from_array(torch.as_tensor(source))
     elif hasattr(source, "getbands"):                              # a PIL image
@@ -64,11 +68,10 @@ def _from_file(path: Path) -> Portrait:
 
     from liveavatar.avatars.portraits import read_identity
 
-    if not path.exists():
-        raise InputError(f"portrait {str(path)!r} does not exist; give the path of a PNG or JPEG, "
-                         "or make one with liveavatar.avatar(seed=1)")
-    if path.is_dir():
-        raise InputError(f"portrait {str(path)!r} is a folder; give the path of one picture in it")
+    fault = fault_of(path)
+    if fault:
+        raise InputError(f"portrait {str(path)!r} {fault}; give the path of a PNG or JPEG, or make one with "
+                         "liveavatar.avatar(seed=1)")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -76,7 +79,7 @@ def _from_file(path: Path) -> Portrait:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)      # _check_extent is stricter
-            image = Image.open(path)
+            image = Image.open(io.BytesIO(data))                 # a pipe can be read only once
         pixels = _pixels_of(image, str(path))
     except InputError:
         raise
@@ -90,35 +93,15 @@ def _from_file(path: Path) -> Portrait:
                          "shrink it first") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(f"portrait {str(path)!r} is damaged ({error}); save it again as PNG or JPEG") from error
-    identity = read_identity(path) if image.format == "PNG" else None
+    identity = read_identity(io.BytesIO(data)) if image.format == "PNG" else None
     return Portrait(pixels, identity, str(path), hashlib.sha256(data).hexdigest())
 
 
 def _pixels_of(image, name: str) -> Tensor:
-    """First frame of a PIL image, upright, on white, as (3, H, W) float 0..1."""
-    from PIL import Image, ImageOps
-
+    """The pixels of a PIL image, once its size is found fit."""
     width, height = image.size
     _check_extent(height, width, name)
-    if getattr(image, "n_frames", 1) > 1:
-        warnings.warn(f"{name}: {image.n_frames} pictures in one file; the first is used", stacklevel=4)
-        image.seek(0)
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _deep_grey(np.asarray(image, dtype=np.float32), 65535.0 if image.mode != "F" else None, name)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
-
-
-def _deep_grey(values: np.ndarray, full: float | None, name: str) -> Tensor:
-    """Grey with more than 8 bits (H, W) to (3, H, W) float 0..1; full: what white is, None to guess it."""
-    if not np.isfinite(values).all():
-        raise InputError(f"{name} holds values that are not numbers; save it again as an 8-bit PNG")
-    brightest = values.max()
-    full = full or next((white for white in (1.0, 255.0, 65535.0) if brightest <= white), brightest)
-    return torch.from_numpy(values / full).clamp(0, 1).expand(3, -1, -1).contiguous()
+    return pixels_of(image, name)
 
 
 def _from_array(values: Tensor) -> Portrait:
@@ -291,12 +274,12 @@ def parse_prompt(text: str | None) -> Prompt:
     """Find what mini understands in free text; whatever changed nothing comes back in `unknown`, in order.
 
     The first word for a slot wins. What is denied ("not smiling") is reported, not turned into its opposite.
-    A slot that is not mentioned stays out of `slots`: the model is then free.
+    A slot that is not mentioned stays out of `slots`, and takes the value of UNSAID. Emoji are words that nobody knows.
     """
     text = "" if text is None else text
     if not isinstance(text, str):
         raise InputError(f"a prompt is text, not {type(text).__name__}; for example \"smiling, in warm light\"")
-    words = re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("’", "'"))
+    words = _words_of(text.lower().replace("’", "'"))
     if len(words) > MAX_WORDS or len(text) > MAX_CHARACTERS:
         raise InputError(f"the prompt has {len(words):,} words in {len(text):,} characters; at most {MAX_WORDS} words "
                          f"and {MAX_CHARACTERS:,} characters are read: shorten it")
@@ -320,6 +303,18 @@ def parse_prompt(text: str | None) -> Prompt:
             denied = ""
         position += len(phrase)
     return Prompt(text, slots, tuple(unknown))
+
+
+def _words_of(text: str) -> list[str]:
+    """Split a prompt into words and pictograms; punctuation says nothing."""
+    parts = re.findall(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s]+", text)
+    words = (part if part[0].isalnum() else "".join(filter(_is_pictogram, part)) for part in parts)
+    return [word for word in words if word]
+
+
+def _is_pictogram(character: str) -> bool:
+    """Tell an emoji or another symbol, and what belongs to it (skin tone), from punctuation."""
+    return unicodedata.category(character) in ("So", "Sk") and character not in "`^´¨"
 
 
 def _phrase_at(words: list[str], start: int) -> tuple[str, ...]:

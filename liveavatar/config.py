@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 from liveavatar.types import InputError
+from liveavatar.wording import did_you_mean
 
 BLOCK_FRAMES = 12                 # infer_frames comes in whole blocks of 12 video frames
 SMALLEST_SIDE, LARGEST_SIDE, SIDE_MULTIPLE = 32, 2048, 16
@@ -90,7 +91,8 @@ def check_between(name: str, value: object, least: float, most: float) -> None:
 
 def check_choice(name: str, value: object, known: tuple) -> None:
     if value not in known:
-        raise InputError(f"{name} is {value!r}; known: {', '.join(repr(one) for one in known if one is not None)}")
+        names = [one for one in known if one is not None]
+        raise InputError(f"{name} is {value!r}; known: {', '.join(map(repr, names))}{did_you_mean(value, names)}")
 
 
 def check_infer_frames(frames: object) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liveavatar.files import user_path
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def run_notebook(name: str = FIRST, out: str | os.PathLike = "out") -> str:
     """Run a notebook without a browser, keep it with its outputs in `out`, and return what it printed."""
     import papermill
 
-    source, out = NOTEBOOKS / f"{name}.ipynb", Path(out).resolve()
+    source, out = NOTEBOOKS / f"{name}.ipynb", user_path(out).resolve()
     if not source.exists():
         raise InputError(f"notebook {source} is missing; run this in a checkout of the project, where notebooks/ is")
     try:
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the first notebook and say where to look."""
     parser = argparse.ArgumentParser(prog="liveavatar demo", description=__doc__.splitlines()[0])
     parser.add_argument("--out", default="out", help="folder for what it leaves (default: out)")
-    out = Path(parser.parse_args(arguments).out)
+    out = user_path(parser.parse_args(arguments).out)
     print(f"Running notebooks/{FIRST}.ipynb ...", flush=True)
     print(run_notebook(FIRST, out))
     print(f"the video             {out / 'first_words.mp4'}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from liveavatar.config import GenerationConfig
+from liveavatar.files import printable, rereadable, same_file, user_path
 from liveavatar.runfolder import sha256_of
 from liveavatar.types import AudioFeatures, InputError, Phoneme, Portrait, Prompt, Speech
 
@@ -32,22 +33,49 @@ class Inputs:
     prompt: Prompt
     size: tuple[int, int]        # (height, width) of the video
     origin: dict                 # of each: where it came from, and sha256
+    files: tuple[Path, ...] = () # that were read
+
+    def check_output(self, path: Path) -> None:
+        """Refuse an output that would destroy one of the inputs."""
+        for file in self.files:
+            if same_file(file, path):
+                raise InputError(f"output {path} is one of the inputs ({file.name}), which would be lost; "
+                                 "choose another name with --output")
+
+
+def files_read(speech: Speech, audio: Audio, portrait: Portrait, config: GenerationConfig) -> tuple[Path, ...]:
+    """Return the files that a video is made from, as far as they are known."""
+    known = [None if isinstance(audio, Speech) else audio, speech.sound and speech.sound.path, portrait.source,
+             config.pose_video]
+    return tuple(user_path(path) for path in known if path)
 
 
 def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt: str | Prompt,
             config: GenerationConfig) -> Inputs:
     """Read the inputs and refuse what cannot be used. Needs the backend's plain attributes only, no weights."""
     check_pose(backend, config)
+    if not isinstance(audio, Speech):
+        name, audio = Path(audio).name, rereadable(audio)
+    else:
+        name = "speech"
     speech = listen(backend, audio, config)
     portrait, size = see(backend, image, config)
     words = understand(backend, prompt)
-    name = "speech" if isinstance(audio, Speech) else Path(audio).name
     origin = {
-        "audio": {"source": name, "sha256": sha256_of(audio)},
-        "portrait": {"source": Path(portrait.source).name, "sha256": sha256_of(portrait)},
+        "audio": {"source": printable(name), "sha256": sha256_of(audio)},
+        "portrait": {"source": printable(Path(portrait.source).name), "sha256": sha256_of(portrait)},
         "prompt": {"text": words.text, "slots": words.slots},
     }
-    return Inputs(speech, portrait, words, size, origin)
+    inputs = Inputs(speech, portrait, words, size, origin, files_read(speech, audio, portrait, config))
+    remark_on(backend, inputs, config)
+    return inputs
+
+
+def remark_on(backend: Backend | type[Backend], inputs: Inputs, config: GenerationConfig) -> None:
+    """Warn of what a model's weights were not trained for. A class has no weights yet: it says nothing."""
+    if hasattr(backend, "remarks") and not isinstance(backend, type):
+        for remark in backend.remarks(inputs.speech, config):
+            warnings.warn(remark, stacklevel=3)
 
 
 def check_pose(backend: Backend | type[Backend], config: GenerationConfig) -> None:
@@ -81,7 +109,8 @@ def cut(speech: Speech, start_s: float, duration_s: float | None) -> Speech:
     length_s = len(wave) / speech.rate_hz
     moved = ((max(p.start_s - start_s, 0.0), min(p.end_s - start_s, length_s), p.symbol) for p in speech.phonemes)
     heard = tuple(Phoneme(symbol, begin, end) for begin, end, symbol in moved if end > begin)
-    return replace(speech, wave=wave, phonemes=heard)
+    sound = None if speech.sound is None else speech.sound.cut(start_s, duration_s)
+    return replace(speech, wave=wave, phonemes=heard).with_sound(sound)
 
 
 def check_wave(speech: Speech) -> None:

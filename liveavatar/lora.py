@@ -5,13 +5,24 @@ Live Avatar is its many-step base plus such an adapter; so is `mini`.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from liveavatar.types import InputError
 
 TARGETS = ("q", "k", "v", "o", "ffn.0", "ffn.2")     # suffixes of the adapted modules, as released
-_PREFIXES = ("base_model.model.", "diffusion_model.", "model.")
+_PREFIXES = ("base_model.model.", "diffusion_model.", "transformer.", "model.",     # of peft, ComfyUI and diffusers
+             "lora_unet_", "lora_transformer_")                  # of kohya's scripts, which also write _ for every dot
+
+
+class LowRank(NamedTuple):
+    """What an adapter adds to one weight: alpha / rank * b a."""
+
+    a: Tensor        # (rank, in)
+    b: Tensor        # (out, rank)
+    alpha: float
 
 
 def targets(model: nn.Module) -> dict[str, nn.Linear]:
@@ -57,10 +68,12 @@ class Adapter(nn.Module):
                 for index, name in enumerate(self.names) for side in "AB"}
 
 
-def _plain(key: str) -> tuple[str, str] | None:
-    """'base_model.model.blocks.0.ffn.0.lora_A.default.weight' -> ('blocks.0.ffn.0', 'A')"""
-    for prefix in _PREFIXES:
+def _parts(key: str) -> tuple[str, str] | None:
+    """'base_model.model.blocks.0.ffn.0.lora_A.default.weight' -> ('blocks.0.ffn.0', 'A'); the third part is 'alpha'."""
+    while prefix := next((one for one in _PREFIXES if key.startswith(one)), None):
         key = key.removeprefix(prefix)
+    if key.endswith(".alpha"):
+        return key.removesuffix(".alpha"), "alpha"
     module, found, rest = key.replace(".lora_down.", ".lora_A.").replace(".lora_up.", ".lora_B.").partition(".lora_")
     return (module, rest[0]) if found and rest[:1] in "AB" else None
 
@@ -69,39 +82,39 @@ def _plain(key: str) -> tuple[str, str] | None:
 def merge_lora(model: nn.Module, state: dict[str, Tensor], alpha: float) -> int:
     """Add an adapter to the weights, in float32 with one rounding, and return how many modules it changed.
 
-    Every target must be matched and every key used: an adapter that only half fits is refused before anything changes.
+    alpha: for modules of which the file does not say one. Every target must be matched and every key used: an adapter
+    that only half fits is refused (InputError) before anything changes.
     """
-    wanted, adapters = targets(model), adapters_of(model, state)
-    for name, (a, b) in adapters.items():
+    wanted, adapters = targets(model), adapters_of(model, state, alpha)
+    for name, adapter in adapters.items():
         weight = wanted[name].weight
-        weight.copy_(adapted(weight, a, b, alpha))
+        weight.copy_(adapted(weight, *adapter))
     return len(adapters)
 
 
-def adapters_of(model: nn.Module, state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Module name -> its A and B. An adapter that does not fit the model wholly is refused."""
+def adapters_of(model: nn.Module, state: dict[str, Tensor], alpha: float) -> dict[str, LowRank]:
+    """Return what an adapter's file adds to each module. One that does not fit the model wholly is refused."""
+    wanted = targets(model)
+    spelt = {name.replace(".", "_"): name for name in wanted}
     sides: dict[str, dict[str, Tensor]] = {}
     strangers = []
     for key, value in state.items():
-        if key.endswith(".alpha"):
-            continue
-        plain = _plain(key)
-        if plain is None:
+        parts = _parts(key)
+        if parts is None:
             strangers.append(key)
         else:
-            sides.setdefault(plain[0], {})[plain[1]] = value
-    wanted = targets(model)
-    missing = sorted(set(wanted) - {name for name, pair in sides.items() if len(pair) == 2})
+            sides.setdefault(spelt.get(parts[0], parts[0]), {})[parts[1]] = value
+    missing = sorted(set(wanted) - {name for name, found in sides.items() if {"A", "B"} <= set(found)})
     strangers += sorted(set(sides) - set(wanted))
     if missing or strangers:
         raise InputError(f"the LoRA matches {len(wanted) - len(missing)} of {len(wanted)} modules; first missing: "
                          f"{missing[:2]}, first unknown: {strangers[:2]}; it was made for another model")
-    for name, pair in sides.items():
-        changed, shape = (pair["B"].shape[0], pair["A"].shape[-1]), tuple(wanted[name].weight.shape)
-        if changed != shape or pair["A"].shape[0] != pair["B"].shape[-1]:
+    for name, found in sides.items():
+        changed, shape = (found["B"].shape[0], found["A"].shape[-1]), tuple(wanted[name].weight.shape)
+        if changed != shape or found["A"].shape[0] != found["B"].shape[-1]:
             raise InputError(f"the LoRA's {name} changes a weight of {changed}, the model's is {shape}; it was made "
                              "for another model")
-    return {name: (pair["A"], pair["B"]) for name, pair in sides.items()}
+    return {name: LowRank(found["A"], found["B"], float(found.get("alpha", alpha))) for name, found in sides.items()}
 
 
 def adapted(weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:

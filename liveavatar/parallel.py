@@ -8,7 +8,8 @@
 
 A step's cache never leaves its rank: with timestep forcing a block only looks back at its own noise level. What travels
 down the chain are latents, some hundred kilobytes a block, through main memory (gloo), whatever the devices are. Every
-rank prefills the condition for itself. The result is the one of a single process, bit for bit.
+rank prefills the condition for itself. The result is the one of a single process, bit for bit, whatever number of
+threads each has.
 
 When one process dies the others stop within seconds and say so; what is done of the video can be played.
 """
@@ -33,6 +34,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from liveavatar.config import GenerationConfig
+from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -134,15 +136,15 @@ class Timeline:
         return sum(span.ended_s - span.began_s for span in work if span.rank == rank) / max(whole_s, 1e-9)
 
     def save(self, path: str | os.PathLike) -> Path:
-        path = Path(path)
-        path.write_text(json.dumps({"ranks": self.ranks, "spans": [asdict(span) for span in self.spans]}),
-                        encoding="utf-8")
+        path = user_path(path)
+        text = json.dumps({"ranks": self.ranks, "spans": [asdict(span) for span in self.spans]})
+        write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
         return path
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Timeline:
         try:
-            about = json.loads(Path(path).read_text(encoding="utf-8"))
+            about = json.loads(user_path(path).read_text(encoding="utf-8"))
             return cls(tuple(Span(**span) for span in about["spans"]), about["ranks"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is no time line that can be read ({error}); one is written beside every video "
@@ -486,7 +488,7 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     others None. Beside the video a time line is written: out.timeline.json.
     """
     from liveavatar.backends import find
-    from liveavatar.inputs import prepare
+    from liveavatar.inputs import prepare, remark_on
     from liveavatar.pipeline import load
     from liveavatar.video import check_output
 
@@ -497,6 +499,7 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     kind = find(backend)
     path = check_output(output)
     inputs = prepare(kind, audio, image, prompt, config)
+    inputs.check_output(path)
     with Company() as company, woken_by_sigterm(company):
         layout = Layout.of(config.sample_steps, company.ranks, vae)
         notes = Notes(company.rank, company.began_s)
@@ -504,12 +507,14 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
             options["device"] = f"cuda:{int(os.environ.get('LOCAL_RANK', company.rank)) % torch.cuda.device_count()}"
         with notes.span("prepare"):
             pipeline = load(backend, **options)
+            if company.rank == 0:
+                remark_on(pipeline.backend, inputs, config)
             condition = condition_of(pipeline, inputs, config)
         video = one_rank(pipeline, inputs, condition, config, company, layout, notes, path, stop or threading.Event(),
                          progress)
         share_notes(company, notes)
         if video is not None:
-            timeline_of(company).save(path.with_suffix(".timeline.json"))
+            timeline_of(company).save(video.path.with_suffix(".timeline.json"))
         return video
 
 
@@ -556,15 +561,13 @@ def film(pipeline: Pipeline, made: Iterator[tuple[int, Tensor]], inputs: Inputs,
     from liveavatar.video import Video, VideoWriter
 
     backend = pipeline.backend
-    facts = {"generated": True} | pipeline._describe(inputs, config)
-    for private in ("weights", "options"):
-        facts["backend"].pop(private, None)
+    about = pipeline.provenance(inputs, config)
     decoder, began, first_s = backend.decoder(condition), time.perf_counter(), 0.0
     trim = getattr(backend, "trim_frames", 0)             # pictures left out at the beginning
     frames, written = max(condition.frames - trim, 0), 0
     bar = tqdm(total=frames / backend.fps, disable=not progress, unit="s",
                bar_format="{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}]")
-    with bar, VideoWriter(path, inputs.size, backend.fps, inputs.speech, facts, config.label) as writer:
+    with bar, VideoWriter(path, inputs.size, backend.fps, inputs.speech, about, config.label) as writer:
         try:
             for block, latents in made:
                 with notes.span("decode", block):
@@ -572,11 +575,11 @@ def film(pipeline: Pipeline, made: Iterator[tuple[int, Tensor]], inputs: Inputs,
                 first_s = first_s or time.perf_counter() - began
                 writer.write(pictures)
                 written += len(pictures)
-                bar.update(len(pictures) / backend.fps)
+                bar.update(min(written / backend.fps, bar.total) - bar.n)
         finally:
             writer.close()
     spent_s = time.perf_counter() - began
-    return Video(path, written, inputs.size, backend.fps, written / backend.fps / max(spent_s, 1e-9), first_s,
+    return Video(writer.path, written, inputs.size, backend.fps, written / backend.fps / max(spent_s, 1e-9), first_s,
                  {"all": spent_s}, written == frames, None, None)
 
 

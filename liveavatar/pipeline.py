@@ -26,9 +26,11 @@ from torch import Tensor
 
 from liveavatar.backends import find
 from liveavatar.config import GenerationConfig
-from liveavatar.inputs import Audio, Image, Inputs, hear, listen, prepare, see, understand
+from liveavatar.files import printable, user_path
+from liveavatar.inputs import Audio, Image, Inputs, hear, listen, prepare, remark_on, see, understand
 from liveavatar.rollout import Rollout, roll_out
 from liveavatar.runfolder import RunFolder, check_new
+from liveavatar.signals import exit_on_signals
 from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
 from liveavatar.version import __version__
 from liveavatar.video import Video, VideoWriter, check_output
@@ -54,11 +56,13 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
              stop: Event | None = None, progress: bool = True, **options: object) -> Video:
     """Inputs to video in one call. Whatever cannot be used is refused before any weights are loaded."""
     kind = find(backend)
-    check_output(output)
+    path = check_output(output)
     if run_dir is not None:
         check_new(run_dir)
     inputs = prepare(kind, audio, image, prompt, config)
+    inputs.check_output(path)
     pipeline = load(backend, **options)
+    remark_on(pipeline.backend, inputs, config)
     return run_through(pipeline.film_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
                                             progress=progress))
 
@@ -66,14 +70,15 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
 def resume(run_dir: str | os.PathLike, *, output: str | os.PathLike | None = None, stop: Event | None = None,
            progress: bool = True) -> Video:
     """Go on with a run that was stopped or killed, with the weights it was begun with."""
-    about = RunFolder(Path(run_dir)).read()["backend"]
+    about = RunFolder(user_path(run_dir)).read()["backend"]
     options = about.get("options") or {name: about[name] for name in ("student", "dtype", "weights") if name in about}
     return load(about["name"], **options).resume(run_dir, output=output, stop=stop, progress=progress)
 
 
 def run_through(film: Iterator[Step | Block | Video]) -> Video:
-    """Exhaust a film and return its video."""
-    return deque(film, maxlen=1).pop()
+    """Exhaust a film and return its video. A signal that ends the process leaves a file that can be played."""
+    with exit_on_signals():
+        return deque(film, maxlen=1).pop()
 
 
 @dataclass
@@ -185,7 +190,7 @@ class Pipeline:
     def resume(self, run_dir: str | os.PathLike, *, output: str | os.PathLike | None = None,
                stop: Event | None = None, keep_latents: bool = False, progress: bool = True) -> Video:
         """Go on with a run that was stopped or killed: the same latents as if nothing had happened."""
-        folder = RunFolder(Path(run_dir))
+        folder = RunFolder(user_path(run_dir))
         asked = folder.read()
         ours = self.backend.about()
         for name in ("name", "student", "dtype", "fingerprint"):
@@ -202,8 +207,9 @@ class Pipeline:
         """`film` for inputs that were read before."""
         self._check(config)
         path, folder = check_output(output), None
+        inputs.check_output(path)
         if run_dir is not None:
-            description = self._describe(inputs, config) | {"output": str(path.resolve())}
+            description = self._describe(inputs, config) | {"output": str(path.absolute())}
             folder = RunFolder.create(run_dir, description, inputs.speech, inputs.portrait)
         yield from self._film(inputs, config, path, folder, stop, keep_latents, progress, watch or Stopwatch())
 
@@ -211,12 +217,8 @@ class Pipeline:
               stop: Event | None, keep_latents: bool, progress: bool,
               watch: Stopwatch) -> Iterator[Step | Block | Video]:
         take = Take(self, self._condition(inputs, config, watch), config, watch, folder, keep_latents)
-        facts = {"generated": True} | self._describe(inputs, config)
-        for private in ("weights", "options"):         # a folder's name is nobody's business; the fingerprint says more
-            facts["backend"].pop(private, None)
-        if config.pose_video is not None:
-            facts["config"]["pose_video"] = Path(config.pose_video).name
-        with VideoWriter(path, inputs.size, self.backend.fps, inputs.speech, facts, config.label) as writer, \
+        about = self.provenance(inputs, config)
+        with VideoWriter(path, inputs.size, self.backend.fps, inputs.speech, about, config.label) as writer, \
                 Progress(take.frames / self.backend.fps, progress) as shown:
             try:
                 for event in take.events(stop):
@@ -225,14 +227,14 @@ class Pipeline:
                             writer.write(event.frames)
                     shown.update(event, take)
                     yield event
-            except (GeneratorExit, KeyboardInterrupt):
+            except (GeneratorExit, KeyboardInterrupt, SystemExit):
                 for block in take.waiting():
                     writer.write(block.frames)
                 writer.close()
                 raise
             with watch.measure("encode"):
                 writer.close()
-        yield take.video(path, writer.frames, inputs.size)
+        yield take.video(writer.path, writer.frames, inputs.size)
 
     # ------------------------------------------------------------------ what the stages share
 
@@ -253,6 +255,15 @@ class Pipeline:
         if config.guidance != 1.0 and self.backend.about().get("student"):
             raise InputError(f"guidance is {config.guidance}; the distilled student has it built in: leave it at 1.0, "
                              "or load the many-step base with student=False (--teacher)")
+
+    def provenance(self, inputs: Inputs, config: GenerationConfig) -> dict:
+        """Return what a video says of its origin. Folders are nobody's business: names and fingerprints say enough."""
+        about = {"generated": True} | self._describe(inputs, config)
+        for private in ("weights", "options"):
+            about["backend"].pop(private, None)
+        if config.pose_video is not None:
+            about["config"]["pose_video"] = printable(Path(config.pose_video).name)
+        return about
 
     def _describe(self, inputs: Inputs, config: GenerationConfig) -> dict:
         """What a run folder and a video say about their origin."""

@@ -81,6 +81,7 @@ def schedule_of(backend: Backend, config: GenerationConfig) -> Schedule:
     return make_schedule(kind, config.sample_steps, config.shift)
 
 
+@torch.inference_mode()
 def branch_of(backend: Backend, condition: Condition) -> Branch:
     """Encode the words and look at the portrait, once."""
     model, device = backend.transformer, backend.device
@@ -89,8 +90,13 @@ def branch_of(backend: Backend, condition: Condition) -> Branch:
     return Branch(condition, text, model.prefill(condition.reference.to(device), motion, text))
 
 
+@torch.inference_mode()
 def constants_of(backend: Backend, condition: Condition, config: GenerationConfig) -> Constants:
-    """Everything that is computed once."""
+    """Everything that is computed once.
+
+    Without gradients, whoever calls: torch takes other kernels for attention where gradients are recorded, and every
+    process of a run must get the same numbers.
+    """
     schedule = schedule_of(backend, config)
     guided = config.guidance != 1.0
     return Constants(schedule, config.sample_solver or backend.trained.solver,

@@ -32,7 +32,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from liveavatar.config import GenerationConfig
 from liveavatar.decoder import Decoder
+from liveavatar.files import user_path, utf8_path, write_whole
 from liveavatar.runfolder import read_portrait, write_portrait
+from liveavatar.signals import exit_on_signals
+from liveavatar.sound import Sound
 from liveavatar.step_frames import StepFrames
 from liveavatar.trace import MIB, Trace
 from liveavatar.types import Block, InputError, Phoneme, Portrait, Speech, Step
@@ -196,6 +199,8 @@ class Generation:
         self._pipeline, self._config, self.backend = pipeline, config, backend
         self._output, self._run_dir = output if output is None else check_output(output), run_dir
         self._inputs = prepare(backend, audio, image, prompt, config)
+        if self._output is not None:
+            self._inputs.check_output(self._output)
         self.speech, self.portrait = self._inputs.speech, self._inputs.portrait
         frames = ceil(len(self.speech.wave) * backend.fps / self.speech.rate_hz)
         self.facts = Facts(backend.fps, backend.frames_per_latent, backend.block_latents,
@@ -483,15 +488,17 @@ class Run:
     def result(self) -> Video | Trace:
         """Wait for the end and return the Video, or the Trace of a run without output.
 
-        Raises what the worker raised. An interrupt stops the run, waits for its last step and is passed on.
+        Raises what the worker raised. An interrupt, or a signal that ends the process, stops the run, waits for its
+        last step and is passed on.
         """
         if self._state == READY:
             raise InputError("this run has not begun; call run.start() first")
         if current_thread() is self._thread:
             raise InputError("a subscriber cannot wait for the run that calls it")
         try:
-            self.wait()
-        except KeyboardInterrupt:
+            with exit_on_signals():
+                self.wait()
+        except (KeyboardInterrupt, SystemExit):
             self.stop()
             self.wait()
             raise
@@ -510,7 +517,8 @@ class Run:
 
         from liveavatar.preview import name_of_vae
 
-        folder = self.trace.save(folder)
+        saved = self.trace.save(folder)
+        folder = utf8_path(saved)
         blocks, latent_map = self.blocks, self.latent_map()
         save_file({f"{block.index:05d}": block.frames.contiguous() for block in blocks}, folder / "frames.safetensors")
         speech = None if self.speech is None else save_speech(self.speech, folder / "speech.safetensors")
@@ -525,8 +533,9 @@ class Run:
             "marks": [[mark.stage, mark.block, mark.index, mark.began_s - self.began_s, mark.ended_s - self.began_s]
                       for mark in self.marks],
             "done_s": self._done_s, "work_s": self._work_s, "first_picture_s": self.first_picture_s}
-        (folder / "run.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
-        return folder
+        text = json.dumps(description, indent=1)
+        write_whole(folder / "run.json", lambda part: part.write_text(text, encoding="utf-8"))
+        return saved
 
     # ------------------------------------------------------------------ the worker
 
@@ -673,7 +682,7 @@ def replay(trace: Trace | str | os.PathLike, pace: float = 0.0, facts: Facts | N
     if isinstance(trace, Trace):
         known = facts or facts_of(trace)
         return Run(Recording(trace, known, {}, pace, backend), trace, record=False)
-    folder = Path(trace)
+    folder = utf8_path(user_path(trace))
     loaded = load_trace(folder)
     if not (folder / "run.json").exists():
         return replay(loaded, pace, facts, pipeline)
@@ -740,7 +749,8 @@ def save_speech(speech: Speech, path: Path) -> dict:
 
     save_file({"wave": speech.wave}, path)
     phonemes = [[phoneme.symbol, phoneme.start_s, phoneme.end_s] for phoneme in speech.phonemes]
-    return {"rate_hz": speech.rate_hz, "text": speech.text, "phonemes": phonemes}
+    sound = None if speech.sound is None else speech.sound.keep(path.parent)
+    return {"rate_hz": speech.rate_hz, "text": speech.text, "phonemes": phonemes, "sound": sound}
 
 
 def load_speech(folder: Path, about: dict | None) -> Speech | None:
@@ -749,7 +759,8 @@ def load_speech(folder: Path, about: dict | None) -> Speech | None:
     from safetensors.numpy import load_file
 
     wave: numpy.ndarray = load_file(folder / "speech.safetensors")["wave"]
-    return Speech(wave, about["rate_hz"], tuple(Phoneme(*phoneme) for phoneme in about["phonemes"]), about["text"])
+    speech = Speech(wave, about["rate_hz"], tuple(Phoneme(*phoneme) for phoneme in about["phonemes"]), about["text"])
+    return speech.with_sound(Sound.kept(folder, about.get("sound")))
 
 
 def marks_of(event: Step | Block | Video, began_s: float, ended_s: float) -> list[Mark]:

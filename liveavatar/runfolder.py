@@ -1,7 +1,8 @@
 """A run that survives its process: what was asked, what is finished, and the caches to go on from.
 
     run/run.json                   configuration, hashes of the inputs, versions, which weights
-        audio.wav                  the sound as it was used, float32: exact
+        audio.wav                  the sound as the model heard it, float32: exact
+        sound.original             the recording as it was given, for the sound of the video
         portrait.safetensors       the picture, exact;  portrait.png shows it
         block_00000.safetensors    latents of each finished block
         caches_0.safetensors       keys and values after the newest block, or the one before: two files in turn
@@ -15,6 +16,7 @@ appears whole or not at all, so a run may be killed at any moment.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from dataclasses import dataclass, replace
@@ -25,11 +27,13 @@ from torch import Tensor
 
 from liveavatar.cache import RingCache
 from liveavatar.config import GenerationConfig
-from liveavatar.files import write_whole
+from liveavatar.files import printable, user_path, utf8_path, write_whole
 from liveavatar.rollout import Rollout
+from liveavatar.sound import Sound
 from liveavatar.types import InputError, Portrait, Prompt, Speech
 
 FORMAT = 1
+ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}      # names of files need not be UTF-8
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,9 @@ class RunFolder:
         folder = cls(check_new(path))
         try:
             folder._write_inputs(speech, portrait)
-            text = json.dumps({"format": FORMAT, **description}, indent=1, ensure_ascii=False)
-            write_whole(folder.path / "run.json", lambda part: part.write_text(text + "\n", encoding="utf-8"))
+            sound = None if speech.sound is None else speech.sound.keep(folder.path)
+            text = json.dumps({"format": FORMAT, **description, "sound": sound}, indent=1, ensure_ascii=False)
+            write_whole(folder.path / "run.json", lambda part: part.write_text(text + "\n", **ENCODING))
         except OSError as error:
             raise InputError(f"run folder {folder.path} cannot be written ({error.strerror or error}); "
                              "choose another with --run_dir") from error
@@ -55,8 +60,9 @@ class RunFolder:
         import soundfile
         from PIL import Image
 
-        write_whole(self.path / "audio.wav", lambda part: soundfile.write(
-            part, speech.wave, speech.rate_hz, subtype="FLOAT", format="WAV"))
+        data = io.BytesIO()                                   # soundfile would open UTF-8 names only
+        soundfile.write(data, speech.wave, speech.rate_hz, subtype="FLOAT", format="WAV")
+        write_whole(self.path / "audio.wav", lambda part: part.write_bytes(data.getvalue()))
         write_portrait(self.path / "portrait.safetensors", portrait)
         pixels = portrait.pixels.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy(force=True)
         write_whole(self.path / "portrait.png", lambda part: Image.fromarray(pixels).save(part, "PNG"))
@@ -64,7 +70,7 @@ class RunFolder:
     def read(self) -> dict:
         """What was asked."""
         try:
-            description = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            description = json.loads((self.path / "run.json").read_text(**ENCODING))
             known = description["format"] == FORMAT
         except FileNotFoundError:
             raise InputError(f"{self.path} holds no run (no run.json); give the folder that was passed as run_dir "
@@ -85,13 +91,15 @@ class RunFolder:
         import soundfile
 
         try:
-            wave, rate_hz = soundfile.read(self.path / "audio.wav", dtype="float32")
+            wave, rate_hz = soundfile.read(utf8_path(self.path / "audio.wav"), dtype="float32")
             portrait = read_portrait(self.path / "portrait.safetensors")
         except Exception as error:
             raise InputError(f"the inputs in {self.path} are missing or damaged ({error}); "
                              "begin the video again") from error
-        origin = self.read()["inputs"]
-        return Speech(wave, rate_hz), replace(portrait, **origin["portrait"]), Prompt(**origin["prompt"])
+        about = self.read()
+        origin = about["inputs"]
+        speech = Speech(wave, rate_hz).with_sound(Sound.kept(self.path, about.get("sound")))
+        return speech, replace(portrait, **origin["portrait"]), Prompt(**origin["prompt"])
 
     def block_path(self, block: int) -> Path:
         return self.path / f"block_{block:05d}.safetensors"
@@ -122,7 +130,7 @@ class RunFolder:
         from safetensors.torch import load_file
 
         try:
-            return load_file(self.block_path(block))["latents"]
+            return load_file(utf8_path(self.block_path(block)))["latents"]
         except Exception as error:
             raise InputError(f"{self.block_path(block)} is damaged ({error}); delete it and all later blocks, "
                              "then begin the video again") from error
@@ -140,7 +148,7 @@ class RunFolder:
             return empty
         path = states[-1][1]
         try:
-            with safe_open(path, "pt") as file:
+            with safe_open(utf8_path(path), "pt") as file:
                 tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}   # noqa: SIM118
                 return unpack(tensors, file.metadata(), empty)
         except Exception as error:
@@ -153,7 +161,7 @@ class RunFolder:
         states = []
         for path in self.path.glob("caches_[01].safetensors"):
             try:
-                with safe_open(path, "pt") as file:
+                with safe_open(utf8_path(path), "pt") as file:
                     block = int(file.metadata()["block"])
             except (OSError, SafetensorError, TypeError, KeyError, ValueError):
                 continue                              # a damaged file: the other one of the pair may serve
@@ -164,7 +172,7 @@ class RunFolder:
 
 def check_new(path: str | os.PathLike) -> Path:
     """Refuse a run folder that cannot be written or has a run in it already."""
-    path = Path(path)
+    path = user_path(path)
     if (path / "run.json").exists():
         raise InputError(f"{path} already holds a run; go on with resume({str(path)!r}) (--resume on the command "
                          "line) or choose another folder")
@@ -221,7 +229,7 @@ def write_portrait(path: Path, portrait: Portrait) -> None:
     tensors = {"pixels": portrait.pixels.contiguous()}
     if portrait.identity is not None:
         tensors["identity"] = portrait.identity.contiguous()
-    about = {"source": portrait.source, "sha256": portrait.sha256}
+    about = {"source": printable(portrait.source), "sha256": portrait.sha256}
     write_whole(path, lambda part: part.write_bytes(save(tensors, about)))
 
 
@@ -229,6 +237,6 @@ def read_portrait(path: Path) -> Portrait:
     """Read what `write_portrait` wrote."""
     from safetensors import safe_open
 
-    with safe_open(path, "pt") as file:
+    with safe_open(utf8_path(path), "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         return Portrait(tensors["pixels"], tensors.get("identity"), **(file.metadata() or {}))

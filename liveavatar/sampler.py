@@ -18,6 +18,7 @@ from torch import Tensor
 from liveavatar.cache import ConditionCache, RingCache
 from liveavatar.transformer import CausalS2VTransformer, Context, Modulation
 from liveavatar.types import InputError, Step
+from liveavatar.wording import did_you_mean
 
 Solver = Literal["euler", "renoise"]
 
@@ -89,7 +90,8 @@ def make_schedule(kind: str | tuple[float, ...], steps: int, shift: float = 3.0)
                              f"give {steps + 1} sigmas, the last 0")
         return schedule
     if kind not in SCHEDULES:
-        raise InputError(f"unknown schedule {kind!r}; known: {', '.join(SCHEDULES)}, or a list of sigmas ending at 0")
+        raise InputError(f"unknown schedule {kind!r}; known: {', '.join(SCHEDULES)}, or a list of sigmas ending at 0"
+                         + did_you_mean(kind, SCHEDULES))
     return SCHEDULES[kind](steps) if kind == "linear" else SCHEDULES[kind](steps, shift)
 
 

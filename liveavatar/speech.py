@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.types import InputError, Phoneme, Speech
+from liveavatar.wording import did_you_mean
 
 RATE_HZ = 16000
 INSTALL = "install one with: apt-get install espeak-ng flite (Debian, Ubuntu) or brew install espeak-ng (macOS)"
@@ -185,7 +186,7 @@ def speak(text: str, voice: str = "espeak:en-us", rate: float = 1.0, pitch: floa
     engines = {"espeak": _speak_espeak, "flite": _speak_flite}
     if engine not in engines or not name:
         raise InputError(f"unknown voice {voice!r}; a voice is 'espeak:<language>[+<variant>]' or 'flite:<voice>', "
-                         "for example 'espeak:en-us', 'espeak:en-us+f3', 'flite:slt'")
+                         "for example 'espeak:en-us', 'espeak:en-us+f3', 'flite:slt'" + did_you_mean(engine, engines))
     wave, rate_hz, phonemes = engines[engine](text, name, rate, pitch, melody)
     if not any(not is_pause(phoneme) for phoneme in phonemes):
         raise InputError(f"nothing in {text[:40]!r} can be spoken by {voice}; give words in that voice's language")
@@ -346,7 +347,7 @@ def _speak_espeak(text: str, name: str, rate: float, pitch: float, melody: float
     language, _, variant = name.partition("+")
     if variant and variant not in engine.variants:
         raise InputError(f"espeak-ng does not know the variant {variant!r} of {name!r}; known: "
-                         f"{', '.join(engine.variants)}")
+                         f"{', '.join(engine.variants)}{did_you_mean(variant, engine.variants)}")
     octaves = math.log2(pitch)                                     # espeak: 0..99, 50 points an octave around 50
     wave, marks = engine.synthesise(text, name, round(_ESPEAK_WORDS_PER_MINUTE * rate),
                                     min(99, round(50 + 50 * octaves)), min(99, round(50 * melody)))
@@ -381,7 +382,8 @@ def _speak_flite(text: str, name: str, rate: float, pitch: float, melody: float
     if not voices:
         raise InputError(f"the voice 'flite:{name}' needs flite, which is not installed; {INSTALL}")
     if name not in voices:
-        raise InputError(f"flite does not know the voice {name!r}; known: {', '.join(voices)}")
+        raise InputError(f"flite does not know the voice {name!r}; known: {', '.join(voices)}"
+                         + did_you_mean(name, voices))
     if pitch != 1.0 and name not in _FLITE_PITCH_HZ:
         warnings.warn(f"flite's voice {name!r} keeps its own pitch; pitch={pitch:g} is ignored", stacklevel=3)
     settings = [f"duration_stretch={1 / rate:.4f}"]

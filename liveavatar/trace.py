@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from liveavatar.files import write_whole
+from liveavatar.files import user_path, utf8_path, write_whole
 from liveavatar.types import InputError, Step
 
 TENSORS = ("x", "clean", "velocity")
@@ -39,7 +39,7 @@ class Trace:
         self._numbers: dict[tuple[int, int], dict] = {}       # (block, index) -> what is not a tensor
         self._tensors: dict[tuple[int, int], dict[str, Tensor]] = {}
         self._files: dict[int, Path] = {}                     # block -> where it was spilled
-        self._folder = Path(folder) if folder is not None else None
+        self._folder = user_path(folder) if folder is not None else None
         self._own_folder: tempfile.TemporaryDirectory | None = None
 
     def record(self, event: object) -> None:
@@ -96,23 +96,22 @@ class Trace:
 
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the trace into a folder: trace.json and one safetensors file a block."""
-        from safetensors.torch import save_file
-
-        folder = Path(folder)
+        folder = user_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for block in self.blocks:
             steps = [self.step(*key) for key in sorted(self._numbers) if key[0] == block]
             tensors = {f"{step.index}.{name}": getattr(step, name) for step in steps for name in self._kept}
-            write_whole(folder / block_file(block), partial(save_file, tensors))
+            write_whole(folder / block_file(block), partial(write_tensors, tensors))
         numbers = [self._numbers[key] for key in sorted(self._numbers)]
         description = {"format": 1, "kept": list(self._kept), "steps": numbers}
-        (folder / "trace.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+        text = json.dumps(description, indent=1)
+        write_whole(folder / "trace.json", lambda part: part.write_text(text, encoding="utf-8"))
         return folder
 
     @classmethod
     def load(cls, folder: str | os.PathLike, limit_bytes: int = 512 * MIB) -> Trace:
         """Open a saved trace. Its tensors stay in the folder until a step is asked for."""
-        folder = Path(folder)
+        folder = user_path(folder)
         try:
             description = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -140,20 +139,20 @@ class Trace:
 
         path = self._files[block]
         try:
-            with safe_open(path, "pt") as file:
+            with safe_open(utf8_path(path), "pt") as file:
                 return {name: file.get_tensor(f"{index}.{name}") for name in self._kept}
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path} of this trace is missing or damaged ({error}); record the run again") from error
 
     def _spill(self, block: int) -> None:
         """Move one block from memory to disk, joining what is there of it already."""
-        from safetensors.torch import load_file, save_file
+        from safetensors.torch import load_file
 
         path = self._spill_folder() / block_file(block)
-        tensors = load_file(path) if block in self._files else {}
+        tensors = load_file(utf8_path(path)) if block in self._files else {}
         for key in [key for key in self._tensors if key[0] == block]:
             tensors |= {f"{key[1]}.{name}": value for name, value in self._tensors.pop(key).items()}
-        write_whole(path, partial(save_file, tensors))
+        write_whole(path, partial(write_tensors, tensors))
         self._files[block] = path
         self.bytes = sum(value.nbytes for step in self._tensors.values() for value in step.values())
 
@@ -171,3 +170,10 @@ class Trace:
 
 def block_file(block: int) -> str:
     return f"trace_{block:05d}.safetensors"
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file under any name."""
+    from safetensors.torch import save
+
+    path.write_bytes(save(tensors))

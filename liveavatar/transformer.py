@@ -84,7 +84,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     diffusers' dispatch offers the same kernels behind (B, N, heads, head_dim); it would make whole copies of keys and
     values to turn them round, and it has no second choice where the first cannot serve. So torch is asked directly.
     """
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:     # with and without gradients: one rounding for both
         scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))     # 2x the fused kernel's speed there
         return torch.matmul(scores.softmax(-1), v)
     if q.is_cuda and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
@@ -131,6 +131,16 @@ def modulated(linear: nn.Module, x: Tensor, shift: Tensor, scale: Tensor,
 def in_float32(linear: nn.Module, x: Tensor) -> Tensor:
     """A linear layer whose weights may be stored in less than float32, computed in float32."""
     return F_.linear(x.float(), linear.weight.float(), linear.bias.float())
+
+
+def in_whole_eights(linear: nn.Module, x: Tensor) -> Tensor:
+    """A linear layer over few rows x (B, M, D), the same for any number of threads.
+
+    MKL adds up 5 to 7 rows in an order that depends on how many threads it has, eight rows always in the same one.
+    """
+    if x.device.type != "cpu":
+        return linear(x)
+    return linear(F_.pad(x, (0, 0, 0, -x.shape[1] % 8)))[:, :x.shape[1]]
 
 
 class RMSNorm(nn.Module):
@@ -292,7 +302,7 @@ class AudioTokens(nn.Module):
         local = self.climb(self.conv1_local(x).unflatten(1, (self.tokens, -1)).flatten(0, 1))
         local = local.unflatten(0, (B, self.tokens)).transpose(1, 2)
         local = torch.cat([local, self.padding_tokens.to(local).expand(B, local.shape[1], 1, -1)], 2)
-        return local, self.final_linear(self.climb(self.conv1_global(x)))
+        return local, in_whole_eights(self.final_linear, self.climb(self.conv1_global(x)))
 
     def climb(self, x: Tensor) -> Tensor:
         """(B, D/4, T) -> (B, T/4, D): norm and activate, twice at half the rate and twice the width."""

@@ -12,16 +12,22 @@ Time is in seconds (`_s`) or milliseconds (`_ms`); pictures are 0..1 as float or
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy
     from torch import Tensor
 
+    from liveavatar.sound import Sound
+
 
 class InputError(ValueError):
     """An input that cannot be used: the message names the value and the remedy."""
+
+    def __str__(self) -> str:
+        """Return the message as text that can be printed, also where it names a file whose name is not UTF-8."""
+        return super().__str__().encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,18 @@ class Speech:
     rate_hz: int
     phonemes: tuple[Phoneme, ...] = ()  # empty when the speech was recorded, not synthesised
     text: str = ""
+    sound: Sound | None = field(default=None, init=False, repr=False, compare=False)   # the same as it was recorded,
+    # with its own rate and channels: what the video gets. `replace` drops it, since another wave is another sound
 
     @property
     def duration_s(self) -> float:
         return len(self.wave) / self.rate_hz
+
+    def with_sound(self, sound: Sound | None) -> Speech:
+        """Return the same speech, knowing the recording that it was made from."""
+        speech = replace(self)
+        object.__setattr__(speech, "sound", sound)
+        return speech
 
 
 @dataclass(frozen=True)

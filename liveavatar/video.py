@@ -2,6 +2,8 @@
 
 H.264 + AAC in `.mp4`, VP9 + Opus in `.webm`, through PyAV (no ffmpeg program is needed). The file grows under a hidden
 temporary name beside its final one and gets the final name only when it is whole, so a name that exists can be played.
+The temporary name is never the same twice: runs with one output name do not disturb each other. Whichever ends first
+gets the name, the other one the next free name (out-2.mp4), and says so.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import errno
 import json
 import os
 import time
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -19,11 +22,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from liveavatar.files import ffmpeg_url, free_name, part_path, printable, put_in_place, stamp, target_of, user_path
+from liveavatar.soundtrack import SoundTrack
 from liveavatar.types import InputError, Speech
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from av.container import OutputContainer
     from torch import Tensor
 
 
@@ -35,7 +41,6 @@ class Format:
     video_codec: str
     video_options: dict[str, str]
     audio_codec: str
-    audio_bit_rate: int
     container_options: dict[str, str]
 
 
@@ -43,9 +48,9 @@ FORMATS = {
     # One thread: the model needs the cores, and 12 pictures of 128*128 take 6 ms. No macroblock tree: with it the same
     # small pictures were now and then encoded to other bytes (x264 on x86, a few runs in a hundred at 64*64).
     ".mp4": Format("mp4", "libx264", {"crf": "18", "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"},
-                   "aac", 96_000, {"movflags": "+faststart"}),
+                   "aac", {"movflags": "+faststart"}),
     ".webm": Format("webm", "libvpx-vp9", {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"},
-                    "libopus", 64_000, {}),
+                    "libopus", {}),
 }
 
 FONT = {   # 5 x 7 pixels, one string a row
@@ -85,7 +90,7 @@ class Video:
                 f"time, first picture after {self.first_picture_s:.2f} s{state})")
 
     def _repr_html_(self) -> str:
-        kind = "webm" if self.path.suffix == ".webm" else "mp4"
+        kind = self.path.suffix.lower().removeprefix(".")
         data = base64.b64encode(self.path.read_bytes()).decode("ascii")
         width = max(256, self.size[1])
         return (f'<video controls playsinline width="{width}" src="data:video/{kind};base64,{data}"></video>'
@@ -93,29 +98,25 @@ class Video:
 
 
 def check_output(path: str | os.PathLike) -> Path:
-    """Refuse an output that cannot be written, before any work is spent on it."""
-    path = Path(path)
+    """Refuse an output that cannot be written, before any work is spent on it. -> its path, ~ expanded"""
+    path = user_path(path)
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"output {path} ends in {path.suffix or 'nothing'!r}; known: {' and '.join(FORMATS)}")
-    if path.is_dir() or (path.exists() and not path.is_file()):
+    if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"output {path} is not a file; give the name of a file to write")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writing = part_path(path)
+        target = target_of(path)
+        writing = part_path(target)
         with open(writing, "wb"):
             pass
         writing.unlink()
-        if path.exists() and not os.access(path, os.W_OK):
+        if os.path.exists(target) and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise InputError(f"output {path} cannot be written: {error.strerror or error}; "
                          "choose a folder you may write to with --output") from error
     return path
-
-
-def part_path(path: Path) -> Path:
-    """The hidden name a file has until it is whole."""
-    return path.with_name(f".{path.name}.part")
 
 
 def burn_label(frames: np.ndarray, text: str = "AI") -> np.ndarray:
@@ -136,7 +137,7 @@ class VideoWriter:
     """Writes pictures as they come and, with each, the stretch of sound that is heard while it is shown.
 
     So whenever it is closed, picture and sound end together. Use as a context: leaving it normally finishes the file
-    under its own name, leaving it by an error removes what was written.
+    under its own name, leaving it by an error removes what was written. `path` is where the file is in the end.
     """
 
     def __init__(self, path: str | os.PathLike, size: tuple[int, int], fps: float, speech: Speech | None = None,
@@ -150,17 +151,21 @@ class VideoWriter:
         self.frames = 0
         self.seconds = 0.0                  # of work spent in here
         self._speech = speech
-        self._samples = 0                   # of sound written
-        self._part = part_path(self.path)
+        self._sound: SoundTrack | None = None
+        self._container: OutputContainer | None = None
+        self._before = stamp(self.path)     # of what stands under the name now
+        self._part = part_path(target_of(self.path))
         self._open(FORMATS[self.path.suffix.lower()], metadata or {})
 
     def _open(self, form: Format, metadata: dict) -> None:
         import av
 
         with self._plain_errors():
-            self._container = av.open(str(self._part), "w", format=form.container, options=form.container_options)
+            self._container = av.open(ffmpeg_url(self._part), "w", format=form.container,
+                                      options=form.container_options)
             text = json.dumps(metadata, sort_keys=True)
-            self._container.metadata.update({"comment": text, "description": text, "title": self.path.stem})
+            title = printable(self.path.stem)
+            self._container.metadata.update({"comment": text, "description": text, "title": title})
             rate = Fraction(self.fps).limit_denominator(1001)
             self._pictures = self._container.add_stream(form.video_codec, rate=rate, options=form.video_options)
             self._pictures.height, self._pictures.width = self.size
@@ -168,12 +173,8 @@ class VideoWriter:
             self._pictures.codec_context.time_base = 1 / rate
             self._tag_colours()
             self._colours = av.video.reformatter.VideoReformatter()     # kept: setting it up costs more than using it
-            self._sound = None
             if self._speech is not None:
-                self._sound = self._container.add_stream(form.audio_codec, rate=self._speech.rate_hz, layout="mono")
-                self._sound.bit_rate = form.audio_bit_rate
-                self._resampler = av.AudioResampler(format=self._sound.format, layout="mono",
-                                                    rate=self._speech.rate_hz)
+                self._sound = SoundTrack(self._container, form.audio_codec, self._speech)
 
     def _tag_colours(self) -> None:
         context = self._pictures.codec_context
@@ -199,25 +200,9 @@ class VideoWriter:
                 frame.pts, frame.time_base = self.frames, 1 / self._pictures.average_rate
                 self._container.mux(self._pictures.encode(frame))
                 self.frames += 1
-            self._write_sound()
+            if self._sound is not None:
+                self._sound.write_until(Fraction(self.frames) / Fraction(self.fps).limit_denominator(1001))
         self.seconds += time.perf_counter() - start
-
-    def _write_sound(self) -> None:
-        """Bring the sound up to the end of the last picture; past the end of the recording there is silence."""
-        if self._sound is None:
-            return
-        import av
-
-        rate_hz = self._speech.rate_hz
-        end = round(self.frames * rate_hz / self.fps)
-        wave = np.zeros(end - self._samples, np.float32)
-        heard = self._speech.wave[self._samples:end]
-        wave[:len(heard)] = np.clip(heard, -1, 1)
-        frame = av.AudioFrame.from_ndarray(wave[None], format="flt", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = rate_hz, self._samples, Fraction(1, rate_hz)
-        for piece in self._resampler.resample(frame):
-            self._container.mux(self._sound.encode(piece))
-        self._samples = end
 
     def close(self) -> Path | None:
         """Finish the file and give it its name. Without a single picture there is nothing to keep: returns None."""
@@ -229,18 +214,26 @@ class VideoWriter:
         with self._plain_errors():
             self._container.mux(self._pictures.encode(None))
             if self._sound is not None:
-                for piece in self._resampler.resample(None):
-                    self._container.mux(self._sound.encode(piece))
-                self._container.mux(self._sound.encode(None))
+                self._sound.finish()
             container, self._container = self._container, None
             container.close()
-            os.replace(self._part, self.path)
+            self._step_aside()
+            put_in_place(self._part, target_of(self.path))
         self.seconds += time.perf_counter() - start
         return self.path
+
+    def _step_aside(self) -> None:
+        """Take another name when somebody else has written under this one meanwhile."""
+        if stamp(self.path) not in (self._before, None):
+            taken, self.path = self.path, free_name(target_of(self.path))
+            warnings.warn(f"{printable(taken)} was written by another run meanwhile; this video is "
+                          f"{printable(self.path)}", stacklevel=4)
 
     def discard(self) -> None:
         """Drop what was written; whatever stood under the final name before is left as it was."""
         container, self._container = self._container, None
+        if self._sound is not None:
+            self._sound.close()
         if container is not None:
             try:
                 container.close()
@@ -275,7 +268,7 @@ def read_provenance(path: str | os.PathLike) -> dict:
     """What a video says about itself: that it was generated, by what and from which inputs. {} when it says nothing."""
     import av
 
-    with av.open(str(path)) as container:
+    with open(user_path(path), "rb") as file, av.open(file, metadata_errors="replace") as container:
         tags = {key.lower(): value for key, value in container.metadata.items()}
     for name in ("comment", "description"):
         try:
@@ -289,6 +282,6 @@ def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
     """The pictures of a video file one by one, (H, W, 3) uint8."""
     import av
 
-    with av.open(str(path)) as container:
+    with open(user_path(path), "rb") as file, av.open(file, metadata_errors="replace") as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24")

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liveavatar.files import Stamp, stamp, user_path
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -46,16 +48,21 @@ class Manifest:
 
 def read_manifest(folder: Path) -> Manifest:
     """Read what a folder of weights holds; the files themselves are not opened."""
-    path = Path(folder) / "manifest.json"
+    path = user_path(folder) / "manifest.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(Path(folder), values["config"], {part: tuple(files) for part, files in values["parts"].items()},
+        return Manifest(path.parent, values["config"], {part: tuple(files) for part, files in values["parts"].items()},
                         values["sha256"])
     except FileNotFoundError:
         raise InputError(f'weights are missing: {path} does not exist; {REMEDY}, or look around with '
                          'load("mini", weights="random")') from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"weights are damaged: {path} cannot be read ({error}); {REMEDY}") from error
+
+
+def manifest_stamp(folder: str | os.PathLike) -> Stamp | None:
+    """Return what changes when other weights are put into a folder; None where there is none ("shipped", "random")."""
+    return stamp(user_path(folder) / "manifest.json")
 
 
 def load_part(manifest: Manifest, part: str) -> dict[str, Tensor]:
@@ -94,7 +101,7 @@ def save_part(folder: Path, part: str, tensors: dict[str, Tensor], config: dict 
     """
     from safetensors.torch import save_file
 
-    folder = Path(folder)
+    folder = user_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "manifest.json"
     values = {"config": {}, "parts": {}, "sha256": {}}

@@ -45,20 +45,21 @@ class FakeBackend:
     sees_past_sound = True
     loaded = 0                      # how often weights were brought
 
-    def __init__(self, student: bool = True, pause_s: float = 0.0) -> None:
+    def __init__(self, student: bool = True, pause_s: float = 0.0, dtype: str = "float32") -> None:
         from liveavatar.transformer import CausalS2VTransformer
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
             self.transformer = CausalS2VTransformer.from_config(TINY).eval().requires_grad_(False)
+        torch.nn.Module.to(self.transformer, getattr(torch, dtype))
         self.vae = PlainVAE(pause_s)
         self.student = student
         self.trained = Trained(solver="renoise" if student else "euler")
         self.device = torch.device("cpu")
 
     @classmethod
-    def load(cls, student: bool = True, **_: object) -> "FakeBackend":
+    def load(cls, student: bool = True, dtype: str = "float32", **_: object) -> "FakeBackend":
         FakeBackend.loaded += 1
-        return cls(student)
+        return cls(student, dtype="float32" if dtype == "auto" else dtype)
 
     @classmethod
     def hear(cls, speech: Speech) -> AudioFeatures:

@@ -15,6 +15,7 @@ from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
 from liveavatar.config import GenerationConfig
 from liveavatar.lora import Adapter
 from liveavatar.pipeline import Pipeline
+from liveavatar.speech import samples
 from liveavatar.training.listener import Listener, export_listener
 from liveavatar.training.ship import ship
 from liveavatar.transformer import CausalS2VTransformer
@@ -136,3 +137,18 @@ def test_weights_are_cut_into_files_that_stay_within_the_limit(tmp_path):
     assert len(split_by_size(tensors, torch.bfloat16)) == 2
     save_part(tmp_path, "base", {"0": torch.zeros(1)})                          # what it was is gone
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize(("student", "settings", "said"), [
+    (True, {}, []),
+    (True, {"sample_steps": 8}, []),
+    (True, {"sample_steps": 40}, ["40 steps are far more than the 4"]),
+    (False, {"sample_steps": 40}, []),
+    (True, {"size": "160*96"}, []),
+    (True, {"size": "256*256"}, ["size 256*256 is larger than 128*128"]),
+])
+def test_what_the_weights_were_not_trained_for_is_said(student, settings, said):
+    backend = MiniBackend.load(weights="random", dtype="float32", student=student)
+    remarks = list(backend.remarks(samples()["welcome"], GenerationConfig(**settings)))
+    assert len(remarks) == len(said) and all(remark.startswith(words) for remark, words in zip(remarks, said,
+                                                                                              strict=True))

@@ -20,7 +20,7 @@ from liveavatar.backends import BACKENDS, find
 from liveavatar.backends.mini import MiniBackend
 from liveavatar.config import GenerationConfig
 from liveavatar.types import InputError, Speech
-from liveavatar.video import part_path, read_frames
+from liveavatar.video import read_frames
 from liveavatar.weights import read_manifest, save_part
 
 QUICK = GenerationConfig(sample_steps=1)
@@ -267,7 +267,7 @@ def test_a_full_disk_leaves_nothing_under_the_final_name(monkeypatch):
     opened = video.VideoWriter._open
 
     def onto_full_disk(writer, *arguments):
-        part_path(writer.path).symlink_to("/dev/full")
+        writer._part.symlink_to("/dev/full")
         opened(writer, *arguments)
 
     monkeypatch.setattr(video.VideoWriter, "_open", onto_full_disk)

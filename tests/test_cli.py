@@ -1,5 +1,6 @@
 """The command line: what it makes, what it says, how it ends."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -95,8 +96,8 @@ def test_a_run_folder_can_be_gone_on_with(given):
     assert cli.main(["generate", "--resume", "run", "--audio", "speech.wav"]) == 2
 
 
-def test_interrupted_it_leaves_what_is_done(given, capsys, monkeypatch):
-    """Ctrl-C while the second block is decoded."""
+def interrupt_with(number, monkeypatch):
+    """The signal comes while the second block is decoded."""
     decoded = []
     once = FakeBackend.decoder
 
@@ -107,17 +108,59 @@ def test_interrupted_it_leaves_what_is_done(given, capsys, monkeypatch):
             def decode(self, latents):
                 decoded.append(latents)
                 if len(decoded) == 2:
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(number)
                 return inner.decode(latents)
 
         return Interrupting()
 
     monkeypatch.setattr(FakeBackend, "decoder", decoder)
-    before = signal.getsignal(signal.SIGINT)
-    assert cli.main(given) == 130
+
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_interrupted_it_leaves_what_is_done(given, capsys, monkeypatch, number, code):
+    """Ctrl-C; docker stop, Slurm and timeout; a terminal that is closed."""
+    interrupt_with(number, monkeypatch)
+    before = signal.getsignal(number)
+    assert cli.main(given) == code
     assert len(list(read_frames("out.mp4"))) == 24
     assert "stopped before the end" in capsys.readouterr().out
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_ignored(given, monkeypatch):
+    """As with nohup."""
+    interrupt_with(signal.SIGHUP, monkeypatch)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert cli.main(given) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("number", "ending"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_script_that_is_ended_leaves_what_is_done(given, monkeypatch, number, ending):
+    """Pipeline.render in a program of one's own."""
+    from liveavatar.pipeline import load
+
+    interrupt_with(number, monkeypatch)
+    with pytest.raises(ending):
+        load("fake").render("speech.wav", "portrait.png", output="out.mp4", progress=False)
+    assert len(list(read_frames("out.mp4"))) >= 12 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_whoever_waits_for_a_run_and_is_ended_leaves_what_is_done(given):
+    from liveavatar.pipeline import Pipeline
+    from liveavatar.run import Run
+
+    run = Run.of(Pipeline(FakeBackend(pause_s=0.05)), "speech.wav", "portrait.png", output="out.mp4")
+    told = []
+    run.subscribe(lambda event: run.done_s and not told and (told.append(1), os.kill(os.getpid(), signal.SIGTERM)))
+    with pytest.raises(SystemExit):
+        run.start().result()
+    assert run.state == "stopped" and len(list(read_frames("out.mp4"))) >= 12
 
 
 def test_it_can_run_on_a_thread_where_there_are_no_signals(given):
@@ -146,7 +189,7 @@ def test_avatar_draws_somebody(tmp_path, capsys):
     from PIL import Image
     assert Image.open(portrait).size == (64, 96)
     assert liveavatar.load_portrait(portrait).identity is not None      # it knows who it shows
-    assert cli.main(["avatar", "--seed", "7", "--trait", "glasses=true", "--output", str(portrait)]) == 0
+    assert cli.main(["avatar", "--seed", "7", "--trait", "glasses=true", "--output", str(portrait), "-y"]) == 0
     assert cli.main(["avatar", "--trait", "glasses"]) == 2
     assert "write name=value" in capsys.readouterr().err
 
@@ -160,11 +203,21 @@ def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ([], "arguments are required: command"),
     (["generate", "--sample_steps", "four"], "invalid int value: 'four'"),
     (["generate", "--label", "perhaps"], "'perhaps' is neither True nor False"),
     (["generate", "--schedule", "1,a,0"], "is not a list of numbers"),
     (["generate", "--nonsense"], "unrecognized arguments: --nonsense"),
+    (["generate", "--sampel-steps", "3"], "did you mean '--sample_steps'?"),
+    (["genrate", "--sample_steps", "3"], "unknown command 'genrate'"),
+    (["genrate"], "did you mean 'generate'?"),
+    (["generate", "--backend", "minni", "--audio", __file__, "--image", __file__], "did you mean 'mini'?"),
+    (["generate", "--sample_solver", "eular"], "did you mean 'euler'?"),
+    (["generate", "--schedule", "relased"], "did you mean 'released'?"),
+    (["generate", "--clean", "weiner"], "did you mean 'wiener'?"),
+    (["avatar", "--trait", "hiar=long"], "did you mean 'hair'"),
+    (["sweep", "--grid", "stpes=1,2"], "did you mean 'steps'?"),
+    (["plan", "--gpu", "RTX 4900"], "did you mean RTX 4090"),
+    (["plan", "--spread", "ttp"], "did you mean 'tpp'?"),
     (["generate"], "give either --audio speech.wav or --text"),
     (["generate", "--audio", "a", "--text", "b"], "not both"),
     (["generate", "--text", "hello"], "--image is missing"),
@@ -186,11 +239,12 @@ def test_a_slip_of_the_finger_does_not_wake_torch():
     assert ran.stdout.split() == ["2", "False"] and "7*7" in ran.stderr
 
 
-def test_help_names_every_command(capsys):
+def test_help_names_every_command_and_is_the_answer_to_none(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
     said = capsys.readouterr().out
     assert ended.value.code == 0 and all(name in said for name in ("generate", "audio-preprocess", "avatar", "lab"))
+    assert cli.main([]) == 0 and capsys.readouterr().out == said
 
 
 def test_public_names_are_all_there():

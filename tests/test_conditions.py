@@ -102,6 +102,60 @@ def test_sixteen_bits_keep_their_range(tmp_path):
     assert pixels.shape == (3, 40, 40) and pixels.mean().item() == pytest.approx(0.5, abs=1e-3)
 
 
+def display_p3() -> bytes:
+    """A colour profile with the primaries of Display P3 (adapted to D50) and a gamma of 2.2."""
+    def fixed(value):
+        return struct.pack(">i", round(value * 65536))
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(2.2 * 256)) + bytes(2)
+    text = b"desc" + bytes(4) + struct.pack(">I", 11) + b"Display P3\0" + bytes(80)
+    tags = {b"desc": text, b"cprt": b"text" + bytes(4) + b"none\0",
+            b"wtpt": b"XYZ " + bytes(4) + b"".join(map(fixed, (0.9642, 1.0, 0.8249))),
+            b"rXYZ": b"XYZ " + bytes(4) + b"".join(map(fixed, (0.51512, 0.24120, -0.00105))),
+            b"gXYZ": b"XYZ " + bytes(4) + b"".join(map(fixed, (0.29198, 0.69225, 0.04189))),
+            b"bXYZ": b"XYZ " + bytes(4) + b"".join(map(fixed, (0.15710, 0.06657, 0.78407))),
+            b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    table, data, offset = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        value += bytes(-len(value) % 4)
+        table += name + struct.pack(">II", offset + len(data), len(value))
+        data += value
+    size = struct.pack(">I", offset + len(data))
+    head = size + bytes(4) + struct.pack(">I", 0x02400000) + b"mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28)
+    return head + b"".join(map(fixed, (0.9642, 1.0, 0.8249))) + bytes(48) + table + data
+
+
+@pytest.mark.parametrize(("name", "mode"), [("photo.png", "RGB"), ("photo.jpg", "RGB"), ("cut_out.png", "RGBA")])
+def test_a_colour_profile_is_honoured(tmp_path, name, mode):
+    """The same numbers mean stronger colours in Display P3: ignored, red would be 19 of 255 off."""
+    Image.new("RGB", (40, 40), (200, 60, 60)).convert(mode).save(tmp_path / name, icc_profile=display_p3(), quality=100)
+    linear = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]]) @ (
+        np.array([200, 60, 60]) / 255) ** 2.2
+    expected = np.where(linear > 0.0031308, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055, 12.92 * linear)
+    found = load_portrait(tmp_path / name).pixels[:, 20, 20].numpy()
+    assert np.abs(found - expected).max() < 3 / 255 and found[0] > 215 / 255
+
+
+def test_a_profile_that_is_none_is_said_and_left_out(tmp_path):
+    Image.new("RGB", (40, 40), (200, 60, 60)).save(tmp_path / "photo.png", icc_profile=b"none")
+    with pytest.warns(UserWarning, match="its colour profile cannot be used"):
+        pixels = load_portrait(tmp_path / "photo.png").pixels
+    assert (pixels[:, 0, 0] * 255).round().tolist() == [200, 60, 60]
+
+
+@pytest.mark.parametrize(("kind", "white"), [(np.uint32, 2**32 - 1), (np.uint32, 65535), (np.uint32, 255),
+                                             (np.float32, 1.0), (np.float32, 255.0)])
+def test_tiff_of_32_bits_keeps_its_range(tmp_path, kind, white):
+    """Pillow writes signed numbers only, so the tag is changed by hand that says which they are."""
+    values = (np.linspace(0, 1, 40) * white).astype(kind).repeat(40).reshape(40, 40)
+    picture = Image.fromarray(values.view(np.int32) if kind is np.uint32 else values)
+    picture.save(tmp_path / "deep.tif")
+    data, signed, unsigned = (tmp_path / "deep.tif").read_bytes(), *(struct.pack("<HHIH", 339, 3, 1, n) for n in (2, 1))
+    (tmp_path / "deep.tif").write_bytes(data.replace(signed, unsigned))
+    pixels = load_portrait(tmp_path / "deep.tif").pixels
+    np.testing.assert_allclose(pixels[0, :, 7], np.linspace(0, 1, 40), atol=1 / 255)
+
+
 def test_of_an_animation_the_first_picture_is_taken_with_a_warning(tmp_path):
     first, second = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (40, 40), "blue")
     first.save(tmp_path / "moving.gif", save_all=True, append_images=[second])
@@ -233,6 +287,7 @@ def test_words_become_slots(text, slots):
     ("happy, then sad", {"mood": "happy"}, ("sad",)),
     ("dragon dragon", {}, ("dragon",)),
     ("微笑", {}, ("微笑",)),
+    ("happy 😀, waving 👋🏽! 🎉🎉 (really)...", {"mood": "happy", "gesture": "wave"}, ("😀", "👋🏽", "🎉🎉", "really")),
 ])
 def test_words_that_change_nothing_are_reported(text, slots, unknown):
     prompt = parse_prompt(text)

@@ -63,10 +63,30 @@ def test_gradients_of_an_adapter_are_those_of_its_two_factors():
     lambda key: key.replace(".default", ""),
     lambda key: key.replace("base_model.model.", "diffusion_model.").replace(".default", ""),
     lambda key: key.replace("lora_A.default", "lora_down").replace("lora_B.default", "lora_up"),
+    lambda key: key.replace("base_model.model.", "transformer.").replace(".default", ""),
+    lambda key: key.replace("base_model.model.", "model.diffusion_model.").replace(".default", ""),
+    lambda key: kohya(key),
 ])
 def test_merged_equals_adapted_in_every_known_spelling(spell):
     base, changed, adapter = trained_pair()
     assert merge_lora(base, {spell(key): value for key, value in adapter.released_state().items()}, alpha=4.0) == 6
+    x = torch.randn(3, 6)
+    torch.testing.assert_close(base(x), changed(x))
+
+
+def kohya(key):
+    """Kohya's scripts write lora_unet_, _ for every dot of a module, and down and up for A and B."""
+    module, _, rest = key.removeprefix("base_model.model.").partition(".lora_")
+    return f"lora_unet_{module.replace('.', '_')}.lora_{'down' if rest[0] == 'A' else 'up'}.weight"
+
+
+@pytest.mark.parametrize("prefix", ["base_model.model.", "", "transformer.", "lora_unet_"])
+def test_a_strength_inside_the_file_counts_more_than_the_usual_one(prefix):
+    base, changed, adapter = trained_pair()
+    state = {kohya(key) if prefix == "lora_unet_" else key.replace("base_model.model.", prefix): value
+             for key, value in adapter.released_state().items()}
+    names = [name.replace(".", "_") if prefix == "lora_unet_" else name for name in adapter.names]
+    merge_lora(base, state | {f"{prefix}{name}.alpha": torch.tensor(4.0) for name in names}, alpha=64.0)
     x = torch.randn(3, 6)
     torch.testing.assert_close(base(x), changed(x))
 

@@ -2,10 +2,13 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 from statistics import median
 
 import pytest
+
+from liveavatar.config import GenerationConfig
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 
@@ -65,3 +68,12 @@ def test_the_first_cell_says_what_will_be_seen_and_how_long_it_takes(path):
 def test_it_ends_with_a_fact_that_is_checked(path):
     facts = [cell for cell in code_cells(path) if checked(cell)]
     assert facts and all(cell["outputs"] for cell in facts)
+
+
+def test_settings_that_are_proposed_can_be_used(path):
+    """What the text offers to try: `GenerationConfig(sample_steps=2)`, or `size="96*96"` for one."""
+    words = "".join(source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "markdown")
+    for code in re.findall(r"`([^`]+)`", words):
+        if re.fullmatch(r"GenerationConfig\(.+\)|\w+=[^=]\S*", code):
+            call = code if code.startswith("GenerationConfig") else f"GenerationConfig({code})"
+            assert isinstance(eval(call, {"GenerationConfig": GenerationConfig}), GenerationConfig)

@@ -43,7 +43,8 @@ def test_the_vae_may_be_given_a_rank_of_its_own():
 
 # ------------------------------------------------------------------------------------------------ processes
 
-def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver: str, dies_at: int) -> None:
+def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver: str, dies_at: int,
+                dtype: str) -> None:
     """A rank: as `torchrun` would start it. Leaves its latents, or the sentence it ended with."""
     import fakes
 
@@ -70,7 +71,8 @@ def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver:
     began = time.monotonic()
     try:
         video = parallel.generate(fakes.tone(SECONDS if dies_at < 0 else 60), fakes.face(32, 32), "hello", config,
-                                  output=path / "out.mp4", backend="fake", vae=vae, progress=False)
+                                  output=path / "out.mp4", backend="fake", vae=vae, dtype=dtype,
+                                  progress=False)
         if video is not None:
             torch.save((seen, video.frames, video.complete), path / "video.pt")
     except parallel.PartnerGone as gone:
@@ -85,12 +87,12 @@ def company():
     context.set_forkserver_preload(["fakes", "liveavatar.parallel", "liveavatar.pipeline", "liveavatar.decoder",
                                     "liveavatar.transformer", "av"])
 
-    def start(folder, ranks, vae="auto", solver="renoise", dies_at=-1):
+    def start(folder, ranks, vae="auto", solver="renoise", dies_at=-1, dtype="float32"):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        people = [context.Process(target=one_process, args=(rank, ranks, port, str(folder), vae, solver, dies_at))
-                  for rank in range(ranks)]
+        shared = ranks, port, str(folder), vae, solver, dies_at, dtype
+        people = [context.Process(target=one_process, args=(rank, *shared)) for rank in range(ranks)]
         for person in people:
             person.start()
         for person in people:
@@ -104,7 +106,7 @@ def company():
     return start
 
 
-def alone(solver: str) -> list[torch.Tensor]:
+def alone(solver: str, dtype: str) -> list[torch.Tensor]:
     """The latents of a single process."""
     from fakes import FakeBackend, face, tone
 
@@ -114,17 +116,18 @@ def alone(solver: str) -> list[torch.Tensor]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)                     # as many as the processes have: sums are added in the same order
     try:
-        steps = Pipeline(FakeBackend()).steps(tone(SECONDS), face(32, 32), "hello", config)
+        steps = Pipeline(FakeBackend(dtype=dtype)).steps(tone(SECONDS), face(32, 32), "hello", config)
         return [step.x for step in steps if step.last]
     finally:
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(("ranks", "vae", "solver"), [(2, "auto", "renoise"), (3, "own", "euler")])
-def test_the_latents_are_those_of_one_process_bit_for_bit(company, tmp_path, ranks, vae, solver):
-    assert company(tmp_path, ranks, vae, solver) == [0] * ranks
+@pytest.mark.parametrize(("ranks", "vae", "solver", "dtype"), [(2, "auto", "renoise", "bfloat16"),
+                                                               (3, "own", "euler", "float32")])
+def test_the_latents_are_those_of_one_process_bit_for_bit(company, tmp_path, ranks, vae, solver, dtype):
+    assert company(tmp_path, ranks, vae, solver, dtype=dtype) == [0] * ranks
     latents, frames, complete = torch.load(tmp_path / "video.pt")
-    expected = alone(solver)
+    expected = alone(solver, dtype)
     assert len(latents) == len(expected) == 4 and frames == 38 and complete
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(latents, expected, strict=True))
 
@@ -161,3 +164,43 @@ def test_a_time_line_is_drawn_and_kept(tmp_path):
         Timeline.load(tmp_path / "none.json")
     with pytest.raises(InputError, match="empty"):
         gantt(Timeline((), 2))
+
+
+# ------------------------------------------------------------------------------------------------ one arithmetic
+
+def numbers(pipe):
+    """All that is computed of a block, from the sound to the pictures."""
+    from fakes import face, tone
+
+    from liveavatar.rollout import audio_of_block, beginning, constants_of
+    from liveavatar.transformer import Context
+
+    config, network = GenerationConfig(size=(64, 64), sample_steps=1), pipe.backend.transformer
+    condition = pipe.condition(tone(0.5), face(), "smiling", config)
+    constants = constants_of(pipe.backend, condition, config)
+    heard = network.encode_audio(audio_of_block(condition.audio, 0, 12, True).to(network.dtype))
+    noise = torch.ones(1, condition.reference.shape[1], 3, *condition.reference.shape[-2:], dtype=network.dtype)
+    velocity, cache = network(noise, constants.levels[0], Context(constants.told.text, heard),
+                              constants.told.portrait, beginning(pipe.backend, constants).caches[0])
+    return [condition.reference, condition.text, condition.audio, constants.told.portrait.k,
+            constants.told.portrait.v, velocity, cache.k, next(iter(pipe.decode([velocity])))]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_neither_gradients_nor_the_number_of_threads_change_a_number(dtype):
+    """Processes of one run call from within inference mode or not, and torchrun gives each of them one thread."""
+    import liveavatar
+
+    pipe = liveavatar.load("mini", weights="random", dtype=dtype)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        recorded = numbers(pipe)
+        with torch.inference_mode():
+            plain = numbers(pipe)
+        torch.set_num_threads(2)
+        in_two = numbers(pipe)
+    finally:
+        torch.set_num_threads(threads)
+    for one, other, third in zip(recorded, plain, in_two, strict=True):
+        assert torch.equal(one, other) and torch.equal(one, third)

@@ -58,6 +58,13 @@ def test_a_gain_must_be_there_and_must_matter(three, four, verdict):
     assert judge("lips-3-4", made(LIPS, {3: three, 4: four})).verdict == verdict
 
 
+def test_a_loss_is_called_one():
+    worse = judge("lips-3-4", made(LIPS, {3: 1.8, 4: 3.2})).why
+    assert "4 steps is worse than 3 steps by 1.4" in worse and "better" not in worse
+    alike = judge("lips-3-4", made(LIPS, {3: 1.0, 4: 1.0})).why
+    assert "4 steps differs from 3 steps by" in alike and "less than matters" in alike
+
+
 def test_two_scattered_videos_decide_nothing():
     assert judge("lips-3-4", made(LIPS, {3: 1.2, 4: 1.0}, 2, 1, noise=0.5)).verdict == UNTESTED
 

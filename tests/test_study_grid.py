@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 from liveavatar.study.grid import Cell, Grid, parse_axis
-from liveavatar.study.materials import first_seconds, gather, pink_noise, recording, with_noise
+from liveavatar.study.materials import _recording, first_seconds, gather, pink_noise, recording, with_noise
 from liveavatar.study.plan import RECORDINGS, SCALES, SMOKE, cells_of
 from liveavatar.types import InputError
 
@@ -97,6 +99,19 @@ def test_what_is_heard_is_noisy_and_what_was_spoken_is_not():
     assert materials.portrait.identity is not None
 
 
+def test_a_file_that_was_replaced_under_its_name_is_read_again(tmp_path):
+    sound, picture = tmp_path / "voice.wav", tmp_path / "face.png"
+    cell = Cell(recording=str(sound), portrait=str(picture))
+    found = []
+    for seconds, colour in ((0.5, "red"), (0.75, "blue")):
+        soundfile.write(sound, np.full(round(seconds * 16_000), 0.3, np.float32), 16_000)
+        Image.new("RGB", (64, 64), colour).save(picture)
+        with pytest.warns(UserWarning, match="not a rendered avatar"):
+            found.append(gather(cell))
+    assert [round(one.spoken.duration_s, 2) for one in found] == [0.5, 0.75]
+    assert [one.portrait.pixels[0, 0, 0].item() for one in found] == [1, 0]
+
+
 # ------------------------------------------------------------------------------------------- the study's plan
 
 @pytest.mark.parametrize("name", SCALES)
@@ -122,7 +137,7 @@ def test_the_smoke_plan_is_small():
 def test_the_study_needs_no_synthesiser(name, monkeypatch):
     """espeak-ng never says a thing twice in the same way, so its words are kept."""
     monkeypatch.delattr("liveavatar.speech.speak")
-    kept = recording.__wrapped__(name)
+    kept = _recording.__wrapped__(name, None)
     assert kept.duration_s > 2.2 and 0.1 < np.abs(kept.wave).max() <= 1
     assert len(kept.phonemes) > 20 and 0 <= kept.duration_s - kept.phonemes[-1].end_s < 0.5
     assert kept.text == name.partition("|")[2]

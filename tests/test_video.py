@@ -11,7 +11,7 @@ import pytest
 
 from liveavatar import video
 from liveavatar.types import InputError, Speech
-from liveavatar.video import VideoWriter, burn_label, check_output, part_path, read_frames, read_provenance
+from liveavatar.video import VideoWriter, burn_label, check_output, read_frames, read_provenance
 
 RATE_HZ, FPS = 16_000, 25.0
 FLASH_FRAME = 25                      # the picture flashes and the sound clicks at 1.0 s
@@ -163,11 +163,10 @@ NOISE = np.random.default_rng(0).integers(0, 255, (12, 128, 128, 3), dtype=np.ui
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
-    def onto_full_disk(path):
-        part_path(path).symlink_to("/dev/full")
-        return path
-
-    monkeypatch.setattr(video, "check_output", onto_full_disk)
+    writing = tmp_path / "unfinished"
+    writing.symlink_to("/dev/full")
+    monkeypatch.setattr(video, "check_output", lambda path: path)
+    monkeypatch.setattr(video, "part_path", lambda _: writing)
     with pytest.raises(InputError, match="the disk is full"):
         write(tmp_path / "out.mp4", np.concatenate([NOISE] * 8))
     assert os.listdir(tmp_path) == []
@@ -190,7 +189,13 @@ def test_a_disk_that_fills_while_closing_leaves_nothing(tmp_path, monkeypatch):
 
     writer = VideoWriter(tmp_path / "out.mp4", (64, 64), FPS)
     writer.write(flash(30))
-    monkeypatch.setattr(video.os, "replace", full)
+    monkeypatch.setattr(video, "put_in_place", full)
     with pytest.raises(InputError, match="the disk is full"):
         writer.close()
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.webm", "video/webm"), ("a.WEBM", "video/webm"), ("a.MP4", "video/mp4")])
+def test_a_notebook_is_told_what_kind_of_file_it_shows(tmp_path, name, kind):
+    path = write(tmp_path / name, flash(12)).path
+    assert f'src="data:{kind};base64,' in video.Video(path, 12, (64, 64), FPS, 1.0, 0.1)._repr_html_()

@@ -145,6 +145,7 @@ def test_attention_in_8_bits_has_fp8_caches_with_a_condition_in_each():
 def test_a_table_reads_as_text_and_an_explanation_has_numbers():
     made = plan(size=SMALL, gpu="L40S", weights="fp8")
     text = made.table()
+    assert all(moment.words in text for moment in made.moments) and "the condition is prefilled" in text
     assert "block 0, step 3" in text and "<- peak" in text and "estimated from the card's sheet, not measured" in text
     said = " ".join(made.explain())
     assert "3.52 GiB a step" in said and "Reported by the article, not measured: 21.48 + 4.17 = 25.65" in said

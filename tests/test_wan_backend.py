@@ -1,6 +1,7 @@
 """wan-s2v-14b as a whole at tiny size: from the released folders to a video, aligned, marked, and gone on with."""
 
 import itertools
+import json
 import shutil
 import warnings
 from dataclasses import replace
@@ -244,6 +245,20 @@ def test_a_lora_for_another_model_is_refused(downloads, tmp_path):
     with pytest.raises(InputError, match=r"matches 23 of 24 modules; first missing: \['blocks.1.self_attn.q'\]"):
         liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B", lora=tmp_path / "half.safetensors",
                         config=LOADED, device="cpu")
+
+
+@pytest.mark.parametrize(("changed", "said"), [
+    ({"ffn_dim": 64}, r"ffn.* in diffusion_pytorch_model-\S+ is .*, config.json asks for"),
+    ({"num_layers": 3}, "the checkpoint holds no blocks.2.* for which config.json asks"),
+    ({"num_layers": 1, "audio_inject_layers": [0]}, "the checkpoint holds blocks.1.* config.json has no place"),
+])
+def test_a_wrong_configuration_is_not_blamed_on_the_lora(downloads, tmp_path, changed, said):
+    folder = shutil.copytree(downloads / "Wan2.2-S2V-14B", tmp_path / "Wan2.2-S2V-14B")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changed))
+    with pytest.raises(InputError, match=said):
+        liveavatar.load("wan-s2v-14b", checkpoint_dir=folder, lora=downloads / "LiveAvatar", config=LOADED,
+                        device="cpu")
 
 
 # ------------------------------------------------------------------------------------------------ command line

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import traitlets
 
-import liveavatar.study.report
+import liveavatar.study.page
 from liveavatar.study.summary import named, summary
 from liveavatar.study.sweep import Progress, Result, Sweep
 from liveavatar.types import InputError
@@ -20,7 +20,7 @@ from widgets._live import LIBRARIES, Body, Buffers, LiveView, sentence
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SHARED = liveavatar.study.report.STATIC              # reports draw with the same script
+SHARED = liveavatar.study.page.STATIC              # reports draw with the same script
 LIBRARIES["sweep_grid"] = (str(SHARED / "sweep_grid.js"), str(SHARED / "sweep_grid.css"))
 
 

@@ -7,11 +7,12 @@ import json
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 from torch import Tensor
 
+from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError, Portrait
 
 from .motion import portrait_pose
@@ -184,15 +185,15 @@ def save_portrait(portrait: Portrait, path: str | Path) -> None:
     if portrait.identity is not None:
         values = portrait.identity.tolist()
         notes.add_text(CHUNK, json.dumps({trait.name: value for trait, value in zip(IDENTITY, values, strict=True)}))
-    _write(lambda: _picture(portrait.pixels).save(path, format="PNG", pnginfo=notes), path)
+    _write(lambda part: _picture(portrait.pixels).save(part, format="PNG", pnginfo=notes), path)
 
 
-def read_identity(path: str | Path) -> Tensor | None:
-    """Who a saved portrait shows: (NI,), or None when the file says nothing about it."""
+def read_identity(path: str | Path | BinaryIO) -> Tensor | None:
+    """Who a saved portrait shows: (NI,), or None when the file (its path, or open) says nothing about it."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(user_path(path) if isinstance(path, (str, Path)) else path) as picture:
             picture.load()                          # text chunks may follow the pixels
             note = getattr(picture, "text", {}).get(CHUNK)
     except UnidentifiedImageError:
@@ -218,12 +219,12 @@ def contact_sheet(images: Tensor, columns: int, path: str | Path) -> None:
     sheet = torch.zeros(rows * columns, 3, H, W)
     sheet[:N] = images.detach().float().cpu()
     joined = sheet.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).reshape(3, rows * H, columns * W)
-    _write(lambda: _picture(joined).save(path, format="PNG"), path)
+    _write(lambda part: _picture(joined).save(part, format="PNG"), path)
 
 
-def _write(save: Callable[[], None], path: str | Path) -> None:
+def _write(save: Callable[[Path], None], path: str | Path) -> None:
     try:
-        save()
+        write_whole(user_path(path), save)
     except OSError as error:
         raise InputError(f"cannot write {path} ({error.strerror or error}); "
                          "choose a folder that exists and may be written to") from None

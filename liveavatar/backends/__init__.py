@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from liveavatar.types import InputError
+from liveavatar.wording import did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,8 @@ class Backend(Protocol):
 
     A backend may offer more, which is used where it is there: free_text (the prompt is read, not searched for phrases),
     size_of (its own rule for a video's size), check (of a configuration, before weights load), follow (a pose video),
-    new_caches (rings where it wants them), trim_frames (pictures left out at the beginning, their sound kept).
+    new_caches (rings where it wants them), trim_frames (pictures left out at the beginning, their sound kept), remarks
+    (what its weights were not trained for, of speech and a configuration).
     """
 
     name: ClassVar[str]
@@ -92,6 +94,7 @@ BACKENDS: dict[str, str] = {   # name -> module:class
 def find(name: str) -> type[Backend]:
     """The class of a backend, without its weights."""
     if name not in BACKENDS:
-        raise InputError(f"unknown backend {name!r}; known: {', '.join(map(repr, BACKENDS))}")
+        raise InputError(f"unknown backend {name!r}; known: {', '.join(map(repr, BACKENDS))}"
+                         + did_you_mean(name, BACKENDS))
     module, _, member = BACKENDS[name].partition(":")
     return getattr(import_module(module), member)

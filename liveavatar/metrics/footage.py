@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from liveavatar.files import user_path
 from liveavatar.metrics.reader import as_frames
 from liveavatar.types import Block, InputError, Portrait, Speech
 from liveavatar.video import Video, read_provenance
@@ -48,7 +49,7 @@ def footage(source: Source, speech: Speech | None = None, portrait: Portrait | N
     if isinstance(source, Video):
         source = source.path
     if isinstance(source, str | os.PathLike):
-        found = _of_file(Path(source), with_sound=speech is None)
+        found = _of_file(user_path(source), with_sound=speech is None)
     elif is_run(source):
         found = Footage(_joined(source.blocks), source.facts.fps, source.speech, source.portrait)
     elif isinstance(source, Tensor) or hasattr(source, "__array__"):
@@ -69,7 +70,7 @@ def _of_file(path: Path, with_sound: bool) -> Footage:
 
     to_rgb = av.video.reformatter.VideoReformatter()        # one for all pictures, and one thread: half the work
     try:
-        with av.open(str(path)) as container:
+        with open(path, "rb") as file, av.open(file, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise InputError(f"{path} holds no pictures; give a video")
             stream, audible = container.streams.video[0], bool(container.streams.audio)

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from liveavatar.avatars.geometry import TALL_LIFT
+from liveavatar.files import Stamp, user_path
 from liveavatar.metrics.regressor import FaceRegressor, Reading
 from liveavatar.types import InputError
-from liveavatar.weights import load_part, read_manifest
+from liveavatar.weights import load_part, manifest_stamp, read_manifest
 
 if TYPE_CHECKING:
     import numpy
@@ -29,15 +29,15 @@ LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def load_reader(weights: str | os.PathLike = "shipped") -> FaceRegressor:
-    """The trained regressor of a folder of weights; the same object for the same folder."""
-    return _load(str(weights))
+    """The trained regressor of a folder of weights; the same object for the same folder, as long as it is unchanged."""
+    return _load(str(weights), manifest_stamp(weights))
 
 
 @lru_cache(maxsize=2)
-def _load(weights: str) -> FaceRegressor:
+def _load(weights: str, _: Stamp | None) -> FaceRegressor:
     from liveavatar.backends.mini import WEIGHTS
 
-    manifest = read_manifest(WEIGHTS if weights == "shipped" else Path(weights))
+    manifest = read_manifest(WEIGHTS if weights == "shipped" else user_path(weights))
     regressor = FaceRegressor(**{name: tuple(widths) for name, widths in manifest.config["regressor"].items()})
     regressor.load_state_dict({name: tensor.float() for name, tensor in load_part(manifest, "regressor").items()})
     return regressor.requires_grad_(False).eval().to(memory_format=torch.channels_last)

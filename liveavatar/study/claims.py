@@ -119,20 +119,31 @@ def compared(table: Table, measure: Measure, first: dict, second: dict) -> Estim
     return Estimate(-difference.mean, -difference.high, -difference.low, difference.count)
 
 
+def gained(measure: Measure, gain: Estimate, names: tuple[str, str]) -> str:
+    """Say in words how the second of two compares with the first. gain: positive is better, as `compared` has it."""
+    if gain.bounded and gain.high < 0:
+        lost = Estimate(-gain.mean, -gain.high, -gain.low, gain.count)
+        return f"{measure.label}: {names[1]} is worse than {names[0]} by {lost:.3g} {measure.unit}".rstrip()
+    if gain.bounded and gain.low <= 0:
+        return (f"{measure.label}: {names[1]} differs from {names[0]} by {gain:.3g} {measure.unit}".rstrip()
+                + ", where more than 0 is better")
+    return f"{measure.label}: {names[1]} is better than {names[0]} by {gain:.3g} {measure.unit}".rstrip()
+
+
 def better(table: Table, measure: Measure, first: dict, second: dict, names: tuple[str, str]) -> Verdict:
     """Is `second` better than `first`?"""
     missing = lacking(table, measure)
     if missing:
         return untested(missing)
     gain = compared(table, measure, first, second)
-    says = f"{measure.label}: {names[1]} is better than {names[0]} by {gain:.3g} {measure.unit}".rstrip()
+    says = gained(measure, gain, names)
     if not gain.bounded:
         return untested(f"{says}: more videos are needed")
     if gain.low > 0 and gain.mean >= measure.worth:
         return judged(True, says, gain=gain.mean)
     if gain.high < measure.worth:
-        return judged(False, f"{says}: {'it is worse' if gain.high < 0 else f'less than matters ({measure.worth:g})'}",
-                      gain=gain.mean)
+        small = "" if gain.high < 0 else f": less than matters ({measure.worth:g})"
+        return judged(False, says + small, gain=gain.mean)
     return untested(f"{says}: the interval is too wide, more videos are needed")
 
 
@@ -142,7 +153,7 @@ def same(table: Table, measure: Measure, first: dict, second: dict, names: tuple
     if missing:
         return untested(missing)
     gain = compared(table, measure, first, second)
-    says = f"{measure.label}: {names[1]} is better than {names[0]} by {gain:.3g} {measure.unit}".rstrip()
+    says = gained(measure, gain, names)
     if not gain.bounded:
         return untested(f"{says}: more videos are needed")
     if gain.high < measure.worth:

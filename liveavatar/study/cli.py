@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from liveavatar.signals import stop_on_signals
 from liveavatar.study.grid import Grid, parse_axis
 from liveavatar.types import InputError
-
-if TYPE_CHECKING:
-    from liveavatar.study.sweep import Sweep
-
-INTERRUPTED = 130
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -48,7 +41,7 @@ def sweep(asked: argparse.Namespace) -> int:
     from liveavatar.study.sweep import Sweep
 
     videos = Sweep(grid, asked.out)
-    with stop_on_interrupt(videos), on_cluster(asked.cluster):
+    with stop_on_signals(videos.stop) as stop, on_cluster(asked.cluster):
         jobs = -1 if asked.cluster and asked.jobs is None else asked.jobs
         table = videos.run(jobs, threads=asked.threads, retry=asked.retry)
     for row in table.failed:
@@ -59,7 +52,7 @@ def sweep(asked: argparse.Namespace) -> int:
         from liveavatar.study.report import write_report
 
         print(write_report(videos, asked.report))
-    return 0 if len(videos.results) == len(videos.cells) else INTERRUPTED
+    return 0 if len(videos.results) == len(videos.cells) else stop.exit_code
 
 
 def report(asked: argparse.Namespace) -> int:
@@ -85,24 +78,3 @@ def on_cluster(address: str | None) -> Iterator[None]:
 
     with Client(None if address == "local" else address), joblib.parallel_config(backend="dask"):
         yield
-
-
-@contextmanager
-def stop_on_interrupt(videos: Sweep) -> Iterator[None]:
-    """Ctrl-C ends the sweep after the videos that are being made; a second one at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    stopping = threading.Event()
-
-    def stop(*_: object) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-        videos.stop()
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liveavatar.files import user_path
 from liveavatar.study.claims import CLAIMS, CONFIRMED, REFUTED, UNTESTED, Verdict
 from liveavatar.study.measures import (
     CACHES,
@@ -73,7 +74,7 @@ class Results:
 def results(folder: str | os.PathLike = RESULTS) -> Results:
     """The full study where it is there, else the small one."""
     for name in FILES:
-        path = Path(folder) / name
+        path = user_path(folder) / name
         if path.is_file():
             about = path.with_suffix(".json")
             return Results(read_table(path), name,
@@ -93,7 +94,7 @@ class Picture:
         return self.png
 
     def save(self, path: str | os.PathLike) -> Path:
-        path = Path(path)
+        path = user_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.png)
         return path

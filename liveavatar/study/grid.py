@@ -11,6 +11,7 @@ from typing import get_type_hints
 
 from liveavatar.config import CLEANERS, GenerationConfig, check_between, check_choice, parse_size, size_text
 from liveavatar.types import InputError
+from liveavatar.wording import did_you_mean
 
 MODELS = ("student", "teacher")
 LOUDEST_NOISE_DB, FAINTEST_NOISE_DB = -20.0, 60.0
@@ -91,7 +92,7 @@ class Grid:
                   for name, value in axes.items()}
         for name in (*values, *(name for group in together for name in group)):
             if name not in AXES:
-                raise InputError(f"a sweep has no {name!r}; it has {', '.join(AXES)}")
+                raise InputError(f"a sweep has no {name!r}; it has {', '.join(AXES)}{did_you_mean(name, AXES)}")
         for name, value in values.items():
             if not value:
                 raise InputError(f"{name} has no values; give at least one")
@@ -126,7 +127,7 @@ def parse_axis(text: str) -> tuple[str, tuple]:
     name, equals, value = (part.strip() for part in text.partition("="))
     if not equals or name not in AXES:
         raise InputError(f"--grid is {text!r}; write setting=value,value with one of {', '.join(AXES)}, "
-                         "for example steps=3,4,5")
+                         f"for example steps=3,4,5{did_you_mean(name, AXES)}")
     first, dots, last = value.partition("..")
     if dots and first.strip().isdigit() and last.strip().isdigit():
         return name, tuple(range(int(first), int(last) + 1))

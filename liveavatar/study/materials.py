@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from liveavatar.files import Stamp, stamp, user_path
 from liveavatar.study.grid import Cell
 from liveavatar.types import InputError, Phoneme, Portrait, Speech
+from liveavatar.wording import did_you_mean
 
 KEPT = Path(__file__).parent / "recordings"       # what the study says, spoken once
 PINK_FROM_HZ = 50.0                # below, noise has no more power than there
@@ -34,9 +36,14 @@ def gather(cell: Cell) -> Materials:
     return Materials(heard, spoken, portrait(cell.portrait))
 
 
-@cache
 def recording(name: str) -> Speech:
     """A shipped sample by name, "voice|words" as it is kept for the study or else spoken now, or a file."""
+    return _recording(name, stamp(user_path(name)))
+
+
+@cache
+def _recording(name: str, _: Stamp | None) -> Speech:
+    """Remember what was read; a file that was replaced under its name is read again."""
     from liveavatar.audio import load_audio
     from liveavatar.speech import samples
 
@@ -48,7 +55,8 @@ def recording(name: str) -> Speech:
     if name in known:
         return known[name]
     if not Path(name).suffix:
-        raise InputError(f"recording {name!r} is unknown; give {', '.join(known)}, a file, or \"voice|words to say\"")
+        raise InputError(f"recording {name!r} is unknown; give {', '.join(known)}, a file, or \"voice|words to say\""
+                         + did_you_mean(name, known))
     return load_audio(name)
 
 
@@ -86,9 +94,13 @@ def keep_recordings(names: Iterable[str]) -> None:
     (KEPT / "phonemes.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-@cache
 def portrait(name: str) -> Portrait:
     """A number is the avatar of that seed; anything else a file."""
+    return _portrait(name, stamp(user_path(name)))
+
+
+@cache
+def _portrait(name: str, _: Stamp | None) -> Portrait:
     from liveavatar.avatars.portraits import avatar
     from liveavatar.conditions import load_portrait
 
@@ -100,7 +112,8 @@ def first_seconds(speech: Speech, seconds: float) -> Speech:
     end_s = min(seconds, speech.duration_s)
     phonemes = tuple(replace(phoneme, end_s=min(phoneme.end_s, end_s)) for phoneme in speech.phonemes
                      if phoneme.start_s < end_s)
-    return replace(speech, wave=speech.wave[:round(end_s * speech.rate_hz)], phonemes=phonemes)
+    sound = None if speech.sound is None else speech.sound.cut(0, end_s)
+    return replace(speech, wave=speech.wave[:round(end_s * speech.rate_hz)], phonemes=phonemes).with_sound(sound)
 
 
 def with_noise(speech: Speech, snr_db: float) -> Speech:

@@ -2,23 +2,25 @@
 
     write_report("out/sweep", "report.html")       a sweep: all videos together, plot, sorting, numbers
     write_report("seen", "report.html")            a run saved by Run.save: the video, and every step's guess
-    write_report("run", "report.html")             a run folder of `liveavatar generate --run_dir`, or an mp4
+    write_report("run", "report.html")             a run folder of `liveavatar generate --run_dir`, an mp4 or a webm
 """
 
 from __future__ import annotations
 
 import base64
 import html
-import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liveavatar.files import user_path, write_whole
 from liveavatar.glossary import explain
+from liveavatar.study.page import filled
 from liveavatar.study.sweep import FAILED, Result, Sweep
+from liveavatar.study.video_page import run_folder_page, video_page
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from liveavatar.run import Run
     from liveavatar.types import Step
 
-STATIC = Path(__file__).parent / "static"
 MOST_BYTES = 25_000_000
 TILE_PX = 128                   # longer side of a step's picture
 COLUMNS = 16                    # of those pictures in one sheet
@@ -37,7 +38,7 @@ BARS = 400                      # of the loudness
 def write_report(source: str | os.PathLike | Sweep | Run, output: str | os.PathLike = "report.html", *,
                  most: int | None = None) -> Path:
     """Write the report of a sweep, a run, or a video file. most: at most so many videos of a sweep, the first ones."""
-    output = Path(output)
+    output = user_path(output)
     if output.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"output {output} ends in {output.suffix or 'nothing'!r}; a report is a web page: report.html")
     page = page_of(source, most)
@@ -46,7 +47,7 @@ def write_report(source: str | os.PathLike | Sweep | Run, output: str | os.PathL
         raise InputError(f"the report would have {size / 1e6:.0f} MB, more than {MOST_BYTES / 1e6:.0f}; show fewer "
                          "videos of a sweep with --most, or make shorter ones")
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(page, encoding="utf-8")
+    write_whole(output, lambda part: part.write_text(page, encoding="utf-8"))
     return output
 
 
@@ -56,7 +57,7 @@ def page_of(source: str | os.PathLike | Sweep | Run, most: int | None) -> str:
         return sweep_page(source, most)
     if not isinstance(source, (str, os.PathLike)):
         return run_page(source, "as it was made")
-    path = Path(source)
+    path = user_path(source)
     if (path / "sweep.json").is_file():
         return sweep_page(Sweep.open(path), most)
     if (path / "trace.json").is_file():
@@ -64,13 +65,11 @@ def page_of(source: str | os.PathLike | Sweep | Run, most: int | None) -> str:
 
         return run_page(replay(path), path.name)
     if (path / "run.json").is_file():
-        from liveavatar.runfolder import RunFolder
-
-        path = Path(RunFolder(path).read().get("output", ""))
-    if path.suffix.lower() == ".mp4" and path.is_file():
+        return run_folder_page(path)
+    if path.suffix.lower() in (".mp4", ".webm") and path.is_file():
         return video_page(path)
-    raise InputError(f"{source} is neither a sweep, nor a run, nor an .mp4; give a folder written by `liveavatar "
-                     "sweep`, by Run.save or by `liveavatar generate --run_dir`")
+    raise InputError(f"{source} is neither a sweep, nor a run, nor an .mp4 or .webm; give a folder written by "
+                     "`liveavatar sweep`, by Run.save or by `liveavatar generate --run_dir`")
 
 
 # ------------------------------------------------------------------------------------------- a sweep
@@ -215,31 +214,3 @@ def loudness_of(run: Run) -> list[float]:
     pieces = np.array_split(np.abs(run.speech.wave), min(BARS, len(run.speech.wave)))
     loud: numpy.ndarray = np.array([piece.max() for piece in pieces])
     return [round(float(value), 3) for value in loud / max(loud.max(), 1e-6)]
-
-
-def video_page(path: Path) -> str:
-    """A finished file alone: it plays, and says where it came from."""
-    from liveavatar.video import read_provenance
-
-    about = read_provenance(path)
-    rows = "".join(f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(json.dumps(value, ensure_ascii=False))}</td>"
-                   f"</tr>" for name, value in about.items())
-    cells = {"key": "video", "label": path.stem, "state": "made", "error": "", "settings": {"video": path.stem},
-             "numbers": {}, "video": base64.b64encode(path.read_bytes()).decode()}
-    data = {"cells": [cells], "measures": [], "settings": ["video"]}
-    more = f"<h2>What it says of itself</h2><div class=wide><table>{rows}</table></div>" if rows else ""
-    return filled(f"A video: {path.name}", "One finished file; no steps were kept of it.", data,
-                  ("sweep_grid.js", "report_sweep.js"), ("sweep_grid.css",), more)
-
-
-# ------------------------------------------------------------------------------------------- the page
-
-def filled(title: str, lead: str, data: dict, scripts: Iterable[str], styles: Iterable[str], more: str) -> str:
-    """Put everything into the page. Nothing in the data can end its element."""
-    page = (STATIC / "report.html").read_text(encoding="utf-8")
-    parts = {"title": html.escape(title), "lead": html.escape(lead), "more": more,
-             "style": "\n".join((STATIC / name).read_text(encoding="utf-8") for name in styles),
-             "script": "\n".join((STATIC / name).read_text(encoding="utf-8") for name in scripts),
-             "data": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")}
-    pieces = page.split("{{")
-    return pieces[0] + "".join(parts[piece.partition("}}")[0]] + piece.partition("}}")[2] for piece in pieces[1:])

@@ -32,9 +32,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveavatar.files import write_whole
+from liveavatar.files import Stamp, user_path, write_whole
 from liveavatar.study.grid import Cell, Grid
 from liveavatar.types import InputError, Step
+from liveavatar.weights import manifest_stamp
 
 if TYPE_CHECKING:
     from liveavatar.pipeline import Pipeline
@@ -109,7 +110,7 @@ class Sweep:
         """measure(video, materials) -> numbers; what `liveavatar.metrics.measure` finds, where it is left out. It must
         be a function that other processes can import.
         """
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         self.cells = grid.cells() if isinstance(grid, Grid) else tuple(dict.fromkeys(grid))
         self.error: BaseException | None = None         # what ended a sweep that was started in a thread
         self._measure = measure or measure_video
@@ -121,7 +122,7 @@ class Sweep:
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Sweep:
         """A sweep that was begun before, with all that is made of it."""
-        path = Path(folder) / "sweep.json"
+        path = user_path(folder) / "sweep.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             cells = [Cell(**values) for values in values["cells"]]
@@ -321,15 +322,20 @@ def key_of(cell: Cell) -> str:
                      "format": FORMAT})
 
 
-@lru_cache(maxsize=8)
 def weights_of(backend: str, weights: str) -> str:
     """The fingerprint of the weights, without loading them."""
+    return _weights_of(backend, weights, manifest_stamp(weights))
+
+
+@lru_cache(maxsize=8)
+def _weights_of(backend: str, weights: str, _: Stamp | None) -> str:
     from liveavatar.backends import find
     from liveavatar.weights import read_manifest
 
     try:
         kind = find(backend)
-        folder = getattr(import_module(kind.__module__), "WEIGHTS", None) if weights == "shipped" else Path(weights)
+        shipped = weights == "shipped"
+        folder = getattr(import_module(kind.__module__), "WEIGHTS", None) if shipped else user_path(weights)
         return weights if weights == "random" or folder is None else read_manifest(folder).fingerprint
     except InputError as error:
         return words(error)
@@ -337,7 +343,7 @@ def weights_of(backend: str, weights: str) -> str:
 
 def make_cell(cell: Cell, key: str, folder: str, measure: Measure, threads: int) -> Result:
     """Make and measure one video in its own folder, which appears whole or not at all."""
-    place = Path(folder) / "cells" / key
+    place = user_path(folder) / "cells" / key
     making = place.with_name(f".{key}")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from liveavatar.files import write_whole
+from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError
 
 FACTORS = ("portrait", "recording", "seed")     # what a result should not depend on
@@ -167,7 +167,7 @@ class Table:
 
     def write(self, path: str | os.PathLike) -> Path:
         """As csv, in UTF-8; missing values are empty."""
-        path = Path(path)
+        path = user_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, self._write)
         return path

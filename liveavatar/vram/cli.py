@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError
 
 BAD_PLAN = 3       # exit code of a plan that is refused
@@ -33,7 +33,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
                                 ("--enable_online_decode", True, "each block is decoded when it is ready (default)")):
         parser.add_argument(name, nargs="?", const=True, default=default, type=truth, metavar="True|False", help=text)
     parser.add_argument("--explain", action="store_true", help="say why, with the plan's own numbers")
-    parser.add_argument("--figure", metavar="FILE.png", help="draw the predicted curve")
+    parser.add_argument("--figure", metavar="FILE.png", help="draw the predicted curve; an older figure is replaced")
     parser.add_argument("--cards", action="store_true", help="list the cards that are known, with their sources")
     parser.add_argument("--force", action="store_true", help="exit with 0 even when the plan is refused")
     parser.set_defaults(run=run_plan)
@@ -73,10 +73,12 @@ def run_plan(asked: argparse.Namespace) -> int:
 
 
 def draw_to(made: object, path: str) -> None:
-    if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
+    path = user_path(path)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"--figure is {path}; figures are written as .png, .svg or .pdf")
     try:
-        made.figure().savefig(path, dpi=120)
+        form = path.suffix.lower().removeprefix(".")
+        write_whole(path, lambda part: made.figure().savefig(part, dpi=120, format=form))
     except OSError as error:
         raise InputError(f"--figure {path} cannot be written: {error.strerror or error}; choose another") from error
 

@@ -17,6 +17,7 @@ from liveavatar.types import InputError
 from liveavatar.vram.advice import Advice, Change, advise, cheapest, draw, explanations
 from liveavatar.vram.cards import GIB, Card, card
 from liveavatar.vram.predict import FITS, OWNERS, BlockTime, Moment, Prediction, Settings, gib, predict
+from liveavatar.wording import did_you_mean
 
 if TYPE_CHECKING:
     from liveavatar.config import GenerationConfig
@@ -50,8 +51,9 @@ class Plan(Prediction):
     def table(self) -> str:
         """All moments of the fullest device by owner, in GiB, and what follows from them."""
         owners = [owner for owner in OWNERS if any(moment.owners.get(owner) for moment in self.moments)]
-        head = f"{'':26}" + "".join(f"{SHORT[owner]:>12}" for owner in owners) + f"{'sum':>10}"
-        rows = [f"{moment.words[:25]:26}" + "".join(f"{moment.owners.get(owner, 0) / GIB:12.2f}" for owner in owners)
+        width = 1 + max(len(moment.words) for moment in self.moments)
+        head = f"{'':{width}}" + "".join(f"{SHORT[owner]:>12}" for owner in owners) + f"{'sum':>10}"
+        rows = [f"{moment.words:{width}}" + "".join(f"{moment.owners.get(owner, 0) / GIB:12.2f}" for owner in owners)
                 + f"{moment.bytes / GIB:10.2f}" + ("  <- peak" if moment is self.peak else "")
                 for moment in self.moments]
         lines = [self.settings.words, self.sentence, "", "predicted, GiB" + (
@@ -106,7 +108,8 @@ def plan(backend: str = "wan-s2v-14b", *, gpu: str | Card | None = None, config:
         settings = {"size": (128, 128), "weights": "float32"} | settings
     unknown = sorted(set(settings) - set(Settings.__dataclass_fields__))
     if unknown:
-        raise InputError(f"plan knows no {unknown[0]!r}; known: {', '.join(Settings.__dataclass_fields__)}")
+        raise InputError(f"plan knows no {unknown[0]!r}; known: {', '.join(Settings.__dataclass_fields__)}"
+                         + did_you_mean(unknown[0], Settings.__dataclass_fields__))
     return plan_settings(Settings(backend, **settings), None if backend == "mini" else card(gpu or "H100"))
 
 

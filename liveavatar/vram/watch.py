@@ -31,6 +31,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from liveavatar.files import user_path, utf8_path
 from liveavatar.run import OVER, RUNNING, Change, Run
 from liveavatar.types import Block, InputError, Step
 from liveavatar.vram.shortage import Shortage, explain, is_shortage, let_go
@@ -136,19 +137,19 @@ class MemoryRecord:
         """Write memory.safetensors into a folder, for instance that of `Run.save`."""
         from safetensors.numpy import save_file
 
-        path = Path(folder) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = user_path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         about = {"format": 1, "main": self.main, "device": self.device, "total": self.total, "words": self.words,
                  "labels": [list(asdict(label).values()) for label in self.labels]}
-        save_file({"times_s": self.times_s, **self.series}, path, {"about": json.dumps(about)})
-        return path
+        save_file({"times_s": self.times_s, **self.series}, utf8_path(folder) / FILE, {"about": json.dumps(about)})
+        return folder / FILE
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> MemoryRecord:
         """Read what `save` wrote."""
         from safetensors import SafetensorError, safe_open
 
-        path = Path(folder)
+        path = utf8_path(user_path(folder))
         path = path / FILE if path.is_dir() else path
         try:
             with safe_open(path, "np") as file:

@@ -99,6 +99,22 @@ def test_what_was_chosen_can_be_had_as_code(book):
     assert code.startswith("SweepView(") and "sort='lips.error_frames'" in code and "x='steps'" in code
 
 
+def test_the_report_of_one_video_plays_and_its_curves_lead_it(book, chromium, tmp_path):
+    path = tmp_path / "report.html"
+    book.run(f"write_report(sweep.results[0].video, {str(path)!r})")
+    page, complaints = chromium.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(path.as_uri())
+    page.wait_for_function("() => document.getElementById('video').readyState >= 2")
+    box = page.locator("#chart").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.wait_for_function("() => Math.abs(document.getElementById('video').currentTime - 1) < 0.1")
+    page.wait_for_function("() => Number(document.getElementById('cursor').getAttribute('x1')) > 450")
+    assert "undefined" not in page.inner_text("main") and complaints == []
+    page.close()
+
+
 def test_a_report_plays_without_kernel_and_network(book, chromium, tmp_path):
     path = tmp_path / "report.html"
     book.run(f"write_report(sweep, {str(path)!r})")

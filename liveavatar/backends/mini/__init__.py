@@ -6,7 +6,7 @@ The many-step base is the teacher; the fast 4-step student is the base plus a Lo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from liveavatar.backends import Trained
 from liveavatar.backends.mini.preset import LORA_ALPHA, TRANSFORMER
+from liveavatar.config import GenerationConfig, size_text
 from liveavatar.decoder import Decoder
+from liveavatar.files import user_path
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 from liveavatar.weights import Manifest, load_part, read_manifest
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 RANDOM_SEED = 0
+MUCH_LARGER, MANY_MORE = 1.25, 2      # times the pixels and the steps of training; beyond, results are worse
 
 
 class MiniBackend:
@@ -60,7 +63,7 @@ class MiniBackend:
             transformer, vae, ear = random_networks()
             trained, fingerprint = Trained(solver="renoise" if student else "euler"), f"random-{RANDOM_SEED}"
         else:
-            folder = WEIGHTS if weights == "shipped" else Path(weights)
+            folder = WEIGHTS if weights == "shipped" else user_path(weights)
             manifest = read_manifest(folder)
             transformer, vae, ear, trained = trained_networks(manifest, student)
             fingerprint = manifest.fingerprint
@@ -113,6 +116,22 @@ class MiniBackend:
 
     def about(self) -> dict:
         return dict(self._about)
+
+    def remarks(self, speech: Speech, config: GenerationConfig) -> Iterator[str]:
+        """Say what these weights were not trained for, a sentence each."""
+        from liveavatar.voice import holds_speech
+
+        if speech.wave.any() and not holds_speech(speech):
+            yield ("no voice was found in the sound; noise, clicks and music open mini's mouth now and then: give a "
+                   "recording of somebody who speaks (a whisper may be missed; then ignore this)")
+        rows, columns = config.size or self.default_size
+        if rows * columns > MUCH_LARGER * self.default_size[0] * self.default_size[1]:
+            yield (f"size {size_text((rows, columns))} is larger than {size_text(self.default_size)}, which mini was "
+                   f"trained for: expect broken faces; leave --size out, or use {size_text(self.default_size)}")
+        if self._about["student"] and config.sample_steps > MANY_MORE * self.trained.steps:
+            yield (f"{config.sample_steps} steps are far more than the {self.trained.steps} that mini's student was "
+                   f"distilled for: expect doubled outlines; use {self.trained.steps}, or the many-step base "
+                   "(--teacher, student=False)")
 
     def compile(self) -> None:
         """Compile the repeated parts: needs a C++ compiler and takes a while before the first picture."""

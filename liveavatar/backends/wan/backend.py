@@ -15,13 +15,15 @@ from liveavatar.backends import Trained
 from liveavatar.backends.mini import choose_device
 from liveavatar.backends.wan import checkpoints, preset
 from liveavatar.backends.wan.audio import AudioEncoder, random_audio_encoder, read_audio_encoder
-from liveavatar.backends.wan.networks import bring_transformer, random_source
+from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
 from liveavatar.backends.wan.preset import Networks
 from liveavatar.backends.wan.residence import Residence
 from liveavatar.backends.wan.rings import apart_rings
 from liveavatar.backends.wan.text import TextEncoder, random_text_encoder, read_text_encoder
 from liveavatar.backends.wan.vae import CONDITIONINGS, StreamingWanVAE, WanDecoder, random_vae, read_vae, see
 from liveavatar.cache import ConditionCache, RingCache
+from liveavatar.files import user_path
+from liveavatar.lora import adapters_of
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 
 RELEASED_TRIM = 3          # pictures that the released code cuts from the beginning, but not from the sound: 120 ms
@@ -234,6 +236,10 @@ def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | 
         warnings.warn("no LoRA is given (lora=, --lora_path_dmd): the base model alone needs some forty steps, four "
                       "yield noise", stacklevel=4)
     config = preset.transformer_config(checkpoint.config, str(checkpoint.folder / checkpoints.CONFIG))
+    empty = empty_transformer(config | networks.transformer)
+    checkpoint.shards.check_shapes(empty)          # first, or the LoRA would be blamed for a wrong config.json
+    if adapter is not None:
+        adapters_of(empty, adapter, preset.LORA_ALPHA)
     device = residence.device
     audio = read_audio_encoder(checkpoint.audio, dtype, residence)
     vae = read_vae(checkpoint.vae, networks.vae, device, dtype)
@@ -276,4 +282,4 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def text_of(path: str | os.PathLike | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().resolve())
+    return None if path is None else str(user_path(path).resolve())

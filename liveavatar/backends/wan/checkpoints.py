@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from liveavatar.backends.wan.preset import BASE_REPOSITORY, LORA_FILE, LORA_REPOSITORY
+from liveavatar.files import user_path, utf8_path
 from liveavatar.types import InputError
 
 CONFIG = "config.json"
@@ -36,6 +37,7 @@ TOKENIZER = "google/umt5-xxl"
 VAE = "Wan2.1_VAE.pth"
 AUDIO = "wav2vec2-large-xlsr-53-english"
 AUDIO_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+SAME_DOWNLOAD = f"take both from the same download of {BASE_REPOSITORY}"
 LFS_POINTER = b"version https://git-lfs"
 
 Source = Callable[[str, torch.Size], Tensor]   # name and shape of a weight -> its values
@@ -78,7 +80,7 @@ class Checkpoint:
 
 def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
     """Look at everything the folder should hold; refuse with one sentence that names all that is missing."""
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     remedy = f"get it with: {fetch_command(BASE_REPOSITORY, folder)} (45 GB), or pass download=True (--download)"
     if not folder.is_dir():
         raise InputError(f"checkpoint_dir {folder} {'is a file' if folder.exists() else 'does not exist'}; {remedy}")
@@ -126,20 +128,36 @@ class Shards:
             if absent:
                 raise damaged(path, f"it lacks {absent[0]}" + (f" and {len(absent) - 1} more" if absent[1:] else ""))
 
+    def check_shapes(self, model: nn.Module) -> None:
+        """Refuse a checkpoint that is not what its config.json describes, before anything is read.
+
+        model: the network that config.json asks for, on the meta device
+        """
+        wanted = {name: value.shape for name, value in model.named_parameters()}
+        for name, shape in wanted.items():
+            self._find(name, shape)
+        stray = sorted(name for name in self.where if name.startswith("blocks.") and name not in wanted)
+        if stray:
+            raise InputError(f"the checkpoint holds {stray[0]} and {len(stray) - 1} more for which config.json has no "
+                             f"place; {SAME_DOWNLOAD}")
+
     def read(self, name: str, shape: torch.Size) -> Tensor:
         """One tensor, in main memory."""
+        return self._find(name, shape).get_tensor(name)
+
+    def _find(self, name: str, shape: torch.Size) -> object:
+        """Return the open file that holds a tensor of this shape."""
         from safetensors import safe_open
 
         path = self.where.get(name)
         if path is None:
-            raise InputError(f"the checkpoint holds no {name}; it is not {BASE_REPOSITORY}, whose names this model has")
+            raise InputError(f"the checkpoint holds no {name}, for which config.json asks; {SAME_DOWNLOAD}")
         if path not in self._open:
-            self._open[path] = safe_open(path, "pt")
-        tensor = self._open[path].get_tensor(name)
-        if tensor.shape != shape:
-            raise InputError(f"{name} in {path.name} is {tuple(tensor.shape)}, config.json asks for {tuple(shape)}; "
-                             "take both from the same download")
-        return tensor
+            self._open[path] = safe_open(utf8_path(path), "pt")
+        found = tuple(self._open[path].get_slice(name).get_shape())
+        if found != tuple(shape):
+            raise InputError(f"{name} in {path.name} is {found}, config.json asks for {tuple(shape)}; {SAME_DOWNLOAD}")
+        return self._open[path]
 
     def close(self) -> None:
         self._open.clear()
@@ -151,7 +169,7 @@ def safetensors_file(path: Path) -> Iterator[object]:
 
     refuse_pointer(path)
     try:
-        file = safe_open(path, "pt")
+        file = safe_open(utf8_path(path), "pt")
     except (SafetensorError, OSError) as error:
         raise damaged(path, str(error)) from error
     with file:
@@ -202,7 +220,7 @@ def read_lora(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def lora_file(path: str | os.PathLike) -> Path:
-    given = Path(path).expanduser()
+    given = user_path(path)
     file = given / LORA_FILE if given.is_dir() else given
     if not file.is_file():
         hint = " (a name on the Hub is not looked up unless asked)" if str(path).count("/") == 1 else ""
@@ -262,6 +280,6 @@ def download(folder: str | os.PathLike, lora: str | os.PathLike | None) -> None:
     """Bring what is not there yet. Only called when the user asks for it."""
     from huggingface_hub import snapshot_download
 
-    snapshot_download(BASE_REPOSITORY, local_dir=Path(folder).expanduser())
-    if lora is not None and not Path(lora).expanduser().is_file():
-        snapshot_download(LORA_REPOSITORY, local_dir=Path(lora).expanduser(), allow_patterns=[LORA_FILE])
+    snapshot_download(BASE_REPOSITORY, local_dir=user_path(folder))
+    if lora is not None and not user_path(lora).is_file():
+        snapshot_download(LORA_REPOSITORY, local_dir=user_path(lora), allow_patterns=[LORA_FILE])

@@ -37,14 +37,14 @@ def bring_transformer(config: dict, source: Source, device: torch.device, dtype:
                       lora: dict[str, Tensor] | None = None, fp8: bool = False) -> CausalS2VTransformer:
     """Fill an empty network from `source`. An adapter that does not fit is refused before anything is read."""
     model = empty_transformer(config)
-    adapters = {} if lora is None else adapters_of(model, lora)
+    adapters = {} if lora is None else adapters_of(model, lora, LORA_ALPHA)
     rounded = set(fp8_targets(model)) if fp8 else set()
     for place in [name for name, _ in model.named_modules()]:     # names alone: a rounded layer's wide weight must go
         module = model.get_submodule(place)
         for name, parameter in list(module.named_parameters(recurse=False)):
             weight = source(f"{place}.{name}".removeprefix("."), parameter.shape).to(device)
             if name == "weight" and place in adapters:
-                weight = adapted(weight, *adapters[place], LORA_ALPHA)
+                weight = adapted(weight, *adapters[place])
             setattr(module, name, nn.Parameter(weight.to(dtype), requires_grad=False))
         if place in rounded:
             replace_module(model, place, Fp8Linear(module, after_attention=place.endswith(".o")))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from liveavatar.backends.wan.vae import StreamingWanVAE
 from liveavatar.conditions import fit_portrait
+from liveavatar.files import user_path
 from liveavatar.types import InputError, Portrait
 
 
@@ -23,11 +24,11 @@ def check_pose_video(path: str | os.PathLike) -> Path:
     """Refuse early what is no video."""
     import av
 
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not path.is_file():
         raise InputError(f"pose_video {path} {'is a folder' if path.is_dir() else 'does not exist'}; give a video file")
     try:
-        with av.open(str(path)) as container:
+        with open(path, "rb") as file, av.open(file, metadata_errors="replace") as container:
             found = bool(container.streams.video)
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(f"pose_video {path} is not a video that can be read ({error}); give an mp4") from error
@@ -40,7 +41,7 @@ def pictures_of(path: Path, fps: float, size: tuple[int, int]) -> Iterator[Tenso
     """(3, H, W) 0..1, every n-th picture, so that they come about fps times a second."""
     import av
 
-    with av.open(str(path)) as container:
+    with open(path, "rb") as file, av.open(file, metadata_errors="replace") as container:
         stream = container.streams.video[0]
         every = max(1, round(float(stream.average_rate or fps) / fps))
         for index, frame in enumerate(container.decode(stream)):
