@@ -177,8 +177,8 @@ def trained_networks(manifest: Manifest, student: bool) -> tuple[CausalS2VTransf
     trained = settings.pop("trained", {})
     with torch.device("meta"):
         transformer, ear = CausalS2VTransformer.from_config(TRANSFORMER | settings), Ear()
-    vae = trained_vae(manifest)
     fill(transformer, load_part(manifest, "base"), manifest)
+    vae = trained_vae(manifest)
     fill(ear, load_part(manifest, "ear"), manifest)
     if student:
         settings = manifest.config.get("student", {})
