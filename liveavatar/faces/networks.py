@@ -9,13 +9,20 @@ Sources: BlazeFace (arXiv:1907.05047), real-time facial surface geometry (arXiv:
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liveavatar.faces.topology import EYE_REGIONS, IRIS, LIPS_REGION
+from liveavatar.weights import load_part, read_manifest
+
+WEIGHTS = Path(__file__).parent / "weights"
+LEFT, RIGHT = ".left", ".right"     # factors of what the 8-bit matrix of that name leaves out
 
 DETECTOR_SIDE = 128         # px
 MESH_SIDE = 192             # px
@@ -27,23 +34,20 @@ KEY_POINTS = 6              # right eye, left eye, nose tip, mouth, right ear, l
 POINTS = 468                # of the mesh; iris points follow
 
 
-def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Pad as TensorFlow's SAME does: what is odd goes to the right and to the bottom. (B, C, H, W)"""
-    total = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:]]
-    (top, bottom), (left, right) = ((extent // 2, extent - extent // 2) for extent in total)
-    return F.pad(x, (left, right, top, bottom))
-
-
 class Stem(nn.Module):
-    """A full convolution of stride 2: the first layer of a network."""
+    """A full convolution of stride 2: the first layer of a network.
+
+    At stride 2 sides are even, and TensorFlow pads one more at the right and at the bottom than at the left and the top.
+    """
 
     def __init__(self, width: int, kernel: int, activation: str) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, width, kernel, stride=2)
         self.activation = make_activation(activation, width)
+        self.before, self.after = (kernel - 2) // 2, (kernel - 1) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.conv(pad_same(x, self.conv.kernel_size[0], 2)))
+        return self.activation(self.conv(F.pad(x, (self.before, self.after, self.before, self.after))))
 
 
 class BlazeBlock(nn.Module):
@@ -51,15 +55,16 @@ class BlazeBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int, activation: str) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(channels, channels, 3, stride=stride, groups=channels)
+        self.depthwise = nn.Conv2d(channels, channels, 3, stride, padding=2 - stride, groups=channels)
         self.pointwise = nn.Conv2d(channels, width, 1)
         self.activation = make_activation(activation, width)
-        self.stride = stride
+        self.stride, self.added = stride, width - channels
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = F.max_pool2d(x, 2) if self.stride == 2 else x
-        residual = self.pointwise(self.depthwise(pad_same(x, 3, self.stride)))
-        return self.activation(F.pad(shortcut, (0, 0, 0, 0, 0, residual.shape[1] - x.shape[1])) + residual)
+        padded, shortcut = (F.pad(x, (0, 1, 0, 1)), F.max_pool2d(x, 2)) if self.stride == 2 else (x, x)
+        if self.added:
+            shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, self.added))
+        return self.activation(shortcut + self.pointwise(self.depthwise(padded)))
 
 
 def make_activation(name: str, width: int) -> nn.Module:
@@ -224,3 +229,32 @@ def resample(features: Tensor, box: RotatedBox) -> Tensor:
     at = from_box(shares, box) / FEATURE_STRIDE                                           # cells of the 48 x 48 map
     grid = (at * 2 / features.shape[-1] - 1).reshape(-1, REGION_SIDE, REGION_SIDE, 2)
     return F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+# ---------------------------------------------------------------------------------------------- loading
+def restore(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the product of the stored factors to each matrix that has some; return float32."""
+    whole = {name: tensor.float() for name, tensor in stored.items() if not name.endswith((LEFT, RIGHT))}
+    for name in [name.removesuffix(LEFT) for name in stored if name.endswith(LEFT)]:
+        product = stored[name + LEFT].float() @ stored[name + RIGHT].float()
+        whole[name] = whole[name] + product.view_as(whole[name])
+    return whole
+
+
+def load_networks(device: torch.device | str = "cpu", folder: str | os.PathLike = WEIGHTS) -> tuple[FaceDetector,
+                                                                                                   FaceMesh]:
+    """Load both networks, ready to use; the same objects for the same device and folder.
+
+    Raises InputError when a file is missing or damaged.
+    """
+    return _load(str(torch.device(device)), str(folder))
+
+
+@lru_cache(maxsize=4)
+def _load(device: str, folder: str) -> tuple[FaceDetector, FaceMesh]:
+    manifest = read_manifest(Path(folder))
+    loaded = []
+    for part, network in (("detector", FaceDetector()), ("mesh", FaceMesh())):
+        network.load_state_dict(restore(load_part(manifest, part)))
+        loaded.append(network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last))
+    return loaded[0], loaded[1]
