@@ -54,7 +54,7 @@ class Face:
         return max(right - left, bottom - top)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def detect_faces(pictures: Pictures, least_score: float = LEAST_SCORE, search: bool = True, verify: bool = True,
                  device: torch.device | str | None = None) -> list[Face]:
     """Find the faces of one picture or of a batch.
@@ -114,8 +114,8 @@ def _starts(extent: float, side: float) -> list[float]:
     return [(extent - side) * number / (count - 1) for number in range(count)]
 
 
-def detect_in_tiles(batch: Tensor, indices: list[int], tiles: list[tuple[float, float, float]], least_score: float,
-          device: torch.device) -> list[Face]:
+def detect_in_tiles(batch: Tensor, indices: list[int], tiles: list[tuple[float, float, float]],
+                    least_score: float = LEAST_SCORE, device: torch.device | str = "cpu") -> list[Face]:
     """Run the detector on every tile of some pictures and merge what it finds in each picture.
 
     batch (B, 3, H, W); indices: of the pictures; tiles: middle x, middle y, side in px

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from liveavatar.faces.crops import Pictures
     from liveavatar.faces.detection import Face
 
-BOX_MARGIN = 1.5            # side of the crop against the longer side of the detector's box
-POINTS_MARGIN = 1.4         # and of the box around all points: the same crop (ratio 0.996), the only one it reads well
+MARGIN = 1.5                # side of the crop against the longer side of the detector's box; others read worse
 VIEWS = {1: (1.0,), 3: (0.95, 1.0, 1.05)}       # sizes of the crops that are averaged
 BATCH = 16                  # crops a call of the network
-RIGHT_EYE, LEFT_EYE = 33, 263                   # outer corners
 
 
 @dataclass(frozen=True)
@@ -59,21 +57,12 @@ def squares_of_faces(faces: list[Face]) -> Squares:
         return Squares(none.long(), torch.zeros(0, 2), none, none)
     boxes = torch.tensor([face.box for face in faces])
     eyes = torch.stack([face.key_points[1] - face.key_points[0] for face in faces])
-    side = (boxes[:, 2:] - boxes[:, :2]).amax(1) * BOX_MARGIN
+    side = (boxes[:, 2:] - boxes[:, :2]).amax(1) * MARGIN
     return Squares(torch.tensor([face.picture for face in faces]), (boxes[:, :2] + boxes[:, 2:]) / 2, side,
                    torch.atan2(eyes[:, 1], eyes[:, 0]))
 
 
-def squares_of_points(points: Tensor, pictures: Tensor) -> Squares:
-    """Square the landmarks (N, 478, 3) of faces in the same way; pictures (N,) long."""
-    flat = points[:, :POINTS, :2]
-    along = flat[:, LEFT_EYE] - flat[:, RIGHT_EYE]
-    turn = torch.atan2(along[:, 1], along[:, 0])
-    low, high = flat.amin(1), flat.amax(1)
-    return Squares(pictures.to(points.device), (low + high) / 2, (high - low).amax(1) * POINTS_MARGIN, turn)
-
-
-@torch.inference_mode()
+@torch.no_grad()
 def read_squares(batch: Tensor, squares: Squares, views: int = 1,
                  device: torch.device | str | None = None) -> Landmarks:
     """Run the mesh on squares of pictures (B, 3, H, W); see `landmarks`."""
