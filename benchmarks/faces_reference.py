@@ -1,4 +1,4 @@
-"""Make tests/data/faces_reference.npz: what MediaPipe's own interpreter returns for a few pictures that anybody may have.
+"""Make tests/data/faces_reference.npz: what MediaPipe's own interpreter returns for a few drawn pictures.
 
     python benchmarks/faces_reference.py pictures                          # here: rendered avatars and noise
     python3.11 -m venv mp && mp/bin/pip install mediapipe==0.10.21         # another environment: it wants numpy < 2

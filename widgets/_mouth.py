@@ -27,8 +27,8 @@ import torch.nn.functional as F
 
 from liveavatar.audio import loudness_envelope
 from liveavatar.backends.mini import choose_dtype
-from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
 from liveavatar.faces import detect_faces, read_faces
+from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
 from liveavatar.metrics.reader import as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
 from liveavatar.metrics.regressor import CROP_PX, MOUTH, SIDE_PX, FaceRegressor
 from liveavatar.run import LONGEST_GOODBYE_S, RUNNING, Run

@@ -80,7 +80,8 @@ def head_pose(points: Tensor) -> Tensor:
 
     A mean face of 48 points that hardly move against the skull is turned and scaled onto the landmarks (Kabsch, least
     squares in space). Yaw is positive when the face turns to the right side of the picture, pitch when it looks down,
-    roll when it leans clockwise as seen: the signs of the avatars' traits. Pitch 0 is that of the mean portrait: compare pitches of one person only.
+    roll when it leans clockwise as seen: the signs of the avatars' traits. Pitch 0 is that of the mean portrait, so
+    compare pitches of one person only.
 
     -> (..., 3)
     """

@@ -37,7 +37,7 @@ POINTS = 468                # of the mesh; iris points follow
 class Stem(nn.Module):
     """A full convolution of stride 2: the first layer of a network.
 
-    At stride 2 sides are even, and TensorFlow pads one more at the right and at the bottom than at the left and the top.
+    At stride 2 sides are even, and TensorFlow pads one more at the right and the bottom than at the left and the top.
     """
 
     def __init__(self, width: int, kernel: int, activation: str) -> None:

@@ -93,8 +93,9 @@ class FaceTrack:
         inside = (near >= 0) & (near < len(self))
         near = near.clamp(0, len(self) - 1)
         share = weight * (inside & (run[near] == run[:, None]))
-        points = torch.einsum("tk,tkpc->tpc", share / share.sum(1, keepdim=True), self.points[near])
-        return FaceTrack(points, self.presence, self.size)
+        known = self.points.nan_to_num(0)
+        points = torch.einsum("tk,tkpc->tpc", share / share.sum(1, keepdim=True), known[near])
+        return FaceTrack(torch.where(self.found[:, None, None], points, torch.nan), self.presence, self.size)
 
 
 def read_faces(frames: Pictures, mode: str = "track", views: int = 1, smoothing_frames: float = 0.0,

@@ -1,7 +1,8 @@
 """Convert the face networks of MediaPipe from tflite to the safetensors files that the package ships.
 
     pip download --no-deps mediapipe==0.10.21 && pip install tflite
-    python -m liveavatar.training.convert_faces --wheel mediapipe-0.10.21-*.whl --to liveavatar/faces/weights
+    python -m liveavatar.training.convert_faces --wheel mediapipe-0.10.21-*.whl --to liveavatar/faces/weights \\
+        --reference tests/data/faces_reference.npz
 
 The detector keeps its half-precision weights exactly. The mesh is stored in 8 bits a number, each row with its scale,
 beside two half-precision factors for the layers that return points: these hold what is largest in the matrix, so that
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from liveavatar.faces.networks import LEFT, RIGHT, WEIGHTS, FaceDetector, FaceMesh
+from liveavatar.faces.networks import LEFT, POINTS, RIGHT, WEIGHTS, FaceDetector, FaceMesh, load_networks
+from liveavatar.faces.topology import EYE_REGIONS, LIPS_REGION
 from liveavatar.weights import save_part, to_8_bits
 
 DETECTOR = "mediapipe/modules/face_detection/face_detection_short_range.tflite"
@@ -131,15 +133,40 @@ def compress(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return stored
 
 
+def deviations(detector: FaceDetector, mesh: FaceMesh, reference: Path) -> str:
+    """Compare networks with what MediaPipe's interpreter returned (benchmarks/faces_reference.py): largest differences.
+
+    Points of the mesh before refinement, lips and presence of faces; boxes and logits of the detector.
+    """
+    known = {name: torch.from_numpy(values) for name, values in np.load(reference).items()}
+    pictures = {name: known[f"{name}_pictures"].permute(0, 3, 1, 2) / 255 for name in ("detector", "mesh")}
+    with torch.no_grad():
+        boxes, logits = detector(pictures["detector"])
+        raw = mesh(pictures["mesh"])
+    boxes = boxes.gather(1, known["detector_best"].long()[..., None].expand(-1, -1, 16))
+    refined = {*LIPS_REGION, *EYE_REGIONS[0], *EYE_REGIONS[1]}
+    rest = [point for point in range(POINTS) if point not in refined]
+    pairs = {"boxes, px of 128": (boxes, known["detector_0"]), "logits": (logits, known["detector_1"]),
+             "points, px of 192": (raw.points[:, rest], known["mesh_0"].unflatten(1, (-1, 3))[:, rest]),
+             "lips, px of 192": (raw.points[:, LIPS_REGION, :2], known["mesh_1"].unflatten(1, (-1, 2))),
+             "irises, px of 192": (raw.points[:, POINTS:POINTS + 5, :2], known["mesh_4"].unflatten(1, (-1, 2))),
+             "presence, logit": (raw.presence, known["mesh_6"][:, 0])}
+    return "; ".join(f"{name}: {(ours - theirs).abs().max():.1e}" for name, (ours, theirs) in pairs.items())
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wheel", type=Path, required=True, help="mediapipe-0.10.21-*.whl; it is only unzipped")
     parser.add_argument("--to", type=Path, default=WEIGHTS)
+    parser.add_argument("--reference", type=Path, help="tests/data/faces_reference.npz, to say how exact both are")
     arguments = parser.parse_args(argv)
     with zipfile.ZipFile(arguments.wheel) as wheel:
         detector, mesh = convert_detector(wheel.read(DETECTOR)), convert_mesh(wheel.read(MESH))
     save_part(arguments.to, "detector", detector.state_dict(), {"from": DETECTOR}, torch.float16)
     save_part(arguments.to, "mesh", compress(mesh.state_dict()), {"from": MESH})
+    if arguments.reference:
+        print("converted:", deviations(detector.eval(), mesh.eval(), arguments.reference))
+        print("as stored:", deviations(*load_networks(folder=arguments.to), arguments.reference))
 
 
 if __name__ == "__main__":
