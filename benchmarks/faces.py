@@ -2,7 +2,7 @@
 
     python benchmarks/faces.py --portraits DIR [--photo fashion_blogger.jpg ...] [--quick]
 
-DIR holds index.csv, landmarks.npz (478 points a picture, by MediaPipe) and train/ and val/; the pictures are not part of
+DIR holds index.csv, landmarks.npz (478 points a picture, by MediaPipe), train/ and val/; the pictures are not part of
 this project. Parts that need what is not given are left out. Writes benchmarks/results/faces.md.
 """
 
@@ -87,8 +87,8 @@ def agreement(portraits: Portraits) -> str:
     rows = [[style, len(values), f"{np.mean(values):.4f}", f"{np.median(values):.4f}",
              f"{np.quantile(values, LONGEST_TAIL):.4f}", f"{max(values):.4f}"] for style, values in errors.items()]
     return (f"Found in {len(portraits.paths) - missed} of {len(portraits.paths)} pictures of 384 px. Distance from the "
-            "given landmarks (MediaPipe's own run on the same pictures), mean over 468 points, in shares of the distance "
-            "between the outer corners of the eyes:\n\n" +
+            "given landmarks (MediaPipe's own run on the same pictures), mean over 468 points, in shares of the "
+            "distance between the outer corners of the eyes:\n\n" +
             table(["style", "pictures", "mean", "median", "95 %", "worst"], rows))
 
 
@@ -249,8 +249,8 @@ def avatars(count: int) -> str:
             lines.append(np.polyfit(truth, read, 1))
         gain, closed = np.mean(lines, 0)
         rows.append([side, f"{found[side]:.1%}", f"{np.mean(correlations):.3f}", f"{closed:.3f}", f"{gain:.3f}"])
-    return (f"{count} portraits; then 8 people with 40 random poses each (yaw, pitch, roll, blink, width of the mouth):\n\n"
-            + table(["side, px", "found", "mouth: correlation with the truth", "aperture of closed lips",
+    return (f"{count} portraits; then 8 people with 40 random poses each (yaw, pitch, roll, blink, mouth width):\n\n" +
+            table(["side, px", "found", "mouth: correlation with the truth", "aperture of closed lips",
                      "gain a unit of the trait"], rows))
 
 
@@ -265,7 +265,7 @@ def speed() -> str:
             with torch.no_grad():
                 times.append(min(cpu_ms(lambda p=pictures, n=network: n(p)) for _ in range(20)) / batch)
         rows.append([name, *(f"{value:.1f}" for value in times)])
-    return ("Milliseconds of CPU time a picture, one thread, the least of 20; the machine was busy with other work:\n\n" +
+    return ("Milliseconds of CPU time a picture, one thread, least of 20; the machine was busy with other work:\n\n" +
             table(["network", "alone", "16 at once"], rows))
 
 
@@ -291,7 +291,8 @@ def main() -> None:
         parts |= {"Against MediaPipe": agreement(everything), "By size": by_size(third),
                   "Small faces in a picture": in_a_picture(third)}
     parts["False alarms"] = false_alarms(sets)
-    text = "# The reader of real faces, measured\n\nMade by `python benchmarks/faces.py --portraits DIR --photo FILE`.\n"
+    text = ("# The reader of real faces, measured\n\n"
+            "Made by `python benchmarks/faces.py --portraits DIR --photo FILE`.\n")
     RESULTS.write_text(text + "".join(f"\n## {name}\n\n{part}" for name, part in parts.items()))
     print(RESULTS.read_text())
 

@@ -74,6 +74,11 @@ def as_batch(pictures: Pictures) -> Tensor:
     return batch
 
 
+def batch_size(device: torch.device | str) -> int:
+    """Return how many pieces a call of a network takes: on a CPU no more than its cache holds."""
+    return 16 if torch.device(device).type == "cpu" else 64
+
+
 def as_float(batch: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 or float -> float32 0..1"""
     return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from liveavatar.faces.crops import Squares, as_batch, sample
+from liveavatar.faces.crops import Squares, as_batch, batch_size, sample
 from liveavatar.faces.mesh import read_squares, squares_of_faces
 from liveavatar.faces.networks import DETECTOR_SIDE, KEY_POINTS, load_networks, make_anchors
 from liveavatar.types import InputError
@@ -28,7 +28,6 @@ LEAST_SCORE = 0.5           # of a face that is returned
 LEAST_PRESENCE = 0.5        # the same, of the mesh's own opinion
 SAME_FACE = 0.3             # overlap (intersection over union) from which two candidates are one face
 SMALLEST_TILE = 96          # px
-BATCH = 16                  # tiles a call of the network: more do not fit a CPU cache
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,8 @@ def detect_in_tiles(batch: Tensor, indices: list[int], tiles: list[tuple[float, 
     squares = Squares(torch.tensor([row[0] for row in every]), values[:, :2], values[:, 2],
                       torch.zeros(len(every))).to(batch.device)
     candidates: dict[int, list[tuple[float, Tensor]]] = {}
-    for start in range(0, len(every), BATCH):
-        piece = squares[slice(start, start + BATCH)]
+    for start in range(0, len(every), batch_size(device)):
+        piece = squares[slice(start, start + batch_size(device))]
         boxes, logits = detector(sample(batch, piece, DETECTOR_SIDE, "zeros").to(device))
         scores = logits.sigmoid()
         tile, anchor = (scores >= least_score).nonzero(as_tuple=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from liveavatar.faces.crops import Squares, as_batch, sample
+from liveavatar.faces.crops import Squares, as_batch, batch_size, sample
 from liveavatar.faces.networks import MESH_SIDE, POINTS, load_networks
 from liveavatar.types import InputError
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 MARGIN = 1.5                # side of the crop against the longer side of the detector's box; others read worse
 VIEWS = {1: (1.0,), 3: (0.95, 1.0, 1.05)}       # sizes of the crops that are averaged
-BATCH = 16                  # crops a call of the network
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ def read_squares(batch: Tensor, squares: Squares, views: int = 1,
     device = batch.device if device is None else torch.device(device)
     _, mesh = load_networks(device)
     points, presence = [torch.zeros(0, POINTS + 10, 3)], [torch.zeros(0)]
-    for start in range(0, len(squares), BATCH):
-        piece = squares[slice(start, start + BATCH)]
+    for start in range(0, len(squares), batch_size(device)):
+        piece = squares[slice(start, start + batch_size(device))]
         found = []
         for scale in VIEWS[views]:
             scaled = replace(piece, side=piece.side * scale)
