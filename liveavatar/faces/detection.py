@@ -4,7 +4,8 @@
 
 The detector sees faces that fill a sixth of its square or more. So pictures are first looked at as a whole. Where
 nothing is found, they are made smaller, for faces that fill them entirely, and then looked at in overlapping tiles of
-half the side, of a quarter, and so on down to tiles of 96 px.
+half the side, of a quarter and of an eighth, but of 96 px at least. So the smallest faces that are found are 20 px high
+or a fiftieth of the longer side, whichever is more.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ LEAST_SCORE = 0.5           # of a face that is returned
 LEAST_PRESENCE = 0.5        # the same, of the mesh's own opinion
 SAME_FACE = 0.3             # overlap (intersection over union) from which two candidates are one face
 SMALLEST_TILE = 96          # px
+SMALLEST_SHARE = 1 / 8      # side of the smallest tile against the longer side of the picture
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def tile_levels(height: int, width: int) -> list[list[tuple[float, float, float]
     whole = float(max(height, width))
     levels = [[(width / 2, height / 2, whole)], [(width / 2, height / 2, 2 * whole)]]
     side = whole / 2
-    while side >= SMALLEST_TILE:
+    while side >= max(SMALLEST_TILE, SMALLEST_SHARE * whole):
         rows, columns = (_starts(extent, side) for extent in (height, width))
         levels.append([(x + side / 2, y + side / 2, side) for y in rows for x in columns])
         side /= 2

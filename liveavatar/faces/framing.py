@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -81,7 +82,7 @@ def crop_to_head_and_shoulders(portrait_pixels: Pictures, face: Face | None = No
             raise InputError(f"no face found in the picture of {width} x {height} px; give one in which the face looks "
                              "towards the camera and is 24 px high or more")
         return None
-    extent = face_extent(landmarks(batch, [face]).points[0])
+    extent = face_extent(landmarks(batch, [replace(face, picture=0)]).points[0])
     box = place_crop(extent, (height, width), face_share, aspect)
     return Framing(box, cut(as_float(batch)[0], box))
 

@@ -131,7 +131,8 @@ def why_no_face(found: Tensor) -> str:
 def photo_mouth(track: FaceTrack) -> Tensor:
     """Return how far the mouth of a real face is open: (T,) in units of the trait mouth_aperture, NaN without a face.
 
-    The units are those that the mesh reads off rendered avatars of known aperture: 0 closed, 1 wide open.
+    The units are those that the mesh reads off rendered avatars of known aperture: 0 closed, 1 wide open. On photographs
+    they were not calibrated: trust when a mouth moves more than how far.
     """
     return ((track.mouth_aperture - CLOSED_APERTURE) / APERTURE_GAIN).clamp(min=0)
 
