@@ -111,6 +111,15 @@ def test_of_other_faces_the_mouth_is_read_and_nothing_else(clip, portrait):
     assert found.phonemes.confusion is None
 
 
+def test_a_face_elsewhere_than_the_regressor_looks_is_read_by_landmarks(clip):
+    """A file that says nothing of its origin: where the regressor looks for a mouth there is a wall."""
+    wide = torch.full((72, 128, 160, 3), 128, dtype=torch.uint8)
+    wide[:, :96, :96] = clip.frames
+    found = measure(wide, clip.speech)
+    assert found.motion.reason == UNREADABLE and found.lips.applies and abs(found.lips.late_frames) < 1
+    assert found.lips.correlation > 0.7
+
+
 @pytest.mark.parametrize("rendered", [True, False])
 def test_no_face_found_is_said_by_every_measure_of_a_face(clip, portrait, rendered):
     walls = clip.frames[:, :16, :16].repeat(1, 4, 4, 1)

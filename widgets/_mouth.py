@@ -29,7 +29,7 @@ from liveavatar.audio import loudness_envelope
 from liveavatar.backends.mini import choose_dtype
 from liveavatar.faces import detect_faces, read_faces
 from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
-from liveavatar.metrics.reader import as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
+from liveavatar.metrics.reader import LIPS, as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
 from liveavatar.metrics.regressor import CROP_PX, MOUTH, SIDE_PX, FaceRegressor
 from liveavatar.run import LONGEST_GOODBYE_S, RUNNING, Run
 from widgets._live import before_the_end
@@ -51,8 +51,6 @@ CURVE_EVERY = 2               # blocks between two looks at every delay, while t
 REPORT_EVERY = 6              # and sound by sound, which takes longer than all the rest
 PLACES = 2                    # columns of a table after the mouth's: where the mouth is
 COLUMNS = len(MOUTH) + PLACES
-LIPS = [13, 14]               # landmarks in the middle of the inner lips
-DRAWN_SCORE = 0.6             # rendered avatars score 0.7 and more; the detector alone, for it is asked often
 
 Whole = tuple["Tensor", "Tensor"]                # features (1, 192) of a picture, and its place (1, 2)
 
@@ -96,8 +94,8 @@ def photo_look(frames: Tensor) -> np.ndarray:
 
 
 def shows_face(frames: Tensor) -> bool:
-    """Whether the middle one of pictures (T, H, W, 3) shows a face."""
-    return bool(detect_faces(frames[len(frames) // 2], DRAWN_SCORE, search=False, verify=False))
+    """Whether the middle one of pictures (T, H, W, 3) shows a face: the detector alone, for it is asked often."""
+    return bool(detect_faces(frames[len(frames) // 2], search=False, verify=False))
 
 
 @torch.inference_mode()

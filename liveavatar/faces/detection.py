@@ -25,7 +25,7 @@ from liveavatar.types import InputError
 if TYPE_CHECKING:
     from liveavatar.faces.crops import Pictures
 
-LEAST_SCORE = 0.5           # of a face that is returned
+LEAST_SCORE = 0.6           # of a face that is returned; benchmarks/results/faces.md says what that costs
 LEAST_PRESENCE = 0.5        # the same, of the mesh's own opinion
 SAME_FACE = 0.3             # overlap (intersection over union) from which two candidates are one face
 SMALLEST_TILE = 96          # px

@@ -33,8 +33,10 @@ LUMINANCE = (0.299, 0.587, 0.114)
 
 LOOKED_AT = 8           # pictures, evenly over the video, in which a face is looked for
 LEAST_FOUND = 0.5       # share of pictures with a face, below which nothing is measured
-CLOSED_APERTURE = 0.012     # of the mesh, on rendered avatars whose lips are together (benchmarks/results/faces.md)
-APERTURE_GAIN = 0.36        # by which it grows while the trait mouth_aperture grows from 0 to 1
+LIPS = [13, 14]         # landmarks in the middle of the inner lips
+MISPLACED = 0.15        # of the face's height: avatars stay below 0.08
+CLOSED_APERTURE = 0.019     # of the mesh, on rendered avatars whose lips are together (benchmarks/results/faces.md)
+APERTURE_GAIN = 0.342       # by which it grows while the trait mouth_aperture grows from 0 to 1
 
 
 def load_reader(weights: str | os.PathLike = "shipped") -> FaceRegressor:
@@ -106,18 +108,28 @@ def read_face(frames: Tensor | numpy.ndarray, regressor: FaceRegressor | None = 
 
 
 # ---------------------------------------------------------------------------------------------- is there a face?
-def find_face(frames: Tensor | numpy.ndarray) -> str:
-    """Say why no face can be measured in a video; empty where one is there. Rendered avatars count as faces.
+def find_face(frames: Tensor | numpy.ndarray, reading: Reading | None = None) -> tuple[str, bool]:
+    """Look for a face in up to eight pictures, evenly over a video. Rendered avatars count as faces.
 
-    frames (T, H, W, 3) uint8; up to eight of them, evenly over the video, are looked at
+    frames (T, H, W, 3) uint8; reading of all of them
+
+    Return why no face can be measured, empty where one is there; and whether the regressor read its mouth and not
+    something else, by the distance of the place it names from the lips among the landmarks.
     """
-    from liveavatar.faces import detect_faces
+    from liveavatar.faces import face_height, read_faces
 
     frames = as_frames(frames)
     places = sorted({round(number * (len(frames) - 1) / (LOOKED_AT - 1)) for number in range(LOOKED_AT)})
-    found = torch.zeros(len(places), dtype=torch.bool)
-    found[[face.picture for face in detect_faces(frames[places], search=False)]] = True
-    return why_no_face(found)
+    track = read_faces(frames[places], mode="each")
+    reason = why_no_face(track.found)
+    if reason or reading is None:
+        return reason, not reason
+    rows, width = framed(frames.shape[1:3]), frames.shape[2]
+    high = len(range(frames.shape[1])[rows])
+    middle = torch.tensor([width / 2, rows.start + high / 2])
+    read = middle + reading.mouth[places] * min(width, high) / 2                         # (n, 2) px
+    off = (track.points[:, LIPS, :2].mean(1) - read).norm(dim=1) / face_height(track.points)
+    return "", bool(off[track.found].median() < MISPLACED)
 
 
 def why_no_face(found: Tensor) -> str:
@@ -131,8 +143,8 @@ def why_no_face(found: Tensor) -> str:
 def photo_mouth(track: FaceTrack) -> Tensor:
     """Return how far the mouth of a real face is open: (T,) in units of the trait mouth_aperture, NaN without a face.
 
-    The units are those that the mesh reads off rendered avatars of known aperture: 0 closed, 1 wide open. On photographs
-    they were not calibrated: trust when a mouth moves more than how far.
+    The units are those that the mesh reads off rendered avatars of known aperture: 0 closed, 1 wide open. They were not
+    calibrated on photographs: trust when a mouth moves more than how far.
     """
     return ((track.mouth_aperture - CLOSED_APERTURE) / APERTURE_GAIN).clamp(min=0)
 

@@ -26,7 +26,7 @@ from liveavatar.metrics.identity import Drift, drift
 from liveavatar.metrics.lips import LipError, PhonemeReport, lip_error, only_opening, phoneme_report, true_opening
 from liveavatar.metrics.motion import Motion, motion
 from liveavatar.metrics.reader import find_face, read_face, read_photo_mouth
-from liveavatar.metrics.regressor import MOUTH
+from liveavatar.metrics.regressor import MOUTH, Reading
 from liveavatar.metrics.texture import CHECKED, SAMPLED, Flicker, Texture, flicker, no_texture, texture
 from liveavatar.types import Portrait, Speech
 from liveavatar.video import Video
@@ -183,7 +183,8 @@ def measure(video: Source, speech: Speech | None = None, portrait: Portrait | No
     samples     pictures whose texture is compared with true ones (0.07 s each); check: true pictures that are put
                 through the same search, to bound its error
     rendered    whether this shows a rendered avatar, the only faces that are read in full; by default what portrait
-                and file say, and yes where they say nothing. Of real faces the mouth is read.
+                and file say, and yes where they say nothing and the regressor finds the mouth where the landmarks
+                are. Of real faces the mouth is read.
 
     Where no face is found every measure of one says so.
     """
@@ -195,15 +196,9 @@ def measure(video: Source, speech: Speech | None = None, portrait: Portrait | No
     with watch("pictures"):
         shown = footage(video, speech, portrait, fps)
     identity = None if shown.portrait is None else shown.portrait.identity
-    rendered = is_rendered(shown) if rendered is None else rendered
     with watch("reading"):
-        if rendered:
-            reading, faceless = read_face(shown.frames), find_face(shown.frames)
-            mouth = reading.motion[:, :len(MOUTH)]
-        else:
-            opening, faceless = read_photo_mouth(shown.frames)
-            reading, mouth = None, only_opening(opening)
-    unread = faceless or ("" if rendered else UNREADABLE)
+        reading, mouth, faceless = _read(shown, is_rendered(shown) if rendered is None else rendered)
+    unread = faceless or ("" if reading is not None else UNREADABLE)
     with watch("lips"):
         lips, alignment, phonemes = _lips(mouth, shown, faceless)
     with watch("texture"):
@@ -230,6 +225,17 @@ def is_rendered(shown: Footage) -> bool:
     if shown.portrait is not None:
         return shown.portrait.identity is not None
     return shown.about.get("backend", {}).get("name", "mini") == "mini"
+
+
+def _read(shown: Footage, rendered: bool) -> tuple[Reading | None, Tensor, str]:
+    """Read the face: all of a rendered one, else None; its mouth (T, 5) in the order of READABLE; why there is none."""
+    if rendered:
+        reading = read_face(shown.frames)
+        faceless, placed = find_face(shown.frames, reading)
+        if faceless or placed:
+            return reading, reading.motion[:, :len(MOUTH)], faceless
+    opening, faceless = read_photo_mouth(shown.frames)
+    return None, only_opening(opening), faceless
 
 
 def _lips(mouth: Tensor, shown: Footage, faceless: str) -> tuple[LipError, Alignment | None, PhonemeReport | None]:
