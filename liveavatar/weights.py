@@ -123,13 +123,13 @@ def save_part(folder: Path, part: str, tensors: dict[str, Tensor], config: dict 
     return read_manifest(folder)
 
 
-def to_8_bits(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices as int8 and a scale for each row; everything else in float16."""
+def to_8_bits(tensors: dict[str, Tensor], smallest: int = SMALLEST_MATRIX) -> dict[str, Tensor]:
+    """Matrices of `smallest` numbers or more as int8 and a scale for each row; everything else in float16."""
     import torch
 
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and tensor.ndim >= 2 and tensor.numel() >= SMALLEST_MATRIX:
+        if tensor.is_floating_point() and tensor.ndim >= 2 and tensor.numel() >= smallest:
             rows = tensor.detach().float().flatten(1)
             scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
             stored[name] = (rows / scale).round().to(torch.int8).view(tensor.shape)

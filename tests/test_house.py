@@ -20,7 +20,7 @@ FLOORS = (
     ("types", "version", "lazy", "files", "signals", "wording", "graphs", "glossary",
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
-     "avatars", "speech", "sound", "soundtrack", "audio", "voice", "pictures", "conditions", "decoder", "video"),
+     "avatars", "faces", "speech", "sound", "soundtrack", "audio", "voice", "pictures", "conditions", "decoder", "video"),
     ("backends",),
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
     ("metrics", "vram", "run", "preview", "step_frames"),
@@ -223,7 +223,7 @@ def test_weights_fit_in_the_repository():
 
 
 def test_the_tree_stays_small():
-    assert sum(path.stat().st_size for path in tracked()) < 44 * MIB
+    assert sum(path.stat().st_size for path in tracked()) < 50 * MIB
 
 
 def test_weights_are_never_pickled():

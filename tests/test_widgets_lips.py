@@ -20,7 +20,7 @@ from liveavatar.metrics.reader import load_reader
 from liveavatar.pipeline import Pipeline
 from liveavatar.run import Facts, Run
 from liveavatar.speech import samples, viseme_curves
-from liveavatar.types import Block, InputError
+from liveavatar.types import Block, InputError, Portrait
 from widgets import Cursor, LipView
 from widgets._mouth import LONGEST_REST_S, WHOLE_EVERY, MouthReader, full_look, quick_look, whole_look
 
@@ -41,11 +41,11 @@ def true_frames() -> torch.Tensor:
 class Shown:
     """A source whose blocks are given."""
 
-    def __init__(self, frames: torch.Tensor, phonemes: bool = True) -> None:
+    def __init__(self, frames: torch.Tensor, phonemes: bool = True, portrait: Portrait | None = None) -> None:
         speech = samples()["welcome"]
         self.facts = Facts(frames=len(frames), sigmas=(1.0, 0.0))
         self.speech = speech if phonemes else replace(speech, phonemes=())
-        self.portrait = self.backend = None
+        self.portrait, self.backend = portrait, None
         self.blocks = [Block(index, torch.zeros(1, 4, 3, 2, 2), part, index * 0.48, 1.0)
                        for index, part in enumerate(frames.split(12))]
 
@@ -53,8 +53,8 @@ class Shown:
         yield from self.blocks
 
 
-def shown(frames: torch.Tensor, phonemes: bool = True) -> Run:
-    run = Run(Shown(frames, phonemes))
+def shown(frames: torch.Tensor, phonemes: bool = True, portrait: Portrait | None = None) -> Run:
+    run = Run(Shown(frames, phonemes, portrait))
     run.start().wait()
     return run
 
@@ -127,7 +127,8 @@ def test_the_head_may_be_that_of_a_block_shortly_before(frames):
 
 
 def test_of_every_third_block_one_picture_is_looked_at_as_a_whole(frames, monkeypatch):
-    state = SimpleNamespace(blocks=(), facts=Facts(frames=FRAMES), speech=samples()["welcome"], state="running")
+    state = SimpleNamespace(blocks=(), facts=Facts(frames=FRAMES), speech=samples()["welcome"], portrait=None,
+                            state="running")
     looked = []
     monkeypatch.setattr("widgets._mouth.whole_look", lambda *given: looked.append(len(looked)) or whole_look(*given))
     reader = MouthReader(state, lambda: None)
@@ -138,7 +139,8 @@ def test_of_every_third_block_one_picture_is_looked_at_as_a_whole(frames, monkey
 
 
 def test_the_mouth_is_read_as_the_blocks_come(frames):
-    state = SimpleNamespace(blocks=(), facts=Facts(frames=FRAMES), speech=samples()["welcome"], state="running")
+    state = SimpleNamespace(blocks=(), facts=Facts(frames=FRAMES), speech=samples()["welcome"], portrait=None,
+                            state="running")
     told = []
     reader = MouthReader(state, lambda: told.append(int((~np.isnan(reader.lips_so_far.opening)).sum())))
     blocks = Shown(frames).blocks
@@ -207,7 +209,7 @@ def test_a_saved_run_shows_the_same(run, tmp_path):
     made.start().result()
     folder = made.save(tmp_path / "seen")
     live, saved = LipView(made, sound=3), LipView(folder, sound=3)
-    assert np.array_equal(live.opening, saved.opening)
+    assert np.array_equal(live.opening, saved.opening, equal_nan=True) and live.verdict == saved.verdict
     assert live.sound_frames.shape == saved.sound_frames.shape          # earlier steps by a matrix
     assert "no decoder" in saved.paint()[0]["tiles"]["how"]
     assert np.array_equal(live.sound_frames[-1], saved.sound_frames[-1])
@@ -224,6 +226,36 @@ def test_what_is_missing_is_said(run):
     bare = LipView(made.trace)
     bare.paint()
     assert "run.save" in bare.error
+
+
+def a_photo(frames: torch.Tensor) -> Portrait:
+    """The first frame, of which nobody knows who it is."""
+    return Portrait(frames[0].permute(2, 0, 1) / 255, source="photo.png")
+
+
+@pytest.mark.parametrize("photo", [True, False])
+def test_pictures_without_a_face_have_no_lips(frames, photo):
+    walls = frames[:, :16, :16].repeat(1, 8, 8, 1)
+    view = LipView(shown(walls, portrait=a_photo(frames) if photo else None))
+    assert np.isnan(view.opening).all() and view.report is None and np.isnan(view.best_ms)
+    body = view.paint()[0]
+    assert body["verdict"] == "no face found" and body["checks"] == [] and view.still().width > 300
+
+
+def test_the_mouth_of_a_photo_is_read_by_landmarks(frames, run):
+    view, known = LipView(shown(frames, portrait=a_photo(frames))), LipView(run)
+    assert np.corrcoef(view.opening, known.opening)[0, 1] > 0.7
+    assert np.abs(view.lips.places - known.lips.places).max() < 0.15
+    assert view.verdict == "people do not notice"
+    assert {check.name for check in view.report.checks} == {"bilabial closure", "closed in silence"}
+
+
+def test_a_block_without_a_face_is_left_out_of_the_curve(frames, run):
+    hidden = frames.clone()
+    hidden[12:24] = 128
+    view = LipView(shown(hidden))
+    assert np.isnan(view.opening[12:24]).all() and not np.isnan(view.opening[24:]).any()
+    assert view.curve.applies and abs(view.best_ms - LipView(run).best_ms) < 20
 
 
 def test_code_and_still(run):

@@ -4,6 +4,9 @@ While the run is going a quick look is taken: of every third block one whole pic
 and the mouth in each picture of every block. It is within 0.02 of the full look (0 closed, 1 wide open, root mean
 square) at a seventh of its cost.
 When the run is over all pictures are looked at in full; then what is shown is what `liveavatar.metrics.lips` measures.
+
+First a face is looked for, in the middle picture of each block: where there is none, nothing is read. The mouth of a
+photograph is read by its landmarks (`liveavatar.faces`), its opening only.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ import torch.nn.functional as F
 
 from liveavatar.audio import loudness_envelope
 from liveavatar.backends.mini import choose_dtype
+from liveavatar.faces import detect_faces, read_faces
 from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
-from liveavatar.metrics.reader import as_pictures, load_reader
+from liveavatar.metrics.reader import LIPS, as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
 from liveavatar.metrics.regressor import CROP_PX, MOUTH, SIDE_PX, FaceRegressor
 from liveavatar.run import LONGEST_GOODBYE_S, RUNNING, Run
 from widgets._live import before_the_end
@@ -53,7 +57,7 @@ Whole = tuple["Tensor", "Tensor"]                # features (1, 192) of a pictur
 
 @dataclass(frozen=True)
 class Lips:
-    """What is known of the lips of a run. T video frames; NaN where no picture has been read yet."""
+    """What is known of the lips of a run. T video frames; NaN where no picture has been read yet, or shows no face."""
 
     mouth: np.ndarray             # (T, 5) in the order of regressor.MOUTH, the first is the opening
     places: np.ndarray            # (T, 2) middle of the mouth, -1..1 across and down the square picture
@@ -64,6 +68,7 @@ class Lips:
     report: PhonemeReport | None  # sound by sound
     against: str                  # what `expected` is: "sounds" or "loudness"
     exact: bool                   # every picture has been looked at in full
+    faceless: str = ""            # why nothing can be measured: too few pictures show a face
 
     @property
     def opening(self) -> np.ndarray:
@@ -77,6 +82,20 @@ def full_look(frames: Tensor, reader: FaceRegressor) -> np.ndarray:
     with as_fast():
         reading = reader(as_pictures(frames))
     return torch.cat([reading.motion[:, :len(MOUTH)], reading.mouth], 1).float().numpy()
+
+
+def photo_look(frames: Tensor) -> np.ndarray:
+    """The same of a real face: opening and place; what is not read is NaN, and all of pictures without a face."""
+    track = read_faces(frames, mode="each")
+    size = torch.tensor(frames.shape[1:3]).flip(0)
+    middle = track.points[:, LIPS, :2].mean(1)                                          # (T, 2) px
+    unread = torch.full((len(frames), len(MOUTH) - 1), torch.nan)
+    return torch.cat([photo_mouth(track)[:, None], unread, (2 * middle - size) / size.min()], 1).numpy()
+
+
+def shows_face(frames: Tensor) -> bool:
+    """Whether the middle one of pictures (T, H, W, 3) shows a face: the detector alone, for it is asked often."""
+    return bool(detect_faces(frames[len(frames) // 2], search=False, verify=False))
 
 
 @torch.inference_mode()
@@ -102,7 +121,9 @@ def warm_up(portrait: Portrait) -> None:
     """Bring the weights and look once, so that the first block of a run need not wait for it: half a second."""
     stay_on_one_core()
     pixels = (portrait.pixels * 255).byte().permute(1, 2, 0)                            # (H, W, 3)
-    quick_look(pixels.expand(BLOCK_FRAMES, -1, -1, -1), load_reader())
+    frames = pixels.expand(BLOCK_FRAMES, -1, -1, -1)
+    if shows_face(frames) and portrait.identity is not None:
+        quick_look(frames, load_reader())
 
 
 def as_fast() -> torch.autocast:
@@ -241,13 +262,22 @@ class MouthReader:
         if wanted is None:
             return False
         block, full = wanted
-        reader = load_reader()
-        table = full_look(block.frames, reader) if full else quick_look(block.frames, reader, self._head(block, reader))
+        table = self._look(block, full)
         with self._lock:
             self._tables[block.index] = table
             if full:
                 self._full.add(block.index)
         return True
+
+    def _look(self, block: Block, full: bool) -> np.ndarray:
+        """The table of one block: (frames, 7)."""
+        portrait = self.run.portrait
+        if portrait is not None and portrait.identity is None:
+            return photo_look(block.frames)
+        if not shows_face(block.frames):
+            return np.full((len(block.frames), COLUMNS), np.nan, np.float32)
+        reader = load_reader()
+        return full_look(block.frames, reader) if full else quick_look(block.frames, reader, self._head(block, reader))
 
     def _head(self, block: Block, reader: FaceRegressor) -> Whole:
         """Where the head is, as it was seen in this block or in one shortly before."""
@@ -267,31 +297,39 @@ class MouthReader:
             facts, tables = self._facts(), dict(self._tables)
         if facts != self._known or self._lips is None:
             read, full, against = facts
-            mouth, places = self._joined(tables)
-            known = first_known(mouth[:, 0])
-            expected, what = self._expected(mouth[:known, 0], against)
+            mouth, places, known = self._joined(tables)
+            faceless = why_no_face(~torch.from_numpy(np.isnan(mouth[:known, 0]))) if known else ""
+            opening = fill_gaps(torch.from_numpy(mouth[:known, 0])).numpy()
+            expected, what = self._expected(opening, against)
             agreement = np.clip(1 - np.abs(mouth[:, 0] - expected), 0, 1)
             before = self._lips
-            keeps = self.run.state == RUNNING and before is not None and before.against == what and read % CURVE_EVERY
-            curve = before.curve if keeps else self._curve(mouth[:known, 0], expected[:known])
+            keeps = (self.run.state == RUNNING and before is not None and before.against == what and
+                     before.faceless == faceless and read % CURVE_EVERY)
+            curve = before.curve if keeps else self._curve(opening, expected[:known], faceless)
             exact = bool(tables) and full >= len(self.run.blocks)
-            self._lips = Lips(mouth, places, expected, self._loudness, agreement, curve,
-                              self._report(mouth[:known], read), what, exact)
+            report = None if faceless else self._report(np.column_stack([opening, mouth[:known, 1:]]), read)
+            self._lips = Lips(mouth, places, expected, self._loudness, agreement, curve, report, what, exact, faceless)
             self._known = facts
         return self._lips
 
-    def _joined(self, tables: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The tables of all blocks in a row: mouth (T, 5), places (T, 2)."""
+    def _joined(self, tables: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+        """The tables of all blocks in a row: mouth (T, 5), places (T, 2); and how many frames from the start on were
+        looked at."""
         facts = self.run.facts
         table = np.full((facts.frames, COLUMNS), np.nan, np.float32)
+        read = np.zeros(facts.frames + 1, bool)                      # one more, which never is
         for index, rows in tables.items():
             start = index * facts.block_frames
             table[start:start + len(rows)] = rows[:facts.frames - start]
-        return table[:, :len(MOUTH)], table[:, len(MOUTH):]
+            read[start:min(start + len(rows), facts.frames)] = True
+        return table[:, :len(MOUTH)], table[:, len(MOUTH):], int(read.argmin())
 
-    def _curve(self, opening: np.ndarray, expected: np.ndarray) -> OffsetCurve:
+    def _curve(self, opening: np.ndarray, expected: np.ndarray, faceless: str) -> OffsetCurve:
         """Agreement at every delay; while the run is going not before there is enough to judge by."""
         fps = self.run.facts.fps
+        if faceless:
+            nothing = torch.full((1,), torch.nan)
+            return OffsetCurve(nothing, nothing, math.nan, math.nan, fps, False, faceless)
         if self.run.state == RUNNING and len(opening) < SOONEST_S * fps and len(opening) < self.run.facts.frames:
             nothing = torch.full((1,), torch.nan)
             return OffsetCurve(nothing, nothing, math.nan, math.nan, fps, False,
@@ -342,16 +380,10 @@ def give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-def first_known(opening: np.ndarray) -> int:
-    """How many values from the beginning on are known."""
-    unknown = np.isnan(opening)
-    return int(unknown.argmax()) if unknown.any() else len(opening)
-
-
 def fitted(loudness: np.ndarray, opening: np.ndarray) -> np.ndarray:
     """Loudness stretched to the mean and the spread of the opening, so that both can be drawn on one scale."""
     heard = loudness[:len(opening)]
-    if len(opening) < 2 or heard.std() < 1e-6:
+    if len(opening) < 2 or heard.std() < 1e-6 or np.isnan(opening).any():
         return loudness
     stretched = (loudness - heard.mean()) / heard.std() * opening.std() + opening.mean()
     return np.clip(stretched, 0, 1).astype(np.float32)

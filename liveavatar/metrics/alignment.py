@@ -99,6 +99,13 @@ def align(opening: Curve, speech: Speech, fps: float = 25.0, reach_ms: float = R
     return _judged(curve, track, len(envelope), fps)
 
 
+def no_alignment(reason: str, frames: int, fps: float = 25.0) -> Alignment:
+    """Return the result of what does not apply, with its reason."""
+    none = torch.full((1,), math.nan)
+    curve = OffsetCurve(none, none, math.nan, math.nan, fps, False, reason)
+    return _judged(curve, OffsetTrack(*[torch.empty(0)] * 4, False, reason), frames, fps)
+
+
 def _judged(curve: OffsetCurve, track: OffsetTrack, T: int, fps: float) -> Alignment:
     if not curve.applies:
         return Alignment(math.nan, math.nan, curve.peak, False, curve, track, False, curve.reason)

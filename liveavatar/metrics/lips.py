@@ -286,7 +286,8 @@ class PhonemeReport:
 def phoneme_report(reading: Reading | Tensor, speech: Speech, fps: float = 25.0) -> PhonemeReport:
     """Look at the mouth while each sound is heard.
 
-    reading: of the T pictures (`read_face`), or a table (T, 5) in the order of READABLE; speech with phonemes.
+    reading: of the T pictures (`read_face`), or a table (T, 5) in the order of READABLE, in which columns that were not
+    read are NaN (`only_opening`): what needs them is then left out; speech with phonemes.
 
     bilabial closure   p b m      the lips come together within the sound   (aperture < 0.15)
     lip-tooth          f v        nearly closed and the teeth show          (aperture < 0.25, teeth > 0.45)
@@ -304,17 +305,26 @@ def phoneme_report(reading: Reading | Tensor, speech: Speech, fps: float = 25.0)
                              "the phonemes of this recording are not known; speech from liveavatar.speak carries them")
     truth = viseme_curves(speech.phonemes, T / fps, fps)[:T, [VISEME_PARAMETERS.index(name) for name in READABLE]]
     seen, true = (tuple(_sounds(table, speech.phonemes, fps)) for table in (mouth, truth))
-    checks = [_check(name, visemes, seen, true) for name, (visemes, _) in DEMANDS.items()]
+    readable = {name for name, (_, columns, _) in DEMANDS.items() if not mouth[:, columns].isnan().any()}
+    checks = [_check(name, DEMANDS[name][0], seen, true) for name in DEMANDS if name in readable]
     checks.append(Check("closed in silence", int(silence.sum()), _share(mouth[silence, 0] < CLOSED_BELOW),
                         _share(truth[silence, 0] < CLOSED_BELOW)))
-    return PhonemeReport(seen, tuple(checks), confusion(seen, true))
+    return PhonemeReport(seen, tuple(checks), None if mouth.isnan().any() else confusion(seen, true))
 
 
-# name -> visemes of which it is asked, and the rule for the frames (n, 5) of one sound
+def only_opening(opening: Tensor) -> Tensor:
+    """Return a table (T, 5) in the order of READABLE of which only the opening (T,) is known."""
+    table = torch.full((len(opening), len(READABLE)), math.nan)
+    table[:, 0] = opening
+    return table
+
+
+# name -> visemes of which it is asked, the columns it takes, and the rule for the frames (n, 5) of one sound
 DEMANDS = {
-    "bilabial closure": (("p",), lambda mouth: mouth[:, 0].min() < CLOSED_LIPS),
-    "lip-tooth": (("f",), lambda mouth: ((mouth[:, 0] < ON_THE_TEETH[0]) & (mouth[:, 3] > ON_THE_TEETH[1])).any()),
-    "rounding": (("u", "oo", "o", "w"), lambda mouth: mouth[:, 2].max() > ROUNDED),
+    "bilabial closure": (("p",), [0], lambda mouth: mouth[:, 0].min() < CLOSED_LIPS),
+    "lip-tooth": (("f",), [0, 3],
+                  lambda mouth: ((mouth[:, 0] < ON_THE_TEETH[0]) & (mouth[:, 3] > ON_THE_TEETH[1])).any()),
+    "rounding": (("u", "oo", "o", "w"), [2], lambda mouth: mouth[:, 2].max() > ROUNDED),
 }
 
 
@@ -328,8 +338,9 @@ def _sounds(mouth: Tensor, phonemes: Iterable[Phoneme], fps: float) -> Iterable[
         first, last = math.ceil(phoneme.start_s * fps - 0.5), math.ceil(phoneme.end_s * fps - 0.5)
         during = mouth[max(first, 0):last] if last > first else mouth[middle:middle + 1]     # middles lie in the sound
         viseme = viseme_of(phoneme.symbol)[0]
-        rule = next((rule for visemes, rule in DEMANDS.values() if viseme in visemes), None)
-        kept = bool(rule(during)) if rule and len(during) else None
+        columns, rule = next(((columns, rule) for visemes, columns, rule in DEMANDS.values() if viseme in visemes),
+                             ((), None))
+        kept = bool(rule(during)) if rule and len(during) and not during[:, columns].isnan().any() else None
         yield Sounded(phoneme.symbol, phoneme.start_s, phoneme.end_s, viseme, middle, tuple(mouth[middle].tolist()),
                       kept)
 

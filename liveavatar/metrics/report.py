@@ -16,17 +16,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
-from liveavatar.metrics.alignment import Alignment, align, align_pictures
+from liveavatar.metrics.alignment import Alignment, align, no_alignment
 from liveavatar.metrics.cost import Cost, cost
 from liveavatar.metrics.footage import Footage, footage, is_run
 from liveavatar.metrics.identity import Drift, drift
-from liveavatar.metrics.lips import LipError, PhonemeReport, lip_error, phoneme_report, true_opening
+from liveavatar.metrics.lips import LipError, PhonemeReport, lip_error, only_opening, phoneme_report, true_opening
 from liveavatar.metrics.motion import Motion, motion
-from liveavatar.metrics.reader import read_face
-from liveavatar.metrics.regressor import Reading
-from liveavatar.metrics.texture import CHECKED, SAMPLED, Flicker, Texture, flicker, texture
+from liveavatar.metrics.reader import find_face, read_face, read_photo_mouth
+from liveavatar.metrics.regressor import MOUTH, Reading
+from liveavatar.metrics.texture import CHECKED, SAMPLED, Flicker, Texture, flicker, no_texture, texture
 from liveavatar.types import Portrait, Speech
 from liveavatar.video import Video
 
@@ -181,8 +182,11 @@ def measure(video: Source, speech: Speech | None = None, portrait: Portrait | No
     trace       the Trace, or the events, of the run: for the cost
     samples     pictures whose texture is compared with true ones (0.07 s each); check: true pictures that are put
                 through the same search, to bound its error
-    rendered    whether this shows a rendered avatar, the only faces the regressor can read; by default what portrait
-                and file say, and yes where they say nothing
+    rendered    whether this shows a rendered avatar, the only faces that are read in full; by default what portrait
+                and file say, and yes where they say nothing and the regressor finds the mouth where the landmarks
+                are. Of real faces the mouth is read.
+
+    Where no face is found every measure of one says so.
     """
     began = time.perf_counter()
     seconds: dict[str, float] = {}
@@ -192,27 +196,28 @@ def measure(video: Source, speech: Speech | None = None, portrait: Portrait | No
     with watch("pictures"):
         shown = footage(video, speech, portrait, fps)
     identity = None if shown.portrait is None else shown.portrait.identity
-    readable = is_rendered(shown) if rendered is None else rendered
     with watch("reading"):
-        reading = read_face(shown.frames)
-    opening = reading["mouth_aperture"]
+        reading, mouth, faceless = _read(shown, is_rendered(shown) if rendered is None else rendered)
+    unread = faceless or ("" if reading is not None else UNREADABLE)
     with watch("lips"):
-        lips, alignment, phonemes = _lips(reading, shown, readable)
+        lips, alignment, phonemes = _lips(mouth, shown, faceless)
     with watch("texture"):
-        face = texture(shown.frames, identity, reading, samples, check)
+        face = no_texture(unread) if unread and identity is not None else texture(shown.frames, identity, reading,
+                                                                                  samples, check)
     with watch("flicker"):
-        still = flicker(shown.frames, reading if readable else None, shown.fps, shown.block_frames)
+        still = flicker(shown.frames, None if unread else reading, shown.fps, shown.block_frames)
     with watch("motion"):
-        moves = motion(reading, shown.fps) if readable else Motion((), applies=False, reason=UNREADABLE)
+        moves = Motion((), applies=False, reason=unread) if unread else motion(reading, shown.fps)
     with watch("identity"):
-        colours = drift(reading, shown.fps, identity) if readable else _no_drift(opening)
+        colours = _no_drift(unread) if unread else drift(reading, shown.fps, identity)
+    opening = torch.full_like(mouth[:, 0], math.nan) if faceless else mouth[:, 0]
     report = Report(lips, alignment, phonemes, face, still, moves, colours, _cost(video, trace, shown.fps), opening,
                     len(shown.frames), tuple(shown.frames.shape[1:3]), shown.fps, seconds)
     seconds["all"] = time.perf_counter() - began
     return report
 
 
-UNREADABLE = "this is no rendered avatar, and the regressor can read no other faces"
+UNREADABLE = "this is no rendered avatar: only the mouth of real faces is read"
 
 
 def is_rendered(shown: Footage) -> bool:
@@ -222,25 +227,37 @@ def is_rendered(shown: Footage) -> bool:
     return shown.about.get("backend", {}).get("name", "mini") == "mini"
 
 
-def _lips(reading: Reading, shown: Footage,
-          readable: bool) -> tuple[LipError, Alignment | None, PhonemeReport | None]:
+def _read(shown: Footage, rendered: bool) -> tuple[Reading | None, Tensor, str]:
+    """Read the face: all of a rendered one, else None; its mouth (T, 5) in the order of READABLE; why there is none."""
+    if rendered:
+        reading = read_face(shown.frames)
+        faceless, placed = find_face(shown.frames, reading)
+        if faceless or placed:
+            return reading, reading.motion[:, :len(MOUTH)], faceless
+    opening, faceless = read_photo_mouth(shown.frames)
+    return None, only_opening(opening), faceless
+
+
+def _lips(mouth: Tensor, shown: Footage, faceless: str) -> tuple[LipError, Alignment | None, PhonemeReport | None]:
+    """Measure the mouth (T, 5) in the order of READABLE; faceless: why there is none."""
     def unknown(reason: str) -> LipError:
         return LipError(*[math.nan] * 5, False, reason)
 
-    speech, opening = shown.speech, reading["mouth_aperture"]
+    speech, opening = shown.speech, mouth[:, 0]
     if speech is None:
         return unknown("there is no sound"), None, None
-    if not readable:
-        return unknown(UNREADABLE), align_pictures(shown.frames, speech, shown.fps), None
+    if faceless:
+        return unknown(faceless), no_alignment(faceless, len(opening), shown.fps), None
     if not speech.phonemes:
         lips = unknown("the phonemes are not known: give the speech that liveavatar.speak made")
     else:
         lips = lip_error(opening, true_opening(speech, len(opening), shown.fps), shown.fps)
-    return lips, align(opening, speech, shown.fps), phoneme_report(reading, speech, shown.fps)
+    return lips, align(opening, speech, shown.fps), phoneme_report(mouth, speech, shown.fps)
 
 
-def _no_drift(opening: Tensor) -> Drift:
-    return Drift(opening[:0], opening[:0], {}, math.nan, math.nan, math.nan, False, UNREADABLE)
+def _no_drift(reason: str) -> Drift:
+    none = torch.empty(0)
+    return Drift(none, none, {}, math.nan, math.nan, math.nan, False, reason)
 
 
 def _cost(video: Source, trace: Trace | Iterable[object] | None, fps: float) -> Cost:

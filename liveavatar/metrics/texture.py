@@ -108,14 +108,14 @@ def texture(frames: Tensor, identity: Tensor | None, reading: Reading | None = N
     """
     frames = as_frames(frames)
     if identity is None:
-        return _unknown("the identity of the portrait is not known: only rendered portraits carry one")
+        return no_texture("the identity of the portrait is not known: only rendered portraits carry one")
     places = sample_places(len(frames), samples)
     reading = part(reading, places) if reading is not None else read_face(frames[places])
     known = _known_pictures(reading, identity, frames.shape[1:3], check)
     found = nearest_truth(torch.cat([frames[places], known]), joined(reading, read_face(known)) if check else reading,
                           identity, torch.tensor([0] * len(places) + [1] * len(known)))
     if min(found.box_px) < 16:
-        return _unknown(f"the face is only {found.box_px[1]} x {found.box_px[0]} px large")
+        return no_texture(f"the face is only {found.box_px[1]} x {found.box_px[0]} px large")
     ours, known = (Compared.of(found, chosen, frames.shape[1:3])
                    for chosen in (slice(len(places)), slice(len(places), None)))
     reachable = (decibel(known.errors.mean()), known.ssim.mean().item()) if check else (math.nan, math.nan)
@@ -144,7 +144,8 @@ class Compared:
                    ((fine * true_fine).sum() / energy).item())
 
 
-def _unknown(reason: str) -> Texture:
+def no_texture(reason: str) -> Texture:
+    """Return the result of what does not apply, with its reason."""
     return Texture(*[math.nan] * 6, (), torch.empty(0), (0, 0), False, reason)
 
 
