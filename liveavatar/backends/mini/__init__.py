@@ -17,6 +17,7 @@ from torch import Tensor
 from liveavatar.backends import Trained
 from liveavatar.backends.mini.preset import LORA_ALPHA, TRANSFORMER
 from liveavatar.decoder import Decoder
+from liveavatar.threads import adapted_threads
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 from liveavatar.weights import Manifest, load_part, read_manifest
 
@@ -48,6 +49,7 @@ class MiniBackend:
         self.ear = ear.requires_grad_(False).eval()
         self.vae = vae.requires_grad_(False).eval()
         self.trained = trained
+        self.compiled = False
         self._about = about
 
     @classmethod
@@ -55,7 +57,12 @@ class MiniBackend:
              weights: str | os.PathLike = "shipped", device: str = "auto") -> MiniBackend:
         """student=False is the many-step base; weights: "shipped", "random" (seeded, untrained) or a folder."""
         device = choose_device(device)
-        kind = choose_dtype(dtype, device)
+        with adapted_threads(device):
+            return cls._load(student, choose_dtype(dtype, device), compile, weights, device)
+
+    @classmethod
+    def _load(cls, student: bool, kind: torch.dtype, compile: bool, weights: str | os.PathLike,
+              device: torch.device) -> MiniBackend:
         if weights == "random":
             transformer, vae, ear = random_networks()
             trained, fingerprint = Trained(solver="renoise" if student else "euler"), f"random-{RANDOM_SEED}"
@@ -119,6 +126,7 @@ class MiniBackend:
         for layer in self.transformer.blocks:
             layer.forward = without_the_past(torch.compile(layer.forward, dynamic=False))
         self.vae.decode_stream = torch.compile(self.vae.decode_stream, dynamic=False)
+        self.compiled = self.vae.compiled = True
 
 
 class Aside:
