@@ -1,6 +1,6 @@
 # make demo   everything needed, then a portrait speaks: out/first_words.mp4
 # make test   everything needed, then the whole suite, notebooks included
-# make lab    everything needed, then JupyterLab in notebooks/
+# make lab    everything needed, then the workbench in JupyterLab
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -17,7 +17,7 @@ test: setup voices browser
 	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: setup
-	$(QUIET) $(BIN)/python -m jupyterlab notebooks
+	$(QUIET) $(BIN)/python -m liveavatar lab
 
 setup: $(STAMP)
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT, INTERRUPTED = 2, 130
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+WORKBENCH = "00_workbench.ipynb"
 DEFAULTS = GenerationConfig()
 DEFAULT_VOICE = "espeak:en-us"
 DEFAULT_OUTPUT = "out.mp4"
@@ -180,10 +181,20 @@ def avatar(asked: argparse.Namespace) -> int:
 
 
 def lab(asked: argparse.Namespace) -> int:
-    """JupyterLab on the notebooks."""
+    """Open the workbench in JupyterLab. Its root is the checkout, so that links from notebooks to docs/ are found."""
     if not NOTEBOOKS.is_dir():
         raise InputError(f"{NOTEBOOKS} is missing; run this in a checkout of the project, where notebooks/ is")
-    return subprocess.run([sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *asked.rest]).returncode
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS.parent}",
+               f"--LabApp.default_url=/lab/tree/{NOTEBOOKS.name}/{WORKBENCH}",
+               "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:       # as in containers; Jupyter would refuse
+        command.append("--ServerApp.allow_root=True")
+    server = subprocess.Popen([*command, *asked.rest])
+    while True:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:                          # the server has got it too, and asks what is meant
+            continue
 
 
 def demo(asked: argparse.Namespace) -> int:
@@ -353,7 +364,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_plan(commands.add_parser("plan", help="will it fit, how fast, what to change: before anything is loaded"))
 
-    shown = commands.add_parser("lab", help="JupyterLab on the notebooks")
+    shown = commands.add_parser("lab", help="the workbench in JupyterLab")
     shown.add_argument("rest", nargs="*", help="options for jupyter lab, after --")
     shown.set_defaults(run=lab)
 
