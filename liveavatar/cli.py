@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 BAD_INPUT, INTERRUPTED = 2, 130
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WORKBENCH = "00_workbench.ipynb"
+LAB_SETTINGS = Path(__file__).resolve().parent / "jupyter"     # defaults: JupyterLab does not ask about its news
 DEFAULTS = GenerationConfig()
 DEFAULT_VOICE = "espeak:en-us"
 DEFAULT_OUTPUT = "out.mp4"
@@ -185,11 +186,11 @@ def lab(asked: argparse.Namespace) -> int:
     if not NOTEBOOKS.is_dir():
         raise InputError(f"{NOTEBOOKS} is missing; run this in a checkout of the project, where notebooks/ is")
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS.parent}",
-               f"--LabApp.default_url=/lab/tree/{NOTEBOOKS.name}/{WORKBENCH}",
-               "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+               f"--LabApp.default_url=/lab/tree/{NOTEBOOKS.name}/{WORKBENCH}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:       # as in containers; Jupyter would refuse
         command.append("--ServerApp.allow_root=True")
-    server = subprocess.Popen([*command, *asked.rest])
+    settings = os.pathsep.join(filter(None, [str(LAB_SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH")]))
+    server = subprocess.Popen([*command, *asked.rest], env=os.environ | {"JUPYTER_CONFIG_PATH": settings})
     while True:
         try:
             return server.wait()

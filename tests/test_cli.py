@@ -1,5 +1,6 @@
 """The command line: what it makes, what it says, how it ends."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -155,7 +156,9 @@ def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
     started = []
 
     class Server:
-        def __init__(self, command):
+        def __init__(self, command, env):
+            settings = Path(env["JUPYTER_CONFIG_PATH"], "labconfig", "default_setting_overrides.json")
+            assert json.loads(settings.read_text())["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
             started.append(command)
 
         def wait(self):
