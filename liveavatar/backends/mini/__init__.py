@@ -16,6 +16,7 @@ from torch import Tensor
 
 from liveavatar.backends import Trained
 from liveavatar.backends.mini.preset import LORA_ALPHA, TRANSFORMER
+from liveavatar.compiling import check_compiler, compile_function
 from liveavatar.decoder import Decoder
 from liveavatar.threads import adapted_threads
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
@@ -57,6 +58,8 @@ class MiniBackend:
              weights: str | os.PathLike = "shipped", device: str = "auto") -> MiniBackend:
         """student=False is the many-step base; weights: "shipped", "random" (seeded, untrained) or a folder."""
         device = choose_device(device)
+        if compile:
+            check_compiler(device.type)
         with adapted_threads(device):
             return cls._load(student, choose_dtype(dtype, device), compile, weights, device)
 
@@ -124,8 +127,8 @@ class MiniBackend:
     def compile(self) -> None:
         """Compile the repeated parts: needs a C++ compiler and takes a while before the first picture."""
         for layer in self.transformer.blocks:
-            layer.forward = without_the_past(torch.compile(layer.forward, dynamic=False))
-        self.vae.decode_stream = torch.compile(self.vae.decode_stream, dynamic=False)
+            layer.forward = without_the_past(compile_function(layer.forward, dynamic=False))
+        self.vae.decode_stream = compile_function(self.vae.decode_stream, dynamic=False)
         self.compiled = self.vae.compiled = True
 
 
