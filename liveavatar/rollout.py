@@ -119,8 +119,8 @@ def roll_out(backend: Backend, condition: Condition, config: GenerationConfig,
 
     go_on may put a state from an earlier run in the place of the empty one it is shown.
     """
-    compiled = getattr(backend, "compiled", False)
-    with adapted_threads(backend.device, compiled=compiled):
+    fixed = getattr(backend, "compiled_threads", None)
+    with adapted_threads(backend.device, fixed=fixed):
         constants = constants_of(backend, condition, config)
         rollout = beginning(backend, constants)
     if go_on is not None:
@@ -129,7 +129,7 @@ def roll_out(backend: Backend, condition: Condition, config: GenerationConfig,
     for block in range(rollout.block, ceil(condition.frames / block_frames)):
         caches = []
         steps = steps_of_block(backend, constants, config, rollout)
-        for step in draw_adapted(steps, backend.device, ("step", condition.reference.shape), compiled):
+        for step in draw_adapted(steps, backend.device, ("step", condition.reference.shape), fixed):
             caches.append(step.cache)
             if step.last:
                 free_caches = tuple(cache.advance(backend.block_latents) for cache in rollout.free_caches)

@@ -19,7 +19,7 @@ environment already has a value of its own. LIVEAVATAR_THREADS=2 in the environm
 
 The numbers of a video do not depend on the count: counts are powers of two, because an operation that is divided
 evenly handles every element in the same way, and MKL is asked for sums in a fixed order. `liveavatar doctor` checks it.
-Code compiled by `torch.compile` is made for one count, so it is not adapted.
+Code compiled by `torch.compile` is made for one count: that of the moment when it is loaded (`threads_now`).
 """
 
 from __future__ import annotations
@@ -263,20 +263,20 @@ _here = threading.local()                     # inside: this thread is in a sect
 
 
 @contextmanager
-def adapted_threads(device: torch.device, kind: Hashable | None = None, compiled: bool = False) -> Iterator[None]:
+def adapted_threads(device: torch.device, kind: Hashable | None = None, fixed: int | None = None) -> Iterator[None]:
     """Run what is inside with as many threads of torch as the machine gives; then restore torch's own count.
 
     device    where the work is done: beside a GPU nothing is changed
     kind      names work that all threads can share, so that its times can be compared: the same kind is the same
               amount of work
-    compiled  code of `torch.compile` is made for one count: nothing is changed
+    fixed     the count of code that was compiled for it
     """
-    if device.type != "cpu" or compiled or getattr(_here, "inside", False):
+    if device.type != "cpu" or getattr(_here, "inside", False):
         yield
         return
     import torch
 
-    outside, fixed = torch.get_num_threads(), requested_threads()
+    outside, fixed = torch.get_num_threads(), fixed or requested_threads()
     count = fixed or SECTIONS.enter(outside)
     if count != outside:
         torch.set_num_threads(count)
@@ -291,14 +291,25 @@ def adapted_threads(device: torch.device, kind: Hashable | None = None, compiled
             SECTIONS.leave(kind, time.perf_counter() - began_s, time.process_time() - own_s, count)
 
 
-def draw_adapted(items: Iterator[Item], device: torch.device, kind: Hashable, compiled: bool = False) -> Iterator[Item]:
+def draw_adapted(items: Iterator[Item], device: torch.device, kind: Hashable,
+                 fixed: int | None = None) -> Iterator[Item]:
     """Draw from an iterator, each item under `adapted_threads`."""
     while True:
-        with adapted_threads(device, kind, compiled):
+        with adapted_threads(device, kind, fixed):
             item = next(items, None)
         if item is None:
             return
         yield item
+
+
+def threads_now() -> int:
+    """Choose a count by looking at the machine for a tenth of a second."""
+    import torch
+
+    tuner, before = ThreadTuner(min(torch.get_num_threads(), available_cores())), CpuReading.now()
+    time.sleep(WINDOW_S)
+    tuner.start(CpuReading.now().cores_since(before))
+    return requested_threads() or tuner.count
 
 
 class limit_threads:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from liveavatar.backends import Trained
 from liveavatar.backends.mini.preset import LORA_ALPHA, TRANSFORMER
 from liveavatar.compiling import check_compiler, compile_function
 from liveavatar.decoder import Decoder
-from liveavatar.threads import adapted_threads
+from liveavatar.threads import adapted_threads, threads_now
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 from liveavatar.weights import Manifest, load_part, read_manifest
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 RANDOM_SEED = 0
+LOADED: WeakSet[MiniBackend] = WeakSet()       # those that are in use
 
 
 class MiniBackend:
@@ -50,7 +52,8 @@ class MiniBackend:
         self.ear = ear.requires_grad_(False).eval()
         self.vae = vae.requires_grad_(False).eval()
         self.trained = trained
-        self.compiled = False
+        self.compiled_threads: int | None = None         # the count that compiled code is made for
+        LOADED.add(self)
         self._about = about
 
     @classmethod
@@ -61,11 +64,13 @@ class MiniBackend:
         if compile:
             check_compiler(device.type)
         with adapted_threads(device):
-            return cls._load(student, choose_dtype(dtype, device), compile, weights, device)
+            backend = cls._load(student, choose_dtype(dtype, device), weights, device)
+        if compile:
+            backend.compile()
+        return backend
 
     @classmethod
-    def _load(cls, student: bool, kind: torch.dtype, compile: bool, weights: str | os.PathLike,
-              device: torch.device) -> MiniBackend:
+    def _load(cls, student: bool, kind: torch.dtype, weights: str | os.PathLike, device: torch.device) -> MiniBackend:
         if weights == "random":
             transformer, vae, ear = random_networks()
             trained, fingerprint = Trained(solver="renoise" if student else "euler"), f"random-{RANDOM_SEED}"
@@ -78,12 +83,9 @@ class MiniBackend:
             torch.nn.Module.to(network, device, kind)       # diffusers' own `to` only adds a warning
         vae.to(memory_format=torch.channels_last)           # convolutions then take about a quarter less time
         ear.to(device)                                      # in float32: it costs next to nothing
-        backend = cls(transformer, vae, ear, trained,
-                      {"name": cls.name, "student": student, "dtype": str(kind).removeprefix("torch."),
-                       "weights": str(weights), "fingerprint": fingerprint, "trained": asdict(trained)})
-        if compile:
-            backend.compile()
-        return backend
+        return cls(transformer, vae, ear, trained,
+                   {"name": cls.name, "student": student, "dtype": str(kind).removeprefix("torch."),
+                    "weights": str(weights), "fingerprint": fingerprint, "trained": asdict(trained)})
 
     @property
     def device(self) -> torch.device:
@@ -129,7 +131,7 @@ class MiniBackend:
         for layer in self.transformer.blocks:
             layer.forward = without_the_past(compile_function(layer.forward, dynamic=False))
         self.vae.decode_stream = compile_function(self.vae.decode_stream, dynamic=False)
-        self.compiled = self.vae.compiled = True
+        self.compiled_threads = self.vae.compiled_threads = threads_now() if self.device.type == "cpu" else None
 
 
 class Aside:
@@ -196,6 +198,12 @@ def fill(module: torch.nn.Module, tensors: dict[str, Tensor], manifest: Manifest
     except RuntimeError as error:
         raise InputError(f"the weights in {manifest.folder} were made for another version of this network: "
                          f"{str(error).splitlines()[-1].strip()}; install liveavatar again") from error
+
+
+def loaded_bytes() -> int:
+    """Sum the weights of all minis that this process holds in main memory."""
+    networks = [network for backend in LOADED for network in (backend.transformer, backend.ear, backend.vae)]
+    return sum(tensor.nbytes for network in networks for tensor in network.parameters() if tensor.device.type == "cpu")
 
 
 def choose_device(device: str) -> torch.device:
