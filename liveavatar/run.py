@@ -512,7 +512,8 @@ class Run:
 
     def _work(self, threads: int) -> None:
         """Draw the events from the source, one by one, as far as is allowed. threads: the caller's count of torch."""
-        torch.set_num_threads(threads)                   # a new thread would begin with that of a run beside it
+        torch.get_num_threads()                          # now this thread has a count of its own, which was that of
+        torch.set_num_threads(threads)                   # any run beside it
         error, events = None, None
         try:
             events = self._source.events(self._stop)

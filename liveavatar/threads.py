@@ -9,7 +9,7 @@ thread nobody waits, but half of two idle cores is wasted. So the number follows
     start    the largest count that the cores in use by nobody else can serve.
     fewer    as soon as the cores this process used plus the idle ones are half a core short of the count, or a
              smaller count was faster.
-    more     when for a quarter of a second the cores of the larger count were idle. If that proves wrong, the next
+    more     when for a fifth of a second the cores of the larger count were idle. If that proves wrong, the next
              attempt waits, each time twice as long, up to 16 s.
 
 What is not known to be idle (no counters, as on some systems) counts as idle: then the time of a step decides.
@@ -49,7 +49,7 @@ SHORTAGE = 0.5                    # cores that may be missing before a smaller c
 MISSING_AT_RISE = 0.35            # the same before a larger count is used
 STARVED = 0.6                     # share of its threads' time that a process must get, whatever else is idle
 WINDOW_S = 0.1                    # shortest time over which idle cores are counted; the counters tick every 10 ms
-RISE_S = 0.25                     # how long cores must have been idle
+RISE_S = 0.2                      # how long cores must have been idle
 STALE_S = 5.0                     # what was seen longer ago says nothing
 EARLY_S = 2.0                     # after this time a larger count was not wrong
 WAITS_S = (0.5, 16.0)             # before a larger count is tried again: first and longest

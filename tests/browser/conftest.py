@@ -132,6 +132,12 @@ def lab(tmp_path_factory) -> dict:
         yield reached | {"root": root}
 
 
+@pytest.fixture(scope="session")
+def serve():
+    """serve(module, home, folder, settings): see `served`."""
+    return served
+
+
 @contextmanager
 def served(module: list[str], home: Path, folder: Path, settings: dict[str, dict]) -> Iterator[dict]:
     """A server that `python -m module` starts, with a state of its own in `home`. base: its address, token."""

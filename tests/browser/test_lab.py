@@ -1,19 +1,13 @@
 """What `make lab` and `liveavatar lab` open."""
 
-import pytest
-
-pytest.importorskip("playwright")
-
-from conftest import served  # noqa: E402
-
 UNSAVED = {"docmanager-extension/plugin": {"autosave": False}}
 OPEN = "(path) => globalThis.jupyterapp?.shell?.currentWidget?.context?.path === path"
 LINK = """(target) => [...document.querySelectorAll('.jp-RenderedMarkdown a')].some(
     (link) => decodeURIComponent(link.href).includes('/files/' + target))"""
 
 
-def test_the_workbench_is_open_nothing_pops_up_and_links_to_the_docs_are_found(chromium, tmp_path):
-    with served(["liveavatar", "lab", "--"], tmp_path, tmp_path, UNSAVED) as server:
+def test_the_workbench_is_open_nothing_pops_up_and_links_to_the_docs_are_found(chromium, serve, tmp_path):
+    with serve(["liveavatar", "lab", "--"], tmp_path, tmp_path, UNSAVED) as server:
         page = chromium.new_context().new_page()
         page.goto(f"{server['base']}/?token={server['token']}", timeout=90_000)
         page.wait_for_function(OPEN, arg="notebooks/00_workbench.ipynb", timeout=90_000)
