@@ -8,6 +8,7 @@
     liveavatar plan --size "704*384" --sample_steps 4 --gpu "RTX 4090" --gpus 5
     liveavatar lab
     liveavatar demo
+    liveavatar doctor
 
 Options have the names of the released Live Avatar; dashes may stand for underscores.
 """
@@ -205,6 +206,13 @@ def demo(asked: argparse.Namespace) -> int:
     return run(["--out", asked.out])
 
 
+def doctor(asked: argparse.Namespace) -> int:
+    """Say what is wrong here, and what to do."""
+    from liveavatar.doctor import main as run
+
+    return run(asked.json)
+
+
 # ------------------------------------------------------------------------------------------------ what commands share
 
 def check_names(asked: argparse.Namespace) -> None:
@@ -374,6 +382,10 @@ def make_parser() -> argparse.ArgumentParser:
     first = commands.add_parser("demo", help="the first notebook, run without a browser")
     first.add_argument("--out", default="out", help="folder for what it leaves (default: %(default)s)")
     first.set_defaults(run=demo)
+
+    examined = commands.add_parser("doctor", help="is anything wrong with this installation or machine? what to do?")
+    examined.add_argument("--json", action="store_true", help="for programs")
+    examined.set_defaults(run=doctor)
     return parser
 
 

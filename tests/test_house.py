@@ -25,7 +25,7 @@ FLOORS = (
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
     ("metrics", "vram", "run", "preview"),
     ("study",),
-    ("cli", "demo", "__main__"),
+    ("cli", "demo", "doctor", "__main__"),
     ("training",),
 )
 OUTSIDE = ("widgets", "notebooks", "benchmarks", "tests")          # they import liveavatar; never the other way round
