@@ -25,6 +25,7 @@ from liveavatar.version import __version__
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 OLDEST, NEWEST = (3, 11), (3, 13)              # Python that the suite is run with
+INSTALL = "pip install -c constraints.txt -e ."
 LEAST_DISK = 500 * 2**20                       # bytes: some minutes of video, and a run folder
 BLOCKS = 4                                     # made to measure the speed; the first is not counted
 MIB, GIB = 2**20, 2**30
@@ -67,8 +68,8 @@ def examine(checks: Sequence[Callable[[], Finding]] | None = None) -> Iterator[F
         try:
             yield check()
         except Exception as error:             # whatever a broken installation raises
-            yield Finding(check.__name__.removeprefix("check_"), WRONG, f"{type(error).__name__}: {str(error).strip()[:200]}",
-                          "install again: pip install -c constraints.txt -e .")
+            yield Finding(check.__name__.removeprefix("check_"), WRONG,
+                          f"{type(error).__name__}: {str(error).strip()[:200]}", f"install again: {INSTALL}")
 
 
 # ------------------------------------------------------------------------------------------- the checks
@@ -101,7 +102,7 @@ def check_libraries() -> Finding:
         if not requirement.specifier.contains(versions[requirement.name], prereleases=True):
             unmet.append(f"{requirement.name} is {versions[requirement.name]}, needed is {requirement.specifier}")
     if unmet:
-        return Finding("libraries", WRONG, "; ".join(unmet), "pip install -c constraints.txt -e .", versions)
+        return Finding("libraries", WRONG, "; ".join(unmet), INSTALL, versions)
     shown = ("torch", "diffusers", "av", "jupyterlab", "anywidget")
     return Finding("libraries", OK, ", ".join(f"{name} {versions[name]}" for name in shown if name in versions),
                    values=versions)
@@ -187,7 +188,8 @@ def check_speed() -> Finding:
                        "where they must not, keep it: LIVEAVATAR_THREADS=2", values)
     if took_s > block_s:
         return Finding("speed", NOTE, f"{found}: slower than it is watched",
-                       "videos are made all the same; see threads above, or make fewer steps (--sample_steps 2)", values)
+                       "videos are made all the same; see threads above, or take fewer steps: --sample_steps 2",
+                       values)
     return Finding("speed", OK, found, values=values)
 
 
@@ -239,7 +241,7 @@ def check_disk() -> Finding:
             wrong.append(f"{name} ({folder}) has {free / MIB:.0f} MiB left")
     found = ", ".join(f"{free / GIB:.1f} GiB free in {name}" for name, free in values.items())
     if wrong:
-        return Finding("disk", WRONG, "; ".join(wrong), "go to another folder, or make room; TMPDIR names the other one",
+        return Finding("disk", WRONG, "; ".join(wrong), "go to another folder, or make room; TMPDIR names the second",
                        values)
     return Finding("disk", OK, found, values=values)
 

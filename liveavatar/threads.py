@@ -312,19 +312,14 @@ def threads_now() -> int:
     return requested_threads() or tuner.count
 
 
-class limit_threads:
+@contextmanager
+def limit_threads(count: int) -> Iterator[None]:
     """Let torch use at most so many threads inside, as many as before afterwards."""
+    import torch
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __enter__(self) -> None:
-        import torch
-
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(self._count)
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        torch.set_num_threads(self._before)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,6 +1,5 @@
 """The command line: what it makes, what it says, how it ends."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -158,7 +157,7 @@ def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
     class Server:
         def __init__(self, command, env):
             settings = Path(env["JUPYTER_CONFIG_PATH"], "labconfig", "default_setting_overrides.json")
-            assert json.loads(settings.read_text())["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
+            assert '"fetchNews": "false"' in settings.read_text()
             started.append(command)
 
         def wait(self):

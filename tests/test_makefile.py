@@ -1,4 +1,4 @@
-"""What `make` would do on a fresh machine: which Python it takes, what it fetches, what it says. Nothing is installed."""
+"""What `make` would do on a fresh machine: which Python it takes, what it fetches, what it says."""
 
 import shutil
 import subprocess

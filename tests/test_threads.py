@@ -44,7 +44,7 @@ def test_counts_are_powers_of_two_up_to_the_limit():
 # ------------------------------------------------------------------------------------------------ the policy
 
 class Machine:
-    """Cores that are shared fairly with neighbours, and a tuner that makes blocks of four steps and a decoding on them."""
+    """Cores that are shared fairly with neighbours, and a tuner at work on them: four steps and a decoding a block."""
 
     def __init__(self, cores: int, limit: int | None = None, quota: float = 1e9):
         self.cores, self.quota, self.neighbours = cores, quota, 0.0

@@ -2,6 +2,7 @@
 
 UNSAVED = {"docmanager-extension/plugin": {"autosave": False}}
 OPEN = "(path) => globalThis.jupyterapp?.shell?.currentWidget?.context?.path === path"
+TOASTS = "jupyterapp.restored.then(() => document.querySelectorAll('.Toastify__toast').length)"
 LINK = """(target) => [...document.querySelectorAll('.jp-RenderedMarkdown a')].some(
     (link) => decodeURIComponent(link.href).includes('/files/' + target))"""
 
@@ -15,5 +16,5 @@ def test_the_workbench_is_open_nothing_pops_up_and_links_to_the_docs_are_found(c
         page.wait_for_function(LINK, arg="docs/released-model.md", timeout=90_000)
         assert page.request.get(f"{server['base']}/files/docs/released-model.md",
                                 headers={"Authorization": f"token {server['token']}"}).ok
-        assert page.evaluate("jupyterapp.restored.then(() => document.querySelectorAll('.Toastify__toast').length)") == 0
+        assert page.evaluate(TOASTS) == 0
         page.context.close()
