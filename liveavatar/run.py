@@ -30,8 +30,6 @@ from pathlib import Path
 from threading import Condition, Event, RLock, Thread, current_thread
 from typing import TYPE_CHECKING, Protocol
 
-import torch
-
 from liveavatar.config import GenerationConfig
 from liveavatar.trace import MIB, Trace
 from liveavatar.types import Block, InputError, Phoneme, Portrait, Speech, Step
@@ -502,18 +500,15 @@ class Run:
             self._state = RUNNING
             if begins:
                 self.began_s = time.perf_counter()
-                self._thread = Thread(target=self._work, args=(torch.get_num_threads(),), name="liveavatar-run",
-                                      daemon=True)
+                self._thread = Thread(target=self._work, name="liveavatar-run", daemon=True)
             self._changed.notify_all()
         self._tell(Change(RUNNING))
         if begins:
             _going.add(self)
             self._thread.start()
 
-    def _work(self, threads: int) -> None:
-        """Draw the events from the source, one by one, as far as is allowed. threads: the caller's count of torch."""
-        torch.get_num_threads()                          # now this thread has a count of its own, which was that of
-        torch.set_num_threads(threads)                   # any run beside it
+    def _work(self) -> None:
+        """Draw the events from the source, one by one, as far as is allowed."""
         error, events = None, None
         try:
             events = self._source.events(self._stop)

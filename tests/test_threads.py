@@ -10,7 +10,6 @@ import liveavatar
 from liveavatar import threads
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
 from liveavatar.threads import ThreadSections, ThreadTuner, adapted_threads, limit_threads, thread_counts
 from liveavatar.types import InputError
 
@@ -207,14 +206,24 @@ def test_videos_made_side_by_side_share_the_cores(monkeypatch):
     assert seen == [2, 1]
 
 
-def test_a_run_has_the_count_of_whoever_starts_it():
-    run = Run.of(Pipeline(FakeBackend()), tone(0.48), face(32, 32), "", GenerationConfig(size=(32, 32)))
+def test_between_the_steps_of_a_video_the_count_stays_and_afterwards_it_is_torchs_own():
+    steps = Pipeline(FakeBackend()).steps(tone(0.96), face(32, 32), "", GenerationConfig(size=(32, 32)))
+    counts = [torch.get_num_threads() for _ in steps]
+    assert counts[0] == 1 and torch.get_num_threads() == 2
+    stopped = Pipeline(FakeBackend()).steps(tone(0.96), face(32, 32), "", GenerationConfig(size=(32, 32)))
+    next(stopped)
+    stopped.close()
+    assert torch.get_num_threads() == 2
+
+
+def test_other_threads_begin_with_torchs_own_count():
     seen = []
-    run.subscribe(lambda event: seen.append(torch.get_num_threads()))
-    with limit_threads(3):
-        run.start()
-    run.result()
-    assert set(seen[1:]) == {3}                             # the first event is told by the caller
+    with adapted_threads(CPU):
+        assert torch.get_num_threads() == 1
+        other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+    assert seen == [2]
 
 
 @pytest.mark.parametrize(("dtype", "counts"), [("float32", (1, 2, 4)), ("bfloat16", (1, 2))])
