@@ -57,16 +57,14 @@ class CpuReading:
 
 
 def idle_seconds() -> float | None:
-    """Sum the idle time of the cores this process may use; work of lower priority than ours counts as idle."""
+    """Sum the idle time of the cores this process may use. None where the system does not tell."""
     import psutil
 
     try:
         cores = psutil.cpu_times(percpu=True)
         if hasattr(os, "sched_getaffinity"):
             cores = [cores[number] for number in os.sched_getaffinity(0)]
-        niced = hasattr(os, "nice") and os.nice(0) > 0
-        idle_s = sum(core.idle + getattr(core, "iowait", 0.0) + (0.0 if niced else getattr(core, "nice", 0.0))
-                     for core in cores)
+        idle_s = sum(core.idle + getattr(core, "iowait", 0.0) for core in cores)
     except (OSError, IndexError, RuntimeError, NotImplementedError, psutil.Error):
         return None
     return idle_s or None                                   # counters that stand at 0 are not kept here
