@@ -1,12 +1,22 @@
 # make demo   everything needed, then a portrait speaks: out/first_words.mp4
 # make test   everything needed, then the whole suite, notebooks included
-# make lab    everything needed, then JupyterLab in notebooks/
+# make lab    everything needed, then the workbench in JupyterLab
+#
+# PYTHON=python3.12       which Python; left out, the first that fits: 3.11 to 3.13
+# TORCH_INDEX=URL         where the build of torch comes from; $(CPU_INDEX) has the small one, for CPUs alone
+# VENV=.venv              where everything is installed
 
-PYTHON ?= python3
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
 QUIET  := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
+
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+NAMES := python3 python3.13 python3.12 python3.11 python $(HOME)/.pyenv/versions/3.1[123].*/bin/python
+PYTHON ?= $(shell for one in $(NAMES) "$$(uv python find '>=3.11,<3.14' 2>/dev/null)"; do \
+	"$$one" -c '$(FITS)' 2>/dev/null && { echo "$$one"; break; }; done)
 
 .PHONY: demo test lab setup voices browser clean
 
@@ -17,16 +27,24 @@ test: setup voices browser
 	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: setup
-	$(QUIET) $(BIN)/python -m jupyterlab notebooks
+	$(QUIET) $(BIN)/python -m liveavatar lab
 
 setup: $(STAMP)
 
 # The last line lets librosa compile its kernels once (they are kept); otherwise the first sound would seem to hang.
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed, `$(PYTHON) --version` was found: make PYTHON=python3.11 ..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]"
+	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c '$(FITS)' 2>/dev/null; then \
+		echo "Python 3.11, 3.12 or 3.13 with its venv module is needed, $(or $(PYTHON),none) does not fit."; \
+		echo "Install one (Debian: apt-get install python3-venv; macOS: brew install python@3.13; anywhere:"; \
+		echo "uv python install 3.13), and name it where it is not found: make PYTHON=/path/to/python3.13"; exit 1; fi
+	@echo "Setting up $(VENV) with $(PYTHON), once; it takes a few minutes."
+	@if [ -n "$(TORCH_INDEX)" ]; then echo "torch comes from $(TORCH_INDEX)"; \
+	elif [ "$$(uname -s)" = Linux ]; then \
+		echo "Where pip is not set up otherwise, it takes the build of torch with CUDA: 6 GB on disk in all."; \
+		echo "Without an NVIDIA GPU 2 GB will do: stop this, then: make $(MAKECMDGOALS) TORCH_INDEX=$(CPU_INDEX)"; \
+	else echo "It takes about 2 GB on disk."; fi
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH_INDEX:%=--extra-index-url %) -c constraints.txt -e ".[test]"
 	$(BIN)/python -c 'import librosa, numpy as np; w = np.ones(16000, "f4"); librosa.feature.melspectrogram(y=librosa.resample(w, orig_sr=16000, target_sr=8000), sr=8000)'
 	touch $(STAMP)
 

@@ -1,7 +1,7 @@
 """How fast mini is on two cores: from wave to mp4, through the public pipeline.
 
-    python benchmarks/speed.py                  all of it: about 20 minutes on an idle machine
-    python benchmarks/speed.py --quick          two minutes: eager only, short memory run
+    python benchmarks/speed.py                  all of it: about 35 minutes on an idle machine
+    python benchmarks/speed.py --quick          five minutes: eager only, short memory run, one round beside other work
 
 Every figure comes from a fresh process of its own. "x real time" is seconds of video per second of work: higher is
 better. Minima say what the machine can do, medians what one gets; on a busy machine only minima mean anything. Nothing
@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import neighbours
 
 CORES = 2
 BLOCK_S = 0.48                    # of video
@@ -172,6 +174,7 @@ class Plan:
     variants: tuple[tuple[str, bool], ...]       # dtype, compiled
     video_s: float
     memory_s: tuple[float, float]
+    neighbours: tuple[int, float]                # rounds, seconds of each situation
 
 
 def plan_of(quick: bool) -> Plan:
@@ -185,7 +188,7 @@ def plan_of(quick: bool) -> Plan:
         print("no C++ compiler: eager only")
     compiled = (False, True) if compiler and not quick else (False,)
     return Plan(tuple((dtype, how) for how in compiled for dtype in dtypes), 6 if quick else 15,
-                (10, 40) if quick else (60, 600))
+                (10, 40) if quick else (60, 600), (1, 3.0) if quick else (5, 6.0))
 
 
 def measure(plan: Plan, weights: str) -> dict:
@@ -210,6 +213,8 @@ def measure(plan: Plan, weights: str) -> dict:
     found["memory"] = {f"{video_s:g}": work(measure_memory, weights=weights, dtype=fast, video_s=video_s)
                        for video_s in plan.memory_s}
     bar.close()
+    rounds, seconds = plan.neighbours
+    found["neighbours"] = neighbours.measure(rounds, seconds, fast)
     return found
 
 
@@ -246,6 +251,8 @@ def lines(found: dict) -> Iterator[str]:
     (short, small), (long, large) = ((key, value["peak_mib"]) for key, value in found["memory"].items())
     yield (f"* Peak memory: {small:.0f} MiB for {short} s, {large:.0f} MiB for {long} s, ratio {large / small:.3f} "
            "(wanted <= 1.05).")
+    yield ""
+    yield from neighbours.lines(found["neighbours"])
 
 
 def title(entry: dict) -> str:

@@ -7,6 +7,7 @@ the river: what goes in, the stages, the whole, what is seen on the way.
 from __future__ import annotations
 
 from liveavatar.lazy import lazy_names
+from liveavatar.threads import set_environment
 from liveavatar.version import __version__
 
 _HOME = {   # public name -> module
@@ -29,3 +30,4 @@ _HOME = {   # public name -> module
 
 __all__ = ["__version__", *_HOME]
 __getattr__, __dir__ = lazy_names(__name__, _HOME)
+set_environment()                        # before torch is loaded: it is read then

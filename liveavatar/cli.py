@@ -8,6 +8,7 @@
     liveavatar plan --size "704*384" --sample_steps 4 --gpu "RTX 4090" --gpus 5
     liveavatar lab
     liveavatar demo
+    liveavatar doctor
 
 Options have the names of the released Live Avatar; dashes may stand for underscores. ~ is the home folder in every
 path. Ctrl-C and SIGTERM end a video where it stands: what is done can be played.
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 BAD_INPUT, INTERRUPTED = 2, 130          # of a signal: 128 and its number
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+WORKBENCH = "00_workbench.ipynb"
+LAB_SETTINGS = Path(__file__).resolve().parent / "jupyter"     # defaults: JupyterLab does not ask about its news
 DEFAULTS = GenerationConfig()
 DEFAULT_VOICE = "espeak:en-us"
 DEFAULT_OUTPUT, DEFAULT_FEATURES, DEFAULT_PORTRAIT = "out.mp4", "features.safetensors", "portrait.png"
@@ -187,10 +190,20 @@ def avatar(asked: argparse.Namespace) -> int:
 
 
 def lab(asked: argparse.Namespace) -> int:
-    """JupyterLab on the notebooks."""
+    """Open the workbench in JupyterLab. Its root is the checkout, so that links from notebooks to docs/ are found."""
     if not NOTEBOOKS.is_dir():
         raise InputError(f"{NOTEBOOKS} is missing; run this in a checkout of the project, where notebooks/ is")
-    return subprocess.run([sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *asked.rest]).returncode
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS.parent}",
+               f"--LabApp.default_url=/lab/tree/{NOTEBOOKS.name}/{WORKBENCH}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:       # as in containers; Jupyter would refuse
+        command.append("--ServerApp.allow_root=True")
+    settings = os.pathsep.join(filter(None, [str(LAB_SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH")]))
+    server = subprocess.Popen([*command, *asked.rest], env=os.environ | {"JUPYTER_CONFIG_PATH": settings})
+    while True:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:                          # the server has got it too, and asks what is meant
+            continue
 
 
 def demo(asked: argparse.Namespace) -> int:
@@ -198,6 +211,13 @@ def demo(asked: argparse.Namespace) -> int:
     from liveavatar.demo import main as run
 
     return run(["--out", asked.out])
+
+
+def doctor(asked: argparse.Namespace) -> int:
+    """Say what is wrong here, and what to do."""
+    from liveavatar.doctor import main as run
+
+    return run(asked.json)
 
 
 # ------------------------------------------------------------------------------------------------ what commands share
@@ -367,7 +387,7 @@ def make_parser() -> tuple[Parser, argparse._SubParsersAction]:
 
     add_plan(commands.add_parser("plan", help="will it fit, how fast, what to change: before anything is loaded"))
 
-    shown = commands.add_parser("lab", help="JupyterLab on the notebooks")
+    shown = commands.add_parser("lab", help="the workbench in JupyterLab")
     shown.add_argument("rest", nargs="*", help="options for jupyter lab, after --")
     shown.set_defaults(run=lab)
 
@@ -376,6 +396,10 @@ def make_parser() -> tuple[Parser, argparse._SubParsersAction]:
     first = commands.add_parser("demo", help="the first notebook, run without a browser")
     first.add_argument("--out", default="out", help="folder for what it leaves (default: %(default)s)")
     first.set_defaults(run=demo)
+
+    examined = commands.add_parser("doctor", help="is anything wrong with this installation or machine? what to do?")
+    examined.add_argument("--json", action="store_true", help="for programs")
+    examined.set_defaults(run=doctor)
     return parser, commands
 
 

@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from liveavatar.threads import adapted_threads
+
 Memory = tuple[Tensor, ...]
 
 
@@ -32,8 +34,10 @@ def to_pictures(video: Tensor) -> Tensor:
 def decode_block(vae: StreamingVAE, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
     """One block of latents to pictures: (1, C, F, h, w) -> (T, H, W, 3) uint8, and the memory for the next block."""
     weight = next(vae.parameters())
-    video, memory = vae.decode_stream(latents.to(weight.device, weight.dtype), memory)
-    return to_pictures(video), memory
+    with adapted_threads(weight.device, ("decode", latents.shape, memory is None),
+                         getattr(vae, "compiled_threads", None)):
+        video, memory = vae.decode_stream(latents.to(weight.device, weight.dtype), memory)
+        return to_pictures(video), memory
 
 
 class Decoder:

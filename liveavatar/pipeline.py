@@ -31,6 +31,7 @@ from liveavatar.inputs import Audio, Image, Inputs, hear, listen, prepare, remar
 from liveavatar.rollout import Rollout, roll_out
 from liveavatar.runfolder import RunFolder, check_new
 from liveavatar.signals import exit_on_signals
+from liveavatar.threads import adapted_threads
 from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
 from liveavatar.version import __version__
 from liveavatar.video import Video, VideoWriter, check_output
@@ -239,11 +240,12 @@ class Pipeline:
     # ------------------------------------------------------------------ what the stages share
 
     def _condition(self, inputs: Inputs, config: GenerationConfig, watch: Stopwatch) -> Condition:
-        with watch.measure("hear"):
-            features = hear(self.backend, inputs.speech, config)
-        with watch.measure("look"):
-            reference, motion = self.backend.look(inputs.portrait, inputs.size)
-        text = self.backend.read(inputs.prompt)
+        with adapted_threads(self.backend.device):
+            with watch.measure("hear"):
+                features = hear(self.backend, inputs.speech, config)
+            with watch.measure("look"):
+                reference, motion = self.backend.look(inputs.portrait, inputs.size)
+            text = self.backend.read(inputs.prompt)
         frames = int(min(features.frames, config.most_frames))
         pose = None
         if config.pose_video is not None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from liveavatar.cache import ConditionCache, KeysValues, RingCache
 from liveavatar.config import GenerationConfig
 from liveavatar.sampler import Guidance, Modulation, Schedule, denoise_block, make_schedule, model_levels
+from liveavatar.threads import adapted_threads, draw_adapted, held_threads
 from liveavatar.transformer import AUDIO_HISTORY, Context
 from liveavatar.types import Condition, Step
 
@@ -124,19 +125,23 @@ def roll_out(backend: Backend, condition: Condition, config: GenerationConfig,
 
     go_on may put a state from an earlier run in the place of the empty one it is shown.
     """
-    constants = constants_of(backend, condition, config)
-    rollout = beginning(backend, constants)
+    fixed = getattr(backend, "compiled_threads", None)
+    with adapted_threads(backend.device, fixed=fixed):
+        constants = constants_of(backend, condition, config)
+        rollout = beginning(backend, constants)
     if go_on is not None:
         rollout = go_on(rollout)
     block_frames = backend.block_latents * backend.frames_per_latent
-    for block in range(rollout.block, ceil(condition.frames / block_frames)):
-        caches = []
-        for step in steps_of_block(backend, constants, config, rollout):
-            caches.append(step.cache)
-            if step.last:
-                free_caches = tuple(cache.advance(backend.block_latents) for cache in rollout.free_caches)
-                rollout = Rollout(block + 1, tuple(caches), free_caches)
-            yield step, rollout if step.last else None
+    with held_threads():
+        for block in range(rollout.block, ceil(condition.frames / block_frames)):
+            caches = []
+            steps = steps_of_block(backend, constants, config, rollout)
+            for step in draw_adapted(steps, backend.device, ("step", condition.reference.shape), fixed):
+                caches.append(step.cache)
+                if step.last:
+                    free_caches = tuple(cache.advance(backend.block_latents) for cache in rollout.free_caches)
+                    rollout = Rollout(block + 1, tuple(caches), free_caches)
+                yield step, rollout if step.last else None
 
 
 def steps_of_block(backend: Backend, constants: Constants, config: GenerationConfig,

@@ -196,10 +196,29 @@ def test_avatar_draws_somebody(tmp_path, capsys):
 
 def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
     started = []
-    monkeypatch.setattr(cli.subprocess, "run",
-                        lambda command: started.append(command) or subprocess.CompletedProcess(command, 0))
-    assert cli.main(["lab", "--", "--no-browser"]) == 0
-    assert started == [[sys.executable, "-m", "jupyterlab", str(ROOT / "notebooks"), "--no-browser"]]
+
+    class Server:
+        def __init__(self, command, env):
+            settings = Path(env["JUPYTER_CONFIG_PATH"], "labconfig", "default_setting_overrides.json")
+            assert '"fetchNews": "false"' in settings.read_text()
+            started.append(command)
+
+        def wait(self):
+            if len(started) == 1:                          # Ctrl-C is the server's affair: it is waited for
+                started.append("interrupted")
+                raise KeyboardInterrupt
+            return 0
+
+    monkeypatch.setattr(cli.subprocess, "Popen", Server)
+    for user, allowed in ((0, True), (1000, False)):
+        started.clear()
+        monkeypatch.setattr(cli.os, "geteuid", lambda user=user: user, raising=False)
+        assert cli.main(["lab", "--", "--no-browser"]) == 0
+        command, interrupted = started
+        assert command[:3] == [sys.executable, "-m", "jupyterlab"] and command[-1] == "--no-browser"
+        assert f"--ServerApp.root_dir={ROOT}" in command     # links from notebooks to ../docs stay inside of it
+        assert "--LabApp.default_url=/lab/tree/notebooks/00_workbench.ipynb" in command
+        assert ("--ServerApp.allow_root=True" in command) is allowed
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

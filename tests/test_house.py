@@ -17,7 +17,8 @@ MIB = 2**20
 # Floors of the house: a module may import from its own floor or a lower one, never from a higher one.
 # The longest matching name counts.
 FLOORS = (
-    ("types", "version", "lazy", "files", "signals", "wording", "graphs", "glossary",
+    ("types", "version", "lazy", "files", "signals", "wording", "graphs", "glossary", "threads", "thread_policy",
+     "compiling",
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
      "avatars", "faces", "speech", "sound", "soundtrack", "audio", "voice", "pictures", "conditions", "decoder", "video"),
@@ -25,7 +26,7 @@ FLOORS = (
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
     ("metrics", "vram", "run", "preview", "step_frames"),
     ("study",),
-    ("cli", "demo", "__main__"),
+    ("cli", "demo", "doctor", "__main__"),
     ("training",),
 )
 OUTSIDE = ("widgets", "notebooks", "benchmarks", "tests")          # they import liveavatar; never the other way round

@@ -157,6 +157,13 @@ def test_the_peak_is_the_highest_moment_and_is_named():
     assert record.at(1.9) == {"process": 9} and record.left_over == 2
 
 
+def test_the_peak_is_one_of_the_run_not_of_what_comes_before_or_after():
+    labels = (Label(1.0, 2.0, "step", 0, 0), Label(2.0, 3.0, "decode", 0, -1))
+    record = MemoryRecord(np.array([0.5, 1.5, 2.5, 3.5]), {"process": np.array([8, 5, 6, 9])}, "process", labels, "",
+                          10, "")
+    assert (record.peak.bytes, record.peak.when) == (6, "block 0, decoding")
+
+
 def test_it_costs_less_than_two_percent_of_a_core_at_twenty_looks_a_second():
     watch = MemoryWatch(meter=ProcessMeter())
     watch._look(time.perf_counter())

@@ -32,6 +32,7 @@ from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, ph
 from liveavatar.metrics.reader import LIPS, as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
 from liveavatar.metrics.regressor import CROP_PX, MOUTH, SIDE_PX, FaceRegressor
 from liveavatar.run import LONGEST_GOODBYE_S, RUNNING, Run
+from liveavatar.threads import set_threads_here
 from widgets._live import before_the_end
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def quick_look(frames: Tensor, reader: FaceRegressor, whole: Whole | None = None
 
 def warm_up(portrait: Portrait) -> None:
     """Bring the weights and look once, so that the first block of a run need not wait for it: half a second."""
-    stay_on_one_core()
+    set_threads_here(1)                  # small pictures gain nothing from more, and the run needs them
     pixels = (portrait.pixels * 255).byte().permute(1, 2, 0)                            # (H, W, 3)
     frames = pixels.expand(BLOCK_FRAMES, -1, -1, -1)
     if shows_face(frames) and portrait.identity is not None:
@@ -213,7 +214,7 @@ class MouthReader:
     # ------------------------------------------------------------------ in its thread
 
     def _work(self) -> None:
-        stay_on_one_core()
+        set_threads_here(1)                  # small pictures gain nothing from more, and the run needs them
         aside = self.run.state == RUNNING
         if aside:
             give_way()
@@ -359,19 +360,6 @@ class MouthReader:
         """(T,) the opening of a mouth that says just these sounds; None where they are not known."""
         speech, facts = self.run.speech, self.run.facts
         return true_opening(speech, facts.frames, facts.fps).numpy() if speech.phonemes else None
-
-
-def stay_on_one_core() -> None:
-    """Let torch use one core in the calling thread: small pictures gain nothing from more, and the run needs them.
-
-    The number of threads belongs to a thread, but setting it also sets what threads that come later begin with: that
-    is put back, from a thread that ends at once.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    helper = threading.Thread(target=torch.set_num_threads, args=(before,))
-    helper.start()
-    helper.join()
 
 
 def give_way() -> None:

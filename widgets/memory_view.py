@@ -113,7 +113,7 @@ class MemoryView(LiveView):
         if self._forecast is not None:
             return self._forecast
         labels = self._labels()
-        return None if self._plan is None or not labels else forecast_of(self._plan, labels)
+        return None if self._plan is None or not labels else forecast_of(self._plan, labels, self._held(labels))
 
     # ------------------------------------------------------------------ drawing
 
@@ -172,10 +172,21 @@ class MemoryView(LiveView):
         if self._forecast is not None or self._plan is None:
             return self._drawn_forecast
         if self._expected is None or self._expected.plan is not self._plan:
-            self._expected = Expected(self._plan)
+            labels = self._labels()
+            if not labels:
+                return None
+            self._expected = Expected(self._plan, self._held(labels))
         if self._expected.add(self._labels(self._expected.count)):
             self._drawn_forecast = [one.tolist() for one in self._expected.forecast]
         return self._drawn_forecast if self._expected.count else None
+
+    def _held(self, labels: tuple[Label, ...]) -> int:
+        """Bytes to add to the plan: what the process held beside the model when all was imported and prepared."""
+        record = self.record
+        if not self._plan.settings.on_cpu or record.main != "process" or not len(record):
+            return 0
+        prepared = record.at(labels[0].ended_s if labels[0].stage == "prepare" else labels[0].began_s)
+        return max(prepared["process"] - prepared["weights"], 0)
 
     def _labels(self, since: int = 0) -> tuple[Label, ...]:
         if self._given is not None:
@@ -241,6 +252,7 @@ def planned(run: Run) -> Plan | None:
 
     about = {} if run.backend is None else run.backend.about()
     weights = {"bfloat16": {"weights": "bf16"}, "float32": {"weights": "float32"}}.get(about.get("dtype"), {})
+    weights |= {"libraries": 0} if run.facts.backend == "mini" else {}         # what is there is measured by the view
     try:
         return plan(run.facts.backend, config=GenerationConfig.from_dict(run.facts.config), **weights)
     except Exception:                              # a forecast is a courtesy: the curve is drawn without it
@@ -248,11 +260,14 @@ def planned(run: Run) -> Plan | None:
 
 
 class Expected:
-    """A plan laid along what a run does: each of its moments is drawn for as long as the run spent in it."""
+    """A plan laid along what a run does: each of its moments is drawn for as long as the run spent in it.
 
-    def __init__(self, plan: Plan) -> None:
+    held: bytes that are there in any case, and not in the plan.
+    """
+
+    def __init__(self, plan: Plan, held: int = 0) -> None:
         self.plan, self.count = plan, 0                # of labels that were added
-        self._moments = {(moment.stage, moment.words): moment.bytes for moment in plan.moments}
+        self._moments = {(moment.stage, moment.words): moment.bytes + held for moment in plan.moments}
         self._stages = {stage: size for (stage, _), size in self._moments.items()}
         self._edges: list[tuple[float, int]] = []      # (seconds, bytes)
 
@@ -280,9 +295,9 @@ class Expected:
         return self._stages.get(named)
 
 
-def forecast_of(plan: Plan, labels: tuple[Label, ...]) -> Forecast:
-    """The moments of a plan, each drawn for as long as the run spent in it."""
-    expected = Expected(plan)
+def forecast_of(plan: Plan, labels: tuple[Label, ...], held: int = 0) -> Forecast:
+    """Lay the moments of a plan along what a run did; see `Expected`."""
+    expected = Expected(plan, held)
     expected.add(labels)
     return expected.forecast
 

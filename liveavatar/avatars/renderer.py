@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from liveavatar.threads import adapted_threads
+
 from .drawing import Planes
 from .face import brows, eyes, lips, nose
 from .figure import back_hair, bare_head, beard, outfit, shoulders
@@ -28,11 +30,12 @@ LAYERS: tuple[Layer, ...] = (background, back_hair, shoulders, outfit, bare_head
 
 def render(identity: Tensor, motion: Tensor, size: tuple[int, int] = (128, 128)) -> Tensor:
     """Draw avatars. identity (B, NI), motion (B, NM), size (height, width)  ->  (B, 3, H, W) in 0..1"""
-    x, y = grid(size, identity.device, identity.dtype)
-    image = None
-    for layer in LAYERS:
-        image = layer(image, identity, motion, x, y)
-    return torch.stack(image, 1)
+    with adapted_threads(identity.device):
+        x, y = grid(size, identity.device, identity.dtype)
+        image = None
+        for layer in LAYERS:
+            image = layer(image, identity, motion, x, y)
+        return torch.stack(image, 1)
 
 
 def compiled_renderer(size: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 
 from liveavatar.files import Stamp, user_path, write_whole
 from liveavatar.study.grid import Cell, Grid
+from liveavatar.threads import adapted_threads, available_cores, limit_threads
 from liveavatar.types import InputError, Step
 from liveavatar.weights import manifest_stamp
 
@@ -257,17 +258,12 @@ class Sweep:
 
 # ------------------------------------------------------------------------------------------- side by side
 
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def share_cores(jobs: int | None, threads: int | None, available: int | None = None) -> tuple[int, int]:
     """How many processes with how many threads each, so that together they ask for no more than there is.
 
     jobs -1 leaves the number to the backend (dask: all workers), with 2 threads each.
     """
-    available = available or cores()
+    available = available or available_cores()
     if jobs is not None and (jobs == 0 or jobs < -1):
         raise InputError(f"jobs is {jobs}; give 1 or more, or -1 for as many as there are workers")
     if jobs == -1:
@@ -347,7 +343,7 @@ def make_cell(cell: Cell, key: str, folder: str, measure: Measure, threads: int)
     making = place.with_name(f".{key}")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    with torch_threads(threads):
+    with limit_threads(threads):
         try:
             numbers, after = film_cell(cell, making, measure)
             result = Result(cell, key, MADE, "", numbers, after, place)
@@ -369,7 +365,7 @@ def measure_cell(result: Result, measure: Measure, threads: int) -> Result:
         kept = {key: value for key, value in numbers.items() if "." not in key}
         return rounded(kept | measure(result.folder / name, materials))
 
-    with torch_threads(threads):
+    with limit_threads(threads):
         materials = gather(result.cell)
         again = replace(result, numbers=renewed(result.numbers, "video.mp4"),
                         after=tuple(renewed(numbers, f"after_{index}.mp4")
@@ -390,7 +386,8 @@ def film_cell(cell: Cell, folder: Path, measure: Measure) -> tuple[Numbers, tupl
     busy_s = time.process_time() - began_s
     numbers = cost(pipeline, steps, video, busy_s)
     began_s = time.perf_counter()
-    numbers |= rounded(measure(folder / "video.mp4", materials))
+    with adapted_threads(pipeline.backend.device):
+        numbers |= rounded(measure(folder / "video.mp4", materials))
     numbers["measuring_s"] = time.perf_counter() - began_s
     after = ()
     if cell.by_step:
@@ -523,24 +520,6 @@ def warm_up(pipeline: Pipeline, size: str) -> None:
     silence = Speech(numpy.zeros(round(0.48 * rate_hz), numpy.float32), rate_hz)
     for _ in pipeline.events(silence, avatar(0), "", Cell(size=size, steps=1).config()):
         pass
-
-
-class torch_threads:
-    """So many threads for torch within, as many as before afterwards."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __enter__(self) -> None:
-        import torch
-
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(self._count)
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        torch.set_num_threads(self._before)
 
 
 def words(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from liveavatar.avatars.traits import MOTION, identity_index, motion_index
 from liveavatar.backends.mini.vae import VideoVAE, load_vae
+from liveavatar.compiling import compile_function
 from liveavatar.metrics.regressor import BODY, COLOURS, MOUTH, FaceRegressor, save_regressor
 
 from .clips import PEOPLE, ClipBatch, Clips
@@ -91,7 +92,7 @@ def soften(pictures: Tensor, clips: Clips) -> Tensor:
 def train(loop: TrainingLoop, clips: Clips, vae: VideoVAE | None, batch: int, frames: int, compiled: bool) -> None:
     """Run the loop until its budget is used."""
     regressor: FaceRegressor = loop.learners["regressor"].model
-    losses_of = torch.compile(reading_losses, dynamic=False) if compiled else reading_losses
+    losses_of = compile_function(reading_losses, dynamic=False) if compiled else reading_losses
     targets = Targets(clips.size, clips.device)
     ranges, weights = trait_ranges().to(clips.device), trait_weights().to(clips.device)
     for _ in loop:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from liveavatar.backends.mini.preset import TRANSFORMER
 from liveavatar.backends.mini.vae import load_vae
+from liveavatar.compiling import check_compiler, compile_function
 from liveavatar.sampler import shifted
 from liveavatar.training.clips import Clips
 from liveavatar.training.latents import Material, Told, attention_to_face, encode_clips, velocity
@@ -88,10 +89,11 @@ def load_transformer(path: Path, options: dict | None = None) -> CausalS2VTransf
 
 def compile_for_training(model: CausalS2VTransformer) -> None:
     """Compile each repeated part once; all layers share one graph."""
+    check_compiler(next(model.parameters()).device.type)
     torch._dynamo.config.recompile_limit = 32       # teacher, student and fake score, with gradients and without
     for layer in model.blocks:
         layer.compile(dynamic=False)
-    model.listen = torch.compile(model.listen, dynamic=False)
+    model.listen = compile_function(model.listen, dynamic=False)
 
 
 class Lesson:

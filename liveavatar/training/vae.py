@@ -21,6 +21,7 @@ from torch import Tensor
 
 from liveavatar.avatars.landmarks import LANDMARKS
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
+from liveavatar.compiling import compile_function
 
 from .clips import PEOPLE, ClipBatch, Clips
 from .loop import (
@@ -98,7 +99,7 @@ def train(loop: TrainingLoop, clips: Clips, batch: int, frames: int, compiled: b
     vae: VideoVAE = loop.learners["vae"].model
     H, W = clips.size
     C, radii = vae.config.latent_channels, attention_radii(clips.size, clips.device)
-    losses_of = torch.compile(reconstruction_losses, dynamic=False) if compiled else reconstruction_losses
+    losses_of = compile_function(reconstruction_losses, dynamic=False) if compiled else reconstruction_losses
     for _ in loop:
         drawn = clips.draw(batch, frames, audio=False, still=batch // 16)
         bells = attention_bells(drawn, radii, clips.size)

@@ -7,6 +7,8 @@ can tell is assumed, in one place, below. Times are estimates from the figures o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from math import ceil
 
 from liveavatar.config import check_choice, check_infer_frames, check_whole, parse_size, size_text
@@ -22,15 +24,15 @@ OWNERS = {
     "condition": "condition cache, text, and the desk", "text_encoder": "text encoder",
     "audio_encoder": "audio encoder",
     "vae": "VAE weights", "vae_state": "VAE state", "activations": "activations", "slack": "allocator and CUDA",
-    "libraries": "Python and libraries",
+    "libraries": "Python, libraries and what else the process holds",
 }
 # Assumed, not computed. Those of a process were set from runs of mini at 128*128 and 192*192 on one Linux machine.
 CUDA_CONTEXT = int(0.5 * GIB)        # context, cuBLAS and cuDNN workspaces
 LOST_SHARE = 0.10                    # of the transient bytes: blocks of the allocator that are partly used
 TIGHT_ABOVE = 0.93                   # of what torch can hand out
-LIBRARIES = 370 * 2**20              # resident after torch, diffusers and PyAV are imported and used, on Linux
-WORKING_SET = 60 * 2**20             # mini: sound and video encoders at work, threads' stacks
+WORKING_SET = 30 * 2**20             # mini: sound and video encoders at work, threads' stacks
 REORDERED = 1.5                      # convolutions on a CPU: part of what flows is held once more in another order
+IMPORTED_BY_A_RUN = ("av", "scipy.signal", "soundfile", "diffusers.models.modeling_utils", "liveavatar.pipeline")
 RELEASED_CACHES, RELEASED_CONDITION_TOKENS = 4, 2800      # the released code allocates these, whatever is asked
 
 
@@ -53,6 +55,7 @@ class Settings:
     infer_frames: int = 48
     num_clip: int = 50
     layout: str = "ours"                  # "released": how the released code lays its caches out
+    libraries: int | None = None          # mini: bytes that its process holds without it; None: measured in this one
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", parse_size(self.size))
@@ -215,6 +218,19 @@ def main_memory() -> int:
     return psutil.virtual_memory().total
 
 
+@cache
+def libraries_here() -> int:
+    """Measure what this process holds beside models, once what a run needs is imported: builds of torch differ by
+    hundreds of MiB. The first answer stays, so that plans can be compared."""
+    import psutil
+
+    from liveavatar.backends.mini import loaded_bytes
+
+    for name in IMPORTED_BY_A_RUN:
+        import_module(name)
+    return max(psutil.Process().memory_info().rss - loaded_bytes(), 0)
+
+
 def moments(asked: Settings, steps: tuple[int, ...], has_vae: bool) -> tuple[Moment, ...]:
     """What one GPU holds, stage by stage. steps: those that it takes. A GPU without steps only decodes."""
     parts = asked.shapes
@@ -303,11 +319,12 @@ def ring_bytes_held(asked: Settings, parts: Shapes, steps: int) -> int:
 def process_moments(asked: Settings) -> tuple[Moment, ...]:
     """mini: what its process holds in main memory."""
     parts = asked.shapes
-    base = {"libraries": LIBRARIES}
+    libraries = libraries_here() if asked.libraries is None else asked.libraries
+    base = {"libraries": libraries}
     loading = parts.weights.total + parts.vae
     held = base | {"transformer": parts.weights.total, "vae": parts.vae}
     rings = parts.ring * asked.steps
-    running = {"libraries": LIBRARIES + WORKING_SET, "condition": parts.condition + parts.text}
+    running = {"libraries": libraries + WORKING_SET, "condition": parts.condition + parts.text}
     noted = [
         Moment("load", "weights are read", held | {"activations": loading // 2 + parts.lora}),
         Moment("portrait", "the portrait is encoded", held | {"activations": parts.encode.transient}),
@@ -322,7 +339,7 @@ def process_moments(asked: Settings) -> tuple[Moment, ...]:
     work = max(decoding, parts.step.transient) + parts.pictures
     noted += [Moment("decode", "block 0 is decoded", whole | {"activations": decoding}),
               Moment("steady", "every later block", whole | {"activations": work}),
-              Moment("finish", "the file is closed", held | {"libraries": LIBRARIES + WORKING_SET})]
+              Moment("finish", "the file is closed", held | {"libraries": libraries + WORKING_SET})]
     return tuple(noted)
 
 

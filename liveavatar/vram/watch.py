@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 OWNERS = ("weights", "caches", "vae", "rest")
 PERIOD_S = 0.05
 MOST_SAMPLES = 36_000          # half an hour at 20 Hz; then every two become one
-AFTERWARDS_S = 1.0             # looked at after a run's end: does the memory come back?
 PROCESSES_EVERY = 10           # looks between two lists of the GPU's processes, which take the driver a while
 FILE = "memory.safetensors"
 
@@ -101,10 +100,13 @@ class MemoryRecord:
 
     @property
     def peak(self) -> Peak:
-        """The highest moment of the main series."""
+        """The highest moment of the main series while the run was going; of all, where no run was watched."""
         if not len(self):
             raise InputError("nothing has been watched yet; start the run, or the watch")
-        at = int(self.values.argmax())
+        going = np.ones(len(self), bool)
+        if self.labels:
+            going = (self.times_s >= self.labels[0].began_s) & (self.times_s <= self.labels[-1].ended_s)
+        at = int(np.where(going if going.any() else True, self.values, -1).argmax())
         return Peak(int(self.values[at]), float(self.times_s[at]), self.when(float(self.times_s[at])))
 
     @property
@@ -333,7 +335,7 @@ class MemoryWatch:
 
     @classmethod
     def of(cls, run: Run, looked: Callable[[], None] | None = None, **options: object) -> MemoryWatch:
-        """A watch that starts with a run and stops a second after its end. `looked` is called after every look."""
+        """A watch that starts with a run and stops at its end. `looked` is called after every look."""
         watch = cls(run, **options)
         watch._looked = looked or watch._looked
         watch._unsubscribe = run.subscribe(watch._notice)
@@ -415,7 +417,7 @@ class MemoryWatch:
             self._ends_s = float("inf")
             self.start()
         elif isinstance(event, Change) and event.state in OVER:
-            self._ends_s = time.perf_counter() + AFTERWARDS_S
+            self._ends_s = time.perf_counter()            # one more look: what comes later is not the run's
             if is_shortage(event.error):
                 self._explain(event.error)
 

@@ -18,6 +18,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -126,7 +128,20 @@ def lab(tmp_path_factory) -> dict:
     if CHROMIUM is None:
         pytest.skip("the browser tests need Chromium: apt-get install chromium")
     home, root = tmp_path_factory.mktemp("lab-home"), tmp_path_factory.mktemp("lab-root")
-    for name, values in SETTINGS.items():
+    with served(["jupyterlab", "--allow-root", f"--ServerApp.root_dir={root}"], home, root, SETTINGS) as reached:
+        yield reached | {"root": root}
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """serve(module, home, folder, settings): see `served`."""
+    return served
+
+
+@contextmanager
+def served(module: list[str], home: Path, folder: Path, settings: dict[str, dict]) -> Iterator[dict]:
+    """A server that `python -m module` starts, with a state of its own in `home`. base: its address, token."""
+    for name, values in settings.items():
         extension, _, plugin = name.partition("/")
         path = home / "settings" / "@jupyterlab" / extension / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,15 +156,17 @@ def lab(tmp_path_factory) -> dict:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     token, base = secrets.token_hex(16), f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
-               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}",
-               "--LabApp.expose_app_in_browser=True"]
+    command = [sys.executable, "-m", *module, "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True"]
     with open(home / "lab.log", "w") as log:
-        server = subprocess.Popen(command, env=environment, cwd=root, stdout=log, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
         try:
             wait_for_server(f"{base}/api/status?token={token}", server, home / "lab.log")
-            yield {"base": base, "token": token, "root": root}
+            yield {"base": base, "token": token}
         finally:
+            with suppress(OSError):                        # a server below this process is ended by its own request
+                urllib.request.urlopen(urllib.request.Request(
+                    f"{base}/api/shutdown", b"", {"Authorization": f"token {token}"}), timeout=5).close()
             server.terminate()
             server.wait(20)
 

@@ -92,8 +92,10 @@ const view = {
 
   peak(ctx) {
     const main = 1 + ctx.body.names.indexOf(ctx.body.main);
+    const from = ctx.labels[0]?.from ?? -Infinity, to = ctx.labels.at(-1)?.to ?? Infinity;     // while the run was going
+    const going = ctx.rows.filter((row) => from <= row[0] && row[0] <= to);
     let best = null;
-    for (const row of ctx.rows) if (!best || row[main] > best[main]) best = row;
+    for (const row of going.length ? going : ctx.rows) if (!best || row[main] > best[main]) best = row;
     return best && { time: best[0], bytes: best[main] };
   },
 

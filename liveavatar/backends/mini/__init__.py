@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
 from liveavatar.backends import Trained
 from liveavatar.backends.mini.preset import LORA_ALPHA, TRANSFORMER
+from liveavatar.compiling import check_compiler, compile_function
 from liveavatar.config import GenerationConfig, size_text
 from liveavatar.decoder import Decoder
 from liveavatar.files import user_path
+from liveavatar.threads import adapted_threads, threads_now
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 from liveavatar.weights import Manifest, load_part, read_manifest
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 RANDOM_SEED = 0
 MUCH_LARGER, MANY_MORE = 1.25, 2      # times the pixels and the steps of training; beyond, results are worse
+LOADED: WeakSet[MiniBackend] = WeakSet()       # those that are in use
 
 
 class MiniBackend:
@@ -51,6 +55,8 @@ class MiniBackend:
         self.ear = ear.requires_grad_(False).eval()
         self.vae = vae.requires_grad_(False).eval()
         self.trained = trained
+        self.compiled_threads: int | None = None         # the count that compiled code is made for
+        LOADED.add(self)
         self._about = about
 
     @classmethod
@@ -58,7 +64,16 @@ class MiniBackend:
              weights: str | os.PathLike = "shipped", device: str = "auto") -> MiniBackend:
         """student=False is the many-step base; weights: "shipped", "random" (seeded, untrained) or a folder."""
         device = choose_device(device)
-        kind = choose_dtype(dtype, device)
+        if compile:
+            check_compiler(device.type)
+        with adapted_threads(device):
+            backend = cls._load(student, choose_dtype(dtype, device), weights, device)
+        if compile:
+            backend.compile()
+        return backend
+
+    @classmethod
+    def _load(cls, student: bool, kind: torch.dtype, weights: str | os.PathLike, device: torch.device) -> MiniBackend:
         if weights == "random":
             transformer, vae, ear = random_networks()
             trained, fingerprint = Trained(solver="renoise" if student else "euler"), f"random-{RANDOM_SEED}"
@@ -71,12 +86,9 @@ class MiniBackend:
             torch.nn.Module.to(network, device, kind)       # diffusers' own `to` only adds a warning
         vae.to(memory_format=torch.channels_last)           # convolutions then take about a quarter less time
         ear.to(device)                                      # in float32: it costs next to nothing
-        backend = cls(transformer, vae, ear, trained,
-                      {"name": cls.name, "student": student, "dtype": str(kind).removeprefix("torch."),
-                       "weights": str(weights), "fingerprint": fingerprint, "trained": asdict(trained)})
-        if compile:
-            backend.compile()
-        return backend
+        return cls(transformer, vae, ear, trained,
+                   {"name": cls.name, "student": student, "dtype": str(kind).removeprefix("torch."),
+                    "weights": str(weights), "fingerprint": fingerprint, "trained": asdict(trained)})
 
     @property
     def device(self) -> torch.device:
@@ -136,8 +148,9 @@ class MiniBackend:
     def compile(self) -> None:
         """Compile the repeated parts: needs a C++ compiler and takes a while before the first picture."""
         for layer in self.transformer.blocks:
-            layer.forward = without_the_past(torch.compile(layer.forward, dynamic=False))
-        self.vae.decode_stream = torch.compile(self.vae.decode_stream, dynamic=False)
+            layer.forward = without_the_past(compile_function(layer.forward, dynamic=False))
+        self.vae.decode_stream = compile_function(self.vae.decode_stream, dynamic=False)
+        self.compiled_threads = self.vae.compiled_threads = threads_now() if self.device.type == "cpu" else None
 
 
 class Aside:
@@ -212,6 +225,12 @@ def fill(module: torch.nn.Module, tensors: dict[str, Tensor], manifest: Manifest
     except RuntimeError as error:
         raise InputError(f"the weights in {manifest.folder} were made for another version of this network: "
                          f"{str(error).splitlines()[-1].strip()}; install liveavatar again") from error
+
+
+def loaded_bytes() -> int:
+    """Sum the weights of all minis that this process holds in main memory."""
+    networks = [network for backend in LOADED for network in (backend.transformer, backend.ear, backend.vae)]
+    return sum(tensor.nbytes for network in networks for tensor in network.parameters() if tensor.device.type == "cpu")
 
 
 def choose_device(device: str) -> torch.device:

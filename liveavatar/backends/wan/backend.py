@@ -22,6 +22,7 @@ from liveavatar.backends.wan.rings import apart_rings
 from liveavatar.backends.wan.text import TextEncoder, random_text_encoder, read_text_encoder
 from liveavatar.backends.wan.vae import CONDITIONINGS, StreamingWanVAE, WanDecoder, random_vae, read_vae, see
 from liveavatar.cache import ConditionCache, RingCache
+from liveavatar.compiling import check_compiler, compile_function
 from liveavatar.files import user_path
 from liveavatar.lora import adapters_of
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
@@ -89,6 +90,8 @@ class WanBackend:
             raise InputError("fp8_attention has rings of its own on the GPU, the condition in each; leave it out, or "
                              "condition_in_rings and offload_kv_cache")
         asked_device, device = device, choose_device(device)
+        if compile:
+            check_compiler(device.type)
         kind = choose_dtype(dtype, device)
         networks, residence = Networks.asked(config), Residence(device, offload_model)
         if weights == "random":
@@ -201,7 +204,7 @@ class WanBackend:
 
         model, self.compiled = self.transformer, True
         compile_layers(model.blocks)
-        model.listen, model.lay = (torch.compile(piece, dynamic=False) for piece in (model.listen, model.lay))
+        model.listen, model.lay = (compile_function(piece, dynamic=False) for piece in (model.listen, model.lay))
         model.prefill = torch.compiler.set_stance("force_eager")(model.prefill)
         if record_steps:
             model.run_layers = RecordedSteps(model.run_layers)

@@ -25,6 +25,7 @@ from liveavatar.backends.wan.launch import FP8, LARGEST
 from liveavatar.backends.wan.precision import has_fp8_kernels
 from liveavatar.backends.wan.rings import power_of_two, scale_of
 from liveavatar.cache import ConditionCache, RingCache
+from liveavatar.compiling import compile_function
 from liveavatar.transformer import CausalS2VTransformer, Past, Rotation, attention, rotate
 
 ALIGNED = 16                 # bytes: where a row of values may begin
@@ -95,7 +96,7 @@ def unshuffle(columns: Tensor) -> Tensor:
 
 @cache
 def in_one_pass(work: Callable[..., None]) -> Callable[..., None]:
-    return torch.compile(work, dynamic=False)
+    return compile_function(work, dynamic=False)
 
 
 class Fp8Past(Past):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.cache import KeysValues
+from liveavatar.compiling import compile_function
 from liveavatar.transformer import Layer, Past, Rotation, See, attention
 
 Queries = Tensor | tuple[Tensor, ...]
@@ -36,7 +37,7 @@ def answer(layer: Layer, x: Tensor, read: Tensor, modulation: Tensor, dtype: tor
 
 def compile_layers(layers: Iterable[Layer]) -> None:
     """Let every layer run in compiled pieces."""
-    pieces = [torch.compile(piece, dynamic=False, options=WHOLE_ROWS) for piece in (ask_and_keep, take_in, answer)]
+    pieces = [compile_function(piece, dynamic=False, options=WHOLE_ROWS) for piece in (ask_and_keep, take_in, answer)]
     for layer in layers:
         layer.forward = in_pieces(layer, *pieces)
 

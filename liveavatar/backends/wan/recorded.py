@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from liveavatar.cache import ConditionCache, KeysValues, RingCache
+from liveavatar.compiling import first_line
 from liveavatar.graphs import Graph
 from liveavatar.transformer import Context, HeardLayer, Modulation, Rotation, Turned
+from liveavatar.types import InputError
 
 Place = tuple[int, bool]                       # slot of the ring, and whether a pose is followed
 
@@ -45,9 +47,17 @@ class RecordedSteps:
         records, place = self._records_of(cache, (level, context.text, condition)), (cache.slot, pose is not None)
         changing = tensors_of(x, turned, context, pose)
         if place not in records.graphs:
-            records.graphs[place] = Graph(of_tensors(self._run_layers, *asked), changing, self._pool_of(condition),
-                                          warm_up=1)
+            records.graphs[place] = self._record(of_tensors(self._run_layers, *asked), changing, condition)
         return records.graphs[place](*changing).clone()
+
+    def _record(self, run: Callable[..., Tensor], changing: list[Tensor], condition: ConditionCache) -> Graph:
+        try:
+            return Graph(run, changing, self._pool_of(condition), warm_up=1)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise InputError(f"this GPU could not record a step as a CUDA graph ({first_line(error)}); go without: "
+                             "record_steps=False (--record_steps False)") from error
 
     def _pool_of(self, condition: ConditionCache) -> torch.cuda.MemPool:
         if condition.k not in self._pools:

@@ -24,6 +24,7 @@ from torch import Tensor
 from liveavatar.backends.wan.launch import FP8, LARGEST
 from liveavatar.backends.wan.precision import multiplies_fp8
 from liveavatar.cache import ConditionCache, KeysValues, Place, RingCache, carry
+from liveavatar.compiling import compile_function
 
 HEADROOM = 4.0       # e4m3 is as exact far below its largest value as near it, so room above costs nothing
 
@@ -112,7 +113,7 @@ def narrow(into: Tensor, new: Tensor, scale: Tensor) -> None:
 @cache
 def in_one_pass(work: Callable[..., None]) -> Callable[..., None]:
     """Compiled, it reads and writes once. For stretches of any length: they change until the ring is full."""
-    return torch.compile(work, dynamic=True)
+    return compile_function(work, dynamic=True)
 
 
 def copy_by_heads(into: Tensor, origin: Tensor) -> None:
