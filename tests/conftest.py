@@ -1,3 +1,6 @@
-"""Read before any test: liveavatar limits how long threads spin, which must happen before torch is loaded."""
+"""One thread of torch for every test process, as `make test` has it: toy sizes are no faster with more, and sums of odd
+shapes depend on the count. Set before torch is loaded."""
 
-import liveavatar  # noqa: F401
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")

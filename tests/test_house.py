@@ -21,7 +21,8 @@ FLOORS = (
      "compiling",
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
-     "avatars", "faces", "speech", "sound", "soundtrack", "audio", "voice", "pictures", "conditions", "decoder", "video"),
+     "avatars", "faces", "speech", "sound", "soundtrack", "audio", "voice", "pictures", "conditions", "decoder",
+     "video"),
     ("backends",),
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
     ("metrics", "vram", "run", "preview", "step_frames"),
