@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveavatar.files import Stamp, user_path, write_whole
+from liveavatar.interrupts import stop_on_interrupt
 from liveavatar.study.grid import Cell, Grid
 from liveavatar.types import InputError, Step
 from liveavatar.weights import manifest_stamp
@@ -174,6 +175,7 @@ class Sweep:
                 self._tell(None)
 
         self._stop.clear()
+        stop_on_interrupt(self)
         self._thread = threading.Thread(target=work, name="liveavatar-sweep", daemon=True)
         self._thread.start()
         return self
