@@ -32,6 +32,9 @@ from lab_browser import Book, open_book, start_chromium, start_lab, write_notebo
 DOCS, NOTEBOOKS = ROOT / "docs", ROOT / "notebooks"
 STATE = "() => document.querySelector('.la-bench-state').textContent"
 
+DECODED = """() => ![...document.querySelectorAll('.la-grid-note, .la-bench-page:not([hidden]) .la-note')]
+    .some((one) => /Decoding|a preview/.test(one.innerText))"""
+
 LOOP, LOOP_SIZE, LOOP_WIDTH = "workbench.webp", (1280, 720), 960        # window, and width of the picture, px
 LOOP_SECONDS, LOOP_STEPS, LOOP_FPS = 2.4, 8, 12.5                       # of video; clicks on Step; of the playing part
 LOOP_BYTES = 3_000_000
@@ -153,7 +156,9 @@ def make_loop(lab: dict, chromium: object) -> None:
 
 
 def settle(book: Book, wait_ms: int = 1500) -> None:
-    """Wait until the views have drawn what they have."""
+    """Wait until the views have drawn what they have, by the real decoder."""
+    book.page.wait_for_timeout(300)
+    book.wait_for(DECODED)
     book.page.wait_for_timeout(wait_ms)
 
 
@@ -222,8 +227,8 @@ def put_stills(path: Path, stills: dict[int, Image.Image]) -> None:
         cell["outputs"], cell["execution_count"] = [], None
         if number in stills:
             mime, data = smallest(shrink(stills[number], STILL_WIDTH, STILL_TALL), most)
-            cell["outputs"] = [{"output_type": "display_data", "metadata": STILL,
-                                "data": {mime: base64.b64encode(data).decode(), "text/plain": ["a picture of a run"]}}]
+            shown = {mime: base64.b64encode(data).decode(), "text/plain": ["a picture of a run"]}
+            cell["outputs"] = [{"data": shown, "metadata": STILL, "output_type": "display_data"}]
     path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{path.relative_to(ROOT)}: {len(stills)} pictures, {path.stat().st_size / 1000:.0f} kB", flush=True)
 

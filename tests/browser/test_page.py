@@ -192,7 +192,9 @@ def test_the_first_column_of_the_grid_is_whole(played, width):
     resize(played, 1400, 900)
 
 
-def test_what_the_grid_shows_moves_nothing_else(played):
+@pytest.mark.parametrize("width", [1400, 1280])
+def test_what_the_grid_shows_moves_nothing_else(played, width):
+    resize(played, width, 900)
     heights = set()
     choose = played.page.locator(".la-bench-grid select[data-trait=show]")
     for label in choose.locator("option").all_inner_texts():
@@ -200,6 +202,7 @@ def test_what_the_grid_shows_moves_nothing_else(played):
         played.page.wait_for_timeout(300)
         heights.add(round(box(played, ".la-bench-tabs")["y"] - box(played, ".la-bench")["y"]))
     choose.select_option(index=0)
+    resize(played, 1400, 900)
     assert len(heights) == 1
 
 
