@@ -229,6 +229,7 @@ def put_stills(path: Path, stills: dict[int, Image.Image]) -> None:
             mime, data = smallest(shrink(stills[number], STILL_WIDTH, STILL_TALL), most)
             shown = {mime: base64.b64encode(data).decode(), "text/plain": ["a picture of a run"]}
             cell["outputs"] = [{"data": shown, "metadata": STILL, "output_type": "display_data"}]
+            cell["execution_count"] = 1                        # nbval wants a number where there is an output
     path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{path.relative_to(ROOT)}: {len(stills)} pictures, {path.stat().st_size / 1000:.0f} kB", flush=True)
 

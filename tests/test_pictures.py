@@ -60,5 +60,6 @@ def test_stills_go_under_cells_that_show_something_and_checked_facts_stay(maker,
     maker.put_stills(path, {0: Image.new("RGB", (2000, 1000), "teal"), 2: Image.new("RGB", (20, 20))})
     first, second, third = json.loads(path.read_text())["cells"]
     assert first["outputs"][0]["metadata"] == {"still": True} and "image/png" in first["outputs"][0]["data"]
+    assert first["execution_count"] == 1
     assert second["outputs"] == [] and second["execution_count"] is None
     assert third["outputs"] == fact and third["execution_count"] == 3
