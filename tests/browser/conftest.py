@@ -10,7 +10,7 @@ Screenshots go to the folder that LIVEAVATAR_SHOTS names, or nowhere.
 """
 
 import pytest
-from lab_browser import CHROMIUM, Book, open_book, start_chromium, start_lab, write_notebook
+from lab_browser import CHROMIUM, Book, open_book, start_chromium, start_lab, start_server, write_notebook
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,12 @@ def lab(tmp_path_factory) -> dict:
         pytest.skip("the browser tests need Chromium: apt-get install chromium")
     with start_lab(tmp_path_factory.mktemp("lab-home"), tmp_path_factory.mktemp("lab-root")) as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """serve(module, home, folder, settings): a server other than `lab`; see `lab_browser.start_server`."""
+    return start_server
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +116,15 @@ def start_lab(home: Path, root: Path) -> Iterator[dict]:
 
     Yields base (its address), token and root. Raises RuntimeError with its log where it does not start.
     """
-    for name, values in SETTINGS.items():
+    with start_server(["jupyterlab", "--allow-root", f"--ServerApp.root_dir={root}"], home, root, SETTINGS) as server:
+        yield server | {"root": root}
+
+
+@contextmanager
+def start_server(module: list[str], home: Path, folder: Path, settings: dict[str, dict]) -> Iterator[dict]:
+    """Run a server that `python -m module` starts in `folder`, with a state of its own in `home` and these settings of
+    JupyterLab; yields base (its address) and token. Raises RuntimeError with its log where it does not start."""
+    for name, values in settings.items():
         extension, _, plugin = name.partition("/")
         path = home / "settings" / "@jupyterlab" / extension / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,15 +139,17 @@ def start_lab(home: Path, root: Path) -> Iterator[dict]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     token, base = secrets.token_hex(16), f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
-               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}",
-               "--LabApp.expose_app_in_browser=True"]
+    command = [sys.executable, "-m", *module, "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True"]
     with open(home / "lab.log", "w") as log:
-        server = subprocess.Popen(command, env=environment, cwd=root, stdout=log, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
         try:
             wait_for_server(f"{base}/api/status?token={token}", server, home / "lab.log")
-            yield {"base": base, "token": token, "root": root}
+            yield {"base": base, "token": token}
         finally:
+            with suppress(OSError):                        # a server below this process is ended by its own request
+                urllib.request.urlopen(urllib.request.Request(
+                    f"{base}/api/shutdown", b"", {"Authorization": f"token {token}"}), timeout=5).close()
             server.terminate()
             server.wait(20)
 
