@@ -69,7 +69,7 @@ def test_a_reader_sees_something_without_running_it(path):
 
 def test_cells_carry_no_traces_of_a_run(path):
     run = [source(cell) for cell in code_cells(path) if cell["execution_count"] is not None and not cell["outputs"]]
-    assert run == []                                               # cells with outputs say 1: nbval wants a number there
+    assert run == []                                               # cells with outputs say 1, as nbval wants
     assert {cell["execution_count"] for cell in code_cells(path)} <= {1, None}
     assert "widgets" not in read(path)["metadata"]
 
