@@ -37,10 +37,10 @@ DECODED = """() => ![...document.querySelectorAll('.la-grid-note, .la-bench-page
 
 LOOP, LOOP_SIZE, LOOP_WIDTH = "workbench.webp", (1280, 720), 960        # window, and width of the picture, px
 LOOP_SECONDS, LOOP_STEPS, LOOP_FPS = 2.4, 8, 12.5                       # of video; clicks on Step; of the playing part
-LOOP_BYTES = 3_000_000
+LOOP_BYTES = 600_000
 
-STILL_WIDTH, STILL_TALL = 800, 900                                      # px at most
-STILL_BYTES, NOTEBOOK_BYTES = 64_000, 400_000                           # of a picture; of a whole notebook
+STILL_WIDTH, STILL_TALL = 720, 800                                      # px at most
+STILL_BYTES, NOTEBOOK_BYTES = 32_000, 240_000                           # of a picture; of a whole notebook
 STILL = {"still": True}                                                 # metadata of such an output
 OPEN_AT = (1240, 1600)                                                  # window for stills
 
@@ -146,7 +146,7 @@ def make_loop(lab: dict, chromium: object) -> None:
     times_ms[-1] = 1200
     book.close()
     pictures, times_ms = (rows[LOOP_STEPS:] + rows[:LOOP_STEPS] for rows in (pictures, times_ms))   # whole page first
-    for quality in (80, 65, 50, 35):
+    for quality in (80, 65, 50, 35, 20):
         file = io.BytesIO()
         pictures[0].save(file, "WEBP", save_all=True, append_images=pictures[1:], duration=times_ms, loop=0,
                          quality=quality, method=4)
@@ -181,7 +181,7 @@ def make_screens(lab: dict, chromium: object) -> None:
     settle(book, 12_000)
     for file, (_, selector) in SCREENS.items():
         picture = photograph(book, selector)
-        keep(DOCS / "screens" / file, as_jpeg(picture, 88) if file.endswith(".jpg") else as_png(picture, 256))
+        keep(DOCS / "screens" / file, as_jpeg(picture, 80) if file.endswith(".jpg") else as_png(picture, 256))
     book.close()
 
 

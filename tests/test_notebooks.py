@@ -14,8 +14,8 @@ from liveavatar.config import GenerationConfig
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 
-STILL_BYTES, STILL_PX = 64_000, (100, 900)                          # of a picture; its width, least and most
-NOTEBOOK_BYTES = 400_000
+STILL_BYTES, STILL_PX = 32_000, (100, 900)                          # of a picture; its width, least and most
+NOTEBOOK_BYTES = 240_000
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 

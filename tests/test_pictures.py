@@ -23,7 +23,7 @@ def maker():
 
 def test_the_readme_opens_with_a_short_looping_picture():
     first = LINK.search((ROOT / "README.md").read_text(encoding="utf-8"))[1]
-    assert first == "docs/workbench.webp" and (ROOT / first).stat().st_size < 3_000_000
+    assert first == "docs/workbench.webp" and (ROOT / first).stat().st_size < 1_000_000
     with Image.open(ROOT / first) as picture:
         assert picture.n_frames >= 20 and picture.info["loop"] == 0 and picture.width <= 1000
 
