@@ -32,7 +32,7 @@ def export_video(run: Run, path: str | os.PathLike) -> Path:
     with VideoWriter(output, picture_size(run), run.facts.fps, run.speech, about) as writer:
         for frames in decoded_frames(run):
             writer.write(frames)
-    return output
+    return writer.path
 
 
 def picture_size(run: Run) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from liveavatar.conditions import fit_portrait, load_portrait
 from liveavatar.config import size_text
+from liveavatar.files import stamp, user_path
 from liveavatar.inputs import see
 from liveavatar.types import InputError, Portrait, Speech
 
@@ -42,21 +43,12 @@ def temporary() -> Path:
 _folders: list[tempfile.TemporaryDirectory] = []
 
 
-def fingerprint(path: str) -> tuple:
-    """Identify a file by path, time and size, so that one that was replaced under its name is read again."""
-    try:
-        about = Path(path).stat()
-    except OSError:                                       # whoever reads it says what is wrong
-        return (path,)
-    return path, about.st_mtime_ns, about.st_size
-
-
 # ------------------------------------------------------------------------------------------------------- sound
 
 def load_speech(source: str, *what: str) -> Speech:
     """Read speech from a sample, from text or from a file: ("sample", name), ("text", words, voice) or
     ("recording", path). Raises InputError where it cannot be read."""
-    key = (source, *(fingerprint(*what) if source == "recording" else what))
+    key = (source, *what, stamp(user_path(what[0])) if source == "recording" else None)
     if key not in _speeches:
         speech = READERS[source](*what)
         while len(_speeches) >= KEPT:
@@ -123,7 +115,7 @@ def load_picture(path: str) -> Portrait:
     """Read a portrait from a file. Raises InputError where it cannot be read."""
     if not path:
         raise InputError("no picture yet: choose a picture file, or take the avatar")
-    key = fingerprint(path)
+    key = path, stamp(user_path(path))                   # one that was replaced under its name is read again
     if key not in _pictures:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")              # said again, and shown, when the run begins

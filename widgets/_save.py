@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from liveavatar.export import export_video
-from liveavatar.files import write_whole
+from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError
 from widgets._palette import of_step
 from widgets._stills import INK, SOFT, letters, sheet
@@ -117,7 +117,7 @@ def save(run: Run | None, path: str | os.PathLike, time_s: float = 0.0) -> Path:
 
     Raises InputError for another name, and where there is nothing to write yet.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise InputError(f"file {str(path)!r} ends in {path.suffix or 'nothing'!r}; known: {', '.join(KINDS)}")
