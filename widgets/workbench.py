@@ -463,9 +463,9 @@ class Workbench(LiveView):
         with warnings.catch_warnings(record=True) as noticed:
             warnings.simplefilter("always")
             run = Run.of(self.pipeline, speech, portrait, self.prompt, config, output=output)
-        about_words = "does not know"                    # these are shown below the prompt anyway
-        self._remarks = " ".join(str(one.message) for one in noticed
-                                 if one.category is UserWarning and about_words not in str(one.message))
+        known = ("does not know", "not a rendered avatar")       # what the cards Prompt and Portrait say anyway
+        remarks = [str(one.message) for one in noticed if one.category is UserWarning]
+        self._remarks = without_folder(" ".join(one for one in remarks if not any(words in one for words in known)))
         return run
 
     def _pipeline_wanted(self) -> Pipeline:
