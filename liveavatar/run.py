@@ -15,7 +15,6 @@ what they were given. One that raises is dropped and kept in `complaints`; the r
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import json
 import os
@@ -33,6 +32,7 @@ from typing import TYPE_CHECKING, Protocol
 from liveavatar.config import GenerationConfig
 from liveavatar.decoder import Decoder
 from liveavatar.files import user_path, utf8_path, write_whole
+from liveavatar.interrupts import result_of, stop_on_interrupt
 from liveavatar.runfolder import read_portrait, write_portrait
 from liveavatar.signals import exit_on_signals
 from liveavatar.sound import Sound
@@ -286,6 +286,11 @@ class Run:
         return self._state
 
     @property
+    def running(self) -> bool:
+        """Whether the worker is at work."""
+        return self._state == RUNNING
+
+    @property
     def over(self) -> bool:
         return self._state in OVER
 
@@ -507,7 +512,7 @@ class Run:
         return self._video if self._video is not None else self.trace
 
     def __await__(self) -> Generator:
-        return asyncio.to_thread(self.result).__await__()
+        return result_of(self).__await__()
 
     # ------------------------------------------------------------------ keeping
 
@@ -553,6 +558,7 @@ class Run:
         self._tell(Change(RUNNING))
         if begins:
             _going.add(self)
+            stop_on_interrupt(self)
             self._thread.start()
 
     def _work(self) -> None:

@@ -93,7 +93,8 @@ class Video:
         kind = self.path.suffix.lower().removeprefix(".")
         data = base64.b64encode(self.path.read_bytes()).decode("ascii")
         width = max(256, self.size[1])
-        return (f'<video controls playsinline width="{width}" src="data:video/{kind};base64,{data}"></video>'
+        return (f'<video data-lm-suppress-shortcuts="true" controls playsinline width="{width}" '
+                f'src="data:video/{kind};base64,{data}"></video>'
                 f"<div>{self.duration_s:.2f} s of video, {self.x_realtime:.2f}x real time</div>")
 
 

@@ -17,15 +17,15 @@ MIB = 2**20
 # Floors of the house: a module may import from its own floor or a lower one, never from a higher one.
 # The longest matching name counts.
 FLOORS = (
-    ("types", "version", "lazy", "files", "signals", "wording", "graphs", "glossary", "threads", "thread_policy",
-     "compiling",
+    ("types", "version", "lazy", "files", "signals", "wording", "graphs", "glossary", "interrupts", "threads",
+     "thread_policy", "compiling",
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
      "avatars", "faces", "speech", "sound", "soundtrack", "audio", "voice", "pictures", "conditions", "decoder",
      "video"),
     ("backends",),
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
-    ("metrics", "vram", "run", "preview", "step_frames"),
+    ("metrics", "vram", "run", "preview", "step_frames", "export"),
     ("study",),
     ("cli", "demo", "doctor", "__main__"),
     ("training",),

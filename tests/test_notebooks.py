@@ -1,6 +1,8 @@
 """Notebooks tell, the package does: clean files with short cells, one checked fact each."""
 
 import ast
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -11,6 +13,9 @@ import pytest
 from liveavatar.config import GenerationConfig
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+
+STILL_BYTES, STILL_PX = 32_000, (100, 900)                          # of a picture; its width, least and most
+NOTEBOOK_BYTES = 240_000
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -31,14 +36,41 @@ def checked(cell: dict) -> bool:
     return source(cell).startswith("# NBVAL_CHECK_OUTPUT")
 
 
-def test_outputs_are_stripped_except_checked_facts(path):
-    kept = [source(cell) for cell in code_cells(path) if cell["outputs"] and not checked(cell)]
+def is_still(output: dict) -> bool:
+    """A small picture of what the cell shows, for those who only read (docs/make_pictures.py)."""
+    return output["metadata"] == {"still": True} if output["output_type"] == "display_data" else False
+
+
+def stills(path: Path) -> list[bytes]:
+    pictures = [output["data"] for cell in code_cells(path) for output in cell["outputs"] if is_still(output)]
+    return [base64.b64decode(data.get("image/png") or data["image/jpeg"]) for data in pictures]
+
+
+def test_outputs_are_stripped_except_checked_facts_and_stills(path):
+    kept = [source(cell) for cell in code_cells(path)
+            if not checked(cell) and not all(is_still(output) for output in cell["outputs"])]
     assert kept == []
 
 
+def test_stills_are_small_pictures_that_nothing_is_compared_with(path):
+    from PIL import Image
+
+    assert path.stat().st_size <= NOTEBOOK_BYTES
+    assert not any(is_still(output) for cell in code_cells(path) if checked(cell) for output in cell["outputs"])
+    for data in stills(path):
+        picture = Image.open(io.BytesIO(data)).convert("RGB")
+        assert len(data) <= STILL_BYTES and STILL_PX[0] <= picture.width <= STILL_PX[1]
+        assert len(picture.resize((32, 32)).getcolors(1024)) > 8        # something is to be seen
+
+
+def test_a_reader_sees_something_without_running_it(path):
+    assert stills(path), "python docs/make_pictures.py stills"
+
+
 def test_cells_carry_no_traces_of_a_run(path):
-    run = [source(cell) for cell in code_cells(path) if cell["execution_count"] is not None and not checked(cell)]
-    assert run == []                                               # checked cells say 1: nbval wants a number there
+    run = [source(cell) for cell in code_cells(path) if cell["execution_count"] is not None and not cell["outputs"]]
+    assert run == []                                               # cells with outputs say 1, as nbval wants
+    assert {cell["execution_count"] for cell in code_cells(path)} <= {1, None}
     assert "widgets" not in read(path)["metadata"]
 
 

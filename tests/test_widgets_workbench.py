@@ -1,8 +1,6 @@
 """The Workbench without a browser: settings become a run, runs follow each other, errors are sentences."""
 
-import base64
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,12 +93,12 @@ def test_settings_become_code():
 
 
 def test_presets_set_what_they_say_and_are_recognised():
-    page = make()
+    page = make(prompt="my own words")
     assert page.preset == "own"
     for name, preset in module.PRESETS.items():
         told(page, "preset", name=name)
         assert page.preset == name and page.config.sample_steps == preset.settings["steps"]
-        assert page.words.unknown == ()
+        assert page.prompt == "my own words"               # what was written is not a setting
     page.steps = 6
     assert page.preset == "own"
     with pytest.raises(InputError, match="known: beginner"):
@@ -113,7 +111,7 @@ def test_the_prompt_says_what_it_understood():
     body, _ = page.paint()
     assert body["words"]["slots"] == page.words.slots and body["words"]["unknown"] == ("juggling",)
     assert body["words"]["unsaid"]["energy"] == "normal" and not body["words"]["free"]
-    page.pipeline = SimpleNamespace(backend=SimpleNamespace(free_text=True))        # as the released model
+    page.pipeline.backend.free_text = True                                          # as the released model
     assert page.words.text == page.prompt and page.words.unknown == () and page.paint()[0]["words"]["free"]
 
 
@@ -207,26 +205,124 @@ def test_the_portrait_comes_from_the_designer_or_from_a_file(tmp_path):
     assert page.portrait is page.designer.portrait and page.portrait.pixels.shape == (3, 32, 32)
     save_portrait(avatar(3), tmp_path / "she.png")
     page.face, page.picture = "picture", str(tmp_path / "she.png")
-    assert page.portrait.source.endswith("she.png") and page.paint()[0]["rendered"]
+    assert page.portrait.source.endswith("she.png") and page.paint()[0]["frame"]["warning"] == ""
     told(page, "random")                                   # a click on Random: the avatar again
     assert page.face == "designer"
     page.face, page.picture = "picture", ""
-    assert page.paint()[0]["presets"] and "no picture yet" in page.error
+    assert page.paint()[0]["presets"] and page.error == ""             # nothing chosen yet is no fault
+    with pytest.raises(InputError, match="no picture yet"):
+        page.start().result()
 
 
-def test_uploads_arrive_in_pieces(tmp_path):
+def upload(page: Workbench, what: str, name: str, data: bytes, number: int = 1, piece: int = 1000) -> None:
+    """A file from the browser, in pieces."""
+    parts = range(0, len(data), piece)
+    for part, start in enumerate(parts):
+        content = {"kind": "upload", "what": what, "name": name, "number": number, "part": part, "parts": len(parts)}
+        page._hear(page, content, [memoryview(data[start:start + piece])])
+
+
+def sound_file(folder, seconds: float = 1.0) -> bytes:
     import soundfile
 
-    soundfile.write(tmp_path / "me.wav", tone(1.0).wave, 16000)
-    data, page = (tmp_path / "me.wav").read_bytes(), make()
-    pieces = [data[:1000], data[1000:]]
-    for part, piece in enumerate(pieces):
-        told(page, "upload", what="sound", name="../me.wav", part=part, parts=2, data=base64.b64encode(piece).decode())
-    assert page.sound == "recording" and page.speech.duration_s == pytest.approx(1.0)
-    assert page.recording.endswith("me.wav") and ".." not in page.recording
-    told(page, "upload", what="sound", name="notes.txt", part=0, parts=1, data=base64.b64encode(b"hello").decode())
-    page.paint()
-    assert "notes.txt" in page.error                       # not a sound; said at once
+    soundfile.write(folder / "me.wav", tone(seconds).wave, 16000)
+    return (folder / "me.wav").read_bytes()
+
+
+def test_uploads_arrive_in_pieces_and_keep_their_names(tmp_path):
+    page, sent = make(), []
+    page.send = lambda content, buffers=None: sent.append(content)
+    upload(page, "sound", "../me.wav", sound_file(tmp_path))
+    wait_until(lambda: page.sound == "recording")
+    assert page.speech.duration_s == pytest.approx(1.0)
+    assert page.recording.endswith("/me.wav") and ".." not in page.recording
+    assert page.paint()[0]["recording"] == "me.wav"
+    wait_until(lambda: sent and sent[-1].get("over"))
+    assert [one["arrived"] for one in sent if "arrived" in one] == [*range(1, len(sent))]      # so far it has come
+
+
+def test_an_upload_that_cannot_be_used_is_named_as_its_owner_does_and_changes_nothing(tmp_path):
+    page = make()
+    upload(page, "sound", "notes.txt", b"hello")
+    wait_until(lambda: page.error)
+    assert "notes.txt" in page.error and "liveavatar-" not in page.error and page.sound == "sample"
+
+
+def test_an_upload_gives_way_to_a_newer_one(tmp_path):
+    page, data = make(), sound_file(tmp_path)
+    page.told("cancel upload", {"what": "sound"})                      # where nothing is on its way
+    first = {"kind": "upload", "what": "sound", "name": "old.wav", "number": 1, "part": 0, "parts": 2}
+    page._hear(page, first, [data[:100]])
+    upload(page, "sound", "new.wav", data, number=2)
+    page._hear(page, first | {"part": 1}, [data[100:]])
+    wait_until(lambda: page.sound == "recording")
+    assert page.recording.endswith("/new.wav") and page.error == ""
+
+
+def test_nothing_chosen_yet_is_no_error_until_run_is_clicked():
+    page = make(sound="recording")
+    assert page.paint()[0]["recording"] == "" and page.error == ""
+    with pytest.raises(InputError, match="no recording yet"):
+        page.start().result()
+
+
+def test_a_file_that_was_replaced_under_its_name_is_read_again(tmp_path):
+    sound_file(tmp_path, 1.0)
+    page = make(sound="recording", recording=str(tmp_path / "me.wav"))
+    assert page.speech.duration_s == pytest.approx(1.0)
+    sound_file(tmp_path, 2.0)
+    assert page.speech.duration_s == pytest.approx(2.0)
+
+
+def test_the_page_shows_the_shape_that_the_video_will_have(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (60, 120), "grey").save(tmp_path / "tall.png")
+    page = make(size="", face="picture", picture=str(tmp_path / "tall.png"))
+    body, buffers = page.paint()
+    frame = body["frame"]
+    assert (frame["width"], frame["height"]) == (32, 32)               # the model's own size, as without --size
+    page.pipeline.backend.expects_rendered = True
+    assert "photo blurs" in page.paint()[0]["frame"]["warning"]
+    page.size = "64*64"                                                # an area: the portrait gives the shape
+    body, buffers = page.paint(full=True)
+    frame = body["frame"]
+    assert (frame["width"], frame["height"]) == (48, 80) and "face/48/80" in buffers
+    page.seconds = 0.48
+    assert page.start().result().size == (80, 48)
+
+
+def test_a_run_is_saved_in_every_kind_and_handed_to_the_browser(tmp_path):
+    page, sent = make(), []
+    with pytest.raises(InputError, match="click Run first"):
+        page.save(tmp_path / "a.mp4")
+    told(page, "save", suffix=".gif")
+    assert "click Run first" in page.error
+    page.start().result()
+    for suffix, start in ((".mp4", b"ftyp"), (".webm", b"\x1a\x45\xdf\xa3"), (".png", b"\x89PNG"), (".gif", b"GIF89a"),
+                          (".html", b"<!doctype html>")):
+        assert start in page.save(tmp_path / f"it{suffix}").read_bytes()[:40]
+    with pytest.raises(InputError, match=r"known: \.mp4, \.webm, \.png, \.gif, \.html"):
+        page.save(tmp_path / "it.avi")
+    page.send = lambda content, buffers=None: sent.append((content, buffers))
+    told(page, "save", suffix=".gif")
+    wait_until(lambda: any(content.get("kind") == "file" for content, _ in sent))
+    content, buffers = next(one for one in sent if one[0].get("kind") == "file")
+    assert content["name"] == "liveavatar-seed420-4steps.gif" and buffers[0].startswith(b"GIF89a")
+    assert page.error == ""
+
+
+def test_the_moving_grid_has_a_row_for_each_step_and_moves(tmp_path):
+    from PIL import Image
+
+    page = make()
+    page.start().result()
+    with Image.open(page.save(tmp_path / "it.gif")) as grid:
+        assert grid.n_frames > 2 and grid.height > 4 * 96              # four steps, one above the other
+        grid.seek(0)
+        first = np.asarray(grid.convert("RGB"))
+        grid.seek(grid.n_frames - 1)
+        assert np.abs(first.astype(int) - np.asarray(grid.convert("RGB"))).max() > 10
 
 
 @pytest.mark.skipif(not speech_module.available_voices(), reason="no synthetic voice: apt-get install espeak-ng flite")

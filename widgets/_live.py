@@ -12,7 +12,6 @@ the next message waits until the browser has drawn that one: whoever is slow see
 from __future__ import annotations
 
 import atexit
-import base64
 import difflib
 import io
 import json
@@ -29,9 +28,11 @@ import anywidget
 import traitlets
 
 from liveavatar.glossary import TERMS
+from liveavatar.interrupts import stop_on_interrupt
 from liveavatar.run import LONGEST_GOODBYE_S, PAUSED, READY, RUNNING, Change, Run, replay
 from liveavatar.trace import Trace
 from liveavatar.types import Block, InputError, Step
+from widgets._saved import still_html
 
 if TYPE_CHECKING:
     import os
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 MODULE_WORDS = re.compile(r"^(?:import [^;]+;\n|export (?=(?:async )?function|class|const))", re.MULTILINE)
-LIBRARIES = {"uplot": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css"), "compare": ("compare.js", ""),
-             "player_engine": ("player_engine.js", ""), "step_detail": ("step_detail.js", "")}
+OWN = ("compare", "inputs", "player_engine", "present", "save", "step_detail", "upload")
+LIBRARIES = {"uplot": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css")} | {
+    name: (f"{name}.js", f"{name}.css") for name in OWN}
 
 MOST_HZ = 10.0                # messages a second of one view
 PATIENCE_S = 0.5              # for the browser's answer; then one more message may go
@@ -95,6 +97,7 @@ class LiveView(anywidget.AnyWidget):
         self.run: Run | None = None
         self._runs = 0                           # that were shown so far: the browser must know one from the next
         self._lock = threading.RLock()           # of drawing
+        stop_on_interrupt()                      # here and not at the first click, which may come in another thread
         self._mail = Mail()
         self.part_of: LiveView | None = None     # the view in which this one is shown, and whose still shows it too
         self._still_name = ""                    # of the output that holds the still
@@ -312,11 +315,7 @@ class LiveView(anywidget.AnyWidget):
             update_display(picture, display_id=self._still_name)
 
     def _still_html(self) -> str:
-        picture = self._still_png()
-        if picture is None:
-            return '<span class="la-still"></span>'
-        source = base64.b64encode(picture).decode()
-        return f'<img class="la-still" alt="{type(self).__name__} as it was last" src="data:image/png;base64,{source}">'
+        return still_html(type(self).__name__, self._still_png())
 
     def _still_png(self) -> bytes | None:
         try:
@@ -507,7 +506,7 @@ def painter() -> Painter:
 
 def assemble(script: str, libraries: tuple[str, ...]) -> tuple[str, str]:
     """The module and the style of a view: libraries, what all views share, and its own. Nothing is fetched."""
-    parts = [*(LIBRARIES[name][0] for name in libraries), "live.js", script]
+    parts = ["keys.js", *(LIBRARIES[name][0] for name in libraries), "live.js", script]
     styles = [LIBRARIES[name][1] for name in libraries] + ["live.css", script.replace(".js", ".css")]
     code = [joined((STATIC / part).read_text(encoding="utf-8")) for part in parts]
     looks = [(STATIC / style).read_text(encoding="utf-8") for style in styles if (STATIC / style).is_file()]

@@ -40,8 +40,8 @@ class Planner(LiveView):
     fp8 = traitlets.Bool(False, help="weights of the layers in 8 bits").tag(sync=True, code=True)
     fp8_caches = traitlets.Bool(False, help="keys and values in 8 bits").tag(sync=True, code=True)
     fp8_attention = traitlets.Bool(False, help="self-attention in 8 bits, its caches with it").tag(sync=True, code=True)
-    offload_model = traitlets.Bool(True, help="encoders rest in main memory").tag(sync=True, code=True)
-    offload_kv_cache = traitlets.Bool(False, help="caches rest in main memory").tag(sync=True, code=True)
+    offload_model = traitlets.Bool(True, help="encoders wait in main memory").tag(sync=True, code=True)
+    offload_kv_cache = traitlets.Bool(False, help="caches wait in main memory").tag(sync=True, code=True)
     moment = traitlets.Int(-1, min=-1, help="stage in view, 0 is the first; -1: the peak").tag(sync=True)
 
     def __init__(self, *arguments: object, **options: object) -> None:

@@ -36,7 +36,7 @@ class Player(LiveView):
     """
 
     script = "player.js"
-    libraries = ("compare", "player_engine")
+    libraries = ("compare", "player_engine", "present")
     nothing = "Nothing to play yet: give a run, Player(run), or the folder of a saved one, Player('folder')."
     drawn_after = (Block,)
 
@@ -55,8 +55,8 @@ class Player(LiveView):
     autoplay = traitlets.Bool(True, help="play as soon as a run that has just begun has its first block").tag(
         sync=True, code=True)
     height_px = traitlets.Int(384, min=64, max=2000, help="height of the picture in pixels").tag(sync=True, code=True)
-    playing = traitlets.Bool(False, help="whether it is being played; set it to play or hold").tag(sync=True)
-    _keys = traitlets.Unicode("space: play or hold. Arrow keys: one frame back or on. Home: the beginning.").tag(
+    playing = traitlets.Bool(False, help="whether it is being played; set it to play or pause").tag(sync=True)
+    _keys = traitlets.Unicode("space: play or pause. Arrow keys: one frame back or on. Home: the beginning.").tag(
         sync=True)
 
     def __init__(self, source: Source | None = None, other: Source | None = None, *, cursor: Cursor | None = None,

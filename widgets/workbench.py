@@ -2,81 +2,58 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import traitlets
 
 import widgets
-from liveavatar.conditions import UNSAID, load_portrait, parse_prompt
-from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig
+from liveavatar.backends import find
+from liveavatar.conditions import UNSAID, parse_prompt
+from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig, size_text
+from liveavatar.interrupts import result_of, stop_on_interrupt
 from liveavatar.run import PAUSED, RUNNING, Run
 from liveavatar.types import Block, InputError, Portrait, Prompt, Speech
+from widgets._inputs import (
+    SAMPLES,
+    frame_of,
+    load_picture,
+    load_speech,
+    outline,
+    sample_texts,
+    sizes_of,
+    temporary,
+    thumbnail,
+    voices,
+)
 from widgets._live import STATIC, Body, Buffers, Cursor, LiveView, Mail, sentence
+from widgets._presets import PRESETS
+from widgets._save import KINDS, name_for, save
+from widgets._uploads import LARGEST_BYTES, Uploads, without_folder
 
 if TYPE_CHECKING:
+    import os
+
     from PIL.Image import Image
 
+    from liveavatar.backends import Backend
     from liveavatar.pipeline import Pipeline
     from liveavatar.trace import Trace
     from liveavatar.video import Video
     from widgets._live import Source
 
-SIZES = ("128*128", "96*96", "160*96", "96*160", "192*192")     # mini was trained at the first only
-SAMPLES = ("welcome", "river", "steps")
-VOICES = ("espeak:en-us", "espeak:en-gb+f3", "espeak:de", "espeak:es", "espeak:fr-fr", "flite:slt", "flite:rms",
-          "flite:kal16")                                  # of these, the ones that this machine has
-LONGEST_TEXT = 600                                        # characters that are spoken
-LARGEST_UPLOAD = 64 * 2**20                               # bytes
-WAVE_POINTS = 120                                         # of the drawing of the sound
 PAUSE_S = 0.2                                             # between two pictures of a view, when nobody has clicked
 PAUSES_S = {"MemoryView": 0.0, "CacheView": 0.4, "ScheduleView": 0.4}    # a live curve is a live curve; the others
                                                           # are a mark that moves: less often will do
-FACE_PX = 96                                              # of the drawing of the portrait
 WARM_UP_S = 0.4                                           # of video: one block
 WARMED = ("mini",)                                        # models so small that they are brought when a page opens
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Settings that go together, and why."""
-
-    settings: dict[str, object]
-    article: str                # what the article recommends (reported, for the 14-billion model)
-    mini: str                   # what that means for mini (measured, or how it was trained)
-
-
-PRESETS = {
-    "beginner": Preset(
-        {"steps": 4, "size": "128*128", "schedule": "trained", "clean": ""},
-        "The article: 4 steps at 688*368, 50 clips at most.",
-        "Here: 4 steps at 128*128, just as mini was trained."),
-    "faster": Preset(
-        {"steps": 3, "size": "128*128", "schedule": "trained", "clean": ""},
-        "The article: lower the size first (384*256), not the steps.",
-        "Here the other way round: mini knows 128*128 only, so one step less, a quarter less work."),
-    "better": Preset(
-        {"steps": 4, "size": "128*128", "schedule": "trained", "clean": "wiener",
-         "prompt": "smiling, gesturing with both hands, in warm light, lively"},
-        "The article: improve the prompt and the sound before you add steps.",
-        "Here: all four slots of the prompt filled, and a cleaned sound."),
-    "production": Preset(
-        {"steps": 4, "size": "128*128", "schedule": "trained", "clean": "noisereduce"},
-        "The article: 704*384, 4 steps, a card of 80 GB, noise reduced.",
-        "Here: 4 steps and the article's noise reduction; a larger picture comes out worse."),
-}
 
 
 class Curtain(Mail):
@@ -105,6 +82,7 @@ class Workbench(LiveView):
     """
 
     script = "workbench.js"
+    libraries = ("present", "upload", "save", "inputs")
     nothing = ""
     drawn_after = (Block,)
 
@@ -128,7 +106,8 @@ class Workbench(LiveView):
     model = traitlets.Enum(["student", "teacher"], "student", help="student: mini's 4-step model; teacher: the "
                            "many-step base it was distilled from").tag(sync=True, code=True)
     compare = traitlets.Bool(False, help="keep the last run and show the new one beside it").tag(sync=True, code=True)
-    size = traitlets.Unicode("128*128", help="of the video, width*height in pixels").tag(sync=True, code=True)
+    size = traitlets.Unicode("", help="of the video, width*height in pixels: an area, the portrait gives the shape; "
+                                      "empty: the size that the model was trained at").tag(sync=True, code=True)
     seed = traitlets.Int(420, min=0, help="of the noise that the video begins with").tag(sync=True, code=True)
     schedule = traitlets.Enum([*SCHEDULES, "own"], "trained", help="the noise levels; own: those drawn in the view "
                                                                    "Path").tag(sync=True, code=True)
@@ -159,7 +138,8 @@ class Workbench(LiveView):
         self._says, self._remarks = "", ""               # what is going on; what was noticed about the inputs
         self._sent_sound: object = None
         self._sent_face: object = None
-        self._uploads: dict[str, list[bytes]] = {}
+        self._uploads = Uploads()
+        self._saving = ""                                # what is being written for the browser
         if pipeline is not None:
             traits.setdefault("model", model_of(pipeline))
         super().__init__(None, cursor=self.cursor, **traits)
@@ -185,12 +165,12 @@ class Workbench(LiveView):
     @property
     def speech(self) -> Speech:
         """What will be said."""
-        return heard(*self._sound_wanted)
+        return load_speech(*self._sound_wanted)
 
     @property
     def portrait(self) -> Portrait:
         """Who will say it."""
-        return self.designer.portrait if self.face == "designer" else seen(self.picture)
+        return self.designer.portrait if self.face == "designer" else load_picture(self.picture)
 
     @property
     def words(self) -> Prompt:
@@ -205,7 +185,7 @@ class Workbench(LiveView):
     @property
     def config(self) -> GenerationConfig:
         """How the next video will be made."""
-        return GenerationConfig(**self.path.choice, size=self.size, base_seed=self.seed,
+        return GenerationConfig(**self.path.choice, size=self.size or None, base_seed=self.seed,
                                 duration_s=self.seconds or None, clean=self.clean or None)
 
     @property
@@ -226,6 +206,11 @@ class Workbench(LiveView):
     def video(self) -> Video | None:
         """The file of the newest run, once it is whole."""
         return None if self.run is None else self.run.video
+
+    @property
+    def running(self) -> bool:
+        """Whether something is at work: not at rest between two clicks on Step."""
+        return self._preparing is not None or (self.run is not None and self.run.running)
 
     @property
     def busy(self) -> bool:
@@ -263,8 +248,12 @@ class Workbench(LiveView):
     def result(self) -> Video | Trace:
         """Wait for the end of the video; raises what went wrong."""
         preparing = self._preparing
-        if preparing is not None:
-            preparing.join()
+        try:
+            if preparing is not None:
+                preparing.join()
+        except KeyboardInterrupt:
+            self.stop()
+            raise
         if self._problem is not None:
             raise self._problem
         if self.run is None:
@@ -272,7 +261,12 @@ class Workbench(LiveView):
         return self.run.result()
 
     def __await__(self) -> Generator:
-        return asyncio.to_thread(self.result).__await__()
+        return result_of(self).__await__()
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write what is made so far to a file: .mp4, .webm, .png (the picture at the cursor), .gif (the grid of all
+        steps) or .html (a report). Raises InputError where there is nothing to write yet."""
+        return save(self.run, path, self.cursor.time_s)
 
     def watch(self, source: Source | None) -> None:
         """Show a run, or what was saved of one, in all views."""
@@ -310,45 +304,60 @@ class Workbench(LiveView):
             "words": {"slots": words.slots, "unsaid": UNSAID, "unknown": words.unknown, "free": self.free_text},
             "preset": self.preset,
             "presets": [[name, preset.article, preset.mini] for name, preset in PRESETS.items()],
-            "voices": voices(), "samples": sample_texts(), "sizes": SIZES, "busy": self.busy,
+            "voices": voices(), "samples": sample_texts(), "busy": self.busy,
+            "sizes": ["", *sizes_of(self._model)], "own_size": self._own_size, "largest_upload": LARGEST_BYTES,
+            "kinds": [[suffix, kind.title] for suffix, kind in KINDS.items()], "saving": self._saving,
             "preparing": self._preparing is not None, "says": self._says, "remarks": self._remarks,
-            "file": "" if self.video is None else str(self.video.path), "recording": Path(self.recording).name,
-            "picture": Path(self.picture).name, "about": "", "beside": self.before is not None,
+            "recording": Path(self.recording).name, "picture": Path(self.picture).name,
+            "beside": self.before is not None,
             "models": self.backend == "mini" and (self._given is None or self._given.backend.name == "mini")}
-        if self.run is not None and self.run.facts.config:
-            body["about"] = f"{self.run.facts.steps} steps, {self.run.facts.solver}"
         buffers: Buffers = {}
         self._draw_sound(full, body, buffers)
         self._draw_face(full, body, buffers)
         return body, buffers
 
     def _draw_sound(self, full: bool, body: Body, buffers: Buffers) -> None:
+        body["sound"] = {"seconds": 0.0, "text": ""}
+        if self.sound == "recording" and not self.recording:        # nothing was chosen yet: that is no fault
+            self._report("sound", "")
+            return
         try:
             speech = self.speech
             self._report("sound", "")
         except InputError as problem:
-            body["sound"] = {"seconds": 0.0, "text": ""}
             self._report("sound", sentence(problem))
             return
         body["sound"] = {"seconds": speech.duration_s, "text": speech.text}
-        if full or self._sent_sound != self._sound_wanted:
-            self._sent_sound = self._sound_wanted
+        if full or self._sent_sound is not speech:
+            self._sent_sound = speech
             buffers["wave"] = outline(speech.wave).tobytes()
 
     def _draw_face(self, full: bool, body: Body, buffers: Buffers) -> None:
+        if self.face == "picture" and not self.picture:
+            self._report("face", "")
+            return
         try:
             portrait = self.portrait
+            frame = frame_of(self._model, portrait, GenerationConfig(size=self.size or None))
             self._report("face", "")
         except InputError as problem:
             self._report("face", sentence(problem))
             return
-        body["rendered"] = portrait.identity is not None
-        if full or self._sent_face is not portrait:
-            self._sent_face = portrait
-            pixels = thumbnail(portrait)
+        body["frame"] = {"width": frame[1], "height": frame[0], "warning": self._warning(portrait)}
+        if full or self._sent_face != (id(portrait), frame):
+            self._sent_face = id(portrait), frame
+            pixels = thumbnail(portrait, frame)
             buffers[f"face/{pixels.shape[1]}/{pixels.shape[0]}"] = pixels.tobytes()
 
+    def _warning(self, portrait: Portrait) -> str:
+        """Say what will become of a portrait that the model was not trained for."""
+        if portrait.identity is not None or not self._model.expects_rendered:
+            return ""
+        return (f"{self._model.name} was trained on drawn avatars only: a photo blurs and changes while it speaks, and "
+                "soon does not look like itself")
+
     def told(self, kind: str, content: dict) -> None:
+        self._report("background", "")
         if kind == "run":
             self._begin(Run.start)
         elif kind == "preset":
@@ -356,8 +365,10 @@ class Workbench(LiveView):
         elif kind == "random":
             self.face = "designer"
             self.designer.random()
-        elif kind == "upload":
-            self._receive(**{name: content[name] for name in ("what", "name", "part", "parts", "data")})
+        elif kind == "cancel upload":
+            self._uploads.drop(content["what"])          # its pieces are taken in _hear
+        elif kind == "save":
+            self._send_file(content["suffix"])
         self.refresh()
 
     def _steer(self, what: str) -> None:
@@ -368,6 +379,9 @@ class Workbench(LiveView):
             {"toggle": self.start, "step": self.step, "block": self.next_block, "stop": self.stop}[what]()
 
     def _hear(self, sender: object, content: dict, buffers: list) -> None:
+        if content.get("kind") == "upload":
+            self._guarded(lambda: self._receive(content, buffers))
+            return
         super()._hear(sender, content, buffers)
         if content.get("kind") == "hello" and self._warming is None and self.backend in WARMED:
             self._warming = threading.Thread(target=self._warm_up, name="liveavatar-warm-up")
@@ -408,6 +422,7 @@ class Workbench(LiveView):
             self._problem, self._remarks = None, ""
             config = self.config                         # refuses what cannot be made, before anything is loaded
             output = self.output or str(temporary() / f"workbench-{time.monotonic_ns()}.mp4")
+            stop_on_interrupt(self)
             self._report("begin", "")                    # before the thread, which may fail at once
             self._preparing = threading.Thread(target=self._prepare, args=(how, config, output),
                                                name="liveavatar-workbench")
@@ -448,9 +463,9 @@ class Workbench(LiveView):
         with warnings.catch_warnings(record=True) as noticed:
             warnings.simplefilter("always")
             run = Run.of(self.pipeline, speech, portrait, self.prompt, config, output=output)
-        about_words = "does not know"                    # these are shown below the prompt anyway
-        self._remarks = " ".join(str(one.message) for one in noticed
-                                 if one.category is UserWarning and about_words not in str(one.message))
+        known = ("does not know", "not a rendered avatar")       # what the cards Prompt and Portrait say anyway
+        remarks = [str(one.message) for one in noticed if one.category is UserWarning]
+        self._remarks = without_folder(" ".join(one for one in remarks if not any(words in one for words in known)))
         return run
 
     def _pipeline_wanted(self) -> Pipeline:
@@ -473,13 +488,22 @@ class Workbench(LiveView):
     # ------------------------------------------------------------------ what the page is made of
 
     @property
+    def _model(self) -> Backend | type[Backend]:
+        """The model, or its class as long as its weights are not needed."""
+        return find(self.backend) if self.pipeline is None else self.pipeline.backend
+
+    @property
+    def _own_size(self) -> str:
+        return size_text(self._model.default_size)
+
+    @property
     def _sound_wanted(self) -> tuple[str, ...]:
         return {"sample": ("sample", self.sample), "text": ("text", self.text, self.voice),
                 "recording": ("recording", self.recording)}[self.sound]
 
     def _make(self, view: str) -> LiveView:
         if view == "Designer":
-            return widgets.Designer(size=self.size)
+            return widgets.Designer(size=self.size or self._own_size)
         made = getattr(widgets, view)(cursor=self.cursor, controls=False, **OPTIONS.get(view, {}))
         made.part_of = self
         made._mail = Curtain(PAUSES_S.get(view, PAUSE_S))
@@ -491,7 +515,8 @@ class Workbench(LiveView):
         for trait in ("steps", "schedule", "solver"):
             setattr(self.path, trait, getattr(self, trait)) if getattr(self, trait) != "own" else None
             traitlets.link((self, trait), (self.path, trait))
-        traitlets.link((self, "size"), (self.designer, "size"))
+        traitlets.link((self, "size"), (self.designer, "size"),
+                       (lambda size: size or self._own_size, lambda size: "" if size == self._own_size else size))
         self.designer.observe(self._designed, ["seed", "choices"])
         self.observe(self._page_opened, "page")
         self.observe(lambda change: change.new or self._show_beside(None), "compare")
@@ -509,25 +534,64 @@ class Workbench(LiveView):
         self.face = "designer"
         self.refresh()
 
-    def _receive(self, what: str, name: str, part: int, parts: int, data: str) -> None:
-        """A piece of a file from the browser; the last one makes it whole."""
-        pieces = self._uploads.setdefault(what, [])
-        if part == 0:
-            pieces.clear()
-        pieces.append(base64.b64decode(data))
-        if sum(map(len, pieces)) > LARGEST_UPLOAD:
-            pieces.clear()
-            raise InputError(f"{name} is larger than {LARGEST_UPLOAD // 2**20} MiB; give a shorter one, or its path: "
-                             f"workbench.{'recording' if what == 'sound' else 'picture'} = '...'")
-        if part < parts - 1:
-            return
-        path = temporary() / f"{time.monotonic_ns()}-{Path(name).name}"
-        path.write_bytes(b"".join(pieces))
-        pieces.clear()
-        if what == "sound":
-            self.recording, self.sound = str(path), "recording"
-        else:
-            self.picture, self.face = str(path), "picture"
+    # ------------------------------------------------------------------ files from the browser, and for it
+
+    def _report(self, where: str, problem: str) -> None:
+        super()._report(where, without_folder(problem))
+
+    def _receive(self, content: dict, buffers: list) -> None:
+        """Take a piece of a file from the browser; the last one makes it whole."""
+        number = content["number"]
+        self._report("background", "")
+        try:
+            path = self._uploads.receive(*(content[name] for name in ("what", "number", "name", "part", "parts")),
+                                         bytes(buffers[0]) if buffers else b"")
+        except InputError:
+            self.send({"kind": "upload", "number": number, "over": True})
+            raise
+        self.send({"kind": "upload", "number": number, "arrived": content["part"] + 1})
+        if path is not None:
+            self._in_background(lambda: self._use_upload(content["what"], number, str(path)))
+
+    def _use_upload(self, what: str, number: int, path: str) -> None:
+        """Read a file that has arrived, and choose it where it can be used."""
+        try:
+            if what == "sound":
+                load_speech("recording", path)
+                self.recording, self.sound = path, "recording"
+            else:
+                load_picture(path)
+                self.picture, self.face = path, "picture"
+        finally:
+            self.send({"kind": "upload", "number": number, "over": True})
+
+    def _send_file(self, suffix: str) -> None:
+        """Write a file and hand it to the browser, which puts it where downloads go."""
+        if self._saving:
+            raise InputError(f"{self._saving} is still being written; wait for it")
+        if self.run is None:
+            raise InputError("nothing has been made yet; click Run first")
+        self._saving = KINDS[suffix].title
+        self._in_background(lambda: self._write_and_send(suffix))
+
+    def _write_and_send(self, suffix: str) -> None:
+        try:
+            name = name_for(self.run, suffix, self.cursor.time_s)
+            data = self.save(temporary() / name).read_bytes()
+            self.send({"kind": "file", "name": name, "mime": KINDS[suffix].mime}, [data])
+        finally:
+            self._saving = ""
+
+    def _in_background(self, work: Callable[[], None]) -> None:
+        """Do what takes long in a thread; what it raises is shown until the next click."""
+        def worker() -> None:
+            try:
+                work()
+            except Exception as problem:
+                self._report("background", sentence(problem))
+            self.refresh()
+
+        threading.Thread(target=worker, name="liveavatar-files").start()
 
 
 VIEWS = {"player": "Player", "grid": "StepGrid", "change": "StepChange", "lips": "LipView", "memory": "MemoryView",
@@ -563,97 +627,3 @@ def model_of(pipeline: Pipeline) -> str:
 
 _bringing = threading.Lock()                             # whoever comes second waits for the first
 _brought: dict[tuple[str, str], Pipeline] = {}
-
-
-@cache
-def temporary() -> Path:
-    """A folder that goes when Python does."""
-    _kept.append(tempfile.TemporaryDirectory(prefix="liveavatar-"))
-    return Path(_kept[-1].name)
-
-
-_kept: list[tempfile.TemporaryDirectory] = []
-
-
-def heard(source: str, *what: str) -> Speech:
-    """Speech from a sample, from text or from a file, remembered."""
-    key = (source, *what)
-    if key not in _heard:
-        while len(_heard) >= 8:
-            _heard.pop(next(iter(_heard)), None)
-        _heard[key] = {"sample": sampled, "text": spoken, "recording": recorded}[source](*what)
-    return _heard[key]
-
-
-_heard: dict[tuple[str, ...], Speech] = {}
-
-
-def sampled(name: str) -> Speech:
-    from liveavatar.speech import samples
-
-    return samples()[name]
-
-
-def spoken(text: str, voice: str) -> Speech:
-    from liveavatar.speech import speak
-
-    if len(text) > LONGEST_TEXT:
-        raise InputError(f"the text has {len(text)} letters; at most {LONGEST_TEXT} are spoken here: shorten it")
-    return speak(text, voice)
-
-
-def recorded(path: str) -> Speech:
-    from liveavatar.audio import load_audio
-
-    if not path:
-        raise InputError("no recording yet: choose a sound file, or take one of the samples")
-    return load_audio(path)
-
-
-def seen(path: str) -> Portrait:
-    """A picture from a file, remembered."""
-    if not path:
-        raise InputError("no picture yet: choose a picture file, or take the avatar")
-    if path not in _seen:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")              # said again, and shown, when the run begins
-            _seen.clear()
-            _seen[path] = load_portrait(path)
-    return _seen[path]
-
-
-_seen: dict[str, Portrait] = {}
-
-
-@cache
-def voices() -> list[str]:
-    """The voices of this machine that are offered."""
-    from liveavatar.speech import available_voices
-
-    there = set(available_voices())
-    return [voice for voice in VOICES if voice.split("+")[0] in there]
-
-
-@cache
-def sample_texts() -> list[list[str]]:
-    """[name, text] of the recordings that are shipped."""
-    from liveavatar.speech import samples
-
-    return [[name, speech.text] for name, speech in samples().items() if name in SAMPLES]
-
-
-def outline(wave: np.ndarray, points: int = WAVE_POINTS) -> np.ndarray:
-    """(points,) float32: the loudest moment in each part of a sound, 0..1."""
-    edges = np.linspace(0, len(wave), points + 1).astype(int)
-    peaks = [np.abs(wave[a:max(b, a + 1)]).max(initial=0) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    return np.asarray(peaks, "<f4") / max(max(peaks), 1e-6)
-
-
-def thumbnail(portrait: Portrait) -> np.ndarray:
-    """(H, W, 3) uint8, at most FACE_PX * 2 high."""
-    from PIL import Image
-
-    pixels = (portrait.pixels * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((2 * FACE_PX, 2 * FACE_PX))
-    return np.asarray(picture)

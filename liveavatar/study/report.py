@@ -122,7 +122,7 @@ def run_page(run: Run, name: str) -> str:
     blocks, steps = run.blocks, run.seen
     if not blocks or not steps:
         raise InputError("this run has no pictures yet; wait for run.result(), or save one that was finished")
-    guesses = [list(pictures_of(run, [run.look(block, index) for block in run.trace.blocks]))
+    guesses = [list(pictures_of(run, [run.look(block, index) for block in whole_blocks(run)]))
                for index in range(run.facts.steps)]
     strips, tile = strips_of(run, guesses)
     data = {"video": base64.b64encode(video_of(run)).decode(), "strips": strips, "tile": tile, "columns": COLUMNS,
@@ -134,6 +134,12 @@ def run_page(run: Run, name: str) -> str:
             + ("" if run.decodes else " No decoder was at hand, so these are previews: colours of the latents."))
     return filled(f"A run: {name}", lead, data, ("sweep_grid.js", "report_run.js"),
                   ("sweep_grid.css", "report_run.css"), effects_table(run, guesses) if run.decodes else "")
+
+
+def whole_blocks(run: Run) -> list[int]:
+    """List the blocks of which every step was made; of a run that was stopped, the last one may not be."""
+    seen = set(run.seen)
+    return [block for block in run.trace.blocks if (block, run.facts.steps - 1) in seen]
 
 
 def effects_table(run: Run, guesses: Sequence[Sequence[numpy.ndarray]]) -> str:
@@ -166,7 +172,7 @@ def strips_of(run: Run, guesses: Sequence[Sequence[numpy.ndarray]]) -> tuple[lis
 
     strips, tile = [], (0, 0)
     for index, guess in enumerate(guesses):
-        made = [run.look(block, index) for block in run.trace.blocks]
+        made = [run.look(block, index) for block in whole_blocks(run)]
         pictures = [Image.fromarray(picture) for picture in guess]
         scale = TILE_PX / max(pictures[0].size)
         tile = tuple(round(side * scale) for side in pictures[0].size)
@@ -193,16 +199,10 @@ def pictures_of(run: Run, steps: Sequence[Step]) -> Iterator[numpy.ndarray]:
 
 def video_of(run: Run) -> bytes:
     """The kept pictures with their sound, as mp4."""
-    from liveavatar.video import VideoWriter
+    from liveavatar.export import export_video
 
-    blocks = run.blocks
-    size = tuple(blocks[0].frames.shape[1:3])
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "run.mp4"
-        with VideoWriter(path, size, run.facts.fps, run.speech, {"generated": True}) as writer:
-            for block in blocks:
-                writer.write(block.frames)
-        return path.read_bytes()
+        return export_video(run, Path(folder) / "run.mp4").read_bytes()
 
 
 def loudness_of(run: Run) -> list[float]:

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveavatar.files import Stamp, user_path, write_whole
+from liveavatar.interrupts import stop_on_interrupt
 from liveavatar.study.grid import Cell, Grid
 from liveavatar.threads import adapted_threads, available_cores, limit_threads
 from liveavatar.types import InputError, Step
@@ -175,6 +176,7 @@ class Sweep:
                 self._tell(None)
 
         self._stop.clear()
+        stop_on_interrupt(self)
         self._thread = threading.Thread(target=work, name="liveavatar-sweep", daemon=True)
         self._thread.start()
         return self

@@ -9,115 +9,8 @@ When a book is closed, at the end of its test, the console must hold no error an
 Screenshots go to the folder that LIVEAVATAR_SHOTS names, or nowhere.
 """
 
-import json
-import os
-import secrets
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE_S = 90
-SETTINGS = {
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "notebook-extension/tracker": {"windowingMode": "none"},
-    "docmanager-extension/plugin": {"autosave": False},
-}
-SWITCHES = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-            "--disable-background-networking", "--disable-component-update",
-            "--autoplay-policy=no-user-gesture-required")
-HARMLESS = (   # said by JupyterLab itself, whatever is shown in it
-    "Canceled future",                                     # of a kernel that was restarted or shut down
-    "favicon", "source map", "Failed to load resource: the server responded with a status of 404",
-)
-
-EXECUTE = """async (code) => {
-    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-    const future = kernel.requestExecute({code, store_history: false});
-    let text = '';
-    future.onIOPub = (message) => {
-        if (message.header.msg_type === 'stream') text += message.content.text;
-        if (message.header.msg_type === 'error') text += message.content.ename + ': ' + message.content.evalue;
-    };
-    await future.done;
-    return text;
-}"""
-READY = """(path) => {
-    const book = globalThis.jupyterapp?.shell?.currentWidget;
-    return !!book && book.context?.path === path && book.context.isReady && book.sessionContext.isReady
-        && book.sessionContext.session?.kernel?.status === 'idle';
-}"""
-ERRORS = """() => jupyterapp.shell.currentWidget.content.widgets.flatMap((cell) =>
-    (cell.model.sharedModel.outputs ?? []).filter((output) => output.output_type === 'error')
-        .map((output) => output.ename + ': ' + output.evalue))"""
-
-
-class Book:
-    """A notebook that is open in the browser."""
-
-    def __init__(self, page, path: str, base: str) -> None:
-        self.page, self.path = page, path
-        self.complaints: list[str] = []
-        self.left_the_machine: list[str] = []
-        page.on("console", lambda message: self._complain(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: self._complain(str(error)))
-        page.on("request", lambda request: self._request(request.url, base))
-
-    def _complain(self, text: str) -> None:
-        if not any(words in text for words in HARMLESS):
-            self.complaints.append(text)
-
-    def _request(self, url: str, base: str) -> None:
-        if not url.startswith((base, base.replace("http", "ws"), "data:", "blob:")):
-            self.left_the_machine.append(url)
-
-    def run(self, code: str) -> str:
-        """Run code in the kernel; what it printed, or its error."""
-        return self.page.evaluate(EXECUTE, code).strip()
-
-    def wait_for(self, script: str, argument: object = None) -> None:
-        """Until the script, a function in the browser, says yes."""
-        self.page.wait_for_function(script, arg=argument, timeout=PATIENCE_S * 1000)
-
-    def wait_for_kernel(self, expression: str) -> None:
-        """Until an expression is true in the kernel."""
-        patient_until = time.monotonic() + PATIENCE_S
-        while self.run(f"print(bool({expression}))") != "True":
-            assert time.monotonic() < patient_until, f"never came true: {expression}"
-            self.page.wait_for_timeout(100)
-
-    def theme(self, dark: bool) -> None:
-        self.page.evaluate("(name) => jupyterapp.commands.execute('apputils:change-theme', {theme: name})",
-                           "JupyterLab Dark" if dark else "JupyterLab Light")
-        self.wait_for("(dark) => document.body.dataset.jpThemeLight === String(!dark)", dark)
-
-    def shoot(self, selector: str, name: str) -> None:
-        """A screenshot of the first element, light and dark, where screenshots are wanted."""
-        folder = os.environ.get("LIVEAVATAR_SHOTS")
-        if not folder:
-            return
-        for dark in (True, False):
-            self.theme(dark)
-            self.page.wait_for_timeout(300)
-            path = Path(folder) / f"{name}-{'dark' if dark else 'light'}.png"
-            self.page.locator(selector).first.screenshot(path=path)
-
-    def close(self) -> None:
-        """Close the page; complaints and requests to elsewhere fail the test."""
-        self.page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.shutdown(); }")
-        self.page.context.close()
-        assert self.left_the_machine == []
-        # JupyterLab's own word for a message to a kernel that a test has taken away
-        assert [text for text in self.complaints if text != "Cannot send"] == []
+from lab_browser import CHROMIUM, Book, open_book, start_chromium, start_lab, start_server, write_notebook
 
 
 @pytest.fixture(scope="session")
@@ -127,88 +20,20 @@ def lab(tmp_path_factory) -> dict:
     pytest.importorskip("jupyterlab")
     if CHROMIUM is None:
         pytest.skip("the browser tests need Chromium: apt-get install chromium")
-    home, root = tmp_path_factory.mktemp("lab-home"), tmp_path_factory.mktemp("lab-root")
-    with served(["jupyterlab", "--allow-root", f"--ServerApp.root_dir={root}"], home, root, SETTINGS) as reached:
-        yield reached | {"root": root}
+    with start_lab(tmp_path_factory.mktemp("lab-home"), tmp_path_factory.mktemp("lab-root")) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")
 def serve():
-    """serve(module, home, folder, settings): see `served`."""
-    return served
-
-
-@contextmanager
-def served(module: list[str], home: Path, folder: Path, settings: dict[str, dict]) -> Iterator[dict]:
-    """A server that `python -m module` starts, with a state of its own in `home`. base: its address, token."""
-    for name, values in settings.items():
-        extension, _, plugin = name.partition("/")
-        path = home / "settings" / "@jupyterlab" / extension / f"{plugin}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values))
-    private = {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-               "IPYTHONDIR": "ipython", "JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime",
-               "JUPYTER_DATA_DIR": "data"}
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {key: str(home / name) for key, name in private.items()} | {
-        "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token, base = secrets.token_hex(16), f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", *module, "--no-browser", "--ip=127.0.0.1", f"--port={port}",
-               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True"]
-    with open(home / "lab.log", "w") as log:
-        server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            wait_for_server(f"{base}/api/status?token={token}", server, home / "lab.log")
-            yield {"base": base, "token": token}
-        finally:
-            with suppress(OSError):                        # a server below this process is ended by its own request
-                urllib.request.urlopen(urllib.request.Request(
-                    f"{base}/api/shutdown", b"", {"Authorization": f"token {token}"}), timeout=5).close()
-            server.terminate()
-            server.wait(20)
-
-
-def wait_for_server(url: str, server: subprocess.Popen, log: Path) -> None:
-    patient_until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < patient_until and server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+    """serve(module, home, folder, settings): a server other than `lab`; see `lab_browser.start_server`."""
+    return start_server
 
 
 @pytest.fixture(scope="session")
 def chromium(lab):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
+    with start_chromium() as browser:
         yield browser
-        browser.close()
-
-
-def open_book(lab: dict, chromium, cells: tuple[str, ...], name: str = "") -> Book:
-    """Write a notebook, open it, run it, and see that no cell failed."""
-    import nbformat
-
-    name = f"{name or secrets.token_hex(4)}.ipynb"
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    content.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(content, lab["root"] / name)
-    page = chromium.new_context(viewport={"width": 1400, "height": 900}).new_page()
-    book = Book(page, name, lab["base"])
-    page.goto(f"{lab['base']}/lab/tree/{name}?token={lab['token']}")
-    book.wait_for(READY, name)
-    page.evaluate("async () => { jupyterapp.shell.collapseLeft?.(); "
-                  "await jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    failed = page.evaluate(ERRORS)
-    assert failed == [], failed
-    return book
 
 
 @pytest.fixture
@@ -217,7 +42,7 @@ def open_notebook(lab, chromium):
     books = []
 
     def open_one(*cells: str) -> Book:
-        books.append(open_book(lab, chromium, cells))
+        books.append(open_book(lab, chromium, write_notebook(lab["root"], cells)))
         return books[-1]
 
     yield open_one
@@ -231,7 +56,7 @@ def open_shared_notebook(lab, chromium):
     books = []
 
     def open_one(*cells: str) -> Book:
-        books.append(open_book(lab, chromium, cells))
+        books.append(open_book(lab, chromium, write_notebook(lab["root"], cells)))
         return books[-1]
 
     yield open_one

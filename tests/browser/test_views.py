@@ -70,7 +70,7 @@ def test_all_cells_and_rings_fill_while_it_runs(played):
 
 
 def test_a_still_waits_out_of_sight_for_the_day_the_kernel_is_gone(played):
-    still = played.page.locator("img.la-still[alt^=StepGrid]")
+    still = played.page.locator(".la-still img[alt^=StepGrid]")
     still.wait_for(state="attached")
     assert not still.is_visible() and still.evaluate("(picture) => picture.naturalWidth") > 300
 

@@ -112,7 +112,7 @@ def test_the_video_has_sound_that_a_browser_decodes(played):
 
 def test_a_preset_is_one_click(played):
     played.page.locator(".la-pick[data-preset=production]").click()
-    played.wait_for_kernel("workbench.size == '128*128' and workbench.clean == 'noisereduce'")
+    played.wait_for_kernel("workbench.size == '' and workbench.clean == 'noisereduce'")
     played.wait_for("() => document.querySelector('.la-bench select[data-trait=clean]').value === 'gate'")
     played.page.locator(".la-pick[data-preset=faster]").click()
     played.wait_for_kernel("workbench.steps == 3 and workbench.path.steps == 3")

@@ -85,6 +85,15 @@ const LA_STEP_COUNTS = [1, 2, 3, 4, 5, 6, 8, 16, 32];          // denoising step
 
 const laSeconds = (value) => `${value.toFixed(2)} s`;
 const laPercent = (share) => (share < 0.0995 ? `${(100 * share).toFixed(1)} %` : `${Math.round(100 * share)} %`);
+
+/* How long a run will still take, in words; "" where nothing can be said. */
+function timeToGo(run) {
+  if (run?.state !== "running" || !run.x_realtime || run.stopping) return "";
+  const left = Math.max((run.total_s - run.done_s) / run.x_realtime, 0);
+  if (left < 60) return `${Math.ceil(left)} s`;
+  return left < 3600 ? `${Math.ceil(left / 60)} min` : `${Math.floor(left / 3600)} h ${Math.round((left % 3600) / 60)} min`;
+}
+
 const laBytes = (count) => (count >= 2 ** 30 ? `${(count / 2 ** 30).toFixed(2)} GiB`
   : count >= 2 ** 20 ? `${(count / 2 ** 20).toFixed(1)} MiB` : `${(count / 1024).toFixed(0)} KiB`);
 
@@ -166,7 +175,7 @@ class LaContext {
     const bare = !this.body || (this.body.nothing && !this.body.run);
     this.main.hidden = bare;
     if (!bare) {
-      try { this.view.draw(this); } catch (problem) { this.error.textContent = `The picture could not be drawn: ${problem.message}`; this.error.hidden = false; }
+      try { keepFocus(this.root, () => this.view.draw(this)); } catch (problem) { this.error.textContent = `The picture could not be drawn: ${problem.message}`; this.error.hidden = false; }
     }
     this.store.answer();
   }
@@ -197,7 +206,8 @@ class LaContext {
 
   /* options: [[value, words], ...] */
   select(trait, label, tip, options) {
-    const list = laElement("select", { "data-trait": trait, onchange: () => this.set(trait, options[list.selectedIndex][0]) },
+    const list = laElement("select", { "data-trait": trait, "aria-label": label ? null : tip,
+      onchange: () => this.set(trait, options[list.selectedIndex][0]) },
       ...options.map(([, words]) => laElement("option", {}, words)));
     const show = () => { list.selectedIndex = options.findIndex(([value]) => value === this.get(trait)); };
     show();
@@ -272,8 +282,8 @@ class LaContext {
       toggle.disabled = over;
       step.disabled = block.disabled = over;
       stop.disabled = over || run.stopping;
-      const speed = run.x_realtime ? `, ${run.x_realtime.toFixed(2)}× real time` : "";
-      words.textContent = `${run.stopping ? "stopping" : run.state} · ${run.done_s.toFixed(2)} of ${laSeconds(run.total_s)}${speed}`;
+      const speed = run.x_realtime ? `, ${run.x_realtime.toFixed(2)}× real time` : "", left = timeToGo(run);
+      words.textContent = `${run.stopping ? "stopping" : run.state} · ${run.done_s.toFixed(2)} of ${laSeconds(run.total_s)}${speed}${left && `, ${left} to go`}`;
     };
   }
 }
@@ -328,12 +338,11 @@ function live(view) {
         if (model.get("time_s")) place.timeFromKernel();
 
         place.root.setAttribute("aria-description", model.get("_keys"));
-        place.root.addEventListener("keydown", (event) => {
-          if (event.target !== place.root && event.target.matches("input, select, textarea, button")) return;
-          let used = view.key?.(place, event.key);
-          if (!used && event.key === " ") { place.send("steer", { what: "toggle" }); used = true; }
-          if (used) { event.preventDefault(); event.stopPropagation(); }
-        });
+        place.root.addEventListener("keydown", (event) => answerKey(event, (key) => {
+          if (view.key?.(place, key)) return true;
+          if (key === " ") place.send("steer", { what: "toggle" });
+          return key === " ";
+        }));
         place.root.addEventListener("pointerdown", (event) => {
           if (!event.target.closest("input, select, textarea, button")) place.root.focus({ preventScroll: true });
         });

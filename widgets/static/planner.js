@@ -24,8 +24,8 @@ const view = {
     ctx.slider("steps", "steps", "Sampler steps; each keeps a cache of its own", { min: 1, max: 8 });
     ctx.switches = [ctx.check("fp8", "fp8 weights", "Weights of the layers in 8 bits"), ctx.check("fp8_caches", "fp8 caches", "Keys and values in 8 bits"),
       ctx.check("fp8_attention", "fp8 attention", "Self-attention in 8 bits, its caches with it"),
-      ctx.check("offload_model", "encoders rest", "Text and sound encoders rest in main memory (offload_model)"),
-      ctx.check("offload_kv_cache", "caches rest", "Caches rest in main memory (offload_kv_cache)")];
+      ctx.check("offload_model", "encoders offloaded", "Text and sound encoders wait in main memory (offload_model)"),
+      ctx.check("offload_kv_cache", "caches offloaded", "Caches wait in main memory (offload_kv_cache)")];
     ctx.space();
     ctx.copyButton();
     ctx.wait = laElement("div", { class: "la-note la-planner-wait", role: "status" }, "Working it out: every stage is run once without numbers …");

@@ -57,11 +57,15 @@ const view = {
     ctx.soundField = view.soundChoice(ctx);
     ctx.select("speed", "", "How fast it is played; the pitch of the sound follows", PLAYER_SPEEDS)
       .querySelector("select").setAttribute("aria-label", "playback speed");
-    ctx.check("loop", "loop", "Begin again at the end");
+    ctx.check("loop", "Loop", "Begin again at the end");
     ctx.tools = ctx.bar;
     ctx.bar = bar;
 
-    ctx.main.append(laElement("div", { class: "la-stage-box" }, ctx.stage), lower, ctx.tools);
+    const box = laElement("div", { class: "la-stage-box" }, ctx.stage);
+    ctx.bar = box;
+    largeButton(ctx, null, "The video over the whole screen").classList.add("la-stage-large");
+    ctx.bar = bar;
+    ctx.main.append(box, lower, ctx.tools);
     ctx.on("change:playing", () => { if (ctx.get("playing") !== ctx.engine.going) ctx.engine.toggle(); });
     const again = () => { if (ctx.engine.going && !ctx.engine.waiting) ctx.engine.go(); };
     for (const trait of ["sound", "speed"]) ctx.on(`change:${trait}`, again);
@@ -116,8 +120,8 @@ const view = {
     const { engine, body } = ctx, other = !!body.others.b, show = other ? ctx.get("show") : "one", time = engine.shown;
     const a = engine.frame("a", time), b = other ? engine.frame("b", time) : null;
     ctx.aspect = a ? a.width / a.height : (ctx.aspect ?? 1);
-    const width = Math.max(ctx.main.clientWidth, 200);
-    const boxes = laBoxes(width, ctx.get("height_px"), show === "side" ? 2 : 1, ctx.aspect), [box] = boxes, chips = [];
+    const width = Math.max(ctx.main.clientWidth, 200), height = stageHeight(ctx, ctx.get("height_px"));
+    const boxes = laBoxes(width, height, show === "side" ? 2 : 1, ctx.aspect), [box] = boxes, chips = [];
     const pen = laCanvas(ctx.stage, width, Math.round(box.h));
     ctx.comparing = show;
     ctx.box = box;

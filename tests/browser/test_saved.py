@@ -1,0 +1,37 @@
+"""A saved notebook that is opened again, when the kernel that drew its views is gone."""
+
+CELLS = (
+    """
+from fakes import FakeBackend, face, tone
+from liveavatar.config import GenerationConfig
+from liveavatar.pipeline import Pipeline
+from liveavatar.run import Run
+from widgets import Planner, StepGrid
+run = Run.of(Pipeline(FakeBackend()), tone(0.96), face(32, 32), "", GenerationConfig(size=(32, 32)))
+run.start().result()
+""",
+    "StepGrid(run)",
+    "StepGrid()",
+)
+READY_AGAIN = """(path) => {
+    const book = globalThis.jupyterapp?.shell?.currentWidget;
+    return book?.context?.path === path && book.context.isReady && document.querySelectorAll('.la-still').length === 2;
+}"""
+
+
+def test_it_shows_the_still_and_no_error(open_notebook):
+    book = open_notebook(*CELLS)
+    book.page.locator(".la-grid canvas").first.wait_for()
+    assert not book.page.locator(".la-still").first.is_visible()          # the view itself is there
+    book.page.evaluate("async () => { await jupyterapp.commands.execute('docmanager:save'); "
+                       "await jupyterapp.shell.currentWidget.sessionContext.shutdown(); }")
+    again = book.page.context.new_page()
+    again.goto(book.page.url)
+    again.wait_for_function(READY_AGAIN, arg=book.path, timeout=90_000)
+    stills = again.locator(".la-still")
+    stills.first.locator("img").wait_for(state="visible")
+    again.wait_for_function("() => document.body.innerText.includes('model not found') || "
+                            "[...document.querySelectorAll('.jp-OutputArea-output')]"
+                            ".some((one) => one.textContent.includes('model not found'))", timeout=90_000)
+    assert "model not found" not in again.locator(".jp-Notebook").inner_text()       # JupyterLab says it out of sight
+    assert "Run the cell" in stills.first.inner_text() and "Run this cell" in stills.nth(1).inner_text()

@@ -1,0 +1,67 @@
+"""Files that a browser sends to the kernel in pieces, so that it can show how far it is.
+
+    browser   {"kind": "upload", "what": "sound", "number": 3, "name": "me.wav", "part": 0, "parts": 28} and its bytes
+    kernel    {"kind": "upload", "number": 3, "arrived": 1}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+
+from liveavatar.types import InputError
+from widgets._inputs import temporary
+
+LARGEST_BYTES = 256 * 2**20
+
+
+@dataclass
+class Upload:
+    """One file on its way."""
+
+    number: int                  # counted by the browser: pieces of an older upload are left out
+    name: str
+    pieces: list[bytes] = field(default_factory=list)
+
+
+class Uploads:
+    """Join the pieces of files, one file at a time for each input ("sound" or "face")."""
+
+    def __init__(self) -> None:
+        self._coming: dict[str, Upload] = {}
+
+    def receive(self, what: str, number: int, name: str, part: int, parts: int, data: bytes) -> Path | None:
+        """Take one piece; the last one makes the file whole and returns its path, which keeps the user's name.
+
+        Raises InputError for a file above LARGEST_BYTES.
+        """
+        if part == 0:
+            self._coming[what] = Upload(number, name)
+        upload = self._coming.get(what)
+        if upload is None or upload.number != number or len(upload.pieces) != part:
+            return None
+        upload.pieces.append(data)
+        if sum(map(len, upload.pieces)) > LARGEST_BYTES:
+            del self._coming[what]
+            raise InputError(f"{name} is larger than {LARGEST_BYTES // 2**20} MiB; give a shorter one, or its path: "
+                             f"workbench.{'recording' if what == 'sound' else 'picture'} = '...'")
+        if part < parts - 1:
+            return None
+        del self._coming[what]
+        path = Path(mkdtemp(prefix="upload-", dir=temporary())) / (Path(name).name or "file")
+        path.write_bytes(b"".join(upload.pieces))
+        return path
+
+    def drop(self, what: str) -> None:
+        """Forget the pieces of a file that is not wanted any more."""
+        self._coming.pop(what, None)
+
+
+def without_folder(text: str) -> str:
+    """Name uploaded files in a sentence as their owner does, without the folder they were put into."""
+    folder = str(temporary())
+    if folder not in text:
+        return text
+    words = text.split(folder + "/")
+    return words[0] + "".join(rest.partition("/")[2] if rest.startswith("upload-") else rest for rest in words[1:])

@@ -1,0 +1,222 @@
+/* What goes into a video: the cards Portrait, Sound, Prompt and Settings of the workbench. */
+
+const FACE_WIDE = 96, FACE_TALL = 116;  // px, room for the portrait
+const SLOTS = ["gesture", "mood", "lighting", "energy"];
+const SLOT_WORDS = { rest: "hands still" };                       // values of the prompt that sound odd by themselves
+
+/* Whether something is another than at the last drawing: what has not changed is left alone. */
+export function isNew(ctx, name, ...now) {
+  const key = JSON.stringify(now), is = ctx.known.get(name) !== key;
+  ctx.known.set(name, key);
+  return is;
+}
+
+function card(ctx, name, title, ...children) {
+  const element = laElement("section", { class: `la-card la-card-${name}`, "aria-label": title },
+    laElement("h4", {}, title), ...children);
+  ctx.left.append(element);
+  return element;
+}
+
+/* One of a few, as buttons side by side. options: [value, words, tip, what a click does]. */
+function segments(ctx, trait, label, options) {
+  const buttons = options.map(([value, words, tip, choose = () => ctx.set(trait, value)]) => laElement("button",
+    { type: "button", class: "la-pick", title: tip, "data-value": value, onclick: choose }, words));
+  ctx.shows.push(() => {
+    for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.value === ctx.get(trait));
+  });
+  return laElement("div", { class: "la-picks", role: "group", "aria-label": label, "data-trait": trait }, ...buttons);
+}
+
+function textArea(ctx, trait, tip, rows) {
+  const area = laElement("textarea", { rows, title: tip, "aria-label": tip, "data-trait": trait, spellcheck: "false",
+    oninput: () => ctx.set(trait, area.value) });
+  ctx.shows.push(() => {
+    if (document.activeElement !== area && area.value !== ctx.get(trait)) area.value = ctx.get(trait);
+  });
+  return area;
+}
+
+/* ---- portrait */
+
+export function portraitCard(ctx) {
+  const upload = new UploadLine(ctx, "face", "image/*");
+  const words = laElement("div", { class: "la-note la-bench-face-words" });
+  const warning = laElement("div", { class: "la-note la-warning", role: "note", hidden: true });
+  ctx.faceCanvas = laElement("canvas", { role: "img", "aria-label": "the portrait, as the video will show it" });
+  const buttons = ctx.fill(laElement("div", { class: "la-bench-face-buttons" }), () => {
+    ctx.button("Random", "Somebody else", () => ctx.send("random"));
+    ctx.button("Design …", "Change the avatar by hand, below", () => {
+      ctx.set("face", "designer");
+      ctx.set("page", "avatar");
+    });
+    ctx.button("Upload …", "A picture of your own", () => upload.choose());
+  });
+  card(ctx, "face", "Portrait", laElement("div", { class: "la-bench-face" }, laElement("div", {}, ctx.faceCanvas),
+    laElement("div", {}, buttons, words)), warning, upload.element, upload.input);
+  ctx.shows.push((body) => {
+    if (!isNew(ctx, "face", ctx.get("face"), body.frame, body.picture, ctx.faces, devicePixelRatio)) return;
+    const { frame } = body, own = ctx.get("face") === "designer";
+    const size = frame ? `${frame.width} × ${frame.height} px` : "";
+    words.replaceChildren(own ? "a rendered avatar" : body.picture || "no picture yet", laElement("br"), size);
+    words.title = frame ? `The video will have ${size}. What does not fit into it is cut off, as it is here.` : "";
+    warning.textContent = frame?.warning ?? "";
+    warning.hidden = !warning.textContent;
+    drawFace(ctx);
+  });
+}
+
+function drawFace(ctx) {
+  const source = ctx.faceSource;
+  if (!source) return;
+  const scale = Math.min(FACE_WIDE / source.width, FACE_TALL / source.height);
+  const width = Math.round(source.width * scale), height = Math.round(source.height * scale);
+  const pen = laCanvas(ctx.faceCanvas, width, height);
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(source, 0, 0, width, height);
+}
+
+/* ---- sound */
+
+export function soundCard(ctx) {
+  const upload = new UploadLine(ctx, "sound", "audio/*,video/*");
+  const choose = segments(ctx, "sound", "where the speech comes from", [
+    ["sample", "Sample", "A recording that is shipped"],
+    ["text", "Write", "A synthetic voice says what you write"],
+    ["recording", "Upload", "A recording of your own: any sound or video file",
+      () => (ctx.get("recording") ? ctx.set("sound", "recording") : upload.choose())]]);
+  const samples = laElement("div", { class: "la-picks la-bench-samples", role: "group", "aria-label": "samples" });
+  const text = textArea(ctx, "text", "What the voice should say", 2);
+  const voice = laElement("select", { "aria-label": "voice", "data-trait": "voice", title: "The voice",
+    onchange: () => ctx.set("voice", voice.value) });
+  const chosen = ctx.fill(laElement("div", { class: "la-bench-upload" }), () =>
+    ctx.button("Choose a file …", "Any sound or video file", () => upload.choose()));
+  const name = laElement("span", { class: "la-note" });
+  chosen.append(name);
+  ctx.waveCanvas = laElement("canvas", { role: "img", "aria-label": "the sound" });
+  const said = laElement("div", { class: "la-note la-bench-said" });
+  const seconds = laElement("select", { "aria-label": "seconds at most", "data-trait": "seconds",
+    title: "How much of the sound is used", onchange: () => ctx.set("seconds", Number(seconds.value)) },
+    ...[[0, "all of it"], [2, "first 2 s"], [4, "first 4 s"], [8, "first 8 s"]].map(([value, words]) =>
+      laElement("option", { value }, words)));
+  const length = laElement("span", { class: "la-note" });
+  card(ctx, "sound", "Sound", choose, samples, text, voice, chosen, upload.element, ctx.waveCanvas, said,
+    laElement("div", { class: "la-bench-length" }, length, laElement("span", { class: "la-space" }), seconds),
+    upload.input);
+
+  ctx.shows.push((body) => {
+    const kind = ctx.get("sound"), total = body.sound?.seconds ?? 0, most = ctx.get("seconds");
+    if (!isNew(ctx, "sound", kind, body.sound, most, ctx.get("sample"), ctx.get("voice"), body.recording, ctx.waves,
+      ctx.waveCanvas.parentElement.clientWidth, ctx.theme().dark)) return;
+    if (!samples.childElementCount) {
+      samples.append(...body.samples.map(([sample, words]) => laElement("button", { type: "button", class: "la-pick",
+        "data-value": sample, title: words, onclick: () => ctx.set("sample", sample) }, sample)));
+    }
+    if (voice.childElementCount !== body.voices.length) {
+      voice.replaceChildren(...body.voices.map((one) => laElement("option", {}, one)));
+    }
+    for (const one of samples.children) one.setAttribute("aria-pressed", one.dataset.value === ctx.get("sample"));
+    const write = choose.querySelector("[data-value=text]");
+    write.disabled = !body.voices.length;
+    if (write.disabled) write.title = "No synthetic voice on this machine: install espeak-ng or flite";
+    voice.value = ctx.get("voice");
+    samples.hidden = kind !== "sample";
+    text.hidden = voice.hidden = kind !== "text";
+    chosen.hidden = kind !== "recording";
+    name.textContent = name.title = body.recording || "no file yet";
+    said.textContent = said.title = kind !== "text" && body.sound?.text ? `“${body.sound.text.trim()}”` : "";
+    const used = most && most < total ? `${laSeconds(most)} of ` : "";
+    length.textContent = total ? used + laSeconds(total) : "";
+    if (![...seconds.options].some((option) => Number(option.value) === most)) {
+      seconds.append(laElement("option", { value: most }, `first ${most} s`));
+    }
+    seconds.value = most;
+    drawWave(ctx, total, most);
+  });
+}
+
+function drawWave(ctx, total, most) {
+  const width = Math.max(ctx.waveCanvas.parentElement.clientWidth - 20, 40), height = 30;
+  const pen = laCanvas(ctx.waveCanvas, width, height), theme = ctx.theme();
+  if (!ctx.wave || !total) return;
+  const pitch = width / ctx.wave.length, used = most && most < total ? most / total : 1;
+  ctx.wave.forEach((peak, i) => {
+    const tall = Math.max(1, peak * (height - 2));
+    pen.fillStyle = (i + 0.5) / ctx.wave.length <= used ? theme.accent : theme.line;
+    pen.fillRect(i * pitch, (height - tall) / 2, Math.max(1, pitch - 1), tall);
+  });
+}
+
+/* ---- prompt */
+
+export function promptCard(ctx) {
+  const text = textArea(ctx, "prompt", "Gesture, mood, light and energy in everyday words", 2);
+  const chips = laElement("div", { class: "la-bench-chips" });
+  card(ctx, "prompt", "Prompt", text, chips);
+  const called = (value) => SLOT_WORDS[value] ?? value;
+  ctx.shows.push(({ words, remarks }) => {
+    if (!isNew(ctx, "words", words, remarks)) return;
+    const slots = words.free ? [] : SLOTS;
+    chips.replaceChildren(
+      ...slots.map((slot) => laElement("span", { class: `la-chip ${words.slots[slot] ? "la-chip-on" : ""}`,
+        title: words.slots[slot] ? `understood: ${slot}` : `nothing is said of the ${slot}` },
+        laElement("i", {}, slot), called(words.slots[slot] ?? words.unsaid[slot]))),
+      ...words.unknown.map((word) => laElement("span", { class: "la-chip la-chip-off",
+        title: "mini does not know this: it changes nothing" }, word)),
+      words.free ? laElement("div", { class: "la-note" }, "This model reads every word.") : "",
+      remarks ? laElement("div", { class: "la-note" }, remarks) : "");
+  });
+}
+
+/* ---- settings */
+
+export function settingsCard(ctx) {
+  const presets = laElement("div", { class: "la-picks la-bench-presets", role: "group", "aria-label": "presets" });
+  const grid = ctx.fill(laElement("div", { class: "la-bench-settings" }), () => {
+    ctx.select("steps", "steps", "Denoising steps of a block; the student was trained for 4, the many-step base for many",
+      LA_STEP_COUNTS.map((count) => [count, `${count}`]));
+    const model = ctx.select("model", "model", "The student makes a picture in 4 steps; it was distilled from the " +
+      "many-step base, its teacher, which needs 16 or more", [["student", "student"], ["teacher", "teacher"]]);
+    ctx.shows.push((body) => { model.hidden = !body.models; });
+    sizeList(ctx);
+    ctx.select("schedule", "noise", "The noise levels: as mini was trained, as Live Avatar was released, even, or your " +
+      "own from the view Path", ["trained", "released", "linear", "own"].map((name) => [name, name]));
+    ctx.select("solver", "solver", "Straight on, or by a guess and fresh noise",
+      [["euler", "Euler"], ["renoise", "re-noise"]]);
+    const seed = laElement("input", { type: "number", min: 0, step: 1, "data-trait": "seed",
+      onchange: () => ctx.set("seed", Math.max(0, Math.round(Number(seed.value) || 0))) });
+    ctx.field("seed", "Of the noise: the same seed is the same video", seed);
+    ctx.shows.push(() => { if (document.activeElement !== seed) seed.value = ctx.get("seed"); });
+    ctx.select("clean", "clean", "Take noise out of the sound before mini hears it; the video keeps the sound",
+      [["", "no"], ["wiener", "Wiener"], ["noisereduce", "gate"]]);
+    ctx.check("compare", "keep last run", "Show the next run beside the last one, under one cursor: for example 2 steps " +
+      "against 4");
+    ctx.shows.push((body) => ctx.root.classList.toggle("la-bench-two", !!body.beside));
+  });
+  const why = laElement("div", { class: "la-note la-bench-why" });
+  const element = card(ctx, "settings", "Settings", presets, grid, why);
+  ctx.fill(element.firstChild, () => ctx.copyButton());
+  ctx.shows.push((body) => {
+    if (!presets.childElementCount) {
+      presets.append(...body.presets.map(([name, article, mini]) => laElement("button", { type: "button",
+        class: "la-pick", "data-preset": name, title: `${article}\n${mini}`,
+        onclick: () => ctx.send("preset", { name }) }, name)));
+    }
+    for (const button of presets.children) button.setAttribute("aria-pressed", button.dataset.preset === body.preset);
+    if (!isNew(ctx, "why", body.preset)) return;
+    const preset = body.presets.find(([name]) => name === body.preset);
+    why.replaceChildren(...(preset ? preset.slice(1).map((words) => laElement("div", {}, words)) : []));
+  });
+}
+
+function sizeList(ctx) {
+  const list = laElement("select", { "data-trait": "size", onchange: () => ctx.set("size", list.value) });
+  const option = (size, own) => laElement("option", { value: size }, (size || own).replace("*", "×"));
+  ctx.field("size", "Width × height in pixels. The first is what the model was trained at: the portrait is cropped to " +
+    "it. Others are an area, the portrait gives the shape, and come out worse", list);
+  ctx.shows.push(({ sizes, own_size: own }) => {
+    const now = ctx.get("size"), values = sizes.includes(now) ? sizes : [...sizes, now];
+    if (isNew(ctx, "sizes", values, own)) list.replaceChildren(...values.map((size) => option(size, own)));
+    list.value = now;
+  });
+}
