@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -23,6 +24,12 @@ class Work:
         while self.running:
             time.sleep(0.01)
         return self.stopped
+
+
+def run_elsewhere(coroutine) -> object:
+    """The result of a coroutine, in a thread of its own: browser tests leave a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture
@@ -67,13 +74,13 @@ def test_a_cell_that_is_cancelled_while_it_waits_stops_the_work():
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
-    asyncio.run(cell())
+    run_elsewhere(cell())
     assert work.stopped
 
 
 def test_a_cell_that_waits_to_the_end_has_the_result():
     work = Work(running=False)
-    assert asyncio.run(interrupts.result_of(work)) is False
+    assert run_elsewhere(interrupts.result_of(work)) is False
 
 
 def test_outside_of_a_kernel_nothing_changes():

@@ -148,7 +148,7 @@ def test_a_report_of_minis_video_has_its_mouth_and_its_measures(tmp_path):
     from liveavatar.config import GenerationConfig
     from liveavatar.speech import samples
 
-    pipe = liveavatar.load("mini", weights="random", dtype="float32")
+    pipe = liveavatar.load("mini")
     pipe.render(samples()["welcome"], liveavatar.avatar(seed=1), "", GenerationConfig(sample_steps=1, duration_s=1.0),
                 output=tmp_path / "me.mp4", progress=False)
     page = write_report(tmp_path / "me.mp4", tmp_path / "r.html").read_text()

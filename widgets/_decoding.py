@@ -84,9 +84,9 @@ class Decoding:
         return None
 
     def _work(self) -> None:
-        from widgets._mouth import stay_on_one_core
+        from liveavatar.threads import set_threads_here
 
-        stay_on_one_core()
+        set_threads_here(1)                              # a preview gains little from more, and the run needs them
         while (found := self._next()) is not None:
             view, key, job = found
             try:

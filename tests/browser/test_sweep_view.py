@@ -36,7 +36,7 @@ def book(open_shared_notebook):
 
 
 def test_every_video_and_every_failure_has_a_card(book):
-    assert len(book.page.evaluate(LABELS)) == 6
+    book.wait_for(f"() => ({LABELS})().length === 6")
     assert book.page.locator(".sg-empty").all_inner_texts()[0].startswith("recording 'nobody' is unknown")
     assert "6 of 6 made" in book.page.locator(".la-sweep .la-progress").inner_text()
     book.shoot(".la-sweep", "sweep_view")
