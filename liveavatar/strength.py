@@ -6,21 +6,17 @@ features of the sound are mixed with noise. What the condition leaves open is wh
 
 from __future__ import annotations
 
-from math import ceil, sqrt
+import hashlib
+from dataclasses import replace
+from math import ceil
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liveavatar.types import InputError
+from liveavatar.types import Portrait
 
 SHARPEST_BLUR_PX, STRONGEST_BLUR_PX = 8.0, 128.0      # side of the grid's cells just below strength 1, and above 0
-
-
-def check_strength(name: str, strength: float) -> None:
-    """Refuse a strength that is not in 0..1. Raises InputError."""
-    if not 0 <= strength <= 1:
-        raise InputError(f"{name} is {strength}; give a number from 0 (nothing) to 1 (full)")
 
 
 def blur_px(strength: float) -> float:
@@ -36,19 +32,34 @@ def blur_portrait(pictures: Tensor, cell_px: float) -> Tensor:
     return F.interpolate(means, size=(H, W), mode="bicubic", align_corners=False).clamp(0, 1)
 
 
+def weaken_portrait(portrait: Portrait, size: tuple[int, int], strength: float) -> Portrait:
+    """Fit a portrait to the video's (height, width) and blur it as its strength says; at 1 it stays as it is."""
+    if strength == 1:
+        return portrait
+    from liveavatar.conditions import fit_portrait
+
+    pixels = fit_portrait(portrait, size)
+    return replace(portrait, pixels=blur_portrait(pixels[None], blur_px(strength))[0])
+
+
+def sound_generator(base_seed: int) -> torch.Generator:
+    """Make the source of the noise that weakens the sound: one seed is one video."""
+    digest = hashlib.sha256(f"liveavatar:{base_seed}:sound".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
 def weaken_sound(features: Tensor, strength: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Mix features of unit variance with noise so that the variance stays; at 0 they are zero.
+    """Mix features of the sound with noise of the same power, so that the power stays; at 0 they are zero.
 
     features (B, layers, A, T), strength a number or (B, 1, 1, 1)  ->  the same shape
     """
     if isinstance(strength, float | int):
         if strength in (0, 1):
             return features * strength
-        return strength * features + sqrt(1 - strength**2) * _noise_like(features, generator)
-    mixed = strength * features + (1 - strength.square()).clamp(min=0).sqrt() * _noise_like(features, generator)
-    return torch.where(strength > 0, mixed, torch.zeros_like(mixed))
-
-
-def _noise_like(features: Tensor, generator: torch.Generator | None) -> Tensor:
+        strength = torch.full((1, 1, 1, 1), float(strength))
+    strength = strength.to(features)
     device = generator.device if generator is not None else features.device
-    return torch.randn(features.shape, generator=generator, device=device).to(features)
+    noise = torch.randn(features.shape, generator=generator, device=device).to(features)
+    power = features.square().mean((2, 3), keepdim=True).sqrt()
+    mixed = strength * features + (1 - strength.square()).clamp(min=0).sqrt() * power * noise
+    return torch.where(strength > 0, mixed, torch.zeros_like(mixed))

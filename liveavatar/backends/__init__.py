@@ -27,6 +27,7 @@ class Trained:
     steps: int = 4
     solver: str = "euler"        # "euler" | "renoise"
     schedule: str = "trained"    # a name `sampler.make_schedule` knows
+    shift: float = 3.0
     guidance: float = 1.0
 
 

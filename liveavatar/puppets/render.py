@@ -80,11 +80,13 @@ def compose(rigs: Rigs, motion: Tensor, view: View, mouths: Mouths, places: list
     in_upper, in_lower, in_head = places
     below = look_up(rigs.lips[:, :1], in_upper)[:, :, 0]                                   # the upper lip's edge
     own = torch.where(below[..., None] > 0, in_lower, in_upper)
-    behind = photograph(rigs.background, drawn_places(view, size)[:, None])
+    pixel = (2 * view.scale / max(size))[:, None, None, None]                              # picture units
+    still = drawn_places(view, size)[:, None]
+    moved = ((own - still).norm(dim=-1) / pixel - 0.5).clamp(0, 1)[:, :, None]             # nothing is uncovered at rest
+    behind = torch.lerp(photograph(rigs.picture, still), photograph(rigs.background, still), moved)
     person = look_up(rigs.person[:, None], own) * ((own[..., 1] + 1) / 0.03).clamp(0, 1)[:, :, None]   # not above it
     picture = torch.lerp(behind, photograph(rigs.picture, own), person)
     unit = LARGEST_EYE_DISTANCE * max(size)
-    pixel = (2 * view.scale / max(size))[:, None, None, None]                              # picture units
     mouth = Window.around(points[:, :, MOUTH], (1.6, 1.4), unit, size)
     mouth.paste(picture, *mouth_interior(rigs, motion, mouths, [mouth.cut(part) for part in places], pixel))
     eyes = Window.around(0.5 * (points[:, :, LEFT_EYE] + points[:, :, RIGHT_EYE]), (2.1, 1.1), unit, size)

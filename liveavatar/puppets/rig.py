@@ -390,5 +390,8 @@ def eyeballs_of(picture: Tensor, eyes: Tensor) -> Tensor:
     side = picture.shape[-1]
     inside = eyes[:, :2].float().amin(1, keepdim=True)
     inside = F.interpolate(inside, size=(side, side), mode="bilinear", align_corners=False)
-    keep = (inside * side / 2 - 1.0).clamp(0, 1)                    # a pixel away from lids and lashes
+    widest = inside.amax((2, 3), keepdim=True).clamp(min=1e-4)
+    margin = (0.5 * widest).clamp(max=2 / side)                     # a pixel away from lids and lashes, where there is room
+    keep = ((inside - margin) / margin).clamp(0, 1)
+    keep = torch.where(keep.amax((2, 3), keepdim=True) > 0, keep, torch.ones_like(keep))
     return fill_in(picture.float(), keep).round().clamp(0, 255).byte()

@@ -1,6 +1,7 @@
 """mini: the small model that speaks on any computer. Its weights are in the package.
 
-The many-step base is the teacher; the fast 4-step student is the base plus a LoRA, as in the released system.
+The many-step base is the teacher; the fast students are the base plus a LoRA each, as in the released system: one for
+every number of steps of STUDENTS, distilled for just that many.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.backends import Trained
-from liveavatar.backends.mini.preset import LORA_ALPHA, TRANSFORMER
+from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT, TOKEN_SIDE_PX, transformer_options
 from liveavatar.decoder import Decoder
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 from liveavatar.weights import Manifest, load_part, read_manifest
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 RANDOM_SEED = 0
+EVERY_STEP = "4-every-step"     # the student whose every step was pulled towards finished videos
+Student = int | str | bool
 
 
 class MiniBackend:
@@ -37,9 +40,9 @@ class MiniBackend:
     rate_hz = 16_000
     block_latents = 3
     frames_per_latent = 4
-    size_multiple = 16
-    default_size = (128, 128)
-    expects_rendered = True
+    size_multiple = TOKEN_SIDE_PX
+    default_size = (256, 256)
+    expects_rendered = False
     sees_past_sound = True
 
     def __init__(self, transformer: CausalS2VTransformer, vae: VideoVAE, ear: Ear, trained: Trained,
@@ -51,14 +54,20 @@ class MiniBackend:
         self._about = about
 
     @classmethod
-    def load(cls, student: bool = True, dtype: str = "auto", compile: bool = False,
+    def load(cls, student: Student = 4, dtype: str = "auto", compile: bool = False,
              weights: str | os.PathLike = "shipped", device: str = "auto") -> MiniBackend:
-        """student=False is the many-step base; weights: "shipped", "random" (seeded, untrained) or a folder."""
+        """Bring the weights.
+
+        student: for how many steps it was distilled (True: 4), or "4-every-step": the one whose every step was pulled
+        towards finished videos; False is the many-step base
+        weights: "shipped", "random" (seeded, untrained) or a folder
+        """
+        student = 4 if student is True else student
         device = choose_device(device)
         kind = choose_dtype(dtype, device)
         if weights == "random":
             transformer, vae, ear = random_networks()
-            trained, fingerprint = Trained(solver="renoise" if student else "euler"), f"random-{RANDOM_SEED}"
+            trained, fingerprint = Trained(shift=SHIFT), f"random-{RANDOM_SEED}"
         else:
             folder = WEIGHTS if weights == "shipped" else Path(weights)
             manifest = read_manifest(folder)
@@ -145,29 +154,46 @@ def random_networks() -> tuple[CausalS2VTransformer, VideoVAE, Ear]:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        return CausalS2VTransformer.from_config(TRANSFORMER), VideoVAE(), Ear()
+        vae = VideoVAE()
+        return CausalS2VTransformer.from_config(transformer_options(vae.config)), vae, Ear()
 
 
-def trained_networks(manifest: Manifest, student: bool) -> tuple[CausalS2VTransformer, VideoVAE, Ear, Trained]:
-    """Base, VAE and ear from a folder of weights, and for the student its LoRA merged into the base."""
+def trained_networks(manifest: Manifest, student: int | str) -> tuple[CausalS2VTransformer, VideoVAE, Ear, Trained]:
+    """Base, VAE and audio encoder from a folder of weights, and for a student its LoRA merged into the base."""
     from liveavatar.backends.mini.ear import Ear
     from liveavatar.backends.mini.vae import VideoVAE
     from liveavatar.lora import merge_lora
     from liveavatar.transformer import CausalS2VTransformer
 
+    part = None if student is False else part_of(student, manifest)
     settings = dict(manifest.config.get("base", {}))
     trained = settings.pop("trained", {})
+    config = vae_config(manifest)
     with torch.device("meta"):
-        transformer = CausalS2VTransformer.from_config(TRANSFORMER | settings)
-        vae, ear = VideoVAE(vae_config(manifest)), Ear()
+        transformer = CausalS2VTransformer.from_config(transformer_options(config) | settings)
+        vae, ear = VideoVAE(config), Ear()
     fill(transformer, load_part(manifest, "base"), manifest)
     fill(vae, load_part(manifest, "vae"), manifest)
     fill(ear, load_part(manifest, "ear"), manifest)
-    if student:
-        settings = manifest.config.get("student", {})
-        trained = settings.get("trained", {"solver": "renoise"})
-        merge_lora(transformer, load_part(manifest, "student"), settings.get("alpha", LORA_ALPHA))
-    return transformer, vae, ear, Trained(**trained)
+    if part is not None:
+        settings = manifest.config.get(part, {})
+        trained = settings.get("trained", {})
+        merge_lora(transformer, load_part(manifest, part), settings.get("alpha", LORA_ALPHA))
+    return transformer, vae, ear, Trained(**{"shift": SHIFT} | trained)
+
+
+def students(manifest: Manifest) -> tuple[str, ...]:
+    """The students whose weights are there, as `load` names them."""
+    return tuple(sorted(part.removeprefix("student-") for part in manifest.parts if part.startswith("student-")))
+
+
+def part_of(student: int | str, manifest: Manifest) -> str:
+    """The part of the weights that holds a student. Raises InputError."""
+    part = f"student-{student}"
+    if part not in manifest.parts:
+        raise InputError(f"student is {student!r}; there are students of {', '.join(students(manifest))} steps, and "
+                         "student=False is the many-step base")
+    return part
 
 
 def vae_config(manifest: Manifest) -> VAEConfig:
