@@ -119,7 +119,7 @@ def eyeballs(rigs: Rigs, motion: Tensor, pose: Pose, in_head: Tensor, pixel: Ten
     blink = motion[..., MOTION_COLUMNS["blink"], None, None]
     opening = torch.minimum(under_lid - blink * drop, over_lid)
     seen = photograph(rigs.eyeballs, in_head - pose.gaze[:, :, None, None])
-    return seen, (0.5 + opening / pixel).clamp(0, 1)[:, :, None]
+    return seen, (opening / pixel).clamp(0, 1)[:, :, None]
 
 
 class Window:
