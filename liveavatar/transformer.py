@@ -338,9 +338,10 @@ class AudioInjector(nn.Module):
 
 
 class Head(nn.Module):
-    def __init__(self, dim: int, out_dim: int, patch: int) -> None:
+    def __init__(self, dim: int, out_dim: int, patch: int, copies: bool) -> None:
         super().__init__()
         self.head = nn.Linear(dim, out_dim * patch * patch)
+        self.copy_gate = nn.Linear(dim, patch * patch) if copies else None
         self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim ** 0.5)
 
 
@@ -364,13 +365,15 @@ class FramePacker(nn.Module):
 class CausalS2VTransformer(ModelMixin, ConfigMixin):
     """Audio-driven video transformer that makes a video block by block.
 
-    The defaults are those of the released 14B network. `patch`, `prediction`, `audio_layers`, `block_frames`,
-    `cache_frames`, `reference_distance` and `released_rounding` are constants there and options here:
+    The defaults are those of the released 14B network. `patch`, `prediction`, `copies_reference`, `audio_layers`,
+    `block_frames`, `cache_frames`, `reference_distance` and `released_rounding` are constants there and options here:
 
     patch               latent pixels on a token's side
     prediction          what the last layer computes: "velocity", or "clean", the finished latents, from which the
                         velocity follows as (x - clean) / sigma (Li & He 2025, arXiv:2511.13720): easier where a token
                         holds about as many numbers as the network is wide
+    copies_reference    with "clean": for every latent pixel a gate says how much of the portrait's latent at the same
+                        place is added, so that what stands still need not pass through the layers
     audio_layers        hidden layers of the speech encoder that are mixed (wav2vec2-large: 25)
     block_frames        latent frames made together
     cache_frames        latent frames in a ring, the current block included; a multiple of block_frames
@@ -390,7 +393,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
                  audio_inject_layers: tuple[int, ...] = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39),
                  enable_framepack: bool = True, eps: float = 1e-6, block_frames: int = 3, cache_frames: int = 12,
                  reference_distance: int = 30, released_rounding: bool = True, patch: int = 2,
-                 prediction: str = "velocity") -> None:
+                 prediction: str = "velocity", copies_reference: bool = False) -> None:
         super().__init__()
         if cache_frames % block_frames:
             raise ValueError(f"a ring of {cache_frames} latent frames has a seam inside a block of {block_frames}; "
@@ -401,7 +404,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         self.time_embedding = nn.Sequential(nn.Linear(freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(Layer(dim, ffn_dim, num_heads, eps, released_rounding) for _ in range(num_layers))
-        self.head = Head(dim, out_dim, patch)
+        self.head = Head(dim, out_dim, patch, copies_reference)
         self.casual_audio_encoder = AudioEncoder(audio_layers, audio_dim, dim, num_audio_token)
         self.audio_injector = AudioInjector(len(audio_inject_layers), dim, num_heads, eps)
         self.trainable_cond_mask = nn.Embedding(3, dim)      # noisy, portrait, motion
@@ -517,7 +520,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         for index, layer in enumerate(self.blocks):
             x = layer(x, level.layers[index], text[index], see_each_other).to(tokens.dtype)
         k, v = (torch.stack(side) for side in zip(*kept, strict=True))
-        return ConditionCache(k, v, grid[0] * grid[1], grid)
+        return ConditionCache(k, v, grid[0] * grid[1], grid, reference if self.config.copies_reference else None)
 
     def forward(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
                 pose: Tensor | None = None, turned: Turned | None = None) -> tuple[Tensor, RingCache]:
@@ -542,7 +545,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         tokens = self.embed(x, pose)
         for index in range(len(self.blocks)):
             tokens = self.run_layer(index, tokens, level, context, past(self, index, cache, condition, *turned))
-        return self.velocity(x, self.finish(tokens, level, self.grid(x)), level)
+        return self.velocity(x, self.finish(tokens, level, condition), level)
 
     def forward_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
                      pose: Tensor | None = None) -> Tensor:
@@ -561,7 +564,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
             see = clip_past(tables, rotate(condition.k[index], beside), condition.v[index], block * tokens,
                             self.config.cache_frames * tokens)
             h = self.run_layer(index, h, level, context, see)
-        return self.velocity(x, self.finish(h, level, grid), level)
+        return self.velocity(x, self.finish(h, level, condition), level)
 
     # ------------------------------------------------------------------ their shared parts
 
@@ -595,14 +598,22 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         h = layer_norm(x.flatten(0, 1), eps=1e-5) * (1 + heard.scale) + heard.shift           # (B * F, n, D)
         return x + attend.merge(attention(attend.queries(h.to(attend.q.weight.dtype)), *heard.tokens)).view_as(x)
 
-    def finish(self, tokens: Tensor, level: Modulation, grid: tuple[int, int]) -> Tensor:
+    def finish(self, tokens: Tensor, level: Modulation, condition: ConditionCache) -> Tensor:
         """Tokens -> what the network predicts (B, C, F, h, w)"""
         shift, scale = level.head.unsqueeze(3).unbind(2)                       # each (B, F, 1, D)
         with torch.autocast(tokens.device.type, enabled=False):
-            out = in_float32(self.head.head, torch.addcmul(shift, layer_norm(tokens), 1 + scale)).to(tokens.dtype)
-        (B, F), patch = tokens.shape[:2], self.config.patch
-        out = out.view(B, F, *grid, patch, patch, self.config.out_dim)         # 'fhwpqrc->cfphqwr'
-        return out.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, self.config.out_dim, F, grid[0] * patch, grid[1] * patch)
+            last = torch.addcmul(shift, layer_norm(tokens), 1 + scale)
+            out = self.pixels(in_float32(self.head.head, last).to(tokens.dtype), condition.grid)
+            if self.head.copy_gate is None:
+                return out
+            gate = self.pixels(in_float32(self.head.copy_gate, last).sigmoid(), condition.grid)
+            return (out.float() + gate * condition.reference.float()).to(tokens.dtype)
+
+    def pixels(self, out: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Numbers of each token, channels innermost, -> latent pixels (B, C, F, h, w)"""
+        (B, F), patch = out.shape[:2], self.config.patch
+        out = out.view(B, F, *grid, patch, patch, -1)                          # 'fhwpqrc->cfphqwr'
+        return out.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, out.shape[-1], F, grid[0] * patch, grid[1] * patch)
 
     def velocity(self, x: Tensor, predicted: Tensor, level: Modulation) -> Tensor:
         """The velocity that a prediction means. x, predicted (B, C, F, h, w)"""

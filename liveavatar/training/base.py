@@ -51,7 +51,7 @@ from liveavatar.types import InputError
 
 NOISE_SHIFT = 3.0       # of the noise levels drawn in training: more of them near 1, where the picture is decided
 SMALLEST_SIGMA = 0.02
-REFERENCE_NOISE = 0.02
+REFERENCE_NOISE = 0.01
 OTHER_SIZES = 0.3       # share of clips and steps of all sizes but the first
 
 
@@ -78,6 +78,9 @@ def new_transformer(options: dict | None = None) -> CausalS2VTransformer:
         nn.init.zeros_(silent.weight)
         nn.init.zeros_(silent.bias)
     nn.init.zeros_(model.head.modulation)
+    if model.head.copy_gate is not None:
+        nn.init.zeros_(model.head.copy_gate.weight)
+        nn.init.zeros_(model.head.copy_gate.bias)                # half of the portrait is copied at first
     nn.init.zeros_(model.cond_encoder.weight)                    # no pose video
     return model
 
