@@ -52,6 +52,7 @@ from liveavatar.types import InputError
 NOISE_SHIFT = 3.0       # of the noise levels drawn in training: more of them near 1, where the picture is decided
 SMALLEST_SIGMA = 0.02
 REFERENCE_NOISE = 0.01
+HEAD_DIM = 64
 OTHER_SIZES = 0.3       # share of clips and steps of all sizes but the first
 
 
@@ -163,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     device, generator = start(arguments)
     vae = load_vae(arguments.vae, device).to(memory_format=torch.channels_last).eval()
     options = transformer_options(vae.config) | {"dim": arguments.dim, "ffn_dim": 4 * arguments.dim,
-                                                 "num_heads": arguments.dim // 64, "prediction": arguments.prediction}
+                                                 "num_heads": max(1, arguments.dim // HEAD_DIM), "prediction": arguments.prediction}
     model = load_transformer(arguments.from_weights, options) if arguments.from_weights else new_transformer(options)
     audio_encoder, tokens = load_listener(arguments.listener, device)
     if arguments.from_weights is None and arguments.dim == TRANSFORMER["dim"]:
