@@ -61,7 +61,7 @@ def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(opt
     listener.main(["--corpus", str(folder / "corpus.npz"), "--work", str(folder / "listener"), "--total_steps", "2",
                    "--batch", "2", "--latent_frames", "6", "--device", "cpu"])
     toy = ["--listener", str(folder / "listener" / "listener.safetensors"), *toy]
-    base = ["--work", str(folder / "base"), "--total_steps", "4", "--other_sizes", "64*96", "--dim", "32", *toy]
+    base = ["--work", str(folder / "base"), "--total_steps", "4", "--other_sizes", "64*96", *toy]
     base_stage.main([*base, "--steps", "2", "--refresh_steps", "1"])
     base_stage.main([*base, "--resume"])
     weights = base_stage.load_transformer(folder / "base" / "base.safetensors", options_of_toy())

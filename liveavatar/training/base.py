@@ -163,8 +163,9 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--from_weights {arguments.from_weights}: no such weights; check the path")
     device, generator = start(arguments)
     vae = load_vae(arguments.vae, device).to(memory_format=torch.channels_last).eval()
-    options = transformer_options(vae.config) | {"dim": arguments.dim, "ffn_dim": 4 * arguments.dim,
-                                                 "num_heads": max(1, arguments.dim // HEAD_DIM), "prediction": arguments.prediction}
+    options = transformer_options(vae.config) | {"prediction": arguments.prediction}
+    if arguments.dim != TRANSFORMER["dim"]:
+        options |= {"dim": arguments.dim, "ffn_dim": 4 * arguments.dim, "num_heads": arguments.dim // HEAD_DIM}
     model = load_transformer(arguments.from_weights, options) if arguments.from_weights else new_transformer(options)
     audio_encoder, tokens = load_listener(arguments.listener, device)
     if arguments.from_weights is None and arguments.dim == TRANSFORMER["dim"]:
