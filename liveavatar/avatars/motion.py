@@ -48,7 +48,8 @@ def talk(visemes: Tensor, loudness: Tensor, controls: Tensor, generator: torch.G
     moves |= _hands(dice, loudness, gesture, vigour)
     for kind, name in enumerate(("light_warm", "light_cool", "light_spot"), start=1):
         moves[name] = (light == kind)[:, None].to(loudness.dtype)
-    moves["zoom"] = torch.zeros(1, 1, device=loudness.device)
+    for name in ("zoom", "lean", "left_shoulder", "right_shoulder"):
+        moves[name] = torch.zeros(1, 1, device=loudness.device)
     motion = torch.stack([moves[trait.name].expand(B, T) for trait in MOTION], 2)
     return within(motion, MOTION)
 

@@ -1,0 +1,79 @@
+"""Patterns of chance: value noise and scattered cells, the same on every device.
+
+Corners of a lattice get their values from the permutation (26 n + 1) n mod 169 (McEwan, Sheets, Gustavson, Richardson,
+"Efficient computational noise in GLSL", 2012, with a smaller modulus). All numbers stay below 2**22, so that float32
+computes them exactly, with fused operations too: a CPU and a GPU draw the same pattern. It repeats after 169 cells.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..drawing import Ink, smoothstep
+
+PERIOD = 169
+
+
+class Cell(NamedTuple):
+    """Where a pixel is in its cell of a lattice, and three random numbers of that cell."""
+
+    x: Tensor           # (B, H, W) -0.5..0.5 from the middle of the cell
+    y: Tensor
+    first: Tensor       # (B, H, W) 0..1
+    second: Tensor
+    third: Tensor
+
+
+def _reduced(count: Tensor) -> Tensor:
+    """Take whole numbers modulo PERIOD; the half keeps rounding away from whole multiples."""
+    return count - torch.floor((count + 0.5) * (1 / PERIOD)) * PERIOD
+
+
+def _shuffled(count: Tensor) -> Tensor:
+    """Permute 0..PERIOD - 1; numbers up to 2 * PERIOD are taken modulo PERIOD."""
+    return _reduced((count * 26 + 1) * count)
+
+
+def _faded(share: Tensor) -> Tensor:
+    return share * share * (3 - 2 * share)
+
+
+def noise_1d(x: Tensor) -> Tensor:
+    """Draw smooth random numbers 0..1 along x, one at each whole number."""
+    cell = torch.floor(x)
+    share = _faded(x - cell)
+    cell = _reduced(cell)
+    here, after = _shuffled(_shuffled(cell)), _shuffled(_shuffled(cell + 1))
+    return (here + (after - here) * share) * (1 / (PERIOD - 1))
+
+
+def noise(x: Tensor, y: Tensor) -> Tensor:
+    """Draw smooth random numbers 0..1 over the plane, one at each point of the whole numbers."""
+    column, row = torch.floor(x), torch.floor(y)
+    across, down = _faded(x - column), _faded(y - row)
+    column, row = _reduced(column), _reduced(row)
+    left, right = _shuffled(column), _shuffled(column + 1)
+    upper = _shuffled(left + row)
+    upper = upper + (_shuffled(right + row) - upper) * across
+    row = row + 1
+    lower = _shuffled(left + row)
+    lower = lower + (_shuffled(right + row) - lower) * across
+    return (upper + (lower - upper) * down) * (1 / (PERIOD - 1))
+
+
+def cells(x: Tensor, y: Tensor) -> Cell:
+    """Divide the plane into unit cells with random numbers, to scatter things in them."""
+    column, row = torch.floor(x), torch.floor(y)
+    first = _shuffled(_shuffled(_reduced(column)) + _reduced(row))
+    second = _shuffled(first + 41)
+    third = _shuffled(second + 93)
+    scale = 1 / (PERIOD - 1)
+    return Cell(x - column - 0.5, y - row - 0.5, first * scale, second * scale, third * scale)
+
+
+def resolved(pixel: Tensor, period: Ink) -> Tensor:
+    """Fade a pattern out where its period (units) comes near two pixels: 1 is drawn in full, 0 not at all."""
+    return smoothstep(0.50, 0.22, pixel / period)

@@ -1,0 +1,68 @@
+"""Light on round things: slopes of a relief, and what a lamp at the upper left makes of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..drawing import Colour, Ink, Planes, lighter, mix, over, scaled, shadow_of, smoothstep
+
+LAMP = (-0.46, -0.56, 0.69)             # direction towards the light, unit length; z points at the viewer
+GLOSS = (-0.25, -0.305, 0.92)           # half way between the lamp and the viewer, unit length
+
+
+class Slopes(NamedTuple):
+    """A surface seen from the front: components of its normal, not of unit length."""
+
+    x: Tensor
+    y: Tensor
+    z: Tensor
+
+    def mound(self, x: Tensor, y: Tensor, width: Ink, height: Ink, rise: Ink) -> Slopes:
+        """Raise a Gaussian mound (a hollow where rise < 0): x, y from its middle, all in units."""
+        u, v = x / width, y / height
+        bell = torch.exp(-(u * u) - v * v) * (2 * rise) * self.z
+        return Slopes(self.x + bell * u / width, self.y + bell * v / height, self.z)
+
+    def mounds(self, x: Tensor, apart: Ink, y: Tensor, width: Ink, height: Ink, rise: Ink) -> Slopes:
+        """Raise two mounds, `apart` units to the left and right of the middle, where x is 0."""
+        u, v = (x.abs() - apart) / width, y / height
+        bell = torch.exp(-(u * u) - v * v) * (2 * rise) * self.z
+        return Slopes(self.x + bell * u / width * torch.sign(x), self.y + bell * v / height, self.z)
+
+    def lit(self) -> tuple[Tensor, Tensor]:
+        """Find the share of the lamp's light, about 0..1, and that of its mirror image."""
+        short = 1 / torch.sqrt(self.x * self.x + self.y * self.y + self.z * self.z)
+        light = (self.x * LAMP[0] + self.y * LAMP[1] + self.z * LAMP[2]) * short
+        gloss = (self.x * GLOSS[0] + self.y * GLOSS[1] + self.z * GLOSS[2]) * short
+        return light.clamp(min=0), gloss.clamp(min=0)
+
+
+def rounded(x: Tensor, y: Tensor) -> Slopes:
+    """The front of an ellipsoid; x, y in its half axes."""
+    return Slopes(x, y, torch.sqrt((1 - x * x - y * y).clamp(min=0.03)))
+
+
+def skin_in(light: Tensor, skin: Colour) -> Colour:
+    """Skin in full light, half light and shade: the red stays longest."""
+    shade = shadow_of(skin)
+    colour = mix(scaled(shade, 0.72), skin, smoothstep(-0.05, 0.72, light))
+    return mix(colour, lighter(skin, 0.30), smoothstep(0.62, 1.02, light) * 0.75)
+
+
+def cloth_in(light: Tensor, colour: Colour) -> Colour:
+    """Cloth in light and shade; shade is cooler."""
+    shade = colour[0] * 0.42, colour[1] * 0.42, colour[2] * 0.52
+    colour = mix(shade, colour, smoothstep(-0.10, 0.75, light))
+    return mix(colour, lighter(colour, 0.25), smoothstep(0.70, 1.05, light) * 0.6)
+
+
+def shine(image: Planes, gloss: Tensor, alpha: Tensor) -> Planes:
+    """Lay a soft highlight over a picture: gloss of `Slopes.lit`."""
+    sharp = gloss * gloss
+    sharp = sharp * sharp
+    sharp = sharp * sharp
+    sharp = sharp * sharp
+    return over(image, (1.0, 0.98, 0.95), sharp * sharp * alpha)
