@@ -87,10 +87,12 @@ def _folded(who: Named, frame: Body) -> Tensor:
     slopes = Slopes(0.72 * frame.x / frame.reach, 0.06 - 0.75 * inside * inside, 0.80 + 0 * frame.torso)
     light, _ = slopes.lit()
     seed = who["cloth_seed"] * SEED + 5 * torch.sign(frame.x)
-    u, v = frame.side * 4.6 - frame.y * 2.6, frame.side * 1.3 + frame.y * 2.3
+    u, v = frame.side * 6.2 - frame.y * 3.6, frame.side * 1.1 + frame.y * 1.9
     crease = noise(u + seed, v - seed) - noise(u + seed + 0.25, v - seed + 0.16)
     deep = who["cloth_fold"] * smoothstep(0.02, 0.26, frame.side)
-    return light + 0.10 + 0.95 * crease * deep
+    arm = frame.side - 0.62 * frame.reach - 0.10 * (frame.y - 0.80)
+    armpit = soft(arm.abs() - 0.004, 0.06) * smoothstep(0.66, 0.84, frame.y)
+    return light + 0.10 + 0.70 * crease * deep - 0.25 * armpit
 
 
 def threads(who: Named, x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
@@ -123,7 +125,7 @@ def _print(who: Named, frame: Body) -> Tensor:
     scale = who["pattern_scale"]
     stripes = smoothstep(-0.15, 0.15, torch.sin((frame.y + 0.10 * frame.x * frame.x) * (scale * 2 * math.pi)))
     row = frame.y * (1.3 * scale)
-    dot = cells(frame.x * (1.3 * scale) + 0.5 * torch.floor(row), row + who["cloth_seed"])
+    dot = cells(frame.x * (1.3 * scale) + 0.5 * torch.floor(row) + torch.floor(who["cloth_seed"] * SEED), row)
     round_ = circle(dot.x - 0.24 * (dot.first - 0.5), dot.y - 0.24 * (dot.second - 0.5), 0.20 + 0.12 * dot.third)
     return (stripes * who["stripes"] + smoothstep(0.05, -0.05, round_) * who["dots"]).clamp(0, 1)
 

@@ -58,10 +58,10 @@ def _lids(who: Named, move: Named, head: Head, side: Tensor, x: Tensor, y: Tenso
     arch = 0.55 * bow + 0.45 * torch.sqrt(bow + 1e-6)
     raised, open_ = move["lid_raise"], 1 - move["blink"]
     wide, heavy = raised.clamp(min=0), -raised.clamp(max=0)
-    height = 0.94 * open_ * (1 + 0.17 * wide - 0.40 * heavy) - 0.62 * move["blink"]
+    height = 0.76 * open_ * (1 + 0.17 * wide - 0.40 * heavy) - 0.62 * move["blink"]
     upper = -half_height * height * arch * (1 + 0.10 * across * (1 - heavy))
     lift = 0.34 * move["smile"].clamp(min=0) + 0.16 * heavy - 0.06 * wide
-    lower = half_height * (0.72 + (0.02 - lift) * open_) * arch * (1 - 0.10 * across)
+    lower = half_height * (0.66 + (0.02 - lift) * open_) * arch * (1 - 0.10 * across)
     return Lids(x, y, side, half_width, half_height, arch, upper, lower, x.abs() - half_width, head.pixel)
 
 
@@ -121,12 +121,12 @@ def _lashes(image: Planes, who: Named, move: Named, lids: Lids) -> Planes:
     x, y, length = lids.x, lids.y, who["lash_length"]
     outer = (x / lids.half_width).clamp(-1.3, 1.3)
     open_ = 1 - move["blink"]
-    weight = 0.006 + 0.006 * length + 0.0035 * outer
-    line = torch.maximum((y - lids.upper).abs() * 0.95 - weight, lids.ends - 0.008)
+    weight = (0.0035 + 0.0065 * length) * (0.35 + 0.65 * lids.arch) + 0.003 * outer
+    line = torch.maximum((y - lids.upper).abs() * 0.95 - weight, lids.ends - 0.006)
     up = (lids.upper - y) * (2 * open_ - 1)                             # they point down when the eye is closed
     slant = x - (0.35 * outer + 0.15) * up
-    tooth = (torch.remainder(slant * 52, 1) - 0.5).abs()                # 0 in the middle of a lash
-    reach = (0.010 + 0.030 * length * smoothstep(-0.9, 0.9, outer)) * (1 - 1.5 * tooth)
+    tooth = (torch.remainder(slant * 74, 1) - 0.5).abs()                # 0 in the middle of a lash
+    reach = (0.006 + 0.032 * length * smoothstep(-0.8, 1.0, outer)) * (1 - 1.3 * tooth)
     fringe = torch.maximum(torch.maximum(up - reach, -up - 0.004), lids.ends - 0.006 - 0.7 * up.clamp(min=0))
     strength = smoothstep(0.30, 0.75, length)
     image = over(image, LASHES, coverage(fringe, lids.pixel, 1.3) * 0.85 * strength)

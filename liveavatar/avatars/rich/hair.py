@@ -27,7 +27,7 @@ from .noise import noise, noise_1d, resolved
 from .shading import rounded
 
 FRAME = (0.12, 0.12, 0.15)
-STRANDS = 30.0          # in one unit
+STRANDS = 36.0          # in one unit
 SEED = 71.0             # cells that a seed of 0..1 spans
 
 
@@ -55,9 +55,10 @@ def back_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Ten
     wave = noise(head.x * 4.5 + seed, head.y * 4.5) - 0.5
     curls = curl_outline(who, head)
     middle = head.x + head.yaw * 0.03
-    across = middle * (1 - 0.25 * smoothstep(0.1, 0.8, head.y)) + wave * (0.05 + 0.35 * who["hair_curl"])
-    strand = strands(who, across, head.y + wave * 0.3, head.pixel)
-    ragged = (0.10 * smoothstep(0.0, 0.7, head.y) + 0.012) * (strand - 0.5)
+    across = middle * (1 - 0.25 * smoothstep(0.1, 0.8, head.y)) + wave * 0.06
+    lock = torch.sin(head.y * 36 + 26 * noise_1d(across * 8 - seed)) * who["hair_curl"]
+    strand = strands(who, across + 0.022 * lock, head.y + wave * 0.3, head.pixel) + 0.16 * lock
+    ragged = (0.07 * smoothstep(0.0, 0.7, head.y) + 0.014) * (strand - 0.5)
     fall = box(middle, head.y - 0.5 * length + 0.15, half_width + 0.05 * smoothstep(0.0, 0.6, head.y) * spread,
                0.5 * length + 0.31, 0.26) - 1.2 * curls + ragged
     fall = torch.where(length > 0.05, fall, 1.0)
@@ -79,7 +80,7 @@ def front_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Te
     head = head_frame(who, move, look(move, x, y))
     image = _glasses(image, who, head)
     present, curl, seed = who["hair_present"], who["hair_curl"], who["hair_seed"] * SEED
-    fan, along, warp = _flow(who, head)
+    fan, along, wave = _flow(who, head)
     strand = strands(who, fan, along, head.pixel)
     across = (head.x - head.yaw * 0.07) / head.half_width               # -1..1 over the forehead
     tips = noise_1d(fan * 34 + seed) - 0.5
@@ -92,8 +93,8 @@ def front_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Te
     image = _forehead_shadow(image, who, move, head, edge)
     light, _ = rounded(head.x / (head.half_width + 0.05 + who["hair_volume"]), (head.y + 0.12) / 0.52).lit()
     light = light - 0.35 * smoothstep(-0.06, 0.0, cap) * smoothstep(-0.3, 0.3, head.x)
-    clump = noise_1d(fan * 9 - seed + 2 * warp)
-    light = light + 0.35 * (clump - 0.5) - 0.30 * smoothstep(-0.035, 0.0, (head.y - edge))
+    clump = noise_1d(fan * 13 - seed + 31)
+    light = light + 0.22 * (clump - 0.5) + 0.20 * wave * curl - 0.30 * smoothstep(-0.035, 0.0, (head.y - edge))
     part = torch.exp(-((fan / 0.012) ** 2)) * (1 - smoothstep(0.2, 0.5, who["hair_fringe"])) * smoothstep(0.50, 0.25, along)
     light = light - 0.45 * part
     colour = hair_in(who.colour("hair"), light + 0.06, strand)
@@ -105,14 +106,16 @@ def front_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Te
 
 
 def _flow(who: Named, head: Head) -> tuple[Tensor, Tensor, Tensor]:
-    """Across the strands, along them, and how they are bent; strands fall from a parting on top of the head."""
+    """Across the strands, along them, and the wave of their locks; strands fall from a parting on top of the head."""
     seed, curl = who["hair_seed"] * SEED, who["hair_curl"]
     x = head.x - head.yaw * 0.06 - who["hair_parting"] * head.half_width * 0.62
     y = head.y + 0.56
     along = torch.sqrt(x * x + y * y + 1e-6)
-    warp = noise(head.x * 6.5 + seed, head.y * 6.5 - seed) - 0.5
-    fan = torch.atan2(x, y + 0.12) * 0.42 + warp * (0.018 + 0.36 * curl * curl)
-    return fan, along + 0.2 * warp, warp
+    warp = noise(head.x * 5.0 + seed, head.y * 5.0 - seed) - 0.5
+    fan = torch.atan2(x, y + 0.24) * 0.52
+    fan = fan + (x - fan) * 0.85 * curl.clamp(max=1) + warp * (0.030 + 0.12 * curl)
+    wave = torch.sin(along * 38 + 24 * noise_1d(fan * 8 + seed))
+    return fan + 0.020 * curl * wave, along + 0.2 * warp, wave
 
 
 def _forehead_shadow(image: Planes, who: Named, move: Named, head: Head, edge: Tensor) -> Planes:
@@ -131,7 +134,8 @@ def _hairline(who: Named, head: Head, across: Tensor) -> Tensor:
     temples = (who["hair_sides"] - top) * smoothstep(0.70, 1.02, across.abs())
     slope = 0.5 * who["hair_slope"] * across + 0.06 * across * across
     curls = 0.014 * who["hair_curl"] * torch.sin(across * who["hair_waves"] * 0.9 + torch.sin(4.0 * across))
-    return top + slope + wave - notch + temples + head.pitch * 0.05 + curls
+    skull = -0.055 - 0.385 * torch.sqrt((1 - across * across).clamp(min=0))      # never bare up to its outline
+    return torch.maximum(top + slope + wave - notch + temples + curls, skull) + head.pitch * 0.05
 
 
 def _glasses(image: Planes, who: Named, head: Head) -> Planes:

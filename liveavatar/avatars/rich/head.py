@@ -51,7 +51,7 @@ def _relief(who: Named, move: Named, head: Head, lips: Mouth) -> Slopes:
     smile, width = move["smile"].clamp(min=0), who["nose_width"]
     tip_x, tip_y = x - 0.165 * yaw, y - who["nose_height"] - 0.105 * pitch
     ridge = x - yaw * (0.150 + 0.10 * (y - who["nose_height"]))
-    slopes = slopes.mound(ridge, tip_y + 0.085, 0.032 * width, 0.100, 0.020)
+    slopes = slopes.mound(ridge, tip_y + 0.085, 0.032 * width, 0.100, 0.025)
     slopes = slopes.mound(tip_x, tip_y, 0.046 * width, 0.036, 0.030)
     slopes = slopes.mounds(tip_x, 0.047 * width, tip_y - 0.008, 0.022, 0.022, 0.010)
     eye = x - 0.120 * yaw
@@ -59,12 +59,12 @@ def _relief(who: Named, move: Named, head: Head, lips: Mouth) -> Slopes:
     slopes = slopes.mounds(eye, who["eye_distance"], y - who["eye_height"] + 0.135 - 0.085 * pitch, 0.120, 0.034, 0.010)
     slopes = slopes.mounds(x - 0.09 * yaw, 0.195, y - 0.135 + 0.035 * smile - 0.08 * pitch, 0.105, 0.080, 0.026 + 0.018 * smile)
     mid_x, mid_y = x - lips.x, y - lips.y
-    slopes = slopes.mound(mid_x, mid_y, 0.150, 0.085, 0.020)
+    slopes = slopes.mound(mid_x, mid_y, 0.150, 0.085, 0.016)
     slopes = slopes.mound(mid_x, mid_y + 0.062 + lips.up, 0.012, 0.026, -0.0035)
     slopes = slopes.mound(mid_x, mid_y - lips.down - 0.078, 0.075, 0.022, -0.010)
     slopes = slopes.mound(mid_x, mid_y - lips.down - 0.150, 0.080, 0.055, 0.018)
     apart = 0.085 + 0.55 * (y - who["nose_height"] - 0.02)              # folds from the nostrils to the corners
-    depth = 0.004 + 0.012 * smile
+    depth = 0.003 + 0.006 * smile
     return slopes.mounds(x - 0.12 * yaw, apart, y - 0.5 * (who["nose_height"] + lips.y) - 0.02, 0.022, 0.070, -depth)
 
 

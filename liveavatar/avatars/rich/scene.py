@@ -32,12 +32,12 @@ def _wall(who: Named, view: View, seed: Tensor) -> Planes:
     """Daylight falls on the wall from the upper left; plaster shows where it grazes."""
     wall = mix(who.colour("background_top"), who.colour("background_bottom"), ((view.y + 1) / 2).clamp(0, 1))
     side = -torch.sign(who["scene_x"])
-    light = 1.10 - 0.20 * smoothstep(0.2, 1.5, torch.sqrt((view.x - 0.55 * side) ** 2 + (view.y + 0.75) ** 2))
+    light = 1.01 - 0.20 * smoothstep(0.2, 1.5, torch.sqrt((view.x - 0.55 * side) ** 2 + (view.y + 0.75) ** 2))
     patches = noise(view.x * 2.3 + seed, view.y * 2.3) - 0.5
-    plaster = noise(view.x * 19 - seed, view.y * 19 + seed) - 0.5
-    grain = noise(view.x * 41 + seed, view.y * 41 - seed) - 0.5
-    rough = plaster * resolved(view.pixel, 1 / 19) + grain * resolved(view.pixel, 1 / 41)
-    light = light - 0.20 + 0.07 * patches + 0.11 * who["wall_grain"] * rough
+    plaster = noise(view.x * 13 - seed, view.y * 13 + seed) - 0.5
+    grain = noise(view.x * 34 + seed, view.y * 34 - seed) - 0.5
+    rough = 0.5 * plaster + grain * resolved(view.pixel, 1 / 34)
+    light = light + 0.035 * patches + 0.13 * who["wall_grain"] * rough
     return tuple(plane * light for plane in wall)
 
 
@@ -102,12 +102,14 @@ def _plant(image: Planes, who: Named, view: View, seed: Tensor) -> Planes:
     side = -torch.sign(who["scene_x"])
     out = view.x * side
     bush = out - 0.62 + 0.16 * torch.sin(view.y * 3.0 + seed) - 0.34 * who["foliage"] * smoothstep(-0.7, 0.9, view.y)
-    for scale, far in ((5.2, 0.55), (3.9, 0.0)):
-        x, y = view.x * scale + seed + 7 * far, view.y * scale - seed + 3 * far
+    there = smoothstep(0.05, 0.15, who["foliage"])
+    image = over(image, mix(LEAF_DARK, who.colour("background_bottom"), 0.35), smoothstep(0.02, 0.30, bush) * there * 0.8)
+    for scale, far in ((4.6, 1.0), (4.0, 0.5), (3.4, 0.0)):
+        x, y = view.x * scale + seed + 7.3 * far, view.y * scale - seed + 3.6 * far
         alpha, light = _leaf(x, y)
-        alpha = alpha * smoothstep(-0.02, 0.06, bush - 0.10 + 0.12 * far) * smoothstep(0.05, 0.15, who["foliage"])
-        colour = mix(LEAF_DARK, LEAF_LIGHT, light * (1 - 0.75 * far))
-        image = over(image, mix(colour, who.colour("background_bottom"), 0.35 * far), alpha)
+        alpha = alpha * smoothstep(-0.02, 0.05, bush - 0.08 + 0.12 * far) * there
+        colour = mix(LEAF_DARK, LEAF_LIGHT, light * (1 - 0.45 * far))
+        image = over(image, mix(colour, who.colour("background_bottom"), 0.30 * far), alpha)
     return image
 
 

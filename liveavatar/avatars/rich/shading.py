@@ -49,14 +49,15 @@ def skin_in(light: Tensor, skin: Colour) -> Colour:
     """Skin in full light, half light and shade: the red stays longest."""
     shade = shadow_of(skin)
     colour = mix(scaled(shade, 0.72), skin, smoothstep(-0.05, 0.72, light))
-    return mix(colour, lighter(skin, 0.30), smoothstep(0.62, 1.02, light) * 0.75)
+    bright = tuple(part * (1.26 - 0.24 * part) + 0.025 for part in skin)
+    return mix(colour, bright, smoothstep(0.62, 1.02, light))
 
 
 def cloth_in(light: Tensor, colour: Colour) -> Colour:
     """Cloth in light and shade; shade is cooler."""
     shade = colour[0] * 0.42, colour[1] * 0.42, colour[2] * 0.52
-    colour = mix(shade, colour, smoothstep(-0.10, 0.75, light))
-    return mix(colour, lighter(colour, 0.25), smoothstep(0.70, 1.05, light) * 0.6)
+    colour = mix(shade, colour, smoothstep(-0.10, 0.92, light))
+    return mix(colour, lighter(colour, 0.25), smoothstep(0.72, 1.10, light) * 0.6)
 
 
 def shine(image: Planes, gloss: Tensor, alpha: Tensor) -> Planes:
