@@ -100,7 +100,8 @@ def random_identities(count: int, generator: torch.Generator | None = None, devi
 
 def _no_details(dice: Dice) -> dict[str, Tensor]:
     """The columns of the rich world at their defaults."""
-    return {trait.name: torch.full((dice.count,), trait.default, device=dice.device) for trait in IDENTITY[PLAIN_TRAITS:]}
+    return {trait.name: torch.full((dice.count,), trait.default, device=dice.device)
+            for trait in IDENTITY[PLAIN_TRAITS:]}
 
 
 def _details(dice: Dice) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from liveavatar.types import InputError
@@ -184,6 +185,12 @@ def check_world(world: str) -> None:
     """Refuse a world that does not exist (InputError)."""
     if world not in WORLDS:
         raise InputError(f"world is {world!r}; choose from {', '.join(map(repr, WORLDS))}")
+
+
+def completed(identity: Tensor) -> Tensor:
+    """Give identities (..., N) that were saved before the last columns existed the defaults of these. -> (..., NI)"""
+    missing = identity.new_tensor([trait.default for trait in IDENTITY[identity.shape[-1]:]])
+    return torch.cat([identity, missing.expand(*identity.shape[:-1], -1)], -1)
 
 
 class Named:

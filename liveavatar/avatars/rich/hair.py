@@ -5,30 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..drawing import (
-    Colour,
-    Planes,
-    box,
-    coverage,
-    dim,
-    ellipse,
-    lighter,
-    mix,
-    over,
-    scaled,
-    smoothstep,
-    soft,
-    stroke,
-)
+from ..drawing import Colour, Planes, box, coverage, ellipse, lighter, scaled, smoothstep, soft, stroke
 from ..figure import curl_outline
 from ..geometry import Head, head_distance, head_frame, look
 from ..traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 from .noise import noise, noise_1d, resolved
+from .paint import dim, mix, over
 from .shading import rounded
 
 FRAME = (0.12, 0.12, 0.15)
 STRANDS = 36.0          # in one unit
-SEED = 71.0             # cells that a seed of 0..1 spans
+SEED = 60.0             # cells that a seed of 0..1 spans
 
 
 def strands(who: Named, across: Tensor, along: Tensor, pixel: Tensor) -> Tensor:
@@ -52,25 +39,26 @@ def back_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Ten
     head = head_frame(who, move, look(move, x, y))
     length, spread, bun, seed = who["hair_length"], who["hair_spread"], who["hair_bun"], who["hair_seed"] * SEED
     half_width = (head.half_width + 0.03 + 0.6 * who["hair_volume"]) * spread
-    wave = noise(head.x * 4.5 + seed, head.y * 4.5) - 0.5
     curls = curl_outline(who, head)
+    knot_x, knot_y = head.x + head.yaw * 0.05, head.y + 0.56 + 0.5 * who["hair_volume"]
+    knot = ellipse(knot_x, knot_y, 0.15 * bun + 1e-3, 0.135 * bun + 1e-3) - curls
+    up = (knot_y < 0.12).to(x.dtype) * (bun > 0.1).to(x.dtype)          # the bun is wound, the rest falls
     middle = head.x + head.yaw * 0.03
+    wave = noise(head.x * 4.5 + seed, head.y * 4.5) - 0.5
     across = middle * (1 - 0.25 * smoothstep(0.1, 0.8, head.y)) + wave * 0.06
     lock = torch.sin(head.y * 36 + 26 * noise_1d(across * 8 - seed)) * who["hair_curl"]
-    strand = strands(who, across + 0.022 * lock, head.y + wave * 0.3, head.pixel) + 0.16 * lock
+    across, along = across + 0.022 * lock, head.y + wave * 0.3
+    strand = strands(who, across + (knot_y + 4.0 * knot_x * knot_x - across) * up, along + (knot_x - along) * up,
+                     head.pixel) + 0.16 * lock
     ragged = (0.07 * smoothstep(0.0, 0.7, head.y) + 0.014) * (strand - 0.5)
     fall = box(middle, head.y - 0.5 * length + 0.15, half_width + 0.05 * smoothstep(0.0, 0.6, head.y) * spread,
                0.5 * length + 0.31, 0.26) - 1.2 * curls + ragged
     fall = torch.where(length > 0.05, fall, 1.0)
-    knot_x, knot_y = head.x + head.yaw * 0.05, head.y + 0.56 + 0.5 * who["hair_volume"]
-    knot = ellipse(knot_x, knot_y, 0.15 * bun + 1e-3, 0.135 * bun + 1e-3) - curls + 0.3 * ragged
-    knot = torch.where(bun > 0.1, knot, 1.0)
-    wound = noise((knot_y * 0.9 + 4.0 * knot_x * knot_x) * 34 + seed, knot_x * 6)
+    knot = torch.where(bun > 0.1, knot + 0.3 * ragged, 1.0)
     ball, _ = rounded(knot_x / 0.16, knot_y / 0.15).lit()
     inside = smoothstep(0.0, -0.14, fall)
     light = 0.16 + 0.42 * inside - 0.30 * smoothstep(-0.1, 0.4, middle) - 0.22 * smoothstep(-0.25, 0.15, head.y) * inside
-    up = (knot < fall).to(head.x.dtype)
-    colour = hair_in(who.colour("hair"), light + (ball + 0.05 - light) * up, strand + (wound - strand) * up)
+    colour = hair_in(who.colour("hair"), light + (ball + 0.05 - light) * up, strand)
     return over(image, colour, coverage(torch.minimum(fall, knot), head.pixel, 1.3) * who["hair_present"])
 
 
@@ -83,8 +71,7 @@ def front_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Te
     fan, along, wave = _flow(who, head)
     strand = strands(who, fan, along, head.pixel)
     across = (head.x - head.yaw * 0.07) / head.half_width               # -1..1 over the forehead
-    tips = noise_1d(fan * 34 + seed) - 0.5
-    edge = _hairline(who, head, across) + (0.018 + 0.040 * who["hair_fringe"]) * tips
+    edge = _hairline(who, head, across) + (0.018 + 0.035 * who["hair_fringe"]) * (strand - 0.5)
     volume = who["hair_volume"] * smoothstep(0.18, -0.42, head.y) + 0.012
     cap = head_distance(who, move, head, down=-0.010) - volume - curl_outline(who, head)
     loose = (0.010 + 0.10 * who["hair_volume"]) * (strand - 0.5)

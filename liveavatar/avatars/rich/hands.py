@@ -7,13 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..drawing import Colour, Planes, box, coverage, dim, melt, over, scaled, shadow_of, smoothstep, soft, stroke
+from ..drawing import Colour, Planes, box, coverage, melt, scaled, shadow_of, smoothstep, soft, stroke
 from ..geometry import HAND_SCALE, hand_pose, look
 from ..hands import ELBOW, FINGER_RADIUS, FINGERS
 from ..traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
-from .body import SHADOW, sleeve_in, threads
+from .body import SEED, SHADOW, sleeve, threads
 from .noise import noise
-from .shading import Slopes, skin_in
+from .paint import dim, over
+from .shading import Slopes, cloth_in, skin_in
 
 
 class Finger(NamedTuple):
@@ -46,14 +47,13 @@ def _sleeve(image: Planes, who: Named, side: Tensor, x: Tensor, y: Tensor, wrist
     image = dim(image, SHADOW, soft(arm - 0.02, 0.09) * 0.55)
     bent = ((x - wrist[0]) * (ELBOW[1] - wrist[1]) - (y - wrist[1]) * (ELBOW[0] - wrist[0])) * 1.6
     tilt = (bent / half).clamp(-1, 1)                                   # -1..1 across the arm
-    light, _ = Slopes(side * 0.75 * tilt, -0.55 * tilt, 0.8 + 0 * tilt).lit()
-    fold = noise(along * 7 + 5 * tilt + who["cloth_seed"] * 83, tilt * 1.6 + side) - 0.5
-    thread = threads(who, x, y, pixel)
-    shown = coverage(arm, pixel)
+    light, _ = Slopes(side * 0.75 * tilt, -0.55 * tilt, 0.8).lit()
+    fold = noise(along * 7 + 5 * tilt + who["cloth_seed"] * SEED, tilt * 1.6 + side) - 0.5
     cuff = torch.maximum(arm - 0.008, along - 0.075)
-    image = over(image, sleeve_in(light + 0.06 + 0.32 * fold * who["cloth_fold"], thread, who), shown)
-    image = dim(image, SHADOW, soft((along - 0.085).abs() - 0.006, 0.03) * shown)
-    return over(image, sleeve_in(light - 0.02, 0.4 * thread, who), coverage(cuff, pixel))
+    banded = coverage(cuff, pixel)
+    light = light + 0.06 + fold * (0.32 * who["cloth_fold"]) + 0.10 * threads(who, x, y, pixel)
+    light = light * (1 - 0.5 * soft((along - 0.085).abs() - 0.006, 0.03)) - 0.08 * banded
+    return over(image, cloth_in(light, sleeve(who)), torch.maximum(coverage(arm, pixel), banded))
 
 
 def _hand(image: Planes, who: Named, u: Tensor, v: Tensor, spread: Tensor, curl: Tensor, side: Tensor,
@@ -68,7 +68,7 @@ def _hand(image: Planes, who: Named, u: Tensor, v: Tensor, spread: Tensor, curl:
     finger = smoothstep(0.10, -0.45, v)                                 # 0 on the palm, 1 on the fingers
     palm_tilt = u.clamp(-1, 1)
     tilt = palm_tilt + (nearest.tilt - palm_tilt) * finger
-    light, _ = Slopes(-side * 0.70 * tilt, 0.16 - 0.30 * finger * (1 - nearest.along), 0.8 + 0 * tilt).lit()
+    light, _ = Slopes(-side * 0.70 * tilt, 0.16 - 0.30 * finger * (1 - nearest.along), 0.8).lit()
     light = light + 0.06 - 0.24 * smoothstep(-0.16, 0.04, whole)
     light = light - 0.30 * smoothstep(0.55, 0.15, circle_of(u - 0.05, v - 0.12)) * (1 - finger)
     image = over(image, skin_in(light, skin), shown)
@@ -127,9 +127,10 @@ def _thumb(image: Planes, who: Named, u: Tensor, v: Tensor, spread: Tensor, curl
     radius = 0.33 - 0.085 * along
     thumb = centre - radius
     tilt = ((cos * (u - 0.62) + sin * (v - 0.30)) / radius).clamp(-1, 1)
-    light, _ = Slopes(-side * 0.70 * tilt, 0.1 + 0 * tilt, 0.8 + 0 * tilt).lit()
+    light, _ = Slopes(-side * 0.70 * tilt, 0.1, 0.8).lit()
     light = light + 0.06 - 0.22 * smoothstep(-0.14, 0.03, thumb)
     rooted = smoothstep(0.0, 0.35, along)
     shown = coverage(thumb, pixel)
-    image = dim(image, (0.72, 0.58, 0.56), soft(thumb - 0.06, 0.22) * rooted * 0.5 * coverage(box(u, v - 0.1, 1.0, 0.9, 0.6), pixel))
+    on_palm = coverage(box(u, v - 0.1, 1.0, 0.9, 0.6), pixel)
+    image = dim(image, (0.72, 0.58, 0.56), soft(thumb - 0.06, 0.22) * on_palm * (0.5 * rooted))
     return over(image, skin_in(light, skin), shown * smoothstep(-0.02, 0.25, along))

@@ -5,25 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..drawing import (
-    Planes,
-    coverage,
-    dim,
-    ellipse,
-    mix,
-    over,
-    scaled,
-    shadow_of,
-    smoothstep,
-    soft,
-)
+from ..drawing import Planes, coverage, ellipse, scaled, shadow_of, smoothstep, soft
 from ..geometry import Head, Mouth, head_distance, head_frame, look, mouth
 from ..traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 from .noise import cells, noise, resolved
+from .paint import dim, mix, over
 from .shading import Slopes, rounded, shine, skin_in
 
 GOLD = (0.96, 0.78, 0.34)
-SEED = 71.0             # cells that a seed of 0..1 spans
+SEED = 60.0             # cells that a seed of 0..1 spans
 
 
 def face(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
@@ -36,7 +26,7 @@ def face(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
     shown = coverage(outline, head.pixel)
     light, gloss = _relief(who, move, head, lips).lit()
     light = light + 0.05 - 0.22 * smoothstep(-0.05, 0.01, outline)
-    light = light + 0.05 * _blotches(who, head)
+    light = light + 0.045 * _blotches(who, head)
     image = over(image, skin_in(light, skin), shown)
     image = _blush(image, who, move, head, shown)
     image = shine(image, gloss, shown * 0.20)
@@ -54,10 +44,11 @@ def _relief(who: Named, move: Named, head: Head, lips: Mouth) -> Slopes:
     slopes = slopes.mound(ridge, tip_y + 0.085, 0.032 * width, 0.100, 0.025)
     slopes = slopes.mound(tip_x, tip_y, 0.046 * width, 0.036, 0.030)
     slopes = slopes.mounds(tip_x, 0.047 * width, tip_y - 0.008, 0.022, 0.022, 0.010)
-    eye = x - 0.120 * yaw
-    slopes = slopes.mounds(eye, who["eye_distance"], y - who["eye_height"] - 0.085 * pitch, 0.105, 0.075, -0.026)
-    slopes = slopes.mounds(eye, who["eye_distance"], y - who["eye_height"] + 0.135 - 0.085 * pitch, 0.120, 0.034, 0.010)
-    slopes = slopes.mounds(x - 0.09 * yaw, 0.195, y - 0.135 + 0.035 * smile - 0.08 * pitch, 0.105, 0.080, 0.026 + 0.018 * smile)
+    eye_x, eye_y = x - 0.120 * yaw, y - who["eye_height"] - 0.085 * pitch
+    slopes = slopes.mounds(eye_x, who["eye_distance"], eye_y, 0.105, 0.075, -0.026)
+    slopes = slopes.mounds(eye_x, who["eye_distance"], eye_y + 0.135, 0.120, 0.034, 0.010)
+    cheek_y = y - 0.135 + 0.035 * smile - 0.08 * pitch
+    slopes = slopes.mounds(x - 0.09 * yaw, 0.195, cheek_y, 0.105, 0.080, 0.026 + 0.018 * smile)
     mid_x, mid_y = x - lips.x, y - lips.y
     slopes = slopes.mound(mid_x, mid_y, 0.150, 0.085, 0.016)
     slopes = slopes.mound(mid_x, mid_y + 0.062 + lips.up, 0.012, 0.026, -0.0035)
@@ -71,8 +62,7 @@ def _relief(who: Named, move: Named, head: Head, lips: Mouth) -> Slopes:
 def _blotches(who: Named, head: Head) -> Tensor:
     """Skin is never of one tone: -1..1."""
     seed = who["skin_seed"] * SEED
-    fine = noise(head.x * 31 + seed, head.y * 31 - seed)
-    return (noise(head.x * 8.5 - seed, head.y * 8.5 + seed) + 0.8 * fine * resolved(head.pixel, 1 / 31)) - 0.9
+    return 2 * noise(head.x * 16 - seed, head.y * 16 + seed) - 1
 
 
 def _blush(image: Planes, who: Named, move: Named, head: Head, shown: Tensor) -> Planes:
@@ -109,7 +99,7 @@ def _ears(image: Planes, who: Named, head: Head) -> Planes:
     y = (head.y - 0.02 + head.pitch * 0.03) / size
     shown = smoothstep(1.3, 0.4, head.yaw * side)
     ear = ellipse(x + 0.25 * (y - 0.02), y, 0.058, 0.098)
-    slopes = Slopes(side * (0.2 + x * 6), y * 4, 0.9 + 0 * ear).mound(x - 0.010, y + 0.005, 0.026, 0.055, -0.012)
+    slopes = Slopes(side * (0.2 + x * 6), y * 4, 0.9).mound(x - 0.010, y + 0.005, 0.026, 0.055, -0.012)
     light, _ = slopes.lit()
     light = light + 0.02 - 0.28 * smoothstep(0.006, 0.018, x - 0.020 + ear * 0.3) * smoothstep(-0.004, -0.022, ear)
     image = over(image, skin_in(light, (skin[0], skin[1] * 0.96, skin[2] * 0.95)), coverage(ear, head.pixel) * shown)

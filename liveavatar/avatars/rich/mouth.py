@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..drawing import Planes, circle, coverage, dim, ellipse, lighter, mix, over, scaled, shadow_of, smoothstep, soft
+from ..drawing import Planes, circle, coverage, ellipse, lighter, scaled, shadow_of, smoothstep, soft
 from ..geometry import Mouth, head_frame, lip_line, look, mouth, tuck_depth
 from ..traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 from .noise import noise_1d, resolved
+from .paint import dim, mix, over
 
 THROAT, PALATE = (0.26, 0.05, 0.07), (0.11, 0.02, 0.03)
 TONGUE, TONGUE_LIGHT = (0.80, 0.36, 0.38), (0.93, 0.56, 0.56)
 TEETH, YELLOW, GUM = (0.985, 0.975, 0.95), (0.90, 0.80, 0.58), (0.80, 0.42, 0.42)
 TOOTH = 0.040           # width of an upper middle tooth, units
-SEED = 61.0
+SEED = 60.0
 
 
 def lips(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
@@ -101,7 +102,7 @@ def _teeth(image: Planes, who: Named, move: Named, shape: Mouth, x: Tensor, y: T
     round_ = 1 - 0.45 * (out / half_width) ** 2 - 0.10 * (2 * share - 1) ** 2
     row = torch.maximum(torch.maximum(y - edge, inside), out - half_width * 0.90)
     upper = coverage(row, pixel) * smoothstep(0.05, 0.15, move["teeth"]) * shown
-    line = smoothstep(0.0038, 0.0008, between) * 0.60 + 0
+    line = smoothstep(0.0038, 0.0008, between) * 0.60
     light = (round_ * (1 - line * resolved(pixel, 0.021))).clamp(0, 1)
     hollow = smoothstep(gap + 0.001, gap - 0.003, out) * smoothstep(0.0015, 0.004, gap)
     image = over(image, tuple(part * light for part in ivory), upper * (1 - hollow))
@@ -109,7 +110,8 @@ def _teeth(image: Planes, who: Named, move: Named, shape: Mouth, x: Tensor, y: T
     image = over(image, GUM, upper * gum * 0.8)
     low = shape.down * (1 - (out / half_width) ** 2) - 0.020 - 0.004 * length
     row = torch.maximum(torch.maximum(low - y, inside), out - half_width * 0.72)
-    seen = smoothstep(0.30, 0.55, move["mouth_aperture"]) * (1 - 0.8 * move["tongue"]) * (1 - move["lip_rounding"].clamp(max=1))
+    seen = smoothstep(0.30, 0.55, move["mouth_aperture"]) * (1 - 0.8 * move["tongue"])
+    seen = seen * (1 - move["lip_rounding"].clamp(max=1))
     joint = smoothstep(0.004, 0.001, (torch.remainder(x * 1.35 / width + 0.5, 1) - 0.5).abs() * width)
     shade = 0.80 * round_ * (1 - 0.5 * joint * resolved(pixel, 0.021))
     return over(image, tuple(part * shade for part in ivory), coverage(row, pixel) * seen * shown)

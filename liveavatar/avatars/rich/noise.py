@@ -1,8 +1,9 @@
 """Patterns of chance: value noise and scattered cells, the same on every device.
 
 Corners of a lattice get their values from the permutation (26 n + 1) n mod 169 (McEwan, Sheets, Gustavson, Richardson,
-"Efficient computational noise in GLSL", 2012, with a smaller modulus). All numbers stay below 2**22, so that float32
-computes them exactly, with fused operations too: a CPU and a GPU draw the same pattern. It repeats after 169 cells.
+"Efficient computational noise in GLSL", 2012, with a smaller modulus). For whole numbers n up to REACH every
+intermediate value is exact in float32, with fused operations too: a CPU and a GPU draw the same pattern. It repeats
+after 169 cells. Coordinates up to 230 on either side of 0 stay within that reach.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from ..drawing import Ink, smoothstep
 
 PERIOD = 169
+REACH = 400
 
 
 class Cell(NamedTuple):
@@ -27,14 +29,13 @@ class Cell(NamedTuple):
     third: Tensor
 
 
-def _reduced(count: Tensor) -> Tensor:
-    """Take whole numbers modulo PERIOD; the half keeps rounding away from whole multiples."""
-    return count - torch.floor((count + 0.5) * (1 / PERIOD)) * PERIOD
+def shuffled(count: Tensor) -> Tensor:
+    """Permute 0..PERIOD - 1; whole numbers in -REACH..REACH are taken modulo PERIOD.
 
-
-def _shuffled(count: Tensor) -> Tensor:
-    """Permute 0..PERIOD - 1; numbers up to 2 * PERIOD are taken modulo PERIOD."""
-    return _reduced((count * 26 + 1) * count)
+    The half in the division keeps its rounding away from whole multiples.
+    """
+    product = (count * 26 + 1) * count
+    return product - torch.floor((product + 0.5) * (1 / PERIOD)) * PERIOD
 
 
 def _faded(share: Tensor) -> Tensor:
@@ -45,8 +46,7 @@ def noise_1d(x: Tensor) -> Tensor:
     """Draw smooth random numbers 0..1 along x, one at each whole number."""
     cell = torch.floor(x)
     share = _faded(x - cell)
-    cell = _reduced(cell)
-    here, after = _shuffled(_shuffled(cell)), _shuffled(_shuffled(cell + 1))
+    here, after = shuffled(shuffled(cell)), shuffled(shuffled(cell + 1))
     return (here + (after - here) * share) * (1 / (PERIOD - 1))
 
 
@@ -54,22 +54,21 @@ def noise(x: Tensor, y: Tensor) -> Tensor:
     """Draw smooth random numbers 0..1 over the plane, one at each point of the whole numbers."""
     column, row = torch.floor(x), torch.floor(y)
     across, down = _faded(x - column), _faded(y - row)
-    column, row = _reduced(column), _reduced(row)
-    left, right = _shuffled(column), _shuffled(column + 1)
-    upper = _shuffled(left + row)
-    upper = upper + (_shuffled(right + row) - upper) * across
+    left, right = shuffled(column), shuffled(column + 1)
+    upper = shuffled(left + row)
+    upper = upper + (shuffled(right + row) - upper) * across
     row = row + 1
-    lower = _shuffled(left + row)
-    lower = lower + (_shuffled(right + row) - lower) * across
+    lower = shuffled(left + row)
+    lower = lower + (shuffled(right + row) - lower) * across
     return (upper + (lower - upper) * down) * (1 / (PERIOD - 1))
 
 
 def cells(x: Tensor, y: Tensor) -> Cell:
     """Divide the plane into unit cells with random numbers, to scatter things in them."""
     column, row = torch.floor(x), torch.floor(y)
-    first = _shuffled(_shuffled(_reduced(column)) + _reduced(row))
-    second = _shuffled(first + 41)
-    third = _shuffled(second + 93)
+    first = shuffled(shuffled(column) + row)
+    second = shuffled(first + 41)
+    third = shuffled(second + 93)
     scale = 1 / (PERIOD - 1)
     return Cell(x - column - 0.5, y - row - 0.5, first * scale, second * scale, third * scale)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..drawing import Ink, Planes, box, coverage, dim, ellipse, lighter, mix, over, scaled, smoothstep, soft
+from ..drawing import Planes, box, circle, lighter, scaled, smoothstep, soft
 from ..geometry import View, look
 from ..traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 from .noise import cells, noise, noise_1d, resolved
+from .paint import dim, mix, over
 
 BLUR = 0.016                # softness of edges behind the person, units
-SEED = 97.0                 # cells that a seed of 0..1 spans
+SEED = 60.0                 # cells that a seed of 0..1 spans
 LEAF_DARK, LEAF_LIGHT = (0.10, 0.27, 0.17), (0.52, 0.70, 0.34)
 
 
@@ -21,41 +22,38 @@ def background(image: None, identity: Tensor, motion: Tensor, x: Tensor, y: Tens
     view = look(move, x, y)
     seed, kind = who["scene_seed"] * SEED, who["scene"]
     near = View(view.x - who["scene_x"], view.y - who["scene_y"], view.pixel)
-    image = _wall(who, view, seed)
+    plaster = noise(view.x * 13 - seed, view.y * 13 + seed)
+    image = _wall(who, view, seed, plaster)
     image = _lights(image, who, view, seed, (kind < 1).to(x.dtype))
-    image = _window(image, who, near, seed, ((kind >= 1) & (kind < 2)).to(x.dtype))
+    image = _window(image, who, near, seed, plaster, ((kind >= 1) & (kind < 2)).to(x.dtype))
     image = _shelf(image, who, near, seed, (kind >= 2).to(x.dtype))
     return _plant(image, who, view, seed)
 
 
-def _wall(who: Named, view: View, seed: Tensor) -> Planes:
+def _wall(who: Named, view: View, seed: Tensor, plaster: Tensor) -> Planes:
     """Daylight falls on the wall from the upper left; plaster shows where it grazes."""
     wall = mix(who.colour("background_top"), who.colour("background_bottom"), ((view.y + 1) / 2).clamp(0, 1))
     side = -torch.sign(who["scene_x"])
     light = 1.01 - 0.20 * smoothstep(0.2, 1.5, torch.sqrt((view.x - 0.55 * side) ** 2 + (view.y + 0.75) ** 2))
     patches = noise(view.x * 2.3 + seed, view.y * 2.3) - 0.5
-    plaster = noise(view.x * 13 - seed, view.y * 13 + seed) - 0.5
     grain = noise(view.x * 34 + seed, view.y * 34 - seed) - 0.5
-    rough = 0.5 * plaster + grain * resolved(view.pixel, 1 / 34)
+    rough = 0.5 * (plaster - 0.5) + grain * resolved(view.pixel, 1 / 34)
     light = light + 0.035 * patches + 0.13 * who["wall_grain"] * rough
     return tuple(plane * light for plane in wall)
 
 
 def _lights(image: Planes, who: Named, view: View, seed: Tensor, shown: Tensor) -> Planes:
     """Lights far out of focus: discs with a brighter rim, scattered."""
-    for scale, strength in ((1.55, 0.50), (2.7, 0.40)):
-        spot = cells(view.x * scale + seed, view.y * scale + 0.5 * seed)
-        radius = 0.20 + 0.12 * spot.third
-        distance = torch.sqrt((spot.x - 0.30 * (spot.first - 0.5)) ** 2
-                              + (spot.y - 0.30 * (spot.second - 0.5)) ** 2) - radius
-        disc = soft(distance, 0.07) * (0.55 + 0.45 * smoothstep(-0.16, -0.02, distance))
-        warm = mix(lighter(who.colour("background_top"), 0.75), who.colour("accent"), 0.55 * spot.second)
-        upper = smoothstep(0.75, -0.5, view.y)
-        image = over(image, warm, disc * strength * smoothstep(0.35, 0.9, spot.first) * upper * shown)
-    return image
+    spot = cells(view.x * 2.2 + seed, view.y * 2.2 + 0.5 * seed)
+    radius = 0.10 + 0.22 * spot.third
+    distance = circle(spot.x - 0.30 * (spot.first - 0.5), spot.y - 0.30 * (spot.second - 0.5), radius)
+    disc = soft(distance, 0.07) * (0.55 + 0.45 * smoothstep(-0.16, -0.02, distance))
+    warm = mix(lighter(who.colour("background_top"), 0.75), who.colour("accent"), 0.55 * spot.second)
+    upper = smoothstep(0.75, -0.5, view.y)
+    return over(image, warm, disc * 0.6 * smoothstep(0.25, 0.8, spot.first) * upper * shown)
 
 
-def _window(image: Planes, who: Named, near: View, seed: Tensor, shown: Tensor) -> Planes:
+def _window(image: Planes, who: Named, near: View, seed: Tensor, hedge: Tensor, shown: Tensor) -> Planes:
     """A window, with a garden and the sky behind it."""
     x, y = near.x, near.y
     frame = lighter(who.colour("background_bottom"), 0.55)
@@ -63,7 +61,7 @@ def _window(image: Planes, who: Named, near: View, seed: Tensor, shown: Tensor) 
     image = dim(image, (0.80, 0.80, 0.84), soft(box(x - 0.02, y - 0.035, 0.46, 0.56, 0.04), 0.10) * 0.6 * shown)
     image = over(image, frame, soft(pane - 0.055, BLUR) * shown)
     sky = mix((0.62, 0.80, 0.94), (0.93, 0.96, 0.97), smoothstep(-0.5, 0.25, y))
-    hedge = noise(x * 7 + seed, y * 7) * 0.7 + 0.3 * noise(x * 19 - seed, y * 19)
+    hedge = 0.3 * hedge + 0.7 * noise(x * 7 + seed, y * 7)
     height = 0.02 + 0.45 * (noise_1d(x * 3.1 + seed) - 0.5)
     green = mix(LEAF_DARK, LEAF_LIGHT, smoothstep(0.2, 0.85, hedge))
     garden = mix(sky, lighter(green, 0.18), smoothstep(-0.05, 0.05, y - height + 0.16 * (hedge - 0.5)))
@@ -77,34 +75,32 @@ def _shelf(image: Planes, who: Named, near: View, seed: Tensor, shown: Tensor) -
     """Two boards full of books, each of its own height, width and colour."""
     x, wood = near.x, mix(who.colour("background_bottom"), (0.55, 0.38, 0.25), 0.55)
     half = x.abs() - 0.44
-    for board in (-0.20, 0.36):
-        y = near.y - board
-        place = x * 11.5 + 0.9 * (noise_1d(x * 5.3 + seed + 9 * board) - 0.5) + seed + 31 * board
-        spine = cells(place, 0 * y)
-        height = 0.22 + 0.17 * spine.first
-        book = torch.maximum(torch.maximum(-y - height, y + 0.008), half)
-        colour = mix(who.colour("accent"), who.colour("background_top"), spine.second)
-        colour = mix(colour, (0.45, 0.20, 0.16), (spine.third - 0.35).clamp(min=0))
-        round_ = 1.0 - 1.1 * spine.x * spine.x - 0.35 * smoothstep(0.38, 0.5, spine.x.abs())
-        band = smoothstep(0.022, 0.010, (y + height * (0.30 + 0.4 * spine.third)).abs()) * 0.35
-        colour = mix(tuple(plane * round_ for plane in colour), (0.96, 0.90, 0.72), band)
-        full = smoothstep(0.10, 0.14, spine.third)
-        image = dim(image, (0.66, 0.64, 0.68), soft(torch.maximum(y.abs() - 0.40, half), 0.12) * (y < 0) * 0.7 * shown)
-        image = over(image, colour, soft(book, BLUR) * full * shown)
-        plank = box(x, y - 0.02, 0.49, 0.024, 0.004)
-        image = over(image, mix(lighter(wood, 0.15), scaled(wood, 0.72), smoothstep(-0.01, 0.03, y)),
-                     soft(plank, BLUR) * shown)
-    return image
+    lower = (near.y > -0.155).to(x.dtype)                               # which of the boards
+    y = near.y + 0.20 - 0.56 * lower
+    place = x * 11.5 + 0.9 * (noise_1d(x * 5.3 + seed + 7 * lower) - 0.5)
+    spine = cells(place, seed + 31 * lower)
+    height = 0.20 + 0.17 * spine.first
+    book = torch.maximum(torch.maximum(-y - height, y + 0.008), half)
+    colour = mix(who.colour("accent"), who.colour("background_top"), spine.second)
+    colour = mix(colour, (0.45, 0.20, 0.16), (spine.third - 0.35).clamp(min=0))
+    round_ = 1.0 - 1.1 * spine.x * spine.x - 0.35 * smoothstep(0.38, 0.5, spine.x.abs())
+    band = smoothstep(0.022, 0.010, (y + height * (0.30 + 0.4 * spine.third)).abs()) * 0.35
+    colour = mix(tuple(plane * round_ for plane in colour), (0.96, 0.90, 0.72), band)
+    image = dim(image, (0.66, 0.64, 0.68), soft(torch.maximum(y.abs() - 0.30, half), 0.12) * 0.7 * shown)
+    image = over(image, colour, soft(book, BLUR) * smoothstep(0.10, 0.14, spine.third) * shown)
+    plank = mix(lighter(wood, 0.15), scaled(wood, 0.72), smoothstep(-0.01, 0.03, y))
+    return over(image, plank, soft(box(x, y - 0.02, 0.49, 0.024, 0.004), BLUR) * shown)
 
 
 def _plant(image: Planes, who: Named, view: View, seed: Tensor) -> Planes:
     """Leaves that lean in from the side opposite to window and shelf; the nearer layer is lighter and larger."""
     side = -torch.sign(who["scene_x"])
     out = view.x * side
-    bush = out - 0.62 + 0.16 * torch.sin(view.y * 3.0 + seed) - 0.34 * who["foliage"] * smoothstep(-0.7, 0.9, view.y)
+    bush = out - 0.62 + 0.16 * torch.sin(view.y * 3.0 + seed) + 0.20 * who["foliage"]
     there = smoothstep(0.05, 0.15, who["foliage"])
-    image = over(image, mix(LEAF_DARK, who.colour("background_bottom"), 0.35), smoothstep(0.02, 0.30, bush) * there * 0.8)
-    for scale, far in ((4.6, 1.0), (4.0, 0.5), (3.4, 0.0)):
+    shade = mix(LEAF_DARK, who.colour("background_bottom"), 0.35)
+    image = over(image, shade, smoothstep(0.02, 0.30, bush) * (there * 0.8))
+    for scale, far in ((4.4, 1.0), (3.5, 0.0)):
         x, y = view.x * scale + seed + 7.3 * far, view.y * scale - seed + 3.6 * far
         alpha, light = _leaf(x, y)
         alpha = alpha * smoothstep(-0.02, 0.05, bush - 0.08 + 0.12 * far) * there

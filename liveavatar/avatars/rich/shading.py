@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..drawing import Colour, Ink, Planes, lighter, mix, over, scaled, shadow_of, smoothstep
+from ..drawing import Colour, Ink, Planes, lighter, scaled, shadow_of, smoothstep
+from .paint import mix, over
 
 LAMP = (-0.46, -0.56, 0.69)             # direction towards the light, unit length; z points at the viewer
 GLOSS = (-0.25, -0.305, 0.92)           # half way between the lamp and the viewer, unit length
