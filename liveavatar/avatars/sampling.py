@@ -73,10 +73,11 @@ class Dice:
         """(B,) 1 with that chance, else 0"""
         return (self.uniform() < chance).float()
 
-    def choose(self, weights: Tensor) -> Tensor:
-        """weights (B, N) or (N,)  ->  (B,) which"""
+    def choose(self, weights: Tensor, *shape: int) -> Tensor:
+        """weights (B, N) or (N,)  ->  (B, *shape) which"""
         ladder = weights.to(self.device).expand(self.count, -1).cumsum(-1)
-        return (self.uniform(1) * ladder[:, -1:] > ladder[:, :-1]).sum(-1)
+        ladder = ladder.view(self.count, *(1 for _ in shape), -1)
+        return (self.uniform(*shape, 1) * ladder[..., -1:] > ladder[..., :-1]).sum(-1)
 
 
 def random_identities(count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu",

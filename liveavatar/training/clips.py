@@ -18,6 +18,7 @@ from liveavatar.audio import MEL_AFTER, MEL_BEFORE, MEL_PER_FRAME, SILENCE
 from liveavatar.avatars.landmarks import landmarks
 from liveavatar.avatars.motion import CONTROLS, portrait_pose, talk
 from liveavatar.avatars.renderer import compiled_renderer, render
+from liveavatar.avatars.rich.movements import shifted
 from liveavatar.avatars.sampling import random_identities
 from liveavatar.backends.mini.ear import AFTER, BEFORE
 from liveavatar.types import InputError
@@ -28,6 +29,7 @@ PEOPLE = 32768                      # drawn once; every clip takes one of them
 PEOPLE_SEED = {"train": 101, "held": 202}
 RENDER_CHUNK = {"cuda": 512, "cpu": 8}     # pictures rendered at a time
 NATURAL = 1.5 * 2.302585            # normalised log-mel to natural logarithms
+SHUTTER = 0.5                       # share of a frame's time in which a camera's shutter is open
 
 Renderer = Callable[[Tensor, Tensor], Tensor]   # identity (N, NI), motion (N, NM) -> (N, 3, H, W)
 
@@ -97,26 +99,32 @@ class Clips:
 
     Speech and movements are small: the host makes them while the GPU is busy, and sends them over without waiting. The
     GPU only draws pictures. `generator` (on the host) is where every random number comes from.
+
+    world is "plain" or "rich" (see `avatars.motion.talk`). With more than one of `subframes` every video frame is the
+    mean of so many pictures within the shutter's time, as a camera blurs what moves; it costs as many times the
+    rendering. Curves and points are those of the middle of that time. Raises InputError for an unknown world.
     """
 
     def __init__(self, corpus_path: str | Path, split: str, device: torch.device | str,
                  size: tuple[int, int] = (128, 128), generator: torch.Generator | None = None,
-                 compiled: bool = False, people: int = PEOPLE, renderer: Renderer | None = None) -> None:
+                 compiled: bool = False, people: int = PEOPLE, renderer: Renderer | None = None,
+                 world: str = "plain", subframes: int = 1) -> None:
         self.corpus_path = corpus_path
         self.device = torch.device(device)
         self.size = size
         self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
         self.speech = SpeechTable(load_corpus(corpus_path), split, self.device)
-        self.people = random_identities(people, torch.Generator().manual_seed(PEOPLE_SEED[split]))
+        self.world, self.subframes = world, subframes
+        self.people = random_identities(people, torch.Generator().manual_seed(PEOPLE_SEED[split]), world=world)
         self.compiled = compiled            # a compiled renderer wants the same number of pictures every time
-        self.renderer = renderer or (compiled_renderer(size) if compiled else partial(render, size=size))
+        self.renderer = renderer or (compiled_renderer(size, world) if compiled else partial(render, size=size))
         self.chunk = RENDER_CHUNK[self.device.type]
         self._noise = torch.Generator(self.device)
 
     def of_split(self, split: str, seed: int) -> Clips:
         """The same kind of clips with other voices and people, drawn by the same (compiled) renderer."""
         return Clips(self.corpus_path, split, self.device, self.size, torch.Generator().manual_seed(seed),
-                     self.compiled, len(self.people), self.renderer)
+                     self.compiled, len(self.people), self.renderer, self.world, self.subframes)
 
     def draw(self, batch: int, frames: int, generator: torch.Generator | None = None, video: bool = True,
              portrait: bool = False, audio: bool = True, still: int = 0) -> ClipBatch:
@@ -132,7 +140,7 @@ class Clips:
         controls = torch.stack([torch.randint(len(choices), (B,), generator=dice)
                                 for choices in CONTROLS.values()], dim=1)
         identity = self.people[torch.randint(len(self.people), (B,), generator=dice)]
-        motion = talk(visemes, loudness, controls, dice)
+        motion = talk(visemes, loudness, controls, dice, self.world)
         pose = portrait_pose(B, dice)
         if still:
             motion = torch.cat([motion[:B - still], pose[B - still:, None].expand(-1, T, -1)])
@@ -169,7 +177,15 @@ class Clips:
 
     @torch.no_grad()
     def film(self, identity: Tensor, motion: Tensor) -> Tensor:
-        """identity (B, NI), motion (B, T, NM)  ->  video (B, 3, T, H, W)"""
+        """identity (B, NI), motion (B, T, NM)  ->  video (B, 3, T, H, W), blurred by motion where subframes > 1"""
+        if self.subframes > 1:
+            B, T, _ = motion.shape
+            late = [SHUTTER * (0.5 - (place + 0.5) / self.subframes) for place in range(self.subframes)]
+            return sum(self._film(identity, shifted(motion, motion.new_full((B, T), frames)))
+                       for frames in late) / self.subframes
+        return self._film(identity, motion)
+
+    def _film(self, identity: Tensor, motion: Tensor) -> Tensor:
         B, T, _ = motion.shape
         pictures = self.pictures(identity.repeat(T, 1), motion.transpose(0, 1).flatten(0, 1))   # time outermost
         return pictures.unflatten(0, (T, B)).permute(1, 2, 0, 3, 4)

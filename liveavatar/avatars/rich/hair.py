@@ -57,7 +57,7 @@ def back_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Ten
     knot = torch.where(bun > 0.1, knot + 0.3 * ragged, 1.0)
     ball, _ = rounded(knot_x / 0.16, knot_y / 0.15).lit()
     inside = smoothstep(0.0, -0.14, fall)
-    light = 0.16 + 0.42 * inside - 0.30 * smoothstep(-0.1, 0.4, middle) - 0.22 * smoothstep(-0.25, 0.15, head.y) * inside
+    light = 0.16 + inside * (0.42 - 0.22 * smoothstep(-0.25, 0.15, head.y)) - 0.30 * smoothstep(-0.1, 0.4, middle)
     colour = hair_in(who.colour("hair"), light + (ball + 0.05 - light) * up, strand)
     return over(image, colour, coverage(torch.minimum(fall, knot), head.pixel, 1.3) * who["hair_present"])
 
@@ -82,8 +82,8 @@ def front_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Te
     light = light - 0.35 * smoothstep(-0.06, 0.0, cap) * smoothstep(-0.3, 0.3, head.x)
     clump = noise_1d(fan * 13 - seed + 31)
     light = light + 0.22 * (clump - 0.5) + 0.20 * wave * curl - 0.30 * smoothstep(-0.035, 0.0, (head.y - edge))
-    part = torch.exp(-((fan / 0.012) ** 2)) * (1 - smoothstep(0.2, 0.5, who["hair_fringe"])) * smoothstep(0.50, 0.25, along)
-    light = light - 0.45 * part
+    parted = smoothstep(0.5, 0.2, who["hair_fringe"])
+    light = light - torch.exp(-((fan / 0.012) ** 2)) * smoothstep(0.50, 0.25, along) * (0.45 * parted)
     colour = hair_in(who.colour("hair"), light + 0.06, strand)
     shown = coverage(cut, head.pixel, 1.2) * present
     image = over(image, colour, shown)
