@@ -79,7 +79,7 @@ def _lid_skin(image: Planes, who: Named, move: Named, lids: Lids) -> Planes:
     crease = torch.maximum((y - top).abs() - 0.003, lids.ends + 0.010)
     image = over(image, scaled(shadow_of(skin), 0.60), soft(crease, 0.014) * (0.35 + 0.40 * open_))
     bag = torch.maximum((y - lids.lower - 0.030 * arch - 0.004).abs() - 0.003, lids.ends + 0.014)
-    tired = 0.28 + 0.50 * move["smile"].clamp(min=0)
+    tired = 0.20 + 0.45 * move["smile"].clamp(min=0)
     return over(image, scaled(shadow_of(skin), 0.85), soft(bag, 0.022) * tired)
 
 
@@ -124,10 +124,11 @@ def _lashes(image: Planes, who: Named, move: Named, lids: Lids) -> Planes:
     open_ = 1 - move["blink"]
     weight = (0.0035 + 0.0065 * length) * (0.35 + 0.65 * lids.arch) + 0.003 * outer
     line = torch.maximum((y - lids.upper).abs() * 0.95 - weight, lids.ends - 0.006)
-    up = (lids.upper - y) * (2 * open_ - 1)                             # they point down when the eye is closed
+    turn = 2 * open_ - 1                                                # they point down when the eye is closed
+    up = (lids.upper - y) * torch.where(turn < 0, -1.0, 1.0)
     slant = x - (0.35 * outer + 0.15) * up
     tooth = (torch.remainder(slant * 74, 1) - 0.5).abs()                # 0 in the middle of a lash
-    reach = (0.006 + 0.032 * length * smoothstep(-0.8, 1.0, outer)) * (1 - 1.3 * tooth)
+    reach = (0.006 + 0.032 * length * smoothstep(-0.8, 1.0, outer)) * (1 - 1.3 * tooth) * turn.abs()
     fringe = torch.maximum(torch.maximum(up - reach, -up - 0.004), lids.ends - 0.006 - 0.7 * up.clamp(min=0))
     strength = smoothstep(0.30, 0.75, length)
     image = over(image, LASHES, coverage(fringe, lids.pixel, 1.3) * 0.85 * strength)

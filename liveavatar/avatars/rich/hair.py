@@ -69,7 +69,7 @@ def front_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Te
     image = _glasses(image, who, head)
     present, curl, seed = who["hair_present"], who["hair_curl"], who["hair_seed"] * SEED
     fan, along, wave = _flow(who, head)
-    strand = strands(who, fan, along, head.pixel)
+    strand = 0.5 + (strands(who, fan, along, head.pixel) - 0.5) * (0.3 + 0.7 * smoothstep(0.04, 0.34, along))
     across = (head.x - head.yaw * 0.07) / head.half_width               # -1..1 over the forehead
     edge = _hairline(who, head, across) + (0.018 + 0.035 * who["hair_fringe"]) * (strand - 0.5)
     volume = who["hair_volume"] * smoothstep(0.18, -0.42, head.y) + 0.012

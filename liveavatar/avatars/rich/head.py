@@ -55,7 +55,7 @@ def _relief(who: Named, move: Named, head: Head, lips: Mouth) -> Slopes:
     slopes = slopes.mound(mid_x, mid_y - lips.down - 0.078, 0.075, 0.022, -0.010)
     slopes = slopes.mound(mid_x, mid_y - lips.down - 0.150, 0.080, 0.055, 0.018)
     apart = 0.085 + 0.55 * (y - who["nose_height"] - 0.02)              # folds from the nostrils to the corners
-    depth = 0.003 + 0.006 * smile
+    depth = 0.0015 + 0.006 * smile
     return slopes.mounds(x - 0.12 * yaw, apart, y - 0.5 * (who["nose_height"] + lips.y) - 0.02, 0.022, 0.070, -depth)
 
 
@@ -116,7 +116,7 @@ def _facial_hair(image: Planes, who: Named, lips: Mouth, head: Head, light: Tens
     """Beard and moustache: short hairs that grow downwards; stubble shows skin between them."""
     x, y, seed = head.x - lips.x, head.y - lips.y, who["hair_seed"] * SEED
     grow = x.abs()
-    hairs = noise(x * 60 + seed + 4 * y, y * 17 - seed + 10 * x * x)
+    hairs = noise(x * 60 + seed + 4 * y, (y * (50 - 33 * who["beard"])) - seed + 10 * x * x)
     ragged = 0.03 * (hairs - 0.5) * resolved(head.pixel, 1 / 60)
     edge = 0.06 + 0.17 * torch.exp(-1.2 * (x / 0.17) ** 2) - 0.05 * smoothstep(0.22, 0.33, grow)
     cut = ellipse(x, y - 0.45 * lips.down, 0.138, 0.062 + 0.5 * lips.down)

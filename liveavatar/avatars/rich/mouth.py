@@ -108,10 +108,10 @@ def _teeth(image: Planes, who: Named, move: Named, shape: Mouth, x: Tensor, y: T
     image = over(image, tuple(part * light for part in ivory), upper * (1 - hollow))
     gum = smoothstep(0.010, 0.002, y + shape.up + 0.008 * (1 - corner)) * smoothstep(0.55, 0.95, move["mouth_aperture"])
     image = over(image, GUM, upper * gum * 0.8)
-    low = shape.down * (1 - (out / half_width) ** 2) - 0.020 - 0.004 * length
-    row = torch.maximum(torch.maximum(low - y, inside), out - half_width * 0.72)
+    low = shape.down * (1 - 0.45 * (out / half_width) ** 2) - 0.019 - 0.004 * length
+    row = torch.maximum(torch.maximum(low - y, inside), out - half_width * 0.66)
     seen = smoothstep(0.30, 0.55, move["mouth_aperture"]) * (1 - 0.8 * move["tongue"])
     seen = seen * (1 - move["lip_rounding"].clamp(max=1))
     joint = smoothstep(0.004, 0.001, (torch.remainder(x * 1.35 / width + 0.5, 1) - 0.5).abs() * width)
-    shade = 0.80 * round_ * (1 - 0.5 * joint * resolved(pixel, 0.021))
+    shade = 0.90 * round_ * (1 - 0.5 * joint * resolved(pixel, 0.021))
     return over(image, tuple(part * shade for part in ivory), coverage(row, pixel) * seen * shown)

@@ -100,9 +100,10 @@ def _plant(image: Planes, who: Named, view: View, seed: Tensor) -> Planes:
     there = smoothstep(0.05, 0.15, who["foliage"])
     shade = mix(LEAF_DARK, who.colour("background_bottom"), 0.35)
     image = over(image, shade, smoothstep(0.02, 0.30, bush) * (there * 0.8))
-    for scale, far in ((4.4, 1.0), (3.5, 0.0)):
-        x, y = view.x * scale + seed + 7.3 * far, view.y * scale - seed + 3.6 * far
-        alpha, light = _leaf(x, y)
+    for scale, far in ((4.2, 1.0), (3.0, 0.0)):
+        slant = 0.55 - 1.0 * far                                        # lattices that do not run along the picture
+        x, y = view.x + slant * view.y, view.y - slant * view.x
+        alpha, light = _leaf(x * scale + seed + 7.3 * far, y * scale - seed + 3.6 * far)
         alpha = alpha * smoothstep(-0.02, 0.05, bush - 0.08 + 0.12 * far) * there
         colour = mix(LEAF_DARK, LEAF_LIGHT, light * (1 - 0.45 * far))
         image = over(image, mix(colour, who.colour("background_bottom"), 0.30 * far), alpha)
@@ -112,11 +113,11 @@ def _plant(image: Planes, who: Named, view: View, seed: Tensor) -> Planes:
 def _leaf(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """One leaf in each unit cell: its coverage, and its light with a vein in the middle."""
     leaf = cells(x, y)
-    angle = 2.2 * (leaf.first - 0.5) + 0.6
+    angle = 3.6 * (leaf.first - 0.5) + 0.9
     cos, sin = torch.cos(angle), torch.sin(angle)
-    x, y = leaf.x - 0.16 * (leaf.second - 0.5), leaf.y - 0.16 * (leaf.third - 0.5)
+    x, y = leaf.x - 0.26 * (leaf.second - 0.5), leaf.y - 0.26 * (leaf.third - 0.5)
     u, v = cos * x + sin * y, cos * y - sin * x
-    along = u / 0.44
+    along = u / (0.24 + 0.16 * leaf.third)
     blade = v.abs() - 0.19 * (1 - along * along) * (1 - 0.25 * along)
     vein = smoothstep(0.035, 0.0, v.abs())
     light = 0.35 + 0.45 * leaf.second + 0.30 * smoothstep(0.02, -0.04, v) - 0.14 * vein

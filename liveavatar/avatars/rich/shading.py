@@ -50,7 +50,7 @@ def skin_in(light: Tensor, skin: Colour) -> Colour:
     """Skin in full light, half light and shade: the red stays longest."""
     shade = shadow_of(skin)
     colour = mix(scaled(shade, 0.72), skin, smoothstep(-0.05, 0.72, light))
-    bright = tuple(part * (1.26 - 0.24 * part) + 0.025 for part in skin)
+    bright = tuple(part * (1.20 - 0.18 * part) + 0.02 for part in skin)
     return mix(colour, bright, smoothstep(0.62, 1.02, light))
 
 
