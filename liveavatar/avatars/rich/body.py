@@ -80,7 +80,7 @@ def _neck(image: Planes, who: Named, move: Named, frame: Body, x: Tensor, y: Ten
     slopes = Slopes(middle / half_width * 0.95, 0.25, 0.75)
     slopes = slopes.mounds(middle, 0.075 - 0.22 * (view.y - 0.42), view.y - 0.42, 0.022, 0.10, 0.008)
     slopes = slopes.mounds(middle, 0.105, frame.y - 0.532 + 0.25 * (middle.abs() - 0.1), 0.085, 0.013, 0.006)
-    light, _ = slopes.lit()
+    light = slopes.light()
     image = over(image, skin_in(light + 0.04, skin), coverage(bare, frame.pixel))
     chin = head_distance(who, move, head, down=0.070)
     image = dim(image, (0.66, 0.50, 0.48), coverage(bare, frame.pixel) * smoothstep(0.035, -0.10, chin) * 0.85)
@@ -94,7 +94,7 @@ def _folded(who: Named, frame: Body) -> Tensor:
     """The light on the cloth: round shoulders, and folds that run from the armpits to the middle."""
     inside = (1 + frame.torso / 0.22).clamp(0, 1)                       # 1 at the outline, 0 well inside
     slopes = Slopes(0.72 * frame.x / frame.reach, 0.06 - 0.75 * inside * inside, 0.80)
-    light, _ = slopes.lit()
+    light = slopes.light()
     seed = who["cloth_seed"] * SEED + 5 * torch.sign(frame.x)
     u, v = frame.side * 6.2 + seed - frame.y * 3.6, frame.side * 1.1 - seed + frame.y * 1.9
     crease = noise(u, v) - noise(u + 0.25, v + 0.16)

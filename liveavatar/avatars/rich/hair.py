@@ -55,7 +55,7 @@ def back_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Ten
                0.5 * length + 0.31, 0.26) - 1.2 * curls + ragged
     fall = torch.where(length > 0.05, fall, 1.0)
     knot = torch.where(bun > 0.1, knot + 0.3 * ragged, 1.0)
-    ball, _ = rounded(knot_x / 0.16, knot_y / 0.15).lit()
+    ball = rounded(knot_x / 0.16, knot_y / 0.15).light()
     inside = smoothstep(0.0, -0.14, fall)
     light = 0.16 + inside * (0.42 - 0.22 * smoothstep(-0.25, 0.15, head.y)) - 0.30 * smoothstep(-0.1, 0.4, middle)
     colour = hair_in(who.colour("hair"), light + (ball + 0.05 - light) * up, strand)
@@ -78,7 +78,7 @@ def front_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Te
     cap = cap + loose * smoothstep(-0.04, 0.0, cap)
     cut = torch.maximum(cap, (head.y - edge) * 0.85)
     image = _forehead_shadow(image, who, move, head, edge)
-    light, _ = rounded(head.x / (head.half_width + 0.05 + who["hair_volume"]), (head.y + 0.12) / 0.52).lit()
+    light = rounded(head.x / (head.half_width + 0.05 + who["hair_volume"]), (head.y + 0.12) / 0.52).light()
     light = light - 0.35 * smoothstep(-0.06, 0.0, cap) * smoothstep(-0.3, 0.3, head.x)
     clump = noise_1d(fan * 13 - seed + 31)
     light = light + 0.22 * (clump - 0.5) + 0.20 * wave * curl - 0.30 * smoothstep(-0.035, 0.0, (head.y - edge))

@@ -47,7 +47,7 @@ def _sleeve(image: Planes, who: Named, side: Tensor, x: Tensor, y: Tensor, wrist
     image = dim(image, SHADOW, soft(arm - 0.02, 0.09) * 0.55)
     bent = ((x - wrist[0]) * (ELBOW[1] - wrist[1]) - (y - wrist[1]) * (ELBOW[0] - wrist[0])) * 1.6
     tilt = (bent / half).clamp(-1, 1)                                   # -1..1 across the arm
-    light, _ = Slopes(side * 0.75 * tilt, -0.55 * tilt, 0.8).lit()
+    light = Slopes(side * 0.75 * tilt, -0.55 * tilt, 0.8).light()
     fold = noise(along * 7 + 5 * tilt + who["cloth_seed"] * SEED, tilt * 1.6 + side) - 0.5
     cuff = torch.maximum(arm - 0.008, along - 0.075)
     banded = coverage(cuff, pixel)
@@ -68,7 +68,7 @@ def _hand(image: Planes, who: Named, u: Tensor, v: Tensor, spread: Tensor, curl:
     finger = smoothstep(0.10, -0.45, v)                                 # 0 on the palm, 1 on the fingers
     palm_tilt = u.clamp(-1, 1)
     tilt = palm_tilt + (nearest.tilt - palm_tilt) * finger
-    light, _ = Slopes(-side * 0.70 * tilt, 0.16 - 0.30 * finger * (1 - nearest.along), 0.8).lit()
+    light = Slopes(-side * 0.70 * tilt, 0.16 - 0.30 * finger * (1 - nearest.along), 0.8).light()
     light = light + 0.06 - 0.24 * smoothstep(-0.16, 0.04, whole)
     light = light - 0.30 * smoothstep(0.55, 0.15, circle_of(u - 0.05, v - 0.12)) * (1 - finger)
     image = over(image, skin_in(light, skin), shown)
@@ -127,7 +127,7 @@ def _thumb(image: Planes, who: Named, u: Tensor, v: Tensor, spread: Tensor, curl
     radius = 0.33 - 0.085 * along
     thumb = centre - radius
     tilt = ((cos * (u - 0.62) + sin * (v - 0.30)) / radius).clamp(-1, 1)
-    light, _ = Slopes(-side * 0.70 * tilt, 0.1, 0.8).lit()
+    light = Slopes(-side * 0.70 * tilt, 0.1, 0.8).light()
     light = light + 0.06 - 0.22 * smoothstep(-0.14, 0.03, thumb)
     rooted = smoothstep(0.0, 0.35, along)
     shown = coverage(thumb, pixel)

@@ -47,7 +47,7 @@ def noise_1d(x: Tensor) -> Tensor:
     cell = torch.floor(x)
     share = _faded(x - cell)
     here, after = shuffled(shuffled(cell)), shuffled(shuffled(cell + 1))
-    return (here + (after - here) * share) * (1 / (PERIOD - 1))
+    return torch.lerp(here, after, share) * (1 / (PERIOD - 1))
 
 
 def noise(x: Tensor, y: Tensor) -> Tensor:
@@ -55,12 +55,10 @@ def noise(x: Tensor, y: Tensor) -> Tensor:
     column, row = torch.floor(x), torch.floor(y)
     across, down = _faded(x - column), _faded(y - row)
     left, right = shuffled(column), shuffled(column + 1)
-    upper = shuffled(left + row)
-    upper = upper + (shuffled(right + row) - upper) * across
+    upper = torch.lerp(shuffled(left + row), shuffled(right + row), across)
     row = row + 1
-    lower = shuffled(left + row)
-    lower = lower + (shuffled(right + row) - lower) * across
-    return (upper + (lower - upper) * down) * (1 / (PERIOD - 1))
+    lower = torch.lerp(shuffled(left + row), shuffled(right + row), across)
+    return torch.lerp(upper, lower, down) * (1 / (PERIOD - 1))
 
 
 def cells(x: Tensor, y: Tensor) -> Cell:

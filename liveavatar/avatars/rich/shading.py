@@ -33,12 +33,17 @@ class Slopes(NamedTuple):
         bell = torch.exp(-(u * u) - v * v) * (2 * rise) * self.z
         return Slopes(self.x + bell * u / width * torch.sign(x), self.y + bell * v / height, self.z)
 
-    def lit(self) -> tuple[Tensor, Tensor]:
-        """Find the share of the lamp's light, about 0..1, and that of its mirror image."""
-        short = 1 / torch.sqrt(self.x * self.x + self.y * self.y + self.z * self.z)
-        light = (self.x * LAMP[0] + self.y * LAMP[1] + self.z * LAMP[2]) * short
-        gloss = (self.x * GLOSS[0] + self.y * GLOSS[1] + self.z * GLOSS[2]) * short
-        return light.clamp(min=0), gloss.clamp(min=0)
+    def light(self) -> Tensor:
+        """The share of the lamp's light, about 0..1."""
+        return self._towards(LAMP)
+
+    def gloss(self) -> Tensor:
+        """How nearly the lamp is mirrored, 0..1."""
+        return self._towards(GLOSS)
+
+    def _towards(self, direction: tuple[float, float, float]) -> Tensor:
+        length = torch.sqrt(self.x * self.x + self.y * self.y + self.z * self.z)
+        return ((self.x * direction[0] + self.y * direction[1] + self.z * direction[2]) / length).clamp(min=0)
 
 
 def rounded(x: Tensor, y: Tensor) -> Slopes:
@@ -62,7 +67,7 @@ def cloth_in(light: Tensor, colour: Colour) -> Colour:
 
 
 def shine(image: Planes, gloss: Tensor, alpha: Tensor) -> Planes:
-    """Lay a soft highlight over a picture: gloss of `Slopes.lit`."""
+    """Lay a soft highlight over a picture: gloss of `Slopes`."""
     sharp = gloss * gloss
     sharp = sharp * sharp
     sharp = sharp * sharp
