@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from liveavatar.audio import SILENCE
-from liveavatar.avatars.landmarks import LANDMARKS
+from liveavatar.avatars import LANDMARKS, identity_index, motion_index, rest_pose
 from liveavatar.backends.mini.ear import AFTER, BEFORE
 from liveavatar.backends.mini.vae import VideoVAE, load_vae
 from liveavatar.training import vae as stage
@@ -50,6 +50,28 @@ def make_clips(corpus, split="train", seed=0):
 
 
 # ---------------------------------------------------------------- clips
+
+def test_clips_of_the_rich_world_are_drawn_and_moved_in_its_way(corpus):
+    plain, rich = (Clips(corpus, "train", "cpu", (32, 32), torch.Generator().manual_seed(0), people=16, world=world)
+                   for world in ("plain", "rich"))
+    one, other = plain.draw(2, 4), rich.draw(2, 4)
+    assert [clips.identity[:, identity_index("detail")].tolist() for clips in (one, other)] == [[0, 0], [1, 1]]
+    assert not torch.equal(other.motion[..., 0], other.visemes[..., 0])        # one of many ways to say it
+    assert rich.of_split("held", 1).world == "rich"
+    with pytest.raises(InputError, match="world is 'poor'"):
+        Clips(corpus, "train", "cpu", (32, 32), people=16, world="poor")
+
+
+def test_subframes_blur_what_moves_and_nothing_else(corpus):
+    sharp, blurred = (Clips(corpus, "train", "cpu", (32, 32), people=16, subframes=count) for count in (1, 2))
+    who, motion = sharp.people[:1], rest_pose(5)[None]
+    torch.testing.assert_close(blurred.film(who, motion), sharp.film(who, motion))
+    motion[0, :, motion_index("head_x")] = torch.linspace(-0.1, 0.1, 5)
+    before, after = (motion[:, 2:3].clone() for _ in range(2))
+    before[..., motion_index("head_x")], after[..., motion_index("head_x")] = -0.00625, 0.00625    # 1/8 frame
+    expected = (sharp.film(who, before) + sharp.film(who, after)) / 2
+    torch.testing.assert_close(blurred.film(who, motion)[:, :, 2:3], expected)
+
 
 def test_a_clip_knows_everything_about_itself(corpus):
     drawn = make_clips(corpus).draw(2, 4, portrait=True)

@@ -15,7 +15,7 @@ from .movements import FPS, shifted
 
 GAIN = (0.6, 1.4)           # of a speaker: how far the mouth opens against the average
 SYLLABLE = 0.25             # a syllable's own gain is 1 +- this
-ONSET_S = 0.035             # standard deviation of the onsets; at most twice as much
+ONSET_S = 0.018             # standard deviation of a syllable's onset; it is at most twice as early or late: 36 ms
 SHAPES = 0.5                # how much of the gain widths and roundings take
 APERTURE, WIDTH, ROUNDING, TEETH, TONGUE, PRESS, TUCK = range(7)
 

@@ -55,7 +55,7 @@ def body(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     frame = body_frame(who, move, x, y)
     image = _neck(image, who, move, frame, x, y)
-    thread = 0.10 * threads(who, frame.x, frame.y, frame.pixel)
+    thread = 0.16 * threads(who, frame.x, frame.y, frame.pixel)
     light = _folded(who, frame) + thread
     cloth = _shirt(who, frame, light)
     cloth = _jacket(cloth, who, frame, light)

@@ -51,7 +51,7 @@ def _sleeve(image: Planes, who: Named, side: Tensor, x: Tensor, y: Tensor, wrist
     fold = noise(along * 7 + 5 * tilt + who["cloth_seed"] * SEED, tilt * 1.6 + side) - 0.5
     cuff = torch.maximum(arm - 0.008, along - 0.075)
     banded = coverage(cuff, pixel)
-    light = light + 0.06 + fold * (0.32 * who["cloth_fold"]) + 0.10 * threads(who, x, y, pixel)
+    light = light + 0.06 + fold * (0.32 * who["cloth_fold"]) + 0.16 * threads(who, x, y, pixel)
     light = light * (1 - 0.5 * soft((along - 0.085).abs() - 0.006, 0.03)) - 0.08 * banded
     return over(image, cloth_in(light, sleeve(who)), torch.maximum(coverage(arm, pixel), banded))
 

@@ -11,7 +11,7 @@ from ..traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 from .noise import cells, noise, noise_1d, resolved
 from .paint import dim, mix, over
 
-BLUR = 0.016                # softness of edges behind the person, units
+BLUR = 0.020                # softness of edges behind the person, units
 SEED = 60.0                 # cells that a seed of 0..1 spans
 LEAF_DARK, LEAF_LIGHT = (0.10, 0.27, 0.17), (0.52, 0.70, 0.34)
 
@@ -38,7 +38,7 @@ def _wall(who: Named, view: View, seed: Tensor, plaster: Tensor) -> Planes:
     patches = noise(view.x * 2.3 + seed, view.y * 2.3) - 0.5
     grain = noise(view.x * 34 + seed, view.y * 34 - seed) - 0.5
     rough = 0.5 * (plaster - 0.5) + grain * resolved(view.pixel, 1 / 34)
-    light = light + 0.035 * patches + 0.13 * who["wall_grain"] * rough
+    light = light + 0.035 * patches + 0.17 * who["wall_grain"] * rough
     return tuple(plane * light for plane in wall)
 
 
@@ -62,7 +62,7 @@ def _window(image: Planes, who: Named, near: View, seed: Tensor, hedge: Tensor, 
     image = over(image, frame, soft(pane - 0.055, BLUR) * shown)
     sky = mix((0.62, 0.80, 0.94), (0.93, 0.96, 0.97), smoothstep(-0.5, 0.25, y))
     hedge = 0.3 * hedge + 0.7 * noise(x * 7 + seed, y * 7)
-    height = 0.02 + 0.45 * (noise_1d(x * 3.1 + seed) - 0.5)
+    height = 0.02 + 0.28 * (noise_1d(x * 3.1 + seed) - 0.5)
     green = mix(LEAF_DARK, LEAF_LIGHT, smoothstep(0.2, 0.85, hedge))
     garden = mix(sky, lighter(green, 0.18), smoothstep(-0.05, 0.05, y - height + 0.16 * (hedge - 0.5)))
     image = over(image, garden, soft(pane, BLUR) * shown)
@@ -79,7 +79,7 @@ def _shelf(image: Planes, who: Named, near: View, seed: Tensor, shown: Tensor) -
     y = near.y + 0.20 - 0.56 * lower
     place = x * 11.5 + 0.9 * (noise_1d(x * 5.3 + seed + 7 * lower) - 0.5)
     spine = cells(place, seed + 31 * lower)
-    height = 0.20 + 0.17 * spine.first
+    height = 0.23 + 0.12 * spine.first
     book = torch.maximum(torch.maximum(-y - height, y + 0.008), half)
     colour = mix(who.colour("accent"), who.colour("background_top"), spine.second)
     colour = mix(colour, (0.45, 0.20, 0.16), (spine.third - 0.35).clamp(min=0))
@@ -96,7 +96,7 @@ def _plant(image: Planes, who: Named, view: View, seed: Tensor) -> Planes:
     """Leaves that lean in from the side opposite to window and shelf; the nearer layer is lighter and larger."""
     side = -torch.sign(who["scene_x"])
     out = view.x * side
-    bush = out - 0.62 + 0.16 * torch.sin(view.y * 3.0 + seed) + 0.20 * who["foliage"]
+    bush = out - 0.62 + 0.16 * torch.sin(view.y * 3.0 + 0.8) + 0.20 * who["foliage"]
     there = smoothstep(0.05, 0.15, who["foliage"])
     shade = mix(LEAF_DARK, who.colour("background_bottom"), 0.35)
     image = over(image, shade, smoothstep(0.02, 0.30, bush) * (there * 0.8))
