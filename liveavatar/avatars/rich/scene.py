@@ -22,7 +22,7 @@ def background(image: None, identity: Tensor, motion: Tensor, x: Tensor, y: Tens
     view = look(move, x, y)
     seed, kind = who["scene_seed"] * SEED, who["scene"]
     near = View(view.x - who["scene_x"], view.y - who["scene_y"], view.pixel)
-    plaster = noise(view.x * 13 - seed, view.y * 13 + seed)
+    plaster = noise(view.x * 11 - 6 * view.y - seed, view.y * 11 + 6 * view.x + seed)
     image = _wall(who, view, seed, plaster)
     image = _lights(image, who, view, seed, (kind < 1).to(x.dtype))
     image = _window(image, who, near, seed, plaster, ((kind >= 1) & (kind < 2)).to(x.dtype))
@@ -36,9 +36,10 @@ def _wall(who: Named, view: View, seed: Tensor, plaster: Tensor) -> Planes:
     side = -torch.sign(who["scene_x"])
     light = 1.01 - 0.20 * smoothstep(0.2, 1.5, torch.sqrt((view.x - 0.55 * side) ** 2 + (view.y + 0.75) ** 2))
     patches = noise(view.x * 2.3 + seed, view.y * 2.3) - 0.5
-    grain = noise(view.x * 34 + seed, view.y * 34 - seed) - 0.5
-    rough = 0.5 * (plaster - 0.5) + grain * resolved(view.pixel, 1 / 34)
-    light = light + 0.035 * patches + 0.17 * who["wall_grain"] * rough
+    x, y = view.x + 0.62 * view.y, view.y - 0.62 * view.x               # its lattice does not run along the picture
+    grain = noise(x * 27 + seed, y * 27 - seed) - 0.5
+    rough = 0.5 * (plaster - 0.5) + grain * resolved(view.pixel, 1 / 32)
+    light = light + 0.035 * patches + 0.14 * who["wall_grain"] * rough
     return tuple(plane * light for plane in wall)
 
 
