@@ -39,7 +39,8 @@ class ClipBatch:
     """Clips and all that is known about them."""
 
     mel: Tensor | None          # (B, M, 64) normalised log-mel of the clips and as far around them as the ear looks
-    visemes: Tensor             # (B, T, 7) in the order of VISEME_PARAMETERS
+    visemes: Tensor             # (B, T, 7) in the order of VISEME_PARAMETERS: the usual shapes of these sounds; what is
+                                # drawn begins motion, and in the rich world it is one of many ways to say it
     loudness: Tensor            # (B, T) envelope of the speech, 0..1
     speaking: Tensor            # (B, T) 1 while a sound is spoken
     controls: Tensor            # (B, 4) long, in the order of CONTROLS
