@@ -90,6 +90,8 @@ class RunFolder:
         import soundfile
         from safetensors.torch import load_file
 
+        from liveavatar.avatars.traits import completed
+
         try:
             wave, rate_hz = soundfile.read(self.path / "audio.wav", dtype="float32")
             tensors = load_file(self.path / "portrait.safetensors")
@@ -97,7 +99,8 @@ class RunFolder:
             raise InputError(f"the inputs in {self.path} are missing or damaged ({error}); "
                              "begin the video again") from error
         origin = self.read()["inputs"]
-        portrait = Portrait(tensors["pixels"], tensors.get("identity"), **origin["portrait"])
+        identity = completed(tensors["identity"]) if "identity" in tensors else None
+        portrait = Portrait(tensors["pixels"], identity, **origin["portrait"])
         return Speech(wave, rate_hz), portrait, Prompt(**origin["prompt"])
 
     def block_path(self, block: int) -> Path:

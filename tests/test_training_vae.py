@@ -11,7 +11,8 @@ from people import portraits
 from torch import nn
 
 from liveavatar.audio import SILENCE
-from liveavatar.avatars.landmarks import LANDMARKS
+from liveavatar.avatars import LANDMARKS, identity_index, motion_index, rest_pose
+from liveavatar.avatars.world import AvatarWorld
 from liveavatar.backends.mini.ear import AFTER, BEFORE
 from liveavatar.backends.mini.vae import VideoVAE, load_vae
 from liveavatar.puppets import PuppetWorld, rigs_of
@@ -63,13 +64,33 @@ def both_worlds(corpus, share, seed=0):
 
 # ---------------------------------------------------------------- clips
 
+def test_clips_of_the_rich_world_are_drawn_and_moved_in_its_way(corpus):
+    plain, rich = (avatar_clips(corpus, "train", "cpu", (32, 32), torch.Generator().manual_seed(0), people=16,
+                                world=world).draw(2, 4) for world in ("plain", "rich"))
+    assert [clips.identity[:, identity_index("detail")].tolist() for clips in (plain, rich)] == [[0, 0], [1, 1]]
+    assert torch.equal(plain.motion[..., 0], plain.visemes[..., 0])
+    assert not torch.equal(rich.motion[..., 0], rich.visemes[..., 0])          # one of many ways to say it
+    with pytest.raises(InputError, match="world is 'poor'"):
+        avatar_clips(corpus, "train", "cpu", (32, 32), people=16, world="poor")
+
+
+def test_subframes_blur_what_moves_and_nothing_else():
+    sharp, blurred = (AvatarWorld.of_split("train", (32, 32), people=16, subframes=count) for count in (1, 2))
+    who, motion = sharp.identities[:1], rest_pose(5)[None]
+    torch.testing.assert_close(blurred.film(who, motion)[0], sharp.film(who, motion)[0])
+    motion[0, :, motion_index("head_x")] = torch.linspace(-0.1, 0.1, 5)
+    before, after = (motion[:, 2:3].clone() for _ in range(2))
+    before[..., motion_index("head_x")], after[..., motion_index("head_x")] = -0.00625, 0.00625    # 1/8 frame
+    expected = (sharp.film(who, before)[0] + sharp.film(who, after)[0]) / 2
+    torch.testing.assert_close(blurred.film(who, motion)[0][:, :, 2:3], expected)
+
+
 def test_a_clip_knows_everything_about_itself(corpus):
     drawn = make_clips(corpus).draw(2, 4, portrait=True)
     assert drawn.video.shape == (2, 3, 4, 32, 32)
     assert drawn.portrait.shape == (2, 3, 32, 32)
     assert drawn.mel.shape == (2, 2 * (BEFORE + 4 + AFTER) + 10, 64)
     assert drawn.points.shape == (2, 4, len(LANDMARKS), 2)
-    assert torch.equal(drawn.motion[:, :, 0], drawn.visemes[:, :, 0])
     assert 0 <= drawn.video.min() and drawn.video.max() <= 1
 
 
@@ -92,7 +113,6 @@ def test_clips_of_two_worlds_come_by_their_shares(corpus):
     assert drawn.photo.tolist() == [False, False, True, True]
     assert drawn.video.shape == (4, 3, 2, 32, 32) and drawn.portrait.shape == (4, 3, 32, 32)
     assert drawn.identity[2:].abs().max() == 0 and drawn.identity[:2].abs().max() > 0
-    assert torch.equal(drawn.motion[:, :, 0], drawn.visemes[:, :, 0])
     assert drawn.controls[2:, 0].max() == 0                        # photographs have no hands to gesture with
     counts = [int(both_worlds(corpus, 0.3, seed).draw(2, 1).photo.sum()) for seed in range(12)]
     assert {0, 1} == set(counts)                                   # 0.6 of a clip: one or none

@@ -27,8 +27,9 @@ LIP_FEATURES = 96
 
 # names are those of motion traits; the mouth's come from the close look
 MOUTH = ("mouth_aperture", "mouth_width", "lip_rounding", "teeth", "lip_press")
-BODY = ("blink", "smile", "brow_raise", "head_x", "head_y", "head_yaw", "head_pitch",
-        "left_hand_x", "left_hand_y", "right_hand_x", "right_hand_y")
+BODY = ("blink", "smile", "brow_raise", "head_x", "head_y", "head_yaw", "head_pitch", "head_roll", "lean",
+        "left_shoulder", "right_shoulder",
+        *(f"{side}_hand_{what}" for side in ("left", "right") for what in ("x", "y", "angle", "spread", "curl")))
 COLOURS = ("skin", "hair", "shirt", "background_top")
 PLACE = ("mouth_x", "mouth_y", "face_size")     # middle of the mouth, -1..1 across and down the picture; logarithm of
                                                 # the distance between the eyes, in sides of the picture
@@ -38,7 +39,7 @@ PLACE = ("mouth_x", "mouth_y", "face_size")     # middle of the mouth, -1..1 acr
 class Reading:
     """What was read off B pictures, in the units of the traits of the same names."""
 
-    motion: Tensor      # (B, 16) in the order of MOUTH + BODY
+    motion: Tensor      # (B, 26) in the order of MOUTH + BODY
     colours: Tensor     # (B, 4, 3) red, green, blue of COLOURS, 0..1
     place: Tensor       # (B, 3) in the order of PLACE, of the squared picture
     features: Tensor    # (B, 192) for the Frechet distance of content

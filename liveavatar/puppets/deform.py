@@ -16,6 +16,7 @@ from liveavatar.puppets.rig import MOVEMENTS, Rigs, map_grid
 
 YAW_DEG, PITCH_DEG = 9.0, 8.0        # at a head_yaw or head_pitch of 1
 FACE_UNITS = 0.85                    # height of a drawn avatar's face in its units
+SHRUG = 4.0                          # shoulders raised wholly, in breaths
 NEUTRAL_SMILE = 0.35                 # of the mood "neutral": a photograph smiles as it does
 INVERSION_STEPS, INVERSION_RATE = 9, 0.55
 WORK_SIDE = 128                      # rows and columns on which displacements are inverted
@@ -46,7 +47,8 @@ def movements_of(motion: Tensor, closes: Tensor) -> Tensor:
         "open": column("mouth_aperture").clamp(min=0), "close": closes, "width": 0.8 * column("mouth_width"),
         "rounding": 0.85 * column("lip_rounding"), "smile": 0.8 * (column("smile") - NEUTRAL_SMILE),
         "press": column("lip_press"), "tuck": column("lip_tuck"), "blink": column("blink"),
-        "brow_raise": 0.9 * column("brow_raise"), "brow_frown": column("brow_frown"), "breath": column("breath"),
+        "brow_raise": 0.9 * column("brow_raise"), "brow_frown": column("brow_frown"),
+        "breath": column("breath") + SHRUG * (column("left_shoulder") + column("right_shoulder")) / 2,
     }
     return torch.stack([strength[name] for name in MOVEMENTS], -1)
 

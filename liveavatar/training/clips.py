@@ -32,7 +32,8 @@ class ClipBatch:
     """Clips and all that is known about them."""
 
     mel: Tensor | None          # (B, M, 64) normalised log-mel of the clips and as far around them as the ear looks
-    visemes: Tensor             # (B, T, 7) in the order of VISEME_PARAMETERS
+    visemes: Tensor             # (B, T, 7) in the order of VISEME_PARAMETERS: the usual shapes of these sounds; what is
+                                # drawn begins motion, and in the rich world it is one of many ways to say it
     loudness: Tensor            # (B, T) envelope of the speech, 0..1
     speaking: Tensor            # (B, T) 1 while a sound is spoken
     controls: Tensor            # (B, 4) long, in the order of CONTROLS
@@ -108,7 +109,9 @@ class Clips:
     """
 
     def __init__(self, speech: SpeechTable, worlds: Sequence[World], device: torch.device | str,
-                 generator: torch.Generator | None = None) -> None:
+                 generator: torch.Generator | None = None, chance: str = "rich") -> None:
+        """chance: "plain" or "rich", how much of the movement is left to it (see `avatars.motion.talk`)"""
+        self.chance = chance
         self.speech, self.worlds, self.device = speech, tuple(worlds), torch.device(device)
         self.size = self.worlds[0].source.size
         self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
@@ -130,7 +133,7 @@ class Clips:
         photo = torch.repeat_interleave(torch.tensor([world.photographs for world in self.worlds]),
                                         torch.tensor(counts))
         controls[photo, 0] = 0                                      # photographs have no hands
-        motion, pose = talk(visemes, loudness, controls, dice), portrait_pose(batch, dice)
+        motion, pose = talk(visemes, loudness, controls, dice, self.chance), portrait_pose(batch, dice)
         if still:
             motion = torch.cat([motion[:batch - still], pose[batch - still:, None].expand(-1, T, -1)])
         visemes, loudness, speaking, controls, motion, pose, photo = map(
@@ -191,10 +194,12 @@ def join(parts: Sequence[Tensor]) -> Tensor:
 
 
 def avatar_clips(corpus: str | Path, split: str, device: torch.device | str, size: tuple[int, int],
-                 generator: torch.Generator | None = None, compiled: bool = False, people: int = PEOPLE) -> Clips:
-    """Clips of drawn avatars alone."""
-    world = AvatarWorld.of_split(split, size, device, compiled, people)
-    return Clips(SpeechTable(load_corpus(corpus), split, torch.device(device)), [World(world)], device, generator)
+                 generator: torch.Generator | None = None, compiled: bool = False, people: int = PEOPLE,
+                 world: str = "rich") -> Clips:
+    """Clips of drawn avatars alone, of the "plain" or the "rich" world."""
+    source = AvatarWorld.of_split(split, size, device, compiled, people, world=world)
+    speech = SpeechTable(load_corpus(corpus), split, torch.device(device))
+    return Clips(speech, [World(source)], device, generator, world)
 
 
 def disturb(mel: Tensor, generator: torch.Generator) -> Tensor:

@@ -46,8 +46,8 @@ class Targets:
         self.half_px = min(H, W) / 2
 
     def of(self, clips: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Time outermost: traits (T*B, 16), colours (T*B, 4, 3), place (T*B, 3) as PLACE, and which of the traits are
-        known (T*B, 16); colours are known where all traits are."""
+        """Time outermost: traits (T*B, 26), colours (T*B, 4, 3), place (T*B, 3) as PLACE, and which of the traits are
+        known (T*B, 26); colours are known where all traits are."""
         T = clips.motion.shape[1]
         traits = clips.motion.transpose(0, 1).flatten(0, 1).index_select(1, self.traits)
         colours = clips.identity.index_select(1, self.colours).unflatten(1, (-1, 3)).repeat(T, 1, 1)
@@ -58,7 +58,7 @@ class Targets:
 
 
 def trait_ranges() -> Tensor:
-    """(16,) width of each trait's range: errors are counted in shares of it."""
+    """(26,) width of each trait's range: errors are counted in shares of it."""
     return torch.tensor([MOTION[motion_index(name)].high - MOTION[motion_index(name)].low for name in MOUTH + BODY])
 
 
@@ -142,7 +142,7 @@ def evaluate(regressor: FaceRegressor, clips: Clips, vae: VideoVAE | None, count
     result = {}
     for kind, rounds in found.items():
         if rounds:
-            read, true = (torch.cat([entry[i] for entry in rounds], 1) for i in (0, 1))         # (T, clips, 16)
+            read, true = (torch.cat([entry[i] for entry in rounds], 1) for i in (0, 1))         # (T, clips, 26)
             together = correlation(read, true, 0).nanmean(0).tolist()
             errors = (read - true).abs().mean((0, 1)).tolist()
             result[kind] = {f"{name}_correlation": round(value, 4) for name, value in zip(names, together, strict=True)

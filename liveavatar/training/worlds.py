@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
-from liveavatar.avatars.world import PEOPLE, AvatarWorld
+from liveavatar.avatars.renderer import compiled_renderer
+from liveavatar.avatars.traits import WORLDS
+from liveavatar.avatars.world import PEOPLE, AvatarWorld, Renderer
 from liveavatar.puppets.people import blend_people, read_portraits, rigs_of
 from liveavatar.puppets.rig import Rigs
 from liveavatar.puppets.world import PuppetWorld
@@ -23,6 +25,7 @@ def add_world_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentPar
     parser.add_argument("--portraits", type=Path, help="folder of photographs with landmarks; none: drawn avatars only")
     parser.add_argument("--photo_share", type=float, default=0.6, help="share of clips that show photographs")
     parser.add_argument("--blends", type=int, default=200, help="people added by blending pairs of photographs")
+    parser.add_argument("--world", choices=WORLDS, default="rich", help="of the drawn avatars, and of all movement")
     parser.add_argument("--people", type=int, default=PEOPLE, help="drawn avatars that are cast")
     return parser
 
@@ -31,20 +34,19 @@ def clips_of(arguments: argparse.Namespace, split: str, device: torch.device, si
              generator: torch.Generator, vary: bool = True) -> Clips:
     """Clips of one split ("train" or "held") from the worlds asked for; the photographs come last in a batch."""
     avatars = AvatarWorld.of_split(split, size, device, arguments.compile, arguments.people,
-                                   shared_renderer(size, arguments.compile))
+                                   shared_renderer(size, arguments.world, arguments.compile), arguments.world)
     worlds = [World(avatars, 1 - arguments.photo_share if arguments.portraits else 1.0)]
     if arguments.portraits and arguments.photo_share > 0:
         rigs = rigs_of_split(arguments.portraits, split, arguments.blends if split == "train" else 0, str(device))
         worlds.append(World(PuppetWorld(rigs, size, vary), arguments.photo_share))
-    return Clips(speech_of_split(arguments.corpus, split, str(device)), worlds, device, generator)
+    return Clips(speech_of_split(arguments.corpus, split, str(device)), worlds, device, generator,
+                 arguments.world)
 
 
 @cache
-def shared_renderer(size: tuple[int, int], compiled: bool):
+def shared_renderer(size: tuple[int, int], world: str, compiled: bool) -> Renderer | None:
     """One renderer for all clips of a size: it is compiled once."""
-    from liveavatar.avatars.renderer import compiled_renderer
-
-    return compiled_renderer(size) if compiled else None
+    return compiled_renderer(size, world) if compiled else None
 
 
 @cache
