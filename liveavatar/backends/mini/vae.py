@@ -40,7 +40,7 @@ class VAEConfig:
     encoder_channels: tuple[int, int, int] = (64, 96, 128)
     encoder_blocks: tuple[int, int, int] = (1, 2, 2)
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
-    decoder_blocks: tuple[int, int, int] = (3, 2, 2)
+    decoder_blocks: tuple[int, int, int] = (4, 2, 1)
     tail: int = 0
 
 
