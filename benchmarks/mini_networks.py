@@ -11,7 +11,7 @@ import torch
 from liveavatar.backends.mini import WEIGHTS, fill, students, trained_networks
 from liveavatar.backends.mini.ear import Ear
 from liveavatar.backends.mini.vae import VideoVAE
-from liveavatar.metrics.regressor import FaceRegressor
+from liveavatar.metrics.regressor import FaceRegressor, regressor_of
 from liveavatar.transformer import CausalS2VTransformer
 from liveavatar.weights import Manifest, load_part, read_manifest
 
@@ -49,7 +49,7 @@ def find_networks(arguments: argparse.Namespace) -> Networks:
 def load_networks(manifest: Manifest, names: tuple[str, ...]) -> Networks:
     """The base, the students of these names, and what goes with them."""
     base, vae, audio_encoder, _ = trained_networks(manifest, False)
-    regressor = FaceRegressor(**{name: tuple(values) for name, values in manifest.config["regressor"].items()})
+    regressor = regressor_of(manifest.config["regressor"])
     fill(regressor, load_part(manifest, "regressor"), manifest)
     return Networks(vae, audio_encoder, regressor, base,
                     {name: trained_networks(manifest, name)[0] for name in names},

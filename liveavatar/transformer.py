@@ -134,6 +134,16 @@ def in_float32(linear: nn.Module, x: Tensor) -> Tensor:
     return F_.linear(x.float(), linear.weight.float(), linear.bias.float())
 
 
+def warp(latent: Tensor, flow: Tensor) -> Tensor:
+    """Take each latent pixel from elsewhere: latent (B, C, 1, h, w), flow (B, 2, F, h, w) across and down in latent
+    pixels  ->  (B, C, F, h, w), bilinear between pixels, the edge repeated beyond it"""
+    frames, h, w = flow.shape[2:]
+    x, y = (torch.arange(n, device=flow.device, dtype=flow.dtype) for n in (w, h))
+    places = torch.stack([(2 * (x + flow[:, 0]) + 1) / w - 1, (2 * (y[:, None] + flow[:, 1]) + 1) / h - 1], -1)
+    taken = F_.grid_sample(latent[:, :, 0], places.flatten(1, 2), padding_mode="border", align_corners=False)
+    return taken.unflatten(2, (frames, h))
+
+
 class RMSNorm(nn.Module):
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -341,7 +351,7 @@ class Head(nn.Module):
     def __init__(self, dim: int, out_dim: int, patch: int, copies: bool) -> None:
         super().__init__()
         self.head = nn.Linear(dim, out_dim * patch * patch)
-        self.copy_gate = nn.Linear(dim, patch * patch) if copies else None
+        self.copy = nn.Linear(dim, 3 * patch * patch) if copies else None       # a gate, and across and down
         self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim ** 0.5)
 
 
@@ -372,8 +382,8 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
     prediction          what the last layer computes: "velocity", or "clean", the finished latents, from which the
                         velocity follows as (x - clean) / sigma (Li & He 2025, arXiv:2511.13720): easier where a token
                         holds about as many numbers as the network is wide
-    copies_reference    with "clean": for every latent pixel a gate says how much of the portrait's latent at the same
-                        place is added, so that what stands still need not pass through the layers
+    copies_reference    with "clean": every latent pixel may copy from the portrait's latent; how much of it, and from
+                        where, is predicted too, so that what only moves need not pass through the layers
     audio_layers        hidden layers of the speech encoder that are mixed (wav2vec2-large: 25)
     block_frames        latent frames made together
     cache_frames        latent frames in a ring, the current block included; a multiple of block_frames
@@ -604,10 +614,10 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         with torch.autocast(tokens.device.type, enabled=False):
             last = torch.addcmul(shift, layer_norm(tokens), 1 + scale)
             out = self.pixels(in_float32(self.head.head, last).to(tokens.dtype), condition.grid)
-            if self.head.copy_gate is None:
+            if self.head.copy is None:
                 return out
-            gate = self.pixels(in_float32(self.head.copy_gate, last).sigmoid(), condition.grid)
-            return (out.float() + gate * condition.reference.float()).to(tokens.dtype)
+            gate, flow = self.pixels(in_float32(self.head.copy, last), condition.grid).split([1, 2], 1)
+            return (out.float() + gate.sigmoid() * warp(condition.reference.float(), flow)).to(tokens.dtype)
 
     def pixels(self, out: Tensor, grid: tuple[int, int]) -> Tensor:
         """Numbers of each token, channels innermost, -> latent pixels (B, C, F, h, w)"""

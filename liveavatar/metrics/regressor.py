@@ -39,36 +39,43 @@ PLACE = ("mouth_x", "mouth_y", "face_size")     # middle of the mouth, -1..1 acr
 class Reading:
     """What was read off B pictures, in the units of the traits of the same names."""
 
-    motion: Tensor      # (B, 26) in the order of MOUTH + BODY
+    motion: Tensor      # (B, N) in the order of names
     colours: Tensor     # (B, 4, 3) red, green, blue of COLOURS, 0..1
-    place: Tensor       # (B, 3) in the order of PLACE, of the squared picture
+    place: Tensor       # (B, 3) in the order of PLACE, of the squared picture (the first two where it is not scaled)
     features: Tensor    # (B, 192) for the Frechet distance of content
+    names: tuple[str, ...] = MOUTH + BODY
 
     def __getitem__(self, name: str) -> Tensor:
         """A trait (B,) or a colour (B, 3) by name."""
         if name in COLOURS:
             return self.colours[:, COLOURS.index(name)]
-        if name not in MOUTH + BODY:
-            raise KeyError(f"unknown reading {name!r}; known: {', '.join(MOUTH + BODY + COLOURS)}")
-        return self.motion[:, (MOUTH + BODY).index(name)]
+        if name not in self.names:
+            raise KeyError(f"unknown reading {name!r}; known: {', '.join((*self.names, *COLOURS))}")
+        return self.motion[:, self.names.index(name)]
 
 
 class FaceRegressor(nn.Module):
     """picture (B, 3, H, W) 0..1  ->  Reading. Pictures are cut square first."""
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 128, 128),
-                 mouth_widths: tuple[int, ...] = (32, 48, 64, 96)) -> None:
+                 mouth_widths: tuple[int, ...] = (32, 48, 64, 96), body: tuple[str, ...] = BODY,
+                 scaled: bool = True) -> None:
+        """body: traits that the whole picture is read for; scaled: the piece around the mouth is cut in proportion to
+        the face (False: always CROP_PX of SIDE_PX, as the weights of version 0.1 were trained)"""
         super().__init__()
-        self.config = {"widths": list(widths), "mouth_widths": list(mouth_widths)}
+        self.config = {"widths": list(widths), "mouth_widths": list(mouth_widths), "body": list(body),
+                       "scaled": scaled}
+        self.names, self.scaled = (*MOUTH, *body), scaled
         self.tower = _tower(3, widths)
         self.describe = nn.Linear(widths[-1] * (SIDE_PX >> len(widths)) ** 2, FEATURES)
-        self.body = nn.Linear(FEATURES, len(PLACE) + len(BODY) + 3 * len(COLOURS))
+        self.places = len(PLACE) if scaled else 2
+        self.body = nn.Linear(FEATURES, self.places + len(body) + 3 * len(COLOURS))
         self.mouth_tower = _tower(3, mouth_widths)
         self.mouth_describe = nn.Linear(mouth_widths[-1] * (CROP_PX >> len(mouth_widths)) ** 2, LIP_FEATURES)
         self.mouth = nn.Linear(LIP_FEATURES + FEATURES, len(MOUTH))
 
     def forward(self, picture: Tensor) -> Reading:
-        return Reading(*self.read(picture))
+        return Reading(*self.read(picture), self.names)
 
     def read(self, picture: Tensor, shake: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The fields of a Reading; shake (B, 3), in training, moves the close look away from the mouth it found."""
@@ -76,9 +83,10 @@ class FaceRegressor(nn.Module):
         whole = resized(square, SIDE_PX) - 0.5
         features = F.silu(self.describe(self.tower(whole).flatten(1)))
         body = self.body(features)
-        place, traits, colours = body.split([len(PLACE), len(BODY), 3 * len(COLOURS)], dim=1)
+        place, traits, colours = body.split([self.places, len(self.names) - len(MOUTH), 3 * len(COLOURS)], dim=1)
         near = place.detach() if shake is None else place.detach() + shake
-        mouth = F.silu(self.mouth_describe(self.mouth_tower(crop_around(square, near) - 0.5).flatten(1)))
+        piece = crop_around(square, near) - 0.5 if self.scaled else crop_fixed(whole, near)
+        mouth = F.silu(self.mouth_describe(self.mouth_tower(piece).flatten(1)))
         lips = self.mouth(torch.cat([mouth, features], dim=1))
         return torch.cat([lips, traits], dim=1), colours.unflatten(1, (-1, 3)), place, features
 
@@ -92,7 +100,7 @@ class FaceRegressor(nn.Module):
         """picture (B, 3, H, W)  ->  (B, 288): of every channel of the first stages its mean, its spread over the
         picture and how much of it is fine detail. Blur, noise and wrong colours change them; `features` learned to
         overlook all three."""
-        x, found = as_square(picture, TEXTURE_SIDE_PX) - 0.5, []
+        x, found = as_square(picture, TEXTURE_SIDE_PX if self.scaled else SIDE_PX) - 0.5, []
         for first in range(0, 4 * TEXTURED, 4):                                          # a stage has four layers
             x = self.tower[first:first + 4](x)
             detail = x - F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
@@ -145,11 +153,25 @@ def crop_around(picture: Tensor, place: Tensor) -> Tensor:
     return F.avg_pool2d(piece, 2)
 
 
+def crop_fixed(picture: Tensor, place: Tensor) -> Tensor:
+    """Cut pieces of 48 x 48 px around places (B, 2). (B, 3, 128, 128) -> (B, 3, 48, 48)"""
+    reach = (torch.arange(CROP_PX, device=picture.device, dtype=torch.float32) + 0.5 - CROP_PX / 2) * 2 / SIDE_PX
+    place = place.float()
+    across = (place[:, 0, None, None] + reach[None, None, :]).expand(-1, CROP_PX, -1)
+    down = (place[:, 1, None, None] + reach[None, :, None]).expand(-1, -1, CROP_PX)
+    return F.grid_sample(picture.float(), torch.stack([across, down], -1), padding_mode="border", align_corners=False)
+
+
 def save_regressor(regressor: FaceRegressor, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
     """Write weights and widths into one safetensors file."""
     from safetensors.torch import save_file
     state = {name: tensor.detach().to(dtype).contiguous().cpu() for name, tensor in regressor.state_dict().items()}
     save_file(state, str(path), metadata={"config": json.dumps(regressor.config)})
+
+
+def regressor_of(config: dict) -> FaceRegressor:
+    """Build a regressor from its configuration, as JSON keeps it."""
+    return FaceRegressor(**{name: tuple(value) if isinstance(value, list) else value for name, value in config.items()})
 
 
 def load_regressor(path: str | Path, device: torch.device | str = "cpu") -> FaceRegressor:
@@ -158,6 +180,6 @@ def load_regressor(path: str | Path, device: torch.device | str = "cpu") -> Face
     with safe_open(str(path), framework="pt") as file:
         config = json.loads(file.metadata()["config"])
         state = {name: file.get_tensor(name).float() for name in file.keys()}   # noqa: SIM118
-    regressor = FaceRegressor(**{name: tuple(widths) for name, widths in config.items()})
+    regressor = regressor_of(config)
     regressor.load_state_dict(state)
     return regressor.requires_grad_(False).eval().to(device)

@@ -79,9 +79,9 @@ def new_transformer(options: dict | None = None) -> CausalS2VTransformer:
         nn.init.zeros_(silent.weight)
         nn.init.zeros_(silent.bias)
     nn.init.zeros_(model.head.modulation)
-    if model.head.copy_gate is not None:
-        nn.init.zeros_(model.head.copy_gate.weight)
-        nn.init.zeros_(model.head.copy_gate.bias)                # half of the portrait is copied at first
+    if model.head.copy is not None:
+        nn.init.zeros_(model.head.copy.weight)
+        nn.init.zeros_(model.head.copy.bias)                     # half of the portrait is copied at first, unmoved
     nn.init.zeros_(model.cond_encoder.weight)                    # no pose video
     return model
 

@@ -33,7 +33,7 @@ Memory = tuple[Tensor, ...]   # one (B, C, H, W) per MemBlock: features of the l
 class VAEConfig:
     """Widths and numbers of blocks at three resolutions: 4/stride, 2/stride and 1/stride of the picture's side for the
     encoder, and back for the decoder. `tail` is the width of one more layer of the decoder at half the side, 0 for none
-    (a stride of 16 only)."""
+    (a stride of 16 only). `mix` puts one more convolution into every block, as the weights of version 0.1 have it."""
 
     stride: int = 8
     latent_channels: int = 16
@@ -42,6 +42,7 @@ class VAEConfig:
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
     decoder_blocks: tuple[int, int, int] = (4, 2, 1)
     tail: int = 0
+    mix: bool = False
 
 
 class MemBlock(nn.Module):
@@ -51,9 +52,10 @@ class MemBlock(nn.Module):
     half left by the previous picture equals a convolution over both pictures, without joining them in memory first.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, mix: bool = False) -> None:
         super().__init__()
         self.enter = nn.Conv2d(channels, 2 * channels, 3, padding=1)
+        self.mix = nn.Conv2d(channels, channels, 3, padding=1) if mix else nn.Identity()
         self.out = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -64,7 +66,10 @@ class MemBlock(nn.Module):
         if left is None:
             left = torch.zeros_like(leaves[:batch])
         before = torch.cat([left, leaves[:-batch]])
-        return x + self.out(F.silu(now + before)), leaves[-batch:]
+        y = F.silu(now + before)
+        if not isinstance(self.mix, nn.Identity):
+            y = F.silu(self.mix(y))
+        return x + self.out(y), leaves[-batch:]
 
 
 class Shrink(nn.Module):
@@ -124,16 +129,16 @@ class VideoVAE(nn.Module):
         n1, n2, n3 = config.encoder_blocks
         patch = config.stride // 4
         self.encoder = Tower([
-            nn.PixelUnshuffle(patch), nn.Conv2d(3 * patch * patch, c1, 3, padding=1), nn.SiLU(), *_blocks(n1, c1),
-            Shrink(c1, c2), *_blocks(n2, c2),
-            Shrink(c2, c3), *_blocks(n3, c3),
+            nn.PixelUnshuffle(patch), nn.Conv2d(3 * patch * patch, c1, 3, padding=1), nn.SiLU(), *_blocks(n1, c1, config.mix),
+            Shrink(c1, c2), *_blocks(n2, c2, config.mix),
+            Shrink(c2, c3), *_blocks(n3, c3, config.mix),
             nn.Conv2d(c3, 2 * config.latent_channels, 3, padding=1)])
         d1, d2, d3 = config.decoder_channels
         m1, m2, m3 = config.decoder_blocks
         self.decoder = Tower([
-            nn.Conv2d(config.latent_channels, d1, 3, padding=1), nn.SiLU(), *_blocks(m1, d1),
-            Grow(d1, d2), *_blocks(m2, d2),
-            Grow(d2, d3), *_blocks(m3, d3), *_last_layers(d3, patch, config.tail)])
+            nn.Conv2d(config.latent_channels, d1, 3, padding=1), nn.SiLU(), *_blocks(m1, d1, config.mix),
+            Grow(d1, d2), *_blocks(m2, d2, config.mix),
+            Grow(d2, d3), *_blocks(m3, d3, config.mix), *_last_layers(d3, patch, config.tail)])
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
@@ -177,8 +182,8 @@ def _last_layers(channels: int, patch: int, tail: int) -> list[nn.Module]:
     return [nn.SiLU(), nn.Conv2d(channels, 4 * tail, 3, padding=1), nn.PixelShuffle(2), *_last_layers(tail, patch // 2, 0)]
 
 
-def _blocks(count: int, channels: int) -> Iterator[MemBlock]:
-    return (MemBlock(channels) for _ in range(count))
+def _blocks(count: int, channels: int, mix: bool) -> Iterator[MemBlock]:
+    return (MemBlock(channels, mix) for _ in range(count))
 
 
 def _clips(x: Tensor, batch: int) -> Tensor:
