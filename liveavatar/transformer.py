@@ -348,11 +348,35 @@ class AudioInjector(nn.Module):
 
 
 class Head(nn.Module):
-    def __init__(self, dim: int, out_dim: int, patch: int, copies: bool) -> None:
+    def __init__(self, dim: int, out_dim: int, patch: int) -> None:
         super().__init__()
         self.head = nn.Linear(dim, out_dim * patch * patch)
-        self.copy = nn.Linear(dim, 3 * patch * patch) if copies else None       # a gate, and across and down
         self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim ** 0.5)
+
+
+class DetailHead(nn.Module):
+    """What the layers say of each latent pixel, the noisy latents there and the portrait's latents, moved, -> clean
+    latents. Small convolutions see the pixels that a wide token cannot carry through the layers (as the detailer head
+    of Chen et al. 2025, arXiv:2511.18822)."""
+
+    def __init__(self, dim: int, out_dim: int, patch: int, channels: int) -> None:
+        super().__init__()
+        self.split = [1, 2, channels, channels]
+        self.head = nn.Linear(dim, sum(self.split) * patch * patch)
+        self.enter = nn.Conv2d(2 * out_dim, channels, 3, padding=1)
+        self.middle = nn.Conv2d(channels, channels, 3, padding=1)
+        self.out = nn.Conv2d(channels, out_dim, 3, padding=1)
+        self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim ** 0.5)
+
+    def forward(self, said: Tensor, x: Tensor, reference: Tensor) -> Tensor:
+        """said (B, 3 + 2 channels, F, h, w), x (B, C, F, h, w), reference (B, C, 1, h, w)  ->  (B, C, F, h, w)"""
+        gate, flow, scale, shift = said.split(self.split, 1)
+        copied = gate.sigmoid() * warp(reference.float(), flow)
+        scale, shift, seen = (part.transpose(1, 2).flatten(0, 1).to(self.enter.weight.dtype)
+                              for part in (scale, shift, torch.cat([x.to(copied.dtype), copied], 1)))
+        h = F_.silu(torch.addcmul(shift, self.enter(seen), 1 + scale))
+        detail = self.out(F_.silu(self.middle(h)))
+        return copied + detail.unflatten(0, (len(x), -1)).transpose(1, 2)
 
 
 class FramePacker(nn.Module):
@@ -375,15 +399,14 @@ class FramePacker(nn.Module):
 class CausalS2VTransformer(ModelMixin, ConfigMixin):
     """Audio-driven video transformer that makes a video block by block.
 
-    The defaults are those of the released 14B network. `patch`, `prediction`, `copies_reference`, `audio_layers`,
+    The defaults are those of the released 14B network. `patch`, `prediction`, `detail_channels`, `audio_layers`,
     `block_frames`, `cache_frames`, `reference_distance` and `released_rounding` are constants there and options here:
 
     patch               latent pixels on a token's side
     prediction          what the last layer computes: "velocity", or "clean", the finished latents, from which the
                         velocity follows as (x - clean) / sigma (Li & He 2025, arXiv:2511.13720): easier where a token
                         holds about as many numbers as the network is wide
-    copies_reference    with "clean": every latent pixel may copy from the portrait's latent; how much of it, and from
-                        where, is predicted too, so that what only moves need not pass through the layers
+    detail_channels     width of a `DetailHead` that makes the clean latents; 0 for the released linear layer
     audio_layers        hidden layers of the speech encoder that are mixed (wav2vec2-large: 25)
     block_frames        latent frames made together
     cache_frames        latent frames in a ring, the current block included; a multiple of block_frames
@@ -403,7 +426,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
                  audio_inject_layers: tuple[int, ...] = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39),
                  enable_framepack: bool = True, eps: float = 1e-6, block_frames: int = 3, cache_frames: int = 12,
                  reference_distance: int = 30, released_rounding: bool = True, patch: int = 2,
-                 prediction: str = "velocity", copies_reference: bool = False) -> None:
+                 prediction: str = "velocity", detail_channels: int = 0) -> None:
         super().__init__()
         if cache_frames % block_frames:
             raise ValueError(f"a ring of {cache_frames} latent frames has a seam inside a block of {block_frames}; "
@@ -414,7 +437,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         self.time_embedding = nn.Sequential(nn.Linear(freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(Layer(dim, ffn_dim, num_heads, eps, released_rounding) for _ in range(num_layers))
-        self.head = Head(dim, out_dim, patch, copies_reference)
+        self.head = DetailHead(dim, out_dim, patch, detail_channels) if detail_channels else Head(dim, out_dim, patch)
         self.casual_audio_encoder = AudioEncoder(audio_layers, audio_dim, dim, num_audio_token)
         self.audio_injector = AudioInjector(len(audio_inject_layers), dim, num_heads, eps)
         self.trainable_cond_mask = nn.Embedding(3, dim)      # noisy, portrait, motion
@@ -530,7 +553,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         for index, layer in enumerate(self.blocks):
             x = layer(x, level.layers[index], text[index], see_each_other).to(tokens.dtype)
         k, v = (torch.stack(side) for side in zip(*kept, strict=True))
-        return ConditionCache(k, v, grid[0] * grid[1], grid, reference if self.config.copies_reference else None)
+        return ConditionCache(k, v, grid[0] * grid[1], grid, reference if self.config.detail_channels else None)
 
     def forward(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
                 pose: Tensor | None = None, turned: Turned | None = None) -> tuple[Tensor, RingCache]:
@@ -555,7 +578,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         tokens = self.embed(x, pose)
         for index in range(len(self.blocks)):
             tokens = self.run_layer(index, tokens, level, context, past(self, index, cache, condition, *turned))
-        return self.velocity(x, self.finish(tokens, level, condition), level)
+        return self.velocity(x, self.finish(x, tokens, level, condition), level)
 
     def forward_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
                      pose: Tensor | None = None) -> Tensor:
@@ -574,7 +597,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
             see = clip_past(tables, rotate(condition.k[index], beside), condition.v[index], block * tokens,
                             self.config.cache_frames * tokens)
             h = self.run_layer(index, h, level, context, see)
-        return self.velocity(x, self.finish(h, level, condition), level)
+        return self.velocity(x, self.finish(x, h, level, condition), level)
 
     # ------------------------------------------------------------------ their shared parts
 
@@ -608,16 +631,15 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         h = layer_norm(x.flatten(0, 1), eps=1e-5) * (1 + heard.scale) + heard.shift           # (B * F, n, D)
         return x + attend.merge(attention(attend.queries(h.to(attend.q.weight.dtype)), *heard.tokens)).view_as(x)
 
-    def finish(self, tokens: Tensor, level: Modulation, condition: ConditionCache) -> Tensor:
-        """Tokens -> what the network predicts (B, C, F, h, w)"""
+    def finish(self, x: Tensor, tokens: Tensor, level: Modulation, condition: ConditionCache) -> Tensor:
+        """Noisy latents x (B, C, F, h, w) and what the layers made of them -> what the network predicts, like x"""
         shift, scale = level.head.unsqueeze(3).unbind(2)                       # each (B, F, 1, D)
         with torch.autocast(tokens.device.type, enabled=False):
             last = torch.addcmul(shift, layer_norm(tokens), 1 + scale)
-            out = self.pixels(in_float32(self.head.head, last).to(tokens.dtype), condition.grid)
-            if self.head.copy is None:
-                return out
-            gate, flow = self.pixels(in_float32(self.head.copy, last), condition.grid).split([1, 2], 1)
-            return (out.float() + gate.sigmoid() * warp(condition.reference.float(), flow)).to(tokens.dtype)
+            said = self.pixels(in_float32(self.head.head, last), condition.grid)
+        if not self.config.detail_channels:
+            return said.to(tokens.dtype)
+        return self.head(said, x, condition.reference).to(tokens.dtype)
 
     def pixels(self, out: Tensor, grid: tuple[int, int]) -> Tensor:
         """Numbers of each token, channels innermost, -> latent pixels (B, C, F, h, w)"""

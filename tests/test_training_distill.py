@@ -27,7 +27,7 @@ from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer
 TINY = {"dim": 32, "ffn_dim": 48, "num_heads": 2, "num_layers": 2, "freq_dim": 16, "text_dim": 19, "text_len": 4,
         "audio_dim": 256, "audio_layers": 1, "num_audio_token": 4, "audio_inject_layers": (0,),
         "enable_framepack": False, "cache_frames": 6, "released_rounding": False, "prediction": "clean",
-        "copies_reference": True}
+        "detail_channels": 8}
 FRAMES = 60
 
 

@@ -79,9 +79,9 @@ def new_transformer(options: dict | None = None) -> CausalS2VTransformer:
         nn.init.zeros_(silent.weight)
         nn.init.zeros_(silent.bias)
     nn.init.zeros_(model.head.modulation)
-    if model.head.copy is not None:
-        nn.init.zeros_(model.head.copy.weight)
-        nn.init.zeros_(model.head.copy.bias)                     # half of the portrait is copied at first, unmoved
+    if model.config.detail_channels:
+        nn.init.zeros_(model.head.out.weight)                    # half of the portrait is copied at first, unmoved
+        nn.init.zeros_(model.head.out.bias)
     nn.init.zeros_(model.cond_encoder.weight)                    # no pose video
     return model
 
@@ -96,9 +96,24 @@ def set_trainable(model: CausalS2VTransformer) -> CausalS2VTransformer:
 def load_transformer(path: Path, options: dict | None = None) -> CausalS2VTransformer:
     """The averaged weights that a training run left as `<path>.safetensors` or in pieces."""
     model = CausalS2VTransformer.from_config(options or TRANSFORMER)
-    state, _ = load_pieces(path.parent, path.name.removesuffix(".safetensors"))
-    model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    model.load_state_dict(_weights_of(path))
     return model
+
+
+def begin_from(model: CausalS2VTransformer, path: Path) -> None:
+    """Take over from other weights every tensor that fits; the rest stays as it is, and is named."""
+    own, other = model.state_dict(), _weights_of(path)
+    fitting = {name: tensor for name, tensor in other.items() if name in own and own[name].shape == tensor.shape}
+    if not fitting:
+        raise InputError(f"--from_weights {path}: none of its {len(other)} tensors fits; check that it is a transformer")
+    model.load_state_dict(fitting, strict=False)
+    missing = sorted(own.keys() - fitting.keys())
+    print(f"base: {len(fitting)} of {len(own)} tensors from {path}" + (f"; new: {', '.join(missing)}" if missing else ""))
+
+
+def _weights_of(path: Path) -> dict[str, Tensor]:
+    state, _ = load_pieces(path.parent, path.name.removesuffix(".safetensors"))
+    return {name: tensor.float() for name, tensor in state.items()}
 
 
 def compile_for_training(model: CausalS2VTransformer) -> None:
@@ -107,6 +122,7 @@ def compile_for_training(model: CausalS2VTransformer) -> None:
     for layer in model.blocks:
         layer.compile(dynamic=False)
     model.listen = torch.compile(model.listen, dynamic=False)
+    model.finish = torch.compile(model.finish, dynamic=False)
 
 
 class FlowMatching:
@@ -143,7 +159,7 @@ def add_arguments_of_base(parser: argparse.ArgumentParser) -> argparse.ArgumentP
     add_world_arguments(parser)
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--listener", type=Path, required=True, help="trained audio encoder")
-    parser.add_argument("--from_weights", type=Path, help="to begin from, such as an earlier base.safetensors")
+    parser.add_argument("--from_weights", type=Path, help="to begin from, as far as they fit: an earlier base.safetensors")
     parser.add_argument("--batch", type=int, default=32, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=4000, help="clips held on each GPU")
     parser.add_argument("--refresh_steps", type=int, default=64, help="steps after which 32 clips are replaced; 0 never")
@@ -166,9 +182,11 @@ def main(argv: list[str] | None = None) -> None:
     options = transformer_options(vae.config) | {"prediction": arguments.prediction}
     if arguments.dim != TRANSFORMER["dim"]:
         options |= {"dim": arguments.dim, "ffn_dim": 4 * arguments.dim, "num_heads": arguments.dim // HEAD_DIM}
-    model = load_transformer(arguments.from_weights, options) if arguments.from_weights else new_transformer(options)
+    model = new_transformer(options)
     audio_encoder, tokens = load_listener(arguments.listener, device)
-    if arguments.from_weights is None and arguments.dim == TRANSFORMER["dim"]:
+    if arguments.from_weights:
+        begin_from(model, arguments.from_weights)
+    elif arguments.dim == TRANSFORMER["dim"]:
         model.casual_audio_encoder.load_state_dict(tokens)
     model = set_trainable(model).to(device).train()
     learner = Learner(model, arguments.lr, betas=(0.9, 0.95), weight_decay=0.01, average=0.9995)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 TRANSFORMER = {
     "dim": 256, "ffn_dim": 1024, "num_heads": 4, "num_layers": 8,
-    "in_dim": 16, "out_dim": 16, "cond_dim": 16, "freq_dim": 128, "patch": 4, "prediction": "clean", "copies_reference": True,
+    "in_dim": 16, "out_dim": 16, "cond_dim": 16, "freq_dim": 128, "patch": 4, "prediction": "clean", "detail_channels": 64,
     "text_dim": 19, "text_len": 4,                      # one row per slot of the prompt
     "audio_dim": 256, "audio_layers": 1, "num_audio_token": 4,     # 256: features of a video frame's sound
     "audio_inject_layers": (0, 2, 4, 6),
