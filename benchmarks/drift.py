@@ -27,7 +27,6 @@ from torch import Tensor
 
 import liveavatar
 from liveavatar.avatars.traits import identity_index
-from liveavatar.backends import Trained
 from liveavatar.backends.mini import MiniBackend, choose_device, choose_dtype
 from liveavatar.metrics.quality import colour_error, corner_square_error, decibel
 from liveavatar.metrics.regressor import COLOURS, FaceRegressor
@@ -79,15 +78,14 @@ def watch(pipeline: liveavatar.Pipeline, regressor: FaceRegressor, portrait: liv
 
 
 def pipeline_of(networks: Networks, dtype: str, device: str) -> liveavatar.Pipeline:
-    """The pipeline that drives these networks: the first student, or the teacher where there is none."""
-    name, transformer = next(iter(networks.students.items()), ("teacher", networks.teacher))
+    """The pipeline that drives these networks: the first student, or the base where there is none."""
+    name, transformer = next(iter(networks.students.items()), ("base", networks.base))
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
-    about = {"name": "mini", "student": name != "teacher", "dtype": str(kind).removeprefix("torch.")}
+    about = {"name": "mini", "student": name != "base", "dtype": str(kind).removeprefix("torch.")}
     for network in (transformer, networks.vae):
         torch.nn.Module.to(network, place, kind)
-    trained = Trained(solver=networks.solver)
-    return liveavatar.Pipeline(MiniBackend(transformer, networks.vae, networks.ear, trained, about))
+    return liveavatar.Pipeline(MiniBackend(transformer, networks.vae, networks.audio_encoder, networks.trained, about))
 
 
 def decode_last(pipeline: liveavatar.Pipeline, blocks: tuple[Tensor, ...]) -> Tensor:

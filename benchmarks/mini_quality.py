@@ -1,7 +1,7 @@
 """Quality of mini on people, voices and sentences it never met; and on real recordings.
 
     python benchmarks/mini_quality.py --corpus .train/corpus.npz --weights .train --device cuda
-    python benchmarks/mini_quality.py --corpus .train/corpus.npz --device cpu --clips 8 --rows "student 4" \\
+    python benchmarks/mini_quality.py --corpus .train/corpus.npz --device cpu --clips 8 --rows "student-4 4" \\
         --recordings A.wav B.wav --out out/recordings
 
 Every row speaks the same sentences with the same faces, from the same noise; `--rows` picks some. All blocks of a clip
@@ -31,7 +31,6 @@ from liveavatar.avatars.landmarks import LANDMARKS
 from liveavatar.avatars.motion import CONTROLS, portrait_pose, talk
 from liveavatar.avatars.traits import identity_index, motion_index
 from liveavatar.backends.mini import bfloat16_is_faster
-from liveavatar.backends.mini.preset import SHIFT
 from liveavatar.conditions import controls_vector
 from liveavatar.metrics.quality import (
     DRAWS,
@@ -54,14 +53,16 @@ from liveavatar.metrics.quality import (
 )
 from liveavatar.metrics.regressor import COLOURS, FaceRegressor
 from liveavatar.sampler import trained_schedule
-from liveavatar.training.clips import Clips
-from liveavatar.training.latents import Told, encode, listened, rollout
+from liveavatar.training.clips import Clips, avatar_clips
+from liveavatar.training.dataset import ClipCondition, encode, encode_audio, rollout
 from liveavatar.training.loop import parse_size, tile, write_png
-from liveavatar.training.vae import BOXES_PX
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer
 from liveavatar.types import InputError
 
 BLOCK_FRAMES = 12
+# boxes in which quality is measured: width and height, pixels of a 128 px picture
+BOXES_PX = {"mouth": (("mouth_center",), 36, 24), "eyes": (("left_eye", "right_eye"), 20, 14),
+            "hands": (("left_hand", "right_hand"), 30, 30)}
 DECODED_TOGETHER = 8          # clips
 READ_TOGETHER = 512           # pictures
 SILENT_APERTURE = 0.05        # truth: closed, and nobody speaks
@@ -75,7 +76,7 @@ BEAT, POINT = (CONTROLS["gesture"].index(name) for name in ("beat", "point"))
 class Setting:
     """One way to make the videos."""
 
-    network: str              # "teacher", or the name of a student
+    network: str              # "base", or the name of a student
     steps: int
     solver: str = "euler"
     guidance: float = 1.0
@@ -92,15 +93,14 @@ class Setting:
 
 def settings_of(networks: Networks) -> Iterator[Setting]:
     """Every row that these networks allow, the most telling ones first."""
-    if networks.teacher is not None:
-        yield from (Setting("teacher", steps) for steps in (32, 4, 2, 1))
-    yield from (Setting(name, 4, networks.solver) for name in networks.students)
+    solver = networks.trained.solver
+    yield from (Setting("base", steps) for steps in (32, 4, 2, 1))
+    yield from (Setting(name, 4, solver) for name in networks.students)
     for name in networks.students:
-        yield from (Setting(name, steps, networks.solver) for steps in (1, 2, 3, 5, 6, 7, 8))
-    if networks.teacher is not None:
-        yield Setting("teacher", 8)
-        yield from (Setting("teacher", steps, guidance=1.5) for steps in (32, 4))
-    other = "renoise" if networks.solver == "euler" else "euler"
+        yield from (Setting(name, steps, solver) for steps in (1, 2, 3, 5, 6, 7, 8))
+    yield Setting("base", 8)
+    yield from (Setting("base", steps, guidance=1.5) for steps in (32, 4))
+    other = "renoise" if solver == "euler" else "euler"
     yield from (Setting(name, 4, other) for name in networks.students)
 
 
@@ -109,7 +109,7 @@ def settings_of(networks: Networks) -> Iterator[Setting]:
 class Truth:
     """Clips of unseen people and voices, and all that is known about them. T frames, without the audio history."""
 
-    told: Told
+    told: ClipCondition
     video: Tensor             # (B, 3, T, H, W)
     otherwise: Tensor         # the same people saying the same, but head, hands and eyes move otherwise
     motion: Tensor            # (B, T, NM)
@@ -126,17 +126,18 @@ class Truth:
 
 @torch.no_grad()
 def draw_truth(clips: Clips, networks: Networks, count: int, frames: int) -> Truth:
-    drawn = clips.draw(count, AUDIO_HISTORY + frames, video=False, portrait=True)
-    motion, loudness = drawn.motion[:, AUDIO_HISTORY:], drawn.loudness[:, AUDIO_HISTORY:]
+    drawn = clips.draw(count, frames, portrait=True, lead=AUDIO_HISTORY)
+    motion = drawn.motion
     columns = [identity_index(f"{name}_{channel}") for name in COLOURS for channel in ("red", "green", "blue")]
     resting = motion[..., motion_index("mouth_aperture")] < SILENT_APERTURE
-    silent = resting & (drawn.speaking[:, AUDIO_HISTORY:] == 0)
-    otherwise = talk(drawn.visemes.cpu(), drawn.loudness.cpu(), drawn.controls.cpu(), clips.generator).to(clips.device)
-    told = Told(encode(networks.vae.encode_portrait, drawn.portrait), listened(networks.ear, drawn.mel),
-                controls_vector(drawn.controls))
-    return Truth(told, clips.film(drawn.identity, motion), clips.film(drawn.identity, otherwise[:, AUDIO_HISTORY:]),
-                 motion, drawn.identity[:, columns].unflatten(1, (-1, 3)), drawn.points[:, AUDIO_HISTORY:], loudness,
-                 silent, motion[..., motion_index("lip_press")] > PRESSED, drawn.controls[:, 0])
+    silent = resting & (drawn.speaking == 0)
+    otherwise = talk(drawn.visemes.cpu(), drawn.loudness.cpu(), drawn.controls.cpu(), clips.generator, clips.chance)
+    otherwise = otherwise.to(clips.device)
+    told = ClipCondition(encode(networks.vae.encode_portrait, drawn.portrait),
+                         encode_audio(networks.audio_encoder, drawn.mel), controls_vector(drawn.controls))
+    return Truth(told, drawn.video, clips.worlds[0].source.film(drawn.identity, otherwise)[0], motion,
+                 drawn.identity[:, columns].unflatten(1, (-1, 3)), drawn.points, drawn.loudness, silent,
+                 motion[..., motion_index("lip_press")] > PRESSED, drawn.controls[:, 0])
 
 
 # ---------------------------------------------------------------------------------------------- what was made
@@ -182,7 +183,7 @@ def reconstruct(networks: Networks, video: Tensor) -> Tensor:
         return decode(networks, latents)
 
 
-def make(networks: Networks, model: CausalS2VTransformer, setting: Setting, told: Told, noise: Tensor,
+def make(networks: Networks, model: CausalS2VTransformer, setting: Setting, told: ClipCondition, noise: Tensor,
          batch: int) -> Tensor:
     """Videos (B, 3, T, H, W) of one setting; noise (B, C, F, h, w)."""
     made = []
@@ -190,8 +191,8 @@ def make(networks: Networks, model: CausalS2VTransformer, setting: Setting, told
         part = slice(first, first + batch)
         fresh = torch.Generator(noise.device).manual_seed(first)
         with as_it_runs(noise.device):
-            latents = rollout(model, noise[part], told[part], trained_schedule(setting.steps, SHIFT), setting.solver,
-                              fresh, setting.guidance)
+            schedule = trained_schedule(setting.steps, networks.trained.shift)
+            latents, _ = rollout(model, noise[part], told[part], schedule, setting.solver, fresh, setting.guidance)[-1]
             made.append(decode(networks, latents))
     return torch.cat(made)
 
@@ -277,12 +278,13 @@ def judge_recordings(paths: list[Path], networks: Networks, model: CausalS2VTran
     heard, loudness, silent = (torch.cat(parts) for parts in zip(*pieces_of, strict=True))
     dice = torch.Generator().manual_seed(5)
     B = len(heard)
-    identity = clips.people[torch.randperm(len(clips.people), generator=dice)[:B]].to(clips.device)
+    avatars = clips.worlds[0].source
+    identity = avatars.identities[torch.randperm(len(avatars.identities), generator=dice)[:B]]
     controls = torch.stack([torch.randint(len(choices), (B,), generator=dice) for choices in CONTROLS.values()], 1)
     pose = portrait_pose(B, dice).to(clips.device)
-    portraits = clips.pictures(identity, pose)
-    told = Told(encode(networks.vae.encode_portrait, portraits), heard.to(clips.device),
-                controls_vector(controls).to(clips.device))
+    portraits = avatars.portrait(identity, pose)
+    told = ClipCondition(encode(networks.vae.encode_portrait, portraits), heard.to(clips.device),
+                         controls_vector(controls).to(clips.device))
     noise = noise_for(told, frames, seed=6)
     video = make(networks, model, setting, told, noise, batch)
     aperture = read(networks.regressor, video).traits["mouth_aperture"]
@@ -304,14 +306,14 @@ def cut(path: Path, frames: int, networks: Networks) -> tuple[Tensor, Tensor, Te
     if count == 0:
         raise InputError(f"{path} lasts {speech.duration_s:.1f} s; give recordings of {frames / features.fps:.1f} s or "
                          "more, or fewer --frames")
-    told = networks.ear.listen(features.values[0, 0])[None, None]
+    told = networks.audio_encoder.listen(features.values[0, 0])[None, None]
     heard = torch.cat([audio_of_block(told, piece, frames, True) for piece in range(count)])
     loudness = loudness_envelope(speech.wave)[:count * frames].view(count, frames)
     silent = silent_frames(torch.from_numpy(speech.wave), features.frames)[:count * frames].view(count, frames)
     return heard, loudness, silent
 
 
-def noise_for(told: Told, frames: int, seed: int) -> Tensor:
+def noise_for(told: ClipCondition, frames: int, seed: int) -> Tensor:
     """Noise of whole clips, the same on every device. (B, C, F, h, w)"""
     B, C, _, h, w = told.reference.shape
     noise = torch.randn(B, C, frames // 4, h, w, generator=torch.Generator().manual_seed(seed))
@@ -368,13 +370,13 @@ def run(arguments: argparse.Namespace, networks: Networks, clips: Clips, report:
 
 
 def network(networks: Networks, setting: Setting) -> CausalS2VTransformer:
-    return networks.teacher if setting.network == "teacher" else networks.students[setting.network]
+    return networks.base if setting.network == "base" else networks.students[setting.network]
 
 
 def chosen(networks: Networks) -> Setting:
-    """The row that goals are asked of: four steps of the first student, or of the teacher where there is none."""
+    """The row that goals are asked of: four steps of the first student, or of the base where there is none."""
     name = next(iter(networks.students), None)
-    return Setting("teacher", 4) if name is None else Setting(name, 4, networks.solver)
+    return Setting("base", 4) if name is None else Setting(name, 4, networks.trained.solver)
 
 
 def wanted(name: str, rows: list[str] | None) -> bool:
@@ -427,13 +429,13 @@ def goals(report: Report, student: str) -> Iterator[Goal]:
             both = [rows[name][f"{kind}_distance"] for name in (one, other) if name in rows]
             return both[0] / both[1] if len(both) == 2 else None
 
-        if found := against(student, "teacher 32"):
-            yield Goal(f"{student}: Frechet distance, {kind}, against teacher 32", 1.05, found, most=True)
-        if found := against(student, "teacher 4"):
-            yield Goal(f"{student}: Frechet distance, {kind}, against teacher 4, equal forwards", 1.0, found, most=True)
+        if found := against(student, "base 32"):
+            yield Goal(f"{student}: Frechet distance, {kind}, against base 32", 1.05, found, most=True)
+        if found := against(student, "base 4"):
+            yield Goal(f"{student}: Frechet distance, {kind}, against base 4, equal forwards", 1.0, found, most=True)
         for steps in (2, 1):
-            if found := against(f"teacher {steps}", "teacher 32"):
-                yield Goal(f"teacher {steps} visibly worse: Frechet distance, {kind}, against teacher 32", 1.1, found)
+            if found := against(f"base {steps}", "base 32"):
+                yield Goal(f"base {steps} visibly worse: Frechet distance, {kind}, against base 32", 1.1, found)
     real = report.recordings
     if real and made:
         yield Goal("real recordings: loudness correlation against synthetic speech", 0.9,
@@ -559,10 +561,11 @@ def main(argv: list[str] | None = None) -> Report:
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--frames", type=int, default=96, help="video frames of a clip, a multiple of 12")
     parser.add_argument("--size", default="128*128", help="width*height")
+    parser.add_argument("--world", choices=("plain", "rich"), default="plain", help="of rendered people")
     parser.add_argument("--batch", type=int, default=32, help="clips made together")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--within", type=float, default=math.inf, metavar="MINUTES", help="begin no row after so long")
-    parser.add_argument("--rows", nargs="+", help='only these, for example "teacher 32" "student 4"')
+    parser.add_argument("--rows", nargs="+", help='only these, for example "base 32" "student-4 4"')
     parser.add_argument("--recordings", type=Path, nargs="+", help="real voices")
     parser.add_argument("--people", type=int, default=4, help="on the sheets")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "mini_quality")
@@ -573,8 +576,8 @@ def main(argv: list[str] | None = None) -> Report:
     began = time.monotonic()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     networks = find_networks(arguments)
-    clips = Clips(arguments.corpus, "held", arguments.device, parse_size(arguments.size),
-                  torch.Generator().manual_seed(arguments.seed))
+    clips = avatar_clips(arguments.corpus, "held", arguments.device, parse_size(arguments.size),
+                         torch.Generator().manual_seed(arguments.seed), world=arguments.world)
     report = Report(describe(arguments, networks, sys.argv[1:] if argv is None else argv))
     run(arguments, networks, clips, report)
     report.about["seconds"] = time.monotonic() - began
@@ -593,8 +596,8 @@ def write(report: Report, student: str, arguments: argparse.Namespace) -> None:
     stem.with_suffix(".md").write_text(markdown(report, student))
     print(markdown(report, student), flush=True)
     network = student.split()[0]
-    save_sheet(report, ["truth", "VAE", "teacher 32", student], stem.with_suffix(".png"), arguments.people)
-    steps = [f"{network} {count}" for count in (1, 2, 3, 4)] + [f"teacher {count}" for count in (1, 2, 4)]
+    save_sheet(report, ["truth", "VAE", "base 32", student], stem.with_suffix(".png"), arguments.people)
+    steps = [f"{network} {count}" for count in (1, 2, 3, 4)] + [f"base {count}" for count in (1, 2, 4)]
     save_sheet(report, steps, stem.with_name(stem.name + "_steps.png"), max(1, arguments.people // 2))
 
 

@@ -67,6 +67,7 @@ class ConditionCache:
     v: Tensor
     reference_tokens: int   # the first of the M tokens: those of the portrait
     grid: tuple[int, int]   # tokens of a latent frame, rows x columns
+    reference: Tensor | None = None     # (B, C, 1, h, w) latent of the portrait, for a model that copies from it
 
     @property
     def tokens(self) -> int:

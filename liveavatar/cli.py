@@ -182,7 +182,7 @@ def avatar(asked: argparse.Namespace) -> int:
 
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        save_portrait(make(asked.seed, size, **traits), output)
+        save_portrait(make(asked.seed, size, asked.world, **traits), output)
     except OSError as error:
         raise InputError(f"output {output} cannot be written: {error.strerror or error}; choose another") from error
     print(f"{output}: {asked.size}")
@@ -381,6 +381,8 @@ def make_parser() -> tuple[Parser, argparse._SubParsersAction]:
     made.add_argument("--size", default="128*128", help="width*height (default: %(default)s)")
     made.add_argument("--trait", action="append", default=[], metavar="NAME=VALUE",
                       help="hair=long, glasses=true, eye_size=1.1 ...; may be repeated")
+    made.add_argument("--world", choices=["plain", "rich"], default="plain",
+                      help="rich: drawn with shading and texture (default: %(default)s, which mini's weights know)")
     made.set_defaults(run=avatar)
 
     from liveavatar.vram.cli import add_plan

@@ -25,7 +25,7 @@ class GenerationConfig:
     """How a video is made. Names follow the command line of the released Live Avatar.
 
     size is an area: "W*H" text or (height, width); the aspect follows the portrait. None is the backend's own size
-    (mini: a square of 128*128), into which the portrait is cropped.
+    (mini: a square of 256*256), into which the portrait is cropped.
     sample_solver None is the one the weights were trained with.
     """
 
@@ -36,7 +36,9 @@ class GenerationConfig:
     base_seed: int = 420
     sample_solver: str | None = None         # "euler" | "renoise"
     schedule: str | tuple[float, ...] = "trained"   # a name, or noise levels falling from 1 to 0, steps + 1 of them
-    shift: float = 3.0
+    shift: float | None = None               # of the noise levels; None: as trained (mini 6, the released model 3)
+    portrait_strength: float = 1.0           # 1: the whole portrait; less: only its blurred colours; 0: none
+    sound_strength: float = 1.0              # 1: the sound as it is; less: mixed with noise; 0: none
     guidance: float = 1.0                    # 1 is off; above it only models that were not distilled gain
     enable_online_decode: bool = True        # decode each block when it is ready; False: all after the last one
     offload_model: bool = False              # move parts to main memory while they rest (no effect on a CPU)
@@ -54,7 +56,10 @@ class GenerationConfig:
             check_whole("num_clip", self.num_clip, 1, 10**6, "leave it out to follow the sound to its end")
         check_choice("sample_solver", self.sample_solver, (None, *SOLVERS))
         check_choice("clean", self.clean, (None, *CLEANERS))
-        check_between("shift", self.shift, 0.1, 100)
+        if self.shift is not None:
+            check_between("shift", self.shift, 0.1, 100)
+        check_between("portrait_strength", self.portrait_strength, 0, 1)
+        check_between("sound_strength", self.sound_strength, 0, 1)
         check_between("guidance", self.guidance, 0, 20)
         check_between("start_s", self.start_s, 0, math.inf)
         if self.duration_s is not None:
@@ -129,7 +134,7 @@ def parse_size(size: object) -> tuple[int, int]:
     if isinstance(size, str):
         parts = size.lower().replace("x", "*").split("*")
         if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
-            raise InputError(f"size is {size!r}; write width*height in pixels, for example 128*128")
+            raise InputError(f"size is {size!r}; write width*height in pixels, for example 256*256")
         width, height = (int(part) for part in parts)
     else:
         try:
@@ -138,7 +143,7 @@ def parse_size(size: object) -> tuple[int, int]:
         except (TypeError, ValueError):
             whole = False
         if not whole:
-            raise InputError(f"size is {size!r}; give (height, width) in pixels or text such as '128*128'")
+            raise InputError(f"size is {size!r}; give (height, width) in pixels or text such as '256*256'")
     if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE and side % SIDE_MULTIPLE == 0 for side in (height, width)):
         raise InputError(f"size is {width}*{height}; both sides must be multiples of {SIDE_MULTIPLE} from "
                          f"{SMALLEST_SIDE} to {LARGEST_SIDE}: try {near_side(width)}*{near_side(height)}")

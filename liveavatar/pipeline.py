@@ -31,6 +31,7 @@ from liveavatar.inputs import Audio, Image, Inputs, hear, listen, prepare, remar
 from liveavatar.rollout import Rollout, roll_out
 from liveavatar.runfolder import RunFolder, check_new
 from liveavatar.signals import exit_on_signals
+from liveavatar.strength import sound_generator, weaken_portrait, weaken_sound
 from liveavatar.threads import adapted_threads
 from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
 from liveavatar.version import __version__
@@ -45,7 +46,8 @@ DEFAULTS = GenerationConfig()
 def load(name: str = "mini", **options: object) -> Pipeline:
     """Bring a model's weights and return the pipeline that drives it.
 
-    mini takes student=True (False: the many-step base), dtype="auto" | "float32" | "bfloat16", compile=False,
+    mini takes student=4 (or 1, 2, 3, 6, 8 steps; False: the many-step base), dtype="auto" | "float32" | "bfloat16",
+    compile=False,
     weights="shipped" | "random" | a folder, device="auto" | "cpu" | "cuda".
     wan-s2v-14b takes checkpoint_dir=..., lora=... or weights="random", and more: `backends.wan.WanBackend.load`.
     """
@@ -244,14 +246,18 @@ class Pipeline:
             with watch.measure("hear"):
                 features = hear(self.backend, inputs.speech, config)
             with watch.measure("look"):
-                reference, motion = self.backend.look(inputs.portrait, inputs.size)
+                portrait = weaken_portrait(inputs.portrait, inputs.size, config.portrait_strength)
+                reference, motion = self.backend.look(portrait, inputs.size)
+                if config.portrait_strength == 0:
+                    reference = torch.zeros_like(reference)
             text = self.backend.read(inputs.prompt)
         frames = int(min(features.frames, config.most_frames))
         pose = None
         if config.pose_video is not None:
             with watch.measure("follow"):
                 pose = self.backend.follow(config.pose_video, inputs.size, frames, config.infer_frames)
-        return Condition(reference, motion, text, features.values[..., :frames], self.backend.frames_per_latent, pose)
+        audio = weaken_sound(features.values[..., :frames], config.sound_strength, sound_generator(config.base_seed))
+        return Condition(reference, motion, text, audio, self.backend.frames_per_latent, pose)
 
     def _check(self, config: GenerationConfig) -> None:
         if config.guidance != 1.0 and self.backend.about().get("student"):

@@ -18,7 +18,15 @@ from torch import Tensor
 
 from liveavatar.cache import ConditionCache, KeysValues, RingCache
 from liveavatar.config import GenerationConfig
-from liveavatar.sampler import Guidance, Modulation, Schedule, denoise_block, make_schedule, model_levels
+from liveavatar.sampler import (
+    RELEASED_SHIFT,
+    Guidance,
+    Modulation,
+    Schedule,
+    denoise_block,
+    make_schedule,
+    model_levels,
+)
 from liveavatar.threads import adapted_threads, draw_adapted, held_threads
 from liveavatar.transformer import AUDIO_HISTORY, Context
 from liveavatar.types import Condition, Step
@@ -79,7 +87,8 @@ def audio_of_block(audio: Tensor, block: int, frames: int, sees_past: bool) -> T
 def schedule_of(backend: Backend, config: GenerationConfig) -> Schedule:
     """The noise levels of a block: the ones asked for, or those the weights were trained on."""
     kind = backend.trained.schedule if config.schedule == "trained" else config.schedule
-    return make_schedule(kind, config.sample_steps, config.shift)
+    trained = backend.trained.shift if kind == "trained" else RELEASED_SHIFT
+    return make_schedule(kind, config.sample_steps, trained if config.shift is None else config.shift)
 
 
 @torch.inference_mode()

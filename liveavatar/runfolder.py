@@ -237,6 +237,9 @@ def read_portrait(path: Path) -> Portrait:
     """Read what `write_portrait` wrote."""
     from safetensors import safe_open
 
+    from liveavatar.avatars.traits import completed
+
     with safe_open(utf8_path(path), "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-        return Portrait(tensors["pixels"], tensors.get("identity"), **(file.metadata() or {}))
+        identity = completed(tensors["identity"]) if "identity" in tensors else None     # older runs have fewer traits
+        return Portrait(tensors["pixels"], identity, **(file.metadata() or {}))

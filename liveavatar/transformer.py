@@ -13,7 +13,7 @@ The same layers run in three ways, which differ only in what self-attention may 
     forward       one block sees itself, the ring of earlier blocks at this noise level, and the condition
     forward_clip  all blocks of a clip at once, each seeing what `forward` would have shown it (for training)
 
-Tokens are kept as (B, F, n, D): n = (h/2)(w/2) tokens in each of F latent frames.
+Tokens are kept as (B, F, n, D): n = (h/patch)(w/patch) tokens in each of F latent frames.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from liveavatar.cache import ConditionCache, KeysValues, Place, RingCache, carry
 
-PATCH = 2                      # latent pixels on a token's side
+SMALLEST_SIGMA = 0.02          # below it a predicted picture is not turned into a velocity exactly
 MOTION_FRAMES = (1, 2, 16)     # newest latents at full, half and quarter resolution (FramePack)
 NORM_EPS = 1e-6                # of the layer norms that a noise level modulates
 AUDIO_HISTORY = 9              # video frames the audio encoder looks back before the first one it answers for
@@ -60,6 +60,7 @@ class Modulation(NamedTuple):
 
     layers: tuple[Tensor, ...]   # per layer (B, F, 6, D) float32; F is 1 when all frames share the level
     head: Tensor                 # (B, F, 2, D)
+    sigma: Tensor                # (B, F) the noise level itself, 0..1
 
 
 class HeardLayer(NamedTuple):
@@ -141,6 +142,16 @@ def in_whole_eights(linear: nn.Module, x: Tensor) -> Tensor:
     if x.device.type != "cpu":
         return linear(x)
     return linear(F_.pad(x, (0, 0, 0, -x.shape[1] % 8)))[:, :x.shape[1]]
+
+
+def warp(latent: Tensor, flow: Tensor) -> Tensor:
+    """Take each latent pixel from elsewhere: latent (B, C, 1, h, w), flow (B, 2, F, h, w) across and down in latent
+    pixels  ->  (B, C, F, h, w), bilinear between pixels, the edge repeated beyond it"""
+    frames, h, w = flow.shape[2:]
+    x, y = (torch.arange(n, device=flow.device, dtype=flow.dtype) for n in (w, h))
+    places = torch.stack([(2 * (x + flow[:, 0]) + 1) / w - 1, (2 * (y[:, None] + flow[:, 1]) + 1) / h - 1], -1)
+    taken = F_.grid_sample(latent[:, :, 0], places.flatten(1, 2), padding_mode="border", align_corners=False)
+    return taken.unflatten(2, (frames, h))
 
 
 class RMSNorm(nn.Module):
@@ -347,10 +358,35 @@ class AudioInjector(nn.Module):
 
 
 class Head(nn.Module):
-    def __init__(self, dim: int, out_dim: int) -> None:
+    def __init__(self, dim: int, out_dim: int, patch: int) -> None:
         super().__init__()
-        self.head = nn.Linear(dim, out_dim * PATCH * PATCH)
+        self.head = nn.Linear(dim, out_dim * patch * patch)
         self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim ** 0.5)
+
+
+class DetailHead(nn.Module):
+    """What the layers say of each latent pixel, the noisy latents there and the portrait's latents, moved, -> clean
+    latents. Small convolutions see the pixels that a wide token cannot carry through the layers (as the detailer head
+    of Chen et al. 2025, arXiv:2511.18822)."""
+
+    def __init__(self, dim: int, out_dim: int, patch: int, channels: int) -> None:
+        super().__init__()
+        self.split = [1, 2, channels, channels]
+        self.head = nn.Linear(dim, sum(self.split) * patch * patch)
+        self.enter = nn.Conv2d(2 * out_dim, channels, 3, padding=1)
+        self.middle = nn.Conv2d(channels, channels, 3, padding=1)
+        self.out = nn.Conv2d(channels, out_dim, 3, padding=1)
+        self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim ** 0.5)
+
+    def forward(self, said: Tensor, x: Tensor, reference: Tensor) -> Tensor:
+        """said (B, 3 + 2 channels, F, h, w), x (B, C, F, h, w), reference (B, C, 1, h, w)  ->  (B, C, F, h, w)"""
+        gate, flow, scale, shift = said.split(self.split, 1)
+        copied = gate.sigmoid() * warp(reference.float(), flow)
+        scale, shift, seen = (part.transpose(1, 2).flatten(0, 1).to(self.enter.weight.dtype)
+                              for part in (scale, shift, torch.cat([x.to(copied.dtype), copied], 1)))
+        h = F_.silu(torch.addcmul(shift, self.enter(seen), 1 + scale))
+        detail = self.out(F_.silu(self.middle(h)))
+        return copied + detail.unflatten(0, (len(x), -1)).transpose(1, 2)
 
 
 class FramePacker(nn.Module):
@@ -373,9 +409,14 @@ class FramePacker(nn.Module):
 class CausalS2VTransformer(ModelMixin, ConfigMixin):
     """Audio-driven video transformer that makes a video block by block.
 
-    The defaults are those of the released 14B network. `audio_layers`, `block_frames`, `cache_frames`,
-    `reference_distance` and `released_rounding` are constants there and options here:
+    The defaults are those of the released 14B network. `patch`, `prediction`, `detail_channels`, `audio_layers`,
+    `block_frames`, `cache_frames`, `reference_distance` and `released_rounding` are constants there and options here:
 
+    patch               latent pixels on a token's side
+    prediction          what the last layer computes: "velocity", or "clean", the finished latents, from which the
+                        velocity follows as (x - clean) / sigma (Li & He 2025, arXiv:2511.13720): easier where a token
+                        holds about as many numbers as the network is wide
+    detail_channels     width of a `DetailHead` that makes the clean latents; 0 for the released linear layer
     audio_layers        hidden layers of the speech encoder that are mixed (wav2vec2-large: 25)
     block_frames        latent frames made together
     cache_frames        latent frames in a ring, the current block included; a multiple of block_frames
@@ -394,19 +435,19 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
                  audio_dim: int = 1024, audio_layers: int = 25, num_audio_token: int = 4,
                  audio_inject_layers: tuple[int, ...] = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39),
                  enable_framepack: bool = True, eps: float = 1e-6, block_frames: int = 3, cache_frames: int = 12,
-                 reference_distance: int = 30, released_rounding: bool = True) -> None:
+                 reference_distance: int = 30, released_rounding: bool = True, patch: int = 2,
+                 prediction: str = "velocity", detail_channels: int = 0) -> None:
         super().__init__()
         if cache_frames % block_frames:
             raise ValueError(f"a ring of {cache_frames} latent frames has a seam inside a block of {block_frames}; "
                              f"use a multiple, such as {cache_frames // block_frames * block_frames + block_frames}")
-        patch = (1, PATCH, PATCH)
-        self.patch_embedding = nn.Conv3d(in_dim, dim, patch, patch)
-        self.cond_encoder = nn.Conv3d(cond_dim, dim, patch, patch)
+        self.patch_embedding, self.cond_encoder = (nn.Conv3d(channels, dim, (1, patch, patch), (1, patch, patch))
+                                                   for channels in (in_dim, cond_dim))
         self.text_embedding = nn.Sequential(nn.Linear(text_dim, dim), nn.GELU("tanh"), nn.Linear(dim, dim))
         self.time_embedding = nn.Sequential(nn.Linear(freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(Layer(dim, ffn_dim, num_heads, eps, released_rounding) for _ in range(num_layers))
-        self.head = Head(dim, out_dim)
+        self.head = DetailHead(dim, out_dim, patch, detail_channels) if detail_channels else Head(dim, out_dim, patch)
         self.casual_audio_encoder = AudioEncoder(audio_layers, audio_dim, dim, num_audio_token)
         self.audio_injector = AudioInjector(len(audio_inject_layers), dim, num_heads, eps)
         self.trainable_cond_mask = nn.Embedding(3, dim)      # noisy, portrait, motion
@@ -450,7 +491,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
             e = in_float32(self.time_embedding[2], F_.silu(in_float32(self.time_embedding[0], wave)))
             e6 = in_float32(self.time_projection[1], F_.silu(e)).unflatten(-1, (6, -1))
         return Modulation(tuple(layer.modulation.float() + e6 for layer in self.blocks),
-                          self.head.modulation.float() + e.unsqueeze(2))
+                          self.head.modulation.float() + e.unsqueeze(2), timestep.float() / 1000)
 
     # ------------------------------------------------------------------ positions
 
@@ -522,7 +563,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         for index, layer in enumerate(self.blocks):
             x = layer(x, level.layers[index], text[index], see_each_other).to(tokens.dtype)
         k, v = (torch.stack(side) for side in zip(*kept, strict=True))
-        return ConditionCache(k, v, grid[0] * grid[1], grid)
+        return ConditionCache(k, v, grid[0] * grid[1], grid, reference if self.config.detail_channels else None)
 
     def forward(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
                 pose: Tensor | None = None, turned: Turned | None = None) -> tuple[Tensor, RingCache]:
@@ -547,7 +588,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         tokens = self.embed(x, pose)
         for index in range(len(self.blocks)):
             tokens = self.run_layer(index, tokens, level, context, past(self, index, cache, condition, *turned))
-        return self.finish(tokens, level, self.grid(x))
+        return self.velocity(x, self.finish(x, tokens, level, condition), level)
 
     def forward_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
                      pose: Tensor | None = None) -> Tensor:
@@ -566,18 +607,18 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
             see = clip_past(tables, rotate(condition.k[index], beside), condition.v[index], block * tokens,
                             self.config.cache_frames * tokens)
             h = self.run_layer(index, h, level, context, see)
-        return self.finish(h, level, grid)
+        return self.velocity(x, self.finish(x, h, level, condition), level)
 
     # ------------------------------------------------------------------ their shared parts
 
     def grid(self, latents: Tensor) -> tuple[int, int]:
-        return latents.shape[-2] // PATCH, latents.shape[-1] // PATCH
+        return latents.shape[-2] // self.config.patch, latents.shape[-1] // self.config.patch
 
     def patches(self, embedding: nn.Conv3d, latents: Tensor) -> Tensor:
         """(B, C, F, h, w) -> (B, F, n, D), as a matrix product: an order faster than a convolution on CPUs."""
-        B, C, F, h, w = latents.shape
-        pieces = latents.reshape(B, C, F, h // PATCH, PATCH, w // PATCH, PATCH).permute(0, 2, 3, 5, 1, 4, 6)
-        pieces = pieces.reshape(B, F, (h // PATCH) * (w // PATCH), C * PATCH * PATCH)
+        (B, C, F, _, _), (rows, columns), patch = latents.shape, self.grid(latents), self.config.patch
+        pieces = latents.reshape(B, C, F, rows, patch, columns, patch).permute(0, 2, 3, 5, 1, 4, 6)
+        pieces = pieces.reshape(B, F, rows * columns, C * patch * patch)
         return F_.linear(pieces.to(embedding.weight.dtype), embedding.weight.flatten(1), embedding.bias)
 
     def embed(self, x: Tensor, pose: Tensor | None) -> Tensor:
@@ -600,14 +641,28 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         h = layer_norm(x.flatten(0, 1), eps=1e-5) * (1 + heard.scale) + heard.shift           # (B * F, n, D)
         return x + attend.merge(attention(attend.queries(h.to(attend.q.weight.dtype)), *heard.tokens)).view_as(x)
 
-    def finish(self, tokens: Tensor, level: Modulation, grid: tuple[int, int]) -> Tensor:
-        """Tokens -> velocity (B, C, F, h, w)"""
+    def finish(self, x: Tensor, tokens: Tensor, level: Modulation, condition: ConditionCache) -> Tensor:
+        """Noisy latents x (B, C, F, h, w) and what the layers made of them -> what the network predicts, like x"""
         shift, scale = level.head.unsqueeze(3).unbind(2)                       # each (B, F, 1, D)
         with torch.autocast(tokens.device.type, enabled=False):
-            out = in_float32(self.head.head, torch.addcmul(shift, layer_norm(tokens), 1 + scale)).to(tokens.dtype)
-        B, F = tokens.shape[:2]
-        out = out.view(B, F, *grid, PATCH, PATCH, self.config.out_dim)         # 'fhwpqrc->cfphqwr'
-        return out.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, self.config.out_dim, F, grid[0] * PATCH, grid[1] * PATCH)
+            last = torch.addcmul(shift, layer_norm(tokens), 1 + scale)
+            said = self.pixels(in_float32(self.head.head, last), condition.grid)
+        if not self.config.detail_channels:
+            return said.to(tokens.dtype)
+        return self.head(said, x, condition.reference).to(tokens.dtype)
+
+    def pixels(self, out: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Numbers of each token, channels innermost, -> latent pixels (B, C, F, h, w)"""
+        (B, F), patch = out.shape[:2], self.config.patch
+        out = out.view(B, F, *grid, patch, patch, -1)                          # 'fhwpqrc->cfphqwr'
+        return out.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, out.shape[-1], F, grid[0] * patch, grid[1] * patch)
+
+    def velocity(self, x: Tensor, predicted: Tensor, level: Modulation) -> Tensor:
+        """The velocity that a prediction means. x, predicted (B, C, F, h, w)"""
+        if self.config.prediction == "velocity":
+            return predicted
+        sigma = level.sigma[:, None, :, None, None].clamp(min=SMALLEST_SIGMA)
+        return ((x.float() - predicted.float()) / sigma).to(predicted.dtype)
 
     # ------------------------------------------------------------------ caches
 

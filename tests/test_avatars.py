@@ -24,6 +24,7 @@ from liveavatar.avatars import (
 from liveavatar.avatars.geometry import FRAMING, grid
 from liveavatar.avatars.kernels import cuda_source
 from liveavatar.avatars.renderer import LAYERS
+from liveavatar.avatars.traits import PLAIN_TRAITS, WORLDS
 from liveavatar.types import InputError
 
 SMALL = (64, 64)
@@ -82,13 +83,16 @@ def test_an_unknown_trait_is_refused_with_the_nearest_name():
 
 # ---------------------------------------------------------------- people
 
-def test_people_stay_in_the_ranges_and_follow_the_seed():
-    people = random_identities(200, dice(1))
+@pytest.mark.parametrize("world", WORLDS)
+def test_people_stay_in_the_ranges_and_follow_the_seed(world):
+    people = random_identities(200, dice(1), world=world)
     low, high = (torch.tensor([getattr(trait, end) for trait in IDENTITY]) for end in ("low", "high"))
     assert ((people >= low) & (people <= high)).all()
-    assert torch.equal(people, random_identities(200, dice(1)))
-    assert not torch.equal(people, random_identities(200, dice(2)))
-    assert (people.std(0) > 0).all()            # every trait differs between people
+    assert torch.equal(people, random_identities(200, dice(1), world=world))
+    assert not torch.equal(people, random_identities(200, dice(2), world=world))
+    differs = people.std(0) > 0                 # every trait of this world differs between people
+    assert differs[:PLAIN_TRAITS].all() and differs[PLAIN_TRAITS + 1:].eq(world == "rich").all()
+    assert people[:, identity_index("detail")].eq(WORLDS.index(world)).all()
 
 
 # ---------------------------------------------------------------- drawing
@@ -123,18 +127,20 @@ def test_edges_are_sharp_and_not_jagged():
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler to stand in for the GPU's")
-def test_kernels_compute_what_torch_computes(tmp_path):
+@pytest.mark.parametrize("world", WORLDS)
+def test_kernels_compute_what_torch_computes(world, tmp_path):
     header = ("#include <cmath>\nusing namespace std;\n#define __global__\n"
               "static struct { int x, y; } blockIdx, threadIdx, blockDim = {1, 1};\n")
-    sources = [cuda_source(layer, layer.__name__) for layer in LAYERS]
-    calls = "".join(f"{layer.__name__}(i, m, x, y, o, w, p, t, n);" for layer in LAYERS)
+    layers = LAYERS[world].all
+    sources = [cuda_source(layer, layer.__name__) for layer in layers]
+    calls = "".join(f"{layer.__name__}(i, m, x, y, o, w, p, t, n);" for layer in layers)
     main = ('extern "C" void paint(float* i, float* m, float* x, float* y, float* o, int w, int p, int t, int n,'
             "int B) {"
             "for (blockIdx.y = 0; blockIdx.y < B; blockIdx.y++)"
             f"for (blockIdx.x = 0; blockIdx.x < p; blockIdx.x++) {{{calls}}}}}")
     (tmp_path / "k.cpp").write_text(header + "\n".join(sources) + main)
     subprocess.run(["g++", "-O0", "-fPIC", "-shared", "-o", tmp_path / "k.so", tmp_path / "k.cpp"], check=True)
-    people = random_identities(4, dice())
+    people = random_identities(4, dice(), world=world)
     motion = talk(*speech(T=1), torch.ones(4, 4).long(), dice())[:, 0]
     (x, y), out = grid((32, 48), "cpu"), torch.empty(4, 3, 32, 48)
     tables = [people.contiguous(), motion.contiguous(), x.contiguous(), y.contiguous(), out]

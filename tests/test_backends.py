@@ -22,8 +22,9 @@ from liveavatar.transformer import CausalS2VTransformer
 from liveavatar.types import Prompt
 from liveavatar.weights import FILE_BYTES, load_part, read_manifest, save_part, split_by_size
 
-SMALL_VAE = VAEConfig(16, (4, 4, 4), (1, 1, 1), (8, 8, 8), (1, 1, 1))
-SMALL = TINY | dict(in_dim=16, out_dim=16, cond_dim=16, text_dim=19, text_len=4, audio_dim=256)
+SMALL_VAE = VAEConfig(8, 16, (4, 4, 4), (1, 1, 1), (8, 8, 8), (1, 1, 1))
+SMALL = TINY | dict(in_dim=16, out_dim=16, cond_dim=16, text_dim=19, text_len=4, audio_dim=256, patch=2,
+                    prediction="velocity", detail_channels=0)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def weights(tmp_path_factory):
     for b in adapter.B:
         torch.nn.init.normal_(b)
     adapter.write()
-    save_part(folder, "student", adapter.released_state(), {"alpha": 8.0, "trained": asdict(Trained(4, "renoise"))})
+    save_part(folder, "student-4", adapter.released_state(), {"alpha": 8.0, "trained": asdict(Trained(4, "renoise"))})
     return folder, before, base.state_dict()
 
 
@@ -101,7 +102,7 @@ def test_parts_that_were_not_trained_again_are_shipped_as_they_were(weights, tmp
 
 
 def test_random_weights_are_always_the_same(monkeypatch):
-    monkeypatch.setattr("liveavatar.backends.mini.TRANSFORMER", SMALL)
+    monkeypatch.setattr(mini, "base_options", lambda manifest: SMALL)
     before = torch.get_rng_state()
     first, second = (mini.random_networks()[0].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)

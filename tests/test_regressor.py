@@ -1,6 +1,7 @@
 """The regressor: what it returns, where it looks, how it is trained (toy size), how it is measured."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from liveavatar.metrics.regressor import (
     BODY,
     COLOURS,
+    CROP_EYES,
     CROP_PX,
     FEATURES,
     MOUTH,
@@ -49,18 +51,25 @@ def test_features_are_those_of_the_reading(regressor):
     assert torch.equal(regressor.features(picture), regressor(picture).features)
 
 
-def test_the_close_look_is_cut_where_it_should_be():
-    picture = torch.rand(1, 3, 128, 128)
-    middle = crop_around(picture, torch.zeros(1, 2))
-    torch.testing.assert_close(middle, picture[:, :, 40:88, 40:88], atol=1e-5, rtol=0)
-    moved = crop_around(picture, torch.tensor([[2 * 10 / 128, -2 * 5 / 128]]))      # 10 px right, 5 px up
-    torch.testing.assert_close(moved, picture[:, :, 35:83, 50:98], atol=1e-5, rtol=0)
-    assert moved.shape[-1] == CROP_PX
+def test_the_close_look_is_cut_in_proportion_to_the_face():
+    line = (torch.arange(128) + 0.5) / 64 - 1
+    picture = torch.stack([line[None].expand(128, -1), line[:, None].expand(-1, 128), torch.zeros(128, 128)])[None]
+    for apart in (0.1, 0.2):                                        # distance between the eyes, in sides of the picture
+        cut = crop_around(picture, torch.tensor([[0.1, -0.05, math.log(apart)]]))[0]
+        assert cut.shape == (3, CROP_PX, CROP_PX)
+        assert cut[:2].mean((1, 2)).tolist() == pytest.approx([0.1, -0.05], abs=5e-3)
+        assert (cut[0, 0, -1] - cut[0, 0, 0]).item() == pytest.approx(2 * CROP_EYES * apart, rel=0.05)
 
 
 def test_a_wide_picture_is_cut_around_its_middle():
     picture = torch.rand(1, 3, 128, 200)
-    assert torch.equal(as_square(picture), picture[..., 36:164])
+    assert torch.equal(as_square(picture, 128), picture[..., 36:164])
+
+
+def test_textures_are_seen_at_their_full_size(regressor):
+    picture = torch.rand(1, 3, 256, 256)
+    blurred = torch.nn.functional.avg_pool2d(picture, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert not torch.allclose(regressor.textures(picture), regressor.textures(blurred), atol=1e-3)
 
 
 def test_the_shipped_size_stays_small():
@@ -94,7 +103,8 @@ def test_training_runs_saves_and_resumes(tmp_path):
     def train(work, *more):
         return stage.main(["--corpus", str(tmp_path / "corpus.npz"), "--work", str(tmp_path / work), "--size", "32*32",
                            "--total_steps", "3", "--device", "cpu", "--batch", "2", "--frames", "4", "--narrow",
-                           "--log_every", "1", "--evaluation_clips", "2", "--evaluation_frames", "4", *more])
+                           "--people", "16", "--log_every", "1", "--evaluation_clips", "2", "--evaluation_frames", "4",
+                           *more])
 
     train("whole")
     train("pieces", "--steps", "2")
@@ -102,5 +112,5 @@ def test_training_runs_saves_and_resumes(tmp_path):
     whole, pieces = (json.loads((tmp_path / name / "training.json").read_text())["history"]
                      for name in ("whole", "pieces"))
     assert pieces[2]["loss"] == pytest.approx(whole[2]["loss"], rel=1e-5)
-    assert scores["true"]["mouth_aperture_error"] > 0
+    assert scores["avatars"]["true"]["mouth_aperture_error"] > 0
     assert load_regressor(tmp_path / "whole" / "regressor.safetensors").config["widths"] == [4, 4, 8, 8, 8]

@@ -7,14 +7,18 @@ import signal
 import numpy as np
 import pytest
 import torch
+from people import portraits
 from torch import nn
 
 from liveavatar.audio import SILENCE
-from liveavatar.avatars.landmarks import LANDMARKS
+from liveavatar.avatars import LANDMARKS, identity_index, motion_index, rest_pose
+from liveavatar.avatars.world import AvatarWorld
 from liveavatar.backends.mini.ear import AFTER, BEFORE
 from liveavatar.backends.mini.vae import VideoVAE, load_vae
+from liveavatar.puppets import PuppetWorld, rigs_of
 from liveavatar.training import vae as stage
-from liveavatar.training.clips import Clips, disturb
+from liveavatar.training.clips import Clips, World, avatar_clips, disturb
+from liveavatar.training.dataset import emphasis_bells, emphasis_weights
 from liveavatar.training.loop import (
     Budget,
     Learner,
@@ -25,6 +29,7 @@ from liveavatar.training.loop import (
     save_pieces,
     write_png,
 )
+from liveavatar.training.textures import Textures
 from liveavatar.types import InputError
 
 FRAMES = {"train": (60, 30), "held": (40,)}
@@ -46,10 +51,39 @@ def corpus(tmp_path_factory):
 
 
 def make_clips(corpus, split="train", seed=0):
-    return Clips(corpus, split, "cpu", (32, 32), torch.Generator().manual_seed(seed), people=16)
+    return avatar_clips(corpus, split, "cpu", (32, 32), torch.Generator().manual_seed(seed), people=16)
+
+
+def both_worlds(corpus, share, seed=0):
+    """Drawn avatars, and photographs."""
+    avatars = make_clips(corpus, seed=seed)
+    photographs = PuppetWorld(rigs_of(portraits()), (32, 32))
+    return Clips(avatars.speech, [World(avatars.worlds[0].source, 1 - share), World(photographs, share)], "cpu",
+                 torch.Generator().manual_seed(seed))
 
 
 # ---------------------------------------------------------------- clips
+
+def test_clips_of_the_rich_world_are_drawn_and_moved_in_its_way(corpus):
+    plain, rich = (avatar_clips(corpus, "train", "cpu", (32, 32), torch.Generator().manual_seed(0), people=16,
+                                world=world).draw(2, 4) for world in ("plain", "rich"))
+    assert [clips.identity[:, identity_index("detail")].tolist() for clips in (plain, rich)] == [[0, 0], [1, 1]]
+    assert torch.equal(plain.motion[..., 0], plain.visemes[..., 0])
+    assert not torch.equal(rich.motion[..., 0], rich.visemes[..., 0])          # one of many ways to say it
+    with pytest.raises(InputError, match="world is 'poor'"):
+        avatar_clips(corpus, "train", "cpu", (32, 32), people=16, world="poor")
+
+
+def test_subframes_blur_what_moves_and_nothing_else():
+    sharp, blurred = (AvatarWorld.of_split("train", (32, 32), people=16, subframes=count) for count in (1, 2))
+    who, motion = sharp.identities[:1], rest_pose(5)[None]
+    torch.testing.assert_close(blurred.film(who, motion)[0], sharp.film(who, motion)[0])
+    motion[0, :, motion_index("head_x")] = torch.linspace(-0.1, 0.1, 5)
+    before, after = (motion[:, 2:3].clone() for _ in range(2))
+    before[..., motion_index("head_x")], after[..., motion_index("head_x")] = -0.00625, 0.00625    # 1/8 frame
+    expected = (sharp.film(who, before)[0] + sharp.film(who, after)[0]) / 2
+    torch.testing.assert_close(blurred.film(who, motion)[0][:, :, 2:3], expected)
+
 
 def test_a_clip_knows_everything_about_itself(corpus):
     drawn = make_clips(corpus).draw(2, 4, portrait=True)
@@ -57,7 +91,6 @@ def test_a_clip_knows_everything_about_itself(corpus):
     assert drawn.portrait.shape == (2, 3, 32, 32)
     assert drawn.mel.shape == (2, 2 * (BEFORE + 4 + AFTER) + 10, 64)
     assert drawn.points.shape == (2, 4, len(LANDMARKS), 2)
-    assert torch.equal(drawn.motion[:, :, 0], drawn.visemes[:, :, 0])
     assert 0 <= drawn.video.min() and drawn.video.max() <= 1
 
 
@@ -71,8 +104,24 @@ def test_film_puts_every_picture_in_its_place(corpus):
     clips = make_clips(corpus)
     drawn = clips.draw(2, 4)
     for clip in range(2):
-        alone = clips.pictures(drawn.identity[clip:clip + 1], drawn.motion[clip:clip + 1, 3])
+        alone = clips.worlds[0].source.portrait(drawn.identity[clip:clip + 1], drawn.motion[clip:clip + 1, 3])
         torch.testing.assert_close(drawn.video[clip, :, 3], alone[0])
+
+
+def test_clips_of_two_worlds_come_by_their_shares(corpus):
+    drawn = both_worlds(corpus, 0.5).draw(4, 2, portrait=True)
+    assert drawn.photo.tolist() == [False, False, True, True]
+    assert drawn.video.shape == (4, 3, 2, 32, 32) and drawn.portrait.shape == (4, 3, 32, 32)
+    assert drawn.identity[2:].abs().max() == 0 and drawn.identity[:2].abs().max() > 0
+    assert drawn.controls[2:, 0].max() == 0                        # photographs have no hands to gesture with
+    counts = [int(both_worlds(corpus, 0.3, seed).draw(2, 1).photo.sum()) for seed in range(12)]
+    assert {0, 1} == set(counts)                                   # 0.6 of a clip: one or none
+
+
+def test_sound_and_movement_may_begin_before_the_pictures(corpus):
+    drawn = make_clips(corpus).draw(2, 4, lead=3)
+    assert drawn.video.shape[2] == drawn.motion.shape[1] == drawn.visemes.shape[1] == 4
+    assert drawn.mel.shape[1] == 2 * (BEFORE + 7 + AFTER) + 10
 
 
 def test_still_clips_do_not_move(corpus):
@@ -82,7 +131,7 @@ def test_still_clips_do_not_move(corpus):
 
 def test_splits_share_neither_people_nor_speech(corpus):
     train, held = make_clips(corpus), make_clips(corpus, "held")
-    assert not torch.equal(train.people, held.people)
+    assert not torch.equal(train.worlds[0].source.identities, held.worlds[0].source.identities)
     assert held.draw(4, 8).mel.unique().numel() <= 2             # its own level, and silence
 
 
@@ -196,26 +245,21 @@ def test_png_needs_no_library_to_be_written(tmp_path):
 
 def train_vae(corpus, work, *more):
     return stage.main(["--corpus", str(corpus), "--work", str(work), "--total_steps", "4", "--device", "cpu",
-                       "--size", "32*32", "--batch", "2", "--frames", "4", "--narrow", "--log_every", "1",
-                       "--evaluation_clips", "2", "--evaluation_frames", "4", *more])
+                       "--size", "32*32", "--batch", "2", "--frames", "4", "--config", "narrow", "--textures", "1",
+                       "--texture_pool", "2", "--people", "16", "--log_every", "1", "--evaluation_clips", "2",
+                       "--evaluation_frames", "4", *more])["avatars"]
 
 
-def test_training_resumes_with_the_same_next_loss(corpus, tmp_path):
-    train_vae(corpus, tmp_path / "whole")
-    train_vae(corpus, tmp_path / "pieces", "--steps", "2")
-    scores = train_vae(corpus, tmp_path / "pieces", "--resume")
-    whole, pieces = (json.loads((tmp_path / name / "training.json").read_text())["history"]
-                     for name in ("whole", "pieces"))
-    assert [entry["step"] for entry in pieces] == [1, 2, 3, 4]
-    assert pieces[2]["loss"] == pytest.approx(whole[2]["loss"], rel=1e-5)
-    assert set(scores) >= {"psnr_whole_db", "psnr_mouth_db", "psnr_hands_db"}
-    names = {path.name for path in (tmp_path / "whole").iterdir()}
-    assert names >= {"vae.safetensors", "checkpoint.safetensors", "training.json", "sheet.png", "loss.png"}
-
-
-def test_kept_weights_give_latents_of_unit_variance(corpus, tmp_path):
-    assert train_vae(corpus, tmp_path)["latent_rms"] == pytest.approx(1, abs=0.5)
+def test_training_resumes_where_it_stopped(corpus, tmp_path):
+    train_vae(corpus, tmp_path, "--steps", "2")
+    scores = train_vae(corpus, tmp_path, "--resume")
+    history = json.loads((tmp_path / "training.json").read_text())["history"]
+    assert [entry["step"] for entry in history] == [1, 2, 3, 4]
+    assert set(scores) >= {"psnr_whole_db", "psnr_mouth_db", "psnr_hands_db", "detail"}
+    assert scores["latent_rms"] == pytest.approx(1, abs=0.5)
     assert load_vae(tmp_path / "vae.safetensors").latent_std.min() > 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"vae.safetensors", "checkpoint.safetensors", "training.json", "sheet_avatars.png", "loss.png"}
 
 
 def test_a_perfect_vae_scores_high_and_a_grey_one_low(corpus):
@@ -231,14 +275,20 @@ def test_a_perfect_vae_scores_high_and_a_grey_one_low(corpus):
             return torch.full_like(latents, 0.5)
 
     perfect, grey = (stage.evaluate(kind(), make_clips(corpus), 2, 4, 2) for kind in (Perfect, Grey))
-    assert perfect["psnr_whole_db"] > 100 and perfect["psnr_mouth_db"] > 100
-    assert grey["psnr_whole_db"] < 25
+    assert perfect["psnr_whole_db"] > 100 and perfect["psnr_mouth_db"] > 100 and perfect["detail"] == 1
+    assert grey["psnr_whole_db"] < 25 and grey["detail"] < 0.3
 
 
-def test_attention_is_highest_on_the_mouth(corpus):
+def test_the_loss_is_emphasised_at_the_mouth_and_not_in_the_corner(corpus):
     drawn = make_clips(corpus).draw(1, 1)
-    across, down = stage.attention_bells(drawn, stage.attention_radii((32, 32), torch.device("cpu")), (32, 32))
-    bell = (across[:, :, None, :] * down[:, :, :, None]).amax(1)[0]
+    weights = emphasis_weights(emphasis_bells(drawn.points, (32, 32)))[0, 0]
     x, y = stage.point(drawn, "mouth_center")[0].long().tolist()
-    assert bell[y, x] > 0.8
-    assert bell[0, 0] < 0.1
+    assert weights[y, x] > 5 and weights[0, 0] == pytest.approx(1, abs=0.1)
+
+
+def test_textures_fill_a_picture_with_edges_that_move():
+    textures = Textures(torch.Generator().manual_seed(0), count=3, side=48)
+    film = textures.film(6, 4, (32, 32))
+    assert film.shape == (6, 3, 4, 32, 32) and 0 <= film.min() and film.max() <= 1
+    assert film.std((1, 2, 3, 4)).min() > 0.01
+    assert any(not torch.equal(clip[:, 0], clip[:, 3]) for clip in film)

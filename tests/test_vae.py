@@ -1,5 +1,7 @@
 """The video VAE: shapes, streaming, the memory it carries, saving."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -26,6 +28,14 @@ def test_any_multiple_of_8_by_8_by_4_goes_in_and_comes_back(vae, T, H, W):
     video = vae.decode(latents)
     assert video.shape == (2, 3, T, H, W)
     assert 0 <= video.min() and video.max() <= 1
+
+
+@pytest.mark.parametrize("tail", [0, 4])
+def test_a_stride_of_16_halves_the_latents_once_more(tail):
+    vae = VideoVAE(replace(SMALL, stride=16, latent_channels=24, tail=tail)).eval().requires_grad_(False)
+    latents = vae.encode(torch.rand(1, 3, 4, 64, 32))
+    assert latents.shape == (1, 24, 1, 4, 2)
+    assert vae.decode(latents).shape == (1, 3, 4, 64, 32)
 
 
 @pytest.mark.parametrize("pieces", [(1, 1, 1, 1, 1, 1), (3, 3), (2, 1, 3)])

@@ -30,7 +30,7 @@ from liveavatar.backends.mini import choose_dtype
 from liveavatar.faces import detect_faces, read_faces
 from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
 from liveavatar.metrics.reader import LIPS, as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
-from liveavatar.metrics.regressor import CROP_PX, MOUTH, SIDE_PX, FaceRegressor
+from liveavatar.metrics.regressor import CROP_PX, MOUTH, SIDE_PX, FaceRegressor, cut_square
 from liveavatar.run import LONGEST_GOODBYE_S, RUNNING, Run
 from liveavatar.threads import set_threads_here
 from widgets._live import before_the_end
@@ -82,7 +82,7 @@ def full_look(frames: Tensor, reader: FaceRegressor) -> np.ndarray:
     """Pictures (T, H, W, 3) uint8 -> (T, 7): mouth and place."""
     with as_fast():
         reading = reader(as_pictures(frames))
-    return torch.cat([reading.motion[:, :len(MOUTH)], reading.mouth], 1).float().numpy()
+    return torch.cat([reading.motion[:, :len(MOUTH)], reading.place[:, :PLACES]], 1).float().numpy()
 
 
 def photo_look(frames: Tensor) -> np.ndarray:
@@ -104,7 +104,7 @@ def whole_look(frames: Tensor, reader: FaceRegressor) -> Whole:
     """The middle one of pictures (T, H, W, 3), looked at as a whole."""
     with as_fast():
         feature = reader.features(as_pictures(frames[len(frames) // 2:][:1]))
-        return feature, reader.body(feature)[:, :PLACES]
+        return feature, reader.body(feature)[:, :reader.places]
 
 
 @torch.inference_mode()
@@ -112,10 +112,10 @@ def quick_look(frames: Tensor, reader: FaceRegressor, whole: Whole | None = None
     """The same, but only one picture is looked at as a whole, of these or of those before: the head hardly moves."""
     feature, place = whole_look(frames, reader) if whole is None else whole
     with as_fast():
-        near = mouths_of(frames, *place[0].tolist()) - 0.5
+        near = reader.close_up(cut_square(as_pictures(frames)), place.expand(len(frames), -1))
         seen = F.silu(reader.mouth_describe(reader.mouth_tower(near).flatten(1)))
         mouth = reader.mouth(torch.cat([seen, feature.expand(len(seen), -1)], 1))
-    return torch.cat([mouth, place.expand(len(seen), -1)], 1).float().numpy()
+    return torch.cat([mouth, place[:, :PLACES].expand(len(seen), -1)], 1).float().numpy()
 
 
 def warm_up(portrait: Portrait) -> None:
@@ -131,15 +131,6 @@ def as_fast() -> torch.autocast:
     """The number format in which `read_face` reads too."""
     kind = choose_dtype("auto", torch.device("cpu"))
     return torch.autocast("cpu", kind, enabled=kind != torch.float32)
-
-
-def mouths_of(frames: Tensor, across: float, down: float) -> Tensor:
-    """The pieces (T, 3, 48, 48) around one place, -1..1, to the nearest pixel: only they become floats, not all."""
-    rows, columns = mouth_box(frames.shape[1:3], across, down)
-    near = as_pictures(frames[:, rows, columns])
-    if near.shape[-1] == CROP_PX:
-        return near
-    return F.interpolate(near, (CROP_PX, CROP_PX), mode="bilinear", antialias=True)
 
 
 def mouth_box(size: tuple[int, int], across: float, down: float) -> tuple[slice, slice]:

@@ -288,7 +288,9 @@ def different_choices(a: Run, b: Run) -> list[tuple[str, str]]:
 def model_of(run: Run) -> str:
     """"student", or "teacher", the many-step base; "" where the run does not know its model."""
     about = {} if run.backend is None else run.backend.about()
-    return {True: "student", False: "teacher"}.get(about.get("student"), "")
+    if "student" not in about:
+        return ""
+    return "student" if about["student"] else "teacher"
 
 
 def same_noise(a: Run, b: Run) -> bool:

@@ -24,7 +24,7 @@ from .drawing import (
     soft,
     stroke,
 )
-from .geometry import head_distance, head_frame, look, mouth
+from .geometry import View, head_distance, head_frame, look, mouth
 from .traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 
 CLOTH_SHADE = (0.80, 0.78, 0.84)
@@ -43,10 +43,15 @@ class Body(NamedTuple):
     pixel: Tensor
 
 
-def _body(who: Named, move: Named, x: Tensor, y: Tensor) -> Body:
+def body_frame(who: Named, move: Named, x: Tensor, y: Tensor) -> Body:
+    """Carry the picture's grid into the frame of the body: it follows the head a little, and breathes."""
     view = look(move, x, y)
-    x = view.x - 0.30 * move["head_x"]
-    y = view.y - 0.25 * move["head_y"] + 0.012 * move["breath"]
+    return body_outlines(who, move, view, view.x - 0.30 * move["head_x"],
+                         view.y - 0.25 * move["head_y"] + 0.012 * move["breath"])
+
+
+def body_outlines(who: Named, move: Named, view: View, x: Tensor, y: Tensor) -> Body:
+    """Measure the distances to torso, neckline and neck; x and y are in the frame of the body."""
     reach, side = 0.74 * who["build"], x.abs()
     shoulder = 0.535 - 0.055 * torch.exp(-((side / 0.21) ** 2)) + 0.30 * (side / reach) ** 3.4
     slope = 1.02 / reach * (side / reach) ** 2.4
@@ -60,7 +65,7 @@ def _body(who: Named, move: Named, x: Tensor, y: Tensor) -> Body:
 def shoulders(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
     """Neck and shirt."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
-    body = _body(who, move, x, y)
+    body = body_frame(who, move, x, y)
     skin, shirt, accent = who.colour("skin"), who.colour("shirt"), who.colour("accent")
     shade = shadow_of(skin)
     down = look(move, x, y).y - 0.6 * move["head_y"]
@@ -97,7 +102,7 @@ def _chin_shadow(image: Planes, who: Named, move: Named, body: Body, x: Tensor, 
 def outfit(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
     """What is worn over the shirt: jacket, collar or hood."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
-    body = _body(who, move, x, y)
+    body = body_frame(who, move, x, y)
     image = _jacket(image, who, body)
     image = _collar(image, who, body)
     return _hood(image, who, body)

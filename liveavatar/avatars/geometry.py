@@ -122,7 +122,7 @@ def mouth(identity: Named, motion: Named) -> Mouth:
         half_width=0.154 * identity["mouth_size"] * width.clamp(0.38, 1.5),
         up=opening * 0.048 * (1 - 0.3 * rounding),
         down=opening * 0.152 * (1 - 0.12 * rounding),
-        lift=smile * 0.062,
+        lift=smile * 0.062 + smile.clamp(min=0) * 0.036 * identity["detail"],
         lip=identity["lip_fullness"] * (1 + 0.35 * rounding) * (1 - 0.5 * motion["lip_press"]),
     )
 

@@ -38,7 +38,8 @@ FORMULAS: dict[object, str] = {
     torch.exp: "expf({0})", torch.floor: "floorf({0})", torch.atan2: "atan2f({0}, {1})", "abs": "fabsf({0})",
     torch.maximum: "fmaxf({0}, {1})", torch.minimum: "fminf({0}, {1})", torch.where: "{0} ? {1} : {2}",
     torch.sign: "(float)(({0} > 0.0f) - ({0} < 0.0f))", torch.remainder: "{0} - floorf({0} / {1}) * {1}",
-    torch.full_like: "{1}", "to": "(float){0}", "sqrt": "sqrtf({0})",
+    torch.full_like: "{1}", "to": "(float){0}", "sqrt": "sqrtf({0})", torch.addcmul: "{0} + {1} * {2}",
+    torch.lerp: "{0} + ({1} - {0}) * {2}",
 }
 
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .rich import motion as rich_motion
+from .rich.articulation import articulate
 from .sampling import REST, Dice, rest_pose, within
-from .traits import MOTION, MOTION_COLUMNS
+from .traits import MOTION, MOTION_COLUMNS, check_world
 
 FPS = 25
 VISEMES = tuple(trait.name for trait in MOTION[:7])
@@ -31,26 +33,43 @@ MOODS = {
 }
 
 
-def talk(visemes: Tensor, loudness: Tensor, controls: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def talk(visemes: Tensor, loudness: Tensor, controls: Tensor, generator: torch.Generator | None = None,
+         world: str = "plain") -> Tensor:
     """Move a batch of avatars for T video frames.
 
     visemes (B, T, 7) mouth shapes in the order of MOTION's first seven, loudness (B, T) 0..1 envelope of the speech,
     controls (B, 4) long: which of each of CONTROLS  ->  motion (B, T, NM), every trait in its range.
-    Lips, nods and hand beats follow from the arguments; sways, glances and blinks are drawn from `generator`.
+    Plain world: lips, nods and hand beats follow from the arguments; sways, glances and blinks are drawn from
+    `generator`. Rich world: head, shoulders, hands and the way the lips say it are chance too (`rich.motion`,
+    `rich.articulation`). Raises InputError for an unknown world.
     """
+    check_world(world)
     B, T = loudness.shape
     dice = Dice(B, generator, loudness.device)
     gesture, mood, light, energy = controls.to(loudness.device).unbind(1)
     vigour = torch.tensor(VIGOUR, device=loudness.device)[energy][:, None]                  # (B, 1)
-    moves = dict(zip(VISEMES, visemes.unbind(2), strict=True))
+    if world == "rich":
+        moves = _rich(dice, visemes, loudness, gesture, mood, vigour)
+    else:
+        moves = dict(zip(VISEMES, visemes.unbind(2), strict=True))
+        moves |= _head(dice, loudness, vigour) | _face(dice, loudness, mood, vigour)
+        moves |= _hands(dice, loudness, gesture, vigour)
+        moves |= dict.fromkeys(("lean", "left_shoulder", "right_shoulder"), torch.zeros(1, 1, device=loudness.device))
     moves["jaw"] = moves["mouth_aperture"]
-    moves |= _head(dice, loudness, vigour) | _face(dice, loudness, mood, vigour)
-    moves |= _hands(dice, loudness, gesture, vigour)
     for kind, name in enumerate(("light_warm", "light_cool", "light_spot"), start=1):
         moves[name] = (light == kind)[:, None].to(loudness.dtype)
     moves["zoom"] = torch.zeros(1, 1, device=loudness.device)
     motion = torch.stack([moves[trait.name].expand(B, T) for trait in MOTION], 2)
     return within(motion, MOTION)
+
+
+def _rich(dice: Dice, visemes: Tensor, loudness: Tensor, gesture: Tensor, mood: Tensor,
+          vigour: Tensor) -> dict[str, Tensor]:
+    """The columns of the rich world, but for light, zoom and jaw."""
+    felt = {name: torch.tensor(values, device=dice.device)[mood][:, None] for name, values in MOODS.items()}
+    moves = dict(zip(VISEMES, articulate(dice, visemes, loudness).unbind(2), strict=True))
+    moves |= rich_motion.pose(dice, loudness, vigour) | rich_motion.face(dice, loudness, felt, vigour)
+    return moves | rich_motion.hands(dice, loudness, gesture, vigour)
 
 
 def _sway(dice: Dice, T: int, slowest_hz: float, fastest_hz: float) -> Tensor:

@@ -18,7 +18,7 @@ from liveavatar.types import InputError, Portrait
 from .motion import portrait_pose
 from .renderer import render
 from .sampling import CLOTHES, HAIR_COLOURS, HAIR_STYLES, HAIR_TRAITS, IRISES, LIPS, SKINS, WALLS, random_identities
-from .traits import IDENTITY, IDENTITY_COLUMNS
+from .traits import IDENTITY, IDENTITY_COLUMNS, PLAIN_TRAITS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,12 +87,14 @@ YES_NO: dict[str, tuple[dict[str, float], dict[str, float]]] = {      # trait ->
 }
 
 
-def avatar(seed: int | None = None, size: tuple[int, int] = (128, 128), **traits: str | bool | float) -> Portrait:
+def avatar(seed: int | None = None, size: tuple[int, int] = (128, 128), world: str = "plain",
+           **traits: str | bool | float) -> Portrait:
     """Draw a portrait: random where nothing is said, the same one for the same seed.
 
         avatar(7)                                             whoever seed 7 is
         avatar(7, hair="long", skin="dark", glasses=True)     the same person, changed by words (see VOCABULARY)
         avatar(7, eye_size=1.1, stripes=0.9)                  or by any number of IDENTITY
+        avatar(7, (256, 256), world="rich")                   the same person, with shading and texture
 
     size is (height, width). The portrait carries its identity, so that what it says can be compared with the truth.
     """
@@ -101,7 +103,7 @@ def avatar(seed: int | None = None, size: tuple[int, int] = (128, 128), **traits
     settings = [_columns(name, value) for name, value in traits.items()]
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed % 2**63)
-    identity = random_identities(1, generator)
+    identity = random_identities(1, generator, world=world)
     pose = portrait_pose(1, generator)
     for name, value in (item for setting in settings for item in setting.items()):
         identity[0, IDENTITY_COLUMNS[name]] = value
@@ -189,7 +191,10 @@ def save_portrait(portrait: Portrait, path: str | Path) -> None:
 
 
 def read_identity(path: str | Path | BinaryIO) -> Tensor | None:
-    """Who a saved portrait shows: (NI,), or None when the file (its path, or open) says nothing about it."""
+    """Who a saved portrait shows: (NI,), or None when the file (its path, or open) says nothing about it.
+
+    Traits that the file does not name take their defaults: it may be older than they are.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -204,7 +209,8 @@ def read_identity(path: str | Path | BinaryIO) -> Tensor | None:
         return None
     try:
         values = json.loads(note)
-        return torch.tensor([float(values[trait.name]) for trait in IDENTITY])
+        known = [float(values[trait.name]) for trait in IDENTITY[:PLAIN_TRAITS]]
+        return torch.tensor(known + [float(values.get(trait.name, trait.default)) for trait in IDENTITY[PLAIN_TRAITS:]])
     except (ValueError, TypeError, KeyError):
         return None                                 # of another version, or damaged: then it is just a picture
 

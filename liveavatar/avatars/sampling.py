@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .traits import IDENTITY, MOTION, MOTION_COLUMNS, Trait
+from .traits import IDENTITY, MOTION, MOTION_COLUMNS, PLAIN_TRAITS, Trait, check_world
 
 
 def _colours(*codes: str) -> Tensor:
@@ -73,23 +73,46 @@ class Dice:
         """(B,) 1 with that chance, else 0"""
         return (self.uniform() < chance).float()
 
-    def choose(self, weights: Tensor) -> Tensor:
-        """weights (B, N) or (N,)  ->  (B,) which"""
+    def choose(self, weights: Tensor, *shape: int) -> Tensor:
+        """weights (B, N) or (N,)  ->  (B, *shape) which"""
         ladder = weights.to(self.device).expand(self.count, -1).cumsum(-1)
-        return (self.uniform(1) * ladder[:, -1:] > ladder[:, :-1]).sum(-1)
+        ladder = ladder.view(self.count, *(1 for _ in shape), -1)
+        return (self.uniform(*shape, 1) * ladder[..., -1:] > ladder[..., :-1]).sum(-1)
 
 
-def random_identities(count: int, generator: torch.Generator | None = None,
-                      device: torch.device | str = "cpu") -> Tensor:
-    """Draw people of all sorts, all traits in their ranges. -> (count, NI)"""
+def random_identities(count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu",
+                      world: str = "plain") -> Tensor:
+    """Draw people of all sorts, all traits in their ranges. -> (count, NI)
+
+    In the rich world the same generator draws the same people, with teeth, skin, hair, clothes and a room whose details
+    no small or blurred picture of them tells. Raises InputError for an unknown world.
+    """
+    check_world(world)
     dice = Dice(count, generator, device)
     broad = dice.happens(0.5)                       # broad or soft features
     tone = dice.choose(torch.ones(len(SKINS)))
-    traits = {trait.name: dice.between(trait.low, trait.high) for trait in IDENTITY}
+    traits = {trait.name: dice.between(trait.low, trait.high) for trait in IDENTITY[:PLAIN_TRAITS]}
     traits |= _colouring(dice, tone, 1 - broad) | _features(traits, dice, broad)
     traits |= _hair(dice, broad) | _clothes(dice)
     traits["freckles"] = dice.happens(0.16) * (tone < 4) * 0.8
+    traits |= _details(dice) if world == "rich" else _no_details(dice)
     return within(torch.stack([traits[trait.name] for trait in IDENTITY], 1), IDENTITY)
+
+
+def _no_details(dice: Dice) -> dict[str, Tensor]:
+    """The columns of the rich world at their defaults."""
+    return {trait.name: torch.full((dice.count,), trait.default, device=dice.device)
+            for trait in IDENTITY[PLAIN_TRAITS:]}
+
+
+def _details(dice: Dice) -> dict[str, Tensor]:
+    """The columns of the rich world: even chances in their ranges, but for gaps between teeth and leaves."""
+    details = {trait.name: dice.between(trait.low, trait.high) for trait in IDENTITY[PLAIN_TRAITS:]}
+    details["detail"] = torch.ones(dice.count, device=dice.device)
+    details["teeth_tint"] = details["teeth_tint"] ** 2
+    details["teeth_gap"] = details["teeth_gap"] * dice.happens(0.45)
+    details["foliage"] = details["foliage"] * dice.happens(0.6)
+    return details
 
 
 def within(values: Tensor, traits: tuple[Trait, ...]) -> Tensor:

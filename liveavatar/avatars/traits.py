@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from liveavatar.types import InputError
@@ -21,6 +22,7 @@ class Trait(NamedTuple):
     low: float     # the range that was trained; values beyond it may be drawn, but look odd
     high: float
     doc: str
+    default: float = 0.0        # of a portrait or motion that was saved before the trait existed
 
 
 def _colour(name: str, doc: str) -> tuple[Trait, ...]:
@@ -86,6 +88,23 @@ IDENTITY: tuple[Trait, ...] = (
     Trait("scene", 0.0, 3.0, "behind the person: 0..1 discs, 1..2 a window, 2..3 a shelf"),
     Trait("scene_x", -0.68, 0.68, "where the disc, window or shelf is, units"),
     Trait("scene_y", -0.52, -0.30, "its height, units"),
+    # of the rich world; a seed shifts a pattern of noise, so that another seed is another pattern of the same kind
+    Trait("detail", 0.0, 1.0, "0 is drawn plain, 1 in the rich world's way, with shading and texture"),
+    Trait("teeth_tint", 0.0, 1.0, "teeth: 0 white, 1 yellow"),
+    Trait("teeth_gap", 0.0, 1.0, "width of the gap between the upper middle teeth"),
+    Trait("teeth_width", 0.80, 1.25, "width of a tooth", 1.0),
+    Trait("teeth_uneven", 0.0, 1.0, "how different the lengths of the teeth are"),
+    Trait("teeth_seed", 0.0, 1.0, "which teeth are longer: seed"),
+    Trait("skin_seed", 0.0, 1.0, "freckles and blotches of the skin: seed"),
+    Trait("hair_seed", 0.0, 1.0, "strands of hair, brows and beard: seed"),
+    Trait("cloth_seed", 0.0, 1.0, "threads and folds of the clothes: seed"),
+    Trait("scene_seed", 0.0, 1.0, "leaves, lights, books and grain of the background: seed"),
+    Trait("hair_strands", 0.75, 1.35, "number of strands", 1.0),
+    Trait("cloth_weave", 0.3, 1.0, "how far the threads of the clothes stand out", 0.6),
+    Trait("cloth_scale", 0.8, 1.25, "number of threads", 1.0),
+    Trait("cloth_fold", 0.3, 1.0, "depth of the folds of the clothes", 0.6),
+    Trait("wall_grain", 0.2, 1.0, "roughness of the wall", 0.5),
+    Trait("foliage", 0.0, 1.0, "leaves at the side of the picture: 0 none, 1 many"),
 )
 
 _HAND = (("x", "across"), ("y", "down"), ("angle", "turn, radians; 0 points up, more turns clockwise"),
@@ -129,7 +148,14 @@ MOTION: tuple[Trait, ...] = (
     Trait("light_warm", 0.0, 1.0, "warm evening light"),
     Trait("light_cool", 0.0, 1.0, "cool blue light"),
     Trait("light_spot", 0.0, 1.0, "dark room, spot on the face"),
+    # of the rich world; at rest in the plain one
+    Trait("lean", -0.08, 0.08, "trunk leans across about the hip, radians"),
+    Trait("left_shoulder", -0.3, 1.0, "left shoulder sinks (less) or is raised (more)"),
+    Trait("right_shoulder", -0.3, 1.0, "right shoulder sinks (less) or is raised (more)"),
 )
+
+WORLDS = ("plain", "rich")
+PLAIN_TRAITS = next(column for column, trait in enumerate(IDENTITY) if trait.name == "detail")  # columns before it
 
 IDENTITY_COLUMNS: dict[str, int] = {trait.name: column for column, trait in enumerate(IDENTITY)}
 MOTION_COLUMNS: dict[str, int] = {trait.name: column for column, trait in enumerate(MOTION)}
@@ -153,6 +179,18 @@ def identity_index(name: str) -> int:
 def motion_index(name: str) -> int:
     """Column of a motion trait; an unknown name is refused with the nearest ones."""
     return _index(MOTION_COLUMNS, name, "motion")
+
+
+def check_world(world: str) -> None:
+    """Refuse a world that does not exist (InputError)."""
+    if world not in WORLDS:
+        raise InputError(f"world is {world!r}; choose from {', '.join(map(repr, WORLDS))}")
+
+
+def completed(identity: Tensor) -> Tensor:
+    """Give identities (..., N) that were saved before the last columns existed the defaults of these. -> (..., NI)"""
+    missing = identity.new_tensor([trait.default for trait in IDENTITY[identity.shape[-1]:]])
+    return torch.cat([identity, missing.expand(*identity.shape[:-1], -1)], -1)
 
 
 class Named:

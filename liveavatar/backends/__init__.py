@@ -28,7 +28,9 @@ class Trained:
     steps: int = 4
     solver: str = "euler"        # "euler" | "renoise"
     schedule: str = "trained"    # a name `sampler.make_schedule` knows
+    shift: float = 3.0
     guidance: float = 1.0
+    size: tuple[int, int] | None = None     # (height, width); None: the backend's
 
 
 class PictureDecoder(Protocol):

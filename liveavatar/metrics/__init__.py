@@ -17,6 +17,8 @@ _HOME = {   # public name -> module
     "texture": "texture", "Texture": "texture", "flicker": "texture", "Flicker": "texture", "Spectrum": "texture",
     "psnr_db": "texture", "ssim": "texture",
     "motion": "motion", "Motion": "motion", "sparc": "motion", "ldlj": "motion",
+    "tier_values": "tiers", "read_texture": "tiers", "TextureReading": "tiers", "decision": "tiers",
+    "Decision": "tiers", "accuracy": "tiers", "Accuracy": "tiers",
     "drift": "identity", "Drift": "identity", "cost": "cost", "Cost": "cost",
     "step_effects": "steps", "StepEffect": "steps", "change_map": "steps",
     "footage": "footage", "Footage": "footage", "measure": "report", "Report": "report",

@@ -22,16 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.avatars.drawing import Planes
-from liveavatar.avatars.figure import bare_head
 from liveavatar.avatars.geometry import FRAMING, grid
-from liveavatar.avatars.hands import hands
 from liveavatar.avatars.landmarks import LANDMARKS, landmarks
 from liveavatar.avatars.motion import MOODS
-from liveavatar.avatars.renderer import LAYERS
+from liveavatar.avatars.renderer import LAYERS, world_of
 from liveavatar.avatars.sampling import rest_pose
 from liveavatar.avatars.traits import MOTION, MOTION_COLUMNS
 from liveavatar.metrics.reader import as_pictures
-from liveavatar.metrics.regressor import BODY, MOUTH, Reading
+from liveavatar.metrics.regressor import Reading
 
 # Traits that are looked for: (step of the difference, how far the truth may be from the first guess).
 # Those of eyes and lips are seen in different rows, so two of them are tried in one picture.
@@ -52,8 +50,6 @@ ROLLS = (-0.12, -0.08, -0.04, 0.0, 0.04, 0.08, 0.12)
 GAZES = ((0.0, 0.0), (-0.5, 0.0), (0.5, 0.0), (0.0, -0.3), (0.0, 0.3))
 # Hands are left out: they hardly ever come near a face, and where they do the pixels around them do not count.
 HAND_UNITS = 0.32           # from the palm to the tips of the fingers
-BEHIND_LAYERS = LAYERS[:LAYERS.index(bare_head)]
-HEAD_LAYERS = tuple(layer for layer in LAYERS[len(BEHIND_LAYERS):] if layer is not hands)
 FELT = tuple({name: MOODS[name][mood] for name in ("smile", "brow_frown", "lid_raise")} for mood in range(4))
 LIGHTS = ({}, {"light_warm": 1.0}, {"light_cool": 1.0}, {"light_spot": 1.0})
 COARSE_PX, FINE_PX = 32, 64         # shorter side of the whole picture while searching
@@ -106,7 +102,7 @@ def nearest_truth(frames: Tensor, reading: Reading, identity: Tensor, videos: Te
 def guess(reading: Reading) -> Tensor:
     """What the regressor read, and the pose of rest for what it does not read. -> (K, NM)"""
     motion = rest_pose(len(reading.motion))
-    for column, name in enumerate(MOUTH + BODY):
+    for column, name in enumerate(reading.names):
         motion[:, MOTION_COLUMNS[name]] = reading.motion[:, column]
     return within_range(motion)
 
@@ -165,7 +161,8 @@ def paint(who: Tensor, motion: Tensor, where: Boxes, behind: Planes | None = Non
             behind = tuple(plane.repeat(G, 1, 1) for plane in behind)
         return paint(who.repeat(G, 1), motion.flatten(0, 1), many, behind).unflatten(0, (G, -1))
     image = paint_behind(who, motion, where) if behind is None else behind
-    for layer in HEAD_LAYERS:
+    layers = LAYERS[world_of(who)]
+    for layer in (*layers.head, layers.light):
         image = layer(image, who, motion, where.x, where.y)
     return torch.stack(image, 1)
 
@@ -173,7 +170,7 @@ def paint(who: Tensor, motion: Tensor, where: Boxes, behind: Planes | None = Non
 def paint_behind(who: Tensor, motion: Tensor, where: Boxes) -> Planes:
     """The wall, long hair, shoulders and clothes in the boxes."""
     image = None
-    for layer in BEHIND_LAYERS:
+    for layer in LAYERS[world_of(who)].behind:
         image = layer(image, who, motion, where.x, where.y)
     return image
 

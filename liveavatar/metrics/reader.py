@@ -19,7 +19,7 @@ from torch import Tensor
 
 from liveavatar.avatars.geometry import TALL_LIFT
 from liveavatar.files import Stamp, user_path
-from liveavatar.metrics.regressor import FaceRegressor, Reading
+from liveavatar.metrics.regressor import FaceRegressor, Reading, regressor_of
 from liveavatar.types import InputError
 from liveavatar.weights import load_part, manifest_stamp, read_manifest
 
@@ -49,7 +49,7 @@ def _load(weights: str, _: Stamp | None) -> FaceRegressor:
     from liveavatar.backends.mini import WEIGHTS
 
     manifest = read_manifest(WEIGHTS if weights == "shipped" else user_path(weights))
-    regressor = FaceRegressor(**{name: tuple(widths) for name, widths in manifest.config["regressor"].items()})
+    regressor = regressor_of(manifest.config["regressor"])
     regressor.load_state_dict({name: tensor.float() for name, tensor in load_part(manifest, "regressor").items()})
     return regressor.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
@@ -103,8 +103,9 @@ def read_face(frames: Tensor | numpy.ndarray, regressor: FaceRegressor | None = 
     squares = as_frames(frames)[:, framed(frames.shape[1:3])]
     with torch.autocast(device.type, kind, enabled=kind != torch.float32):
         pieces = [regressor(as_pictures(piece.to(device))) for piece in squares.split(batch)]
-    fields = ("motion", "colours", "mouth", "features")
-    return Reading(*(torch.cat([getattr(piece, field) for piece in pieces]).float().cpu() for field in fields))
+    fields = ("motion", "colours", "place", "features")
+    return Reading(*(torch.cat([getattr(piece, field) for piece in pieces]).float().cpu() for field in fields),
+                   regressor.names)
 
 
 # ---------------------------------------------------------------------------------------------- is there a face?
@@ -127,7 +128,7 @@ def find_face(frames: Tensor | numpy.ndarray, reading: Reading | None = None) ->
     rows, width = framed(frames.shape[1:3]), frames.shape[2]
     high = len(range(frames.shape[1])[rows])
     middle = torch.tensor([width / 2, rows.start + high / 2])
-    read = middle + reading.mouth[places] * min(width, high) / 2                         # (n, 2) px
+    read = middle + reading.place[places, :2] * min(width, high) / 2                         # (n, 2) px
     off = (track.points[:, LIPS, :2].mean(1) - read).norm(dim=1) / face_height(track.points)
     return "", bool(off[track.found].median() < MISPLACED)
 

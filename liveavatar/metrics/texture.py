@@ -172,7 +172,7 @@ def sample_places(T: int, samples: int) -> Tensor:
 
 def part(reading: Reading, places: Tensor) -> Reading:
     """A reading of some of the pictures."""
-    return Reading(reading.motion[places], reading.colours[places], reading.mouth[places], reading.features[places])
+    return Reading(reading.motion[places], reading.colours[places], reading.place[places], reading.features[places])
 
 
 # ---------------------------------------------------------------------------------------------- flicker

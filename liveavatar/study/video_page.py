@@ -151,7 +151,7 @@ def origin_facts(made: Material) -> Iterator[tuple[str, str]]:
         return
     model, config, inputs = about.get("backend", {}), about.get("config", {}), about.get("inputs", {})
     if model:
-        kind = {True: ", fast student", False: ", many-step base"}.get(model.get("student"), "")
+        kind = ", fast student" if model.get("student") else ", many-step base" if "student" in model else ""
         weights = f", weights {model['fingerprint']}" if model.get("fingerprint") else ""
         yield "Model", f"{model.get('name', 'unknown')}{kind if model.get('name') == 'mini' else ''}, " \
                        f"{model.get('dtype', '')}{weights}"

@@ -1,4 +1,4 @@
-"""Training clips made on the spot: speech from the corpus, people and movements drawn at random, pictures rendered.
+"""Training clips made on the spot: speech from the corpus, people and movements drawn at random, pictures drawn.
 
 Nothing is stored and nothing repeats: every `draw` is new speech on another face. All random numbers come from one
 generator, and the host never waits for the GPU.
@@ -6,30 +6,25 @@ generator, and the host never waits for the GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from liveavatar.audio import MEL_AFTER, MEL_BEFORE, MEL_PER_FRAME, SILENCE
-from liveavatar.avatars.landmarks import landmarks
 from liveavatar.avatars.motion import CONTROLS, portrait_pose, talk
-from liveavatar.avatars.renderer import compiled_renderer, render
-from liveavatar.avatars.sampling import random_identities
+from liveavatar.avatars.traits import IDENTITY
+from liveavatar.avatars.world import PEOPLE, AvatarWorld
 from liveavatar.backends.mini.ear import AFTER, BEFORE
+from liveavatar.puppets.world import PuppetWorld
 from liveavatar.types import InputError
 
 from .corpus import Corpus, load_corpus, loudness_values, mel_values, viseme_values
 
-PEOPLE = 32768                      # drawn once; every clip takes one of them
-PEOPLE_SEED = {"train": 101, "held": 202}
-RENDER_CHUNK = {"cuda": 512, "cpu": 8}     # pictures rendered at a time
 NATURAL = 1.5 * 2.302585            # normalised log-mel to natural logarithms
-
-Renderer = Callable[[Tensor, Tensor], Tensor]   # identity (N, NI), motion (N, NM) -> (N, 3, H, W)
 
 
 @dataclass(frozen=True)
@@ -37,14 +32,16 @@ class ClipBatch:
     """Clips and all that is known about them."""
 
     mel: Tensor | None          # (B, M, 64) normalised log-mel of the clips and as far around them as the ear looks
-    visemes: Tensor             # (B, T, 7) in the order of VISEME_PARAMETERS
+    visemes: Tensor             # (B, T, 7) in the order of VISEME_PARAMETERS: the usual shapes of these sounds; what is
+                                # drawn begins motion, and in the rich world it is one of many ways to say it
     loudness: Tensor            # (B, T) envelope of the speech, 0..1
     speaking: Tensor            # (B, T) 1 while a sound is spoken
     controls: Tensor            # (B, 4) long, in the order of CONTROLS
-    identity: Tensor            # (B, NI)
+    identity: Tensor            # (B, NI) of drawn avatars; zero for photographs
+    photo: Tensor               # (B,) bool: a photograph that speaks, not a drawn avatar
     motion: Tensor              # (B, T, NM)
     points: Tensor              # (B, T, P, 2) x, y in pixels, in the order of LANDMARKS
-    video: Tensor | None        # (B, 3, T, H, W) 0..1
+    video: Tensor               # (B, 3, T, H, W) 0..1
     portrait: Tensor | None     # (B, 3, H, W) 0..1, the same person at rest
 
 
@@ -92,59 +89,83 @@ class SpeechTable:
         return mel_values(torch.where(inside[..., None], stored, 0))                    # a stored 0 is silence
 
 
+@dataclass(frozen=True)
+class World:
+    """A source of people and pictures, and its share of the clips: `AvatarWorld` or `PuppetWorld`."""
+
+    source: AvatarWorld | PuppetWorld
+    share: float = 1.0
+
+    @property
+    def photographs(self) -> bool:
+        return isinstance(self.source, PuppetWorld)
+
+
 class Clips:
-    """A source of clips of one split ("train" or "held": other voices, other people).
+    """A source of clips: speech of one split, and people of one or more worlds.
 
     Speech and movements are small: the host makes them while the GPU is busy, and sends them over without waiting. The
     GPU only draws pictures. `generator` (on the host) is where every random number comes from.
     """
 
-    def __init__(self, corpus_path: str | Path, split: str, device: torch.device | str,
-                 size: tuple[int, int] = (128, 128), generator: torch.Generator | None = None,
-                 compiled: bool = False, people: int = PEOPLE, renderer: Renderer | None = None) -> None:
-        self.corpus_path = corpus_path
-        self.device = torch.device(device)
-        self.size = size
+    def __init__(self, speech: SpeechTable, worlds: Sequence[World], device: torch.device | str,
+                 generator: torch.Generator | None = None, chance: str = "rich") -> None:
+        """chance: "plain" or "rich", how much of the movement is left to it (see `avatars.motion.talk`)"""
+        self.chance = chance
+        self.speech, self.worlds, self.device = speech, tuple(worlds), torch.device(device)
+        self.size = self.worlds[0].source.size
         self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
-        self.speech = SpeechTable(load_corpus(corpus_path), split, self.device)
-        self.people = random_identities(people, torch.Generator().manual_seed(PEOPLE_SEED[split]))
-        self.compiled = compiled            # a compiled renderer wants the same number of pictures every time
-        self.renderer = renderer or (compiled_renderer(size) if compiled else partial(render, size=size))
-        self.chunk = RENDER_CHUNK[self.device.type]
-        self._noise = torch.Generator(self.device)
+        self._device_generator = torch.Generator(self.device)
 
-    def of_split(self, split: str, seed: int) -> Clips:
-        """The same kind of clips with other voices and people, drawn by the same (compiled) renderer."""
-        return Clips(self.corpus_path, split, self.device, self.size, torch.Generator().manual_seed(seed),
-                     self.compiled, len(self.people), self.renderer)
+    def draw(self, batch: int, frames: int, generator: torch.Generator | None = None, portrait: bool = False,
+             audio: bool = True, still: int = 0, lead: int = 0) -> ClipBatch:
+        """Draw clips of `frames` pictures; `lead` frames of sound and movement come before the pictures.
 
-    def draw(self, batch: int, frames: int, generator: torch.Generator | None = None, video: bool = True,
-             portrait: bool = False, audio: bool = True, still: int = 0) -> ClipBatch:
-        """Draw clips; the last `still` of them hold a portrait's pose throughout.
-
-        video, portrait, audio say what to make. A generator on the GPU may take the place of the clips' own, but then
-        the host waits for it once a call.
+        portrait and audio say what else to make; the last `still` clips hold a portrait's pose throughout.
         """
-        B, T = batch, frames
         dice = self._host_generator(generator)
-        start, ends = self.speech.cut(B, T, dice)
+        T = lead + frames
+        start, ends = self.speech.cut(batch, T, dice)
         visemes, loudness, speaking = self.speech.said(start, T)
-        controls = torch.stack([torch.randint(len(choices), (B,), generator=dice)
+        controls = torch.stack([torch.randint(len(choices), (batch,), generator=dice)
                                 for choices in CONTROLS.values()], dim=1)
-        identity = self.people[torch.randint(len(self.people), (B,), generator=dice)]
-        motion = talk(visemes, loudness, controls, dice)
-        pose = portrait_pose(B, dice)
+        counts = self._share_out(batch, dice)
+        photo = torch.repeat_interleave(torch.tensor([world.photographs for world in self.worlds]),
+                                        torch.tensor(counts))
+        controls[photo, 0] = 0                                      # photographs have no hands
+        motion, pose = talk(visemes, loudness, controls, dice, self.chance), portrait_pose(batch, dice)
         if still:
-            motion = torch.cat([motion[:B - still], pose[B - still:, None].expand(-1, T, -1)])
-        points = landmarks(identity.repeat_interleave(T, 0), motion.flatten(0, 1), self.size).unflatten(0, (B, T))
-        visemes, loudness, speaking, controls, identity, motion, points, pose = map(
-            self._send, (visemes, loudness, speaking, controls, identity, motion, points, pose))
-        return ClipBatch(
-            mel=self.speech.heard(self._send(start), self._send(ends), T) if audio else None,
-            visemes=visemes, loudness=loudness, speaking=speaking,
-            controls=controls, identity=identity, motion=motion, points=points,
-            video=self.film(identity, motion) if video else None,
-            portrait=self.pictures(identity, pose) if portrait else None)
+            motion = torch.cat([motion[:batch - still], pose[batch - still:, None].expand(-1, T, -1)])
+        visemes, loudness, speaking, controls, motion, pose, photo = map(
+            self._send, (visemes, loudness, speaking, controls, motion, pose, photo))
+        mel = self.speech.heard(self._send(start), self._send(ends), T) if audio else None
+        parts = [self._film(world, motion[first:last, lead:], pose[first:last], portrait, dice)
+                 for world, (first, last) in zip(self.worlds, pairwise(accumulate(counts, initial=0)), strict=True)
+                 if last > first]
+        identity, video, points, portraits = zip(*parts, strict=True)
+        return ClipBatch(mel=mel, visemes=visemes[:, lead:], loudness=loudness[:, lead:], speaking=speaking[:, lead:],
+                         controls=controls, identity=join(identity), photo=photo, motion=motion[:, lead:],
+                         points=join(points), video=join(video), portrait=join(portraits) if portrait else None)
+
+    def _film(self, world: World, motion: Tensor, pose: Tensor, portrait: bool,
+              dice: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """identity (B, NI), zero for photographs; video; points; portraits"""
+        source, count = world.source, len(motion)
+        cast = source.cast(count, self._on_device(dice))
+        video, points = source.film(cast, motion)
+        identity = motion.new_zeros(count, len(IDENTITY)) if world.photographs else cast
+        return identity, video, points, source.portrait(cast, pose) if portrait else None
+
+    def _share_out(self, batch: int, dice: torch.Generator) -> list[int]:
+        """How many clips each world gives: its share, rounded up or down by chance."""
+        total = sum(world.share for world in self.worlds)
+        counts, left = [], batch
+        for world in self.worlds[:-1]:
+            wanted = batch * world.share / total
+            count = min(left, int(wanted) + int(torch.rand((), generator=dice) < wanted % 1))
+            counts.append(count)
+            left -= count
+        return [*counts, left]
 
     def noise(self, *shape: int) -> Tensor:
         """Gaussian noise on the device, from a seed that the host's generator gives."""
@@ -160,32 +181,25 @@ class Clips:
 
     def _on_device(self, dice: torch.Generator) -> torch.Generator:
         """A generator on the device, seeded by the host's: nobody waits."""
-        return self._noise.manual_seed(int(torch.randint(2**62, (), generator=dice)))
+        return self._device_generator.manual_seed(int(torch.randint(2**62, (), generator=dice)))
 
     def _send(self, values: Tensor) -> Tensor:
         if self.device.type != "cuda":
             return values.to(self.device)
         return values.pin_memory().to(self.device, non_blocking=True)
 
-    @torch.no_grad()
-    def film(self, identity: Tensor, motion: Tensor) -> Tensor:
-        """identity (B, NI), motion (B, T, NM)  ->  video (B, 3, T, H, W)"""
-        B, T, _ = motion.shape
-        pictures = self.pictures(identity.repeat(T, 1), motion.transpose(0, 1).flatten(0, 1))   # time outermost
-        return pictures.unflatten(0, (T, B)).permute(1, 2, 0, 3, 4)
 
-    @torch.no_grad()
-    def pictures(self, identity: Tensor, motion: Tensor) -> Tensor:
-        """identity (N, NI), motion (N, NM)  ->  (N, 3, H, W), rendered in chunks of one size"""
-        drawn = []
-        for at in range(0, len(motion), self.chunk):
-            who, how = identity[at:at + self.chunk].contiguous(), motion[at:at + self.chunk].contiguous()
-            count = len(who)
-            if self.compiled and count < self.chunk:
-                who = torch.cat([who, who[:1].expand(self.chunk - count, -1)])
-                how = torch.cat([how, how[:1].expand(self.chunk - count, -1)])
-            drawn.append(self.renderer(who, how)[:count])
-        return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
+def join(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def avatar_clips(corpus: str | Path, split: str, device: torch.device | str, size: tuple[int, int],
+                 generator: torch.Generator | None = None, compiled: bool = False, people: int = PEOPLE,
+                 world: str = "rich") -> Clips:
+    """Clips of drawn avatars alone, of the "plain" or the "rich" world."""
+    source = AvatarWorld.of_split(split, size, device, compiled, people, world=world)
+    speech = SpeechTable(load_corpus(corpus), split, torch.device(device))
+    return Clips(speech, [World(source)], device, generator, world)
 
 
 def disturb(mel: Tensor, generator: torch.Generator) -> Tensor:

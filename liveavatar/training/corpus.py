@@ -44,6 +44,7 @@ from liveavatar.types import Phoneme, Speech
 FPS = 25.0
 MEL_LOW, MEL_STEP = SILENCE, 0.04              # 0.04 = 0.6 dB; 0 is silence
 SHORTEST_S, LONGEST_S = 6.0, 20.0
+WITHOUT_SPEECH = 0.05                          # share of training utterances
 
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-029", "en-us-nyc", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
 VARIANTS = ("f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m5", "m7", "m8", "klatt", "klatt2", "klatt4", "klatt6",
@@ -146,7 +147,7 @@ def choose_sentence(rng: np.random.Generator, split: str, language: str | None) 
 
 def choose_gap_s(rng: np.random.Generator) -> float:
     """Silence between sentences: mostly short, sometimes long enough for the mouth to settle."""
-    return float(rng.uniform(0.3, 0.7) if rng.random() < 0.6 else rng.uniform(0.7, 1.5))
+    return float(rng.uniform(0.3, 0.7) if rng.random() < 0.5 else rng.uniform(0.7, 2.2))
 
 
 def clean_utterance(rng: np.random.Generator, split: str) -> tuple[Speech, str]:
@@ -224,7 +225,11 @@ def in_a_room(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def noise_like(kind: str, samples: int, rng: np.random.Generator, split: str) -> np.ndarray:
-    """white, pink, brown (wind, traffic), hum (mains and its harmonics) or babble (three other people)."""
+    """white, pink, brown (wind, traffic), hum (mains, its harmonics), music, clicks or babble (three other people)."""
+    if kind == "music":
+        return music(samples, rng)
+    if kind == "clicks":
+        return clicks(samples, rng)
     if kind == "babble":
         return sum(np.resize(speak(choose_sentence(rng, split, None), choose_voice_of_babble(rng, split)).wave, samples)
                    for _ in range(3))
@@ -236,6 +241,44 @@ def noise_like(kind: str, samples: int, rng: np.random.Generator, split: str) ->
     return filtered(rng.standard_normal(samples).astype(np.float32), lambda hz: np.maximum(hz, 30.0) ** -power)
 
 
+def music(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Chords and a tune on plucked or held tones, with a beat: enough to know that it is not speech."""
+    wave, time_s = np.zeros(samples, np.float32), np.arange(samples) / RATE_HZ
+    beat_s, key = rng.uniform(0.25, 0.6), rng.uniform(110, 260)
+    for beat in range(int(samples / RATE_HZ / beat_s) + 1):
+        first = int(beat * beat_s * RATE_HZ)
+        chord = (0, 4, 7) if rng.random() < 0.6 else (0, 3, 7)
+        root = float(rng.choice([0, 5, 7, 9, -3]))
+        notes = [root + step for step in chord] if beat % 2 == 0 else []
+        notes += [root + 12 + float(rng.choice([0, 2, 4, 5, 7, 9]))] if rng.random() < 0.7 else []
+        length = min(int(rng.uniform(0.8, 3) * beat_s * RATE_HZ), samples - first)
+        if length <= 0:
+            break
+        local = time_s[:length]
+        envelope = np.minimum(local / 0.01, 1) * np.exp(-local * rng.uniform(0.5, 6))
+        for note in notes:
+            hz = key * 2 ** (note / 12)
+            tone = sum(np.sin(2 * np.pi * hz * k * local + rng.uniform(0, 6)) / k ** rng.uniform(0.7, 2)
+                       for k in range(1, 7) if hz * k < 7000)
+            wave[first:first + length] += (envelope * tone).astype(np.float32)
+        if rng.random() < 0.6:
+            drum = min(int(0.12 * RATE_HZ), samples - first)
+            hit = rng.standard_normal(drum) * np.exp(-np.arange(drum) / RATE_HZ * rng.uniform(20, 80))
+            wave[first:first + drum] += (2 * hit).astype(np.float32)
+    return wave
+
+
+def clicks(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Knocks, keys and clicks at random times over a little hiss."""
+    wave = 0.02 * rng.standard_normal(samples).astype(np.float32)
+    for _ in range(int(samples / RATE_HZ * rng.uniform(0.5, 6)) + 1):
+        first, length = int(rng.integers(samples)), int(rng.uniform(0.003, 0.08) * RATE_HZ)
+        length = min(length, samples - first)
+        wave[first:first + length] += (rng.uniform(0.3, 2) * rng.standard_normal(length)
+                                       * np.exp(-np.linspace(0, 5, length))).astype(np.float32)
+    return wave
+
+
 def choose_voice_of_babble(rng: np.random.Generator, split: str) -> str:
     """espeak only, which is fast"""
     return f"espeak:{choose(rng, ACCENTS)}+{choose(rng, VARIANTS if split == 'train' else HELD_VARIANTS)}"
@@ -243,7 +286,8 @@ def choose_voice_of_babble(rng: np.random.Generator, split: str) -> str:
 
 def noisy(wave: np.ndarray, rng: np.random.Generator, split: str) -> np.ndarray:
     """Add noise 0 to 40 dB below the speech, swelling and fading a little."""
-    kind = str(rng.choice(["white", "pink", "brown", "hum", "babble"], p=[0.25, 0.3, 0.15, 0.1, 0.2]))
+    kind = str(rng.choice(["white", "pink", "brown", "hum", "music", "clicks", "babble"],
+                          p=[0.2, 0.22, 0.1, 0.08, 0.18, 0.06, 0.16]))
     snr_db = rng.uniform(8, 40) if kind == "babble" else rng.uniform(0, 40)      # louder babble has no owner
     noise = noise_like(kind, len(wave), rng, split)
     swell = np.interp(np.arange(len(wave)), np.linspace(0, len(wave), 8), rng.uniform(0.6, 1.0, 8))
@@ -307,18 +351,34 @@ def spoiled(speech: Speech, rng: np.random.Generator, split: str = "train") -> n
 def make_utterance(split: str, seed: int, index: int) -> Utterance:
     """All of one utterance follows from the split, the seed and its number (but for espeak-ng's phase, see speak)."""
     rng = np.random.default_rng([seed, index, split == "held"])
+    if split == "train" and rng.random() < WITHOUT_SPEECH:
+        return utterance_without_speech(rng)
     speech, voice = clean_utterance(rng, split)
     wave = speech.wave
     if split == "train" and rng.random() < 0.85:
         if rng.random() < 0.6:
             speech = change_speed(speech, float(2 ** rng.uniform(-0.3, 0.3)))
         wave = spoiled(speech, rng)
+    return stored_utterance(wave, speech, loudness_envelope(speech.wave, FPS).numpy(), voice)
+
+
+def utterance_without_speech(rng: np.random.Generator) -> Utterance:
+    """Noise, music or knocks, during which a mouth stays shut."""
+    samples = int(rng.uniform(SHORTEST_S, LONGEST_S) * RATE_HZ)
+    kind = str(rng.choice(["white", "pink", "brown", "hum", "music", "clicks"], p=[0.1, 0.15, 0.1, 0.1, 0.35, 0.2]))
+    wave = noise_like(kind, samples, rng, "train")
+    wave = 0.1 * rng.uniform(0.1, 1) * wave / max(float(np.sqrt(np.square(wave).mean())), 1e-9)
+    still = Speech(wave.astype(np.float32), RATE_HZ, (Phoneme("_", 0.0, samples / RATE_HZ),))
+    return stored_utterance(still.wave, still, np.zeros_like(loudness_envelope(still.wave, FPS).numpy()), kind)
+
+
+def stored_utterance(wave: np.ndarray, speech: Speech, loudness: np.ndarray, voice: str) -> Utterance:
+    """Round what is heard and what the mouth does to bytes."""
     mel = np.round((mel_of(wave).numpy() - MEL_LOW) / MEL_STEP)
     visemes = np.round(viseme_curves(speech.phonemes, speech.duration_s, FPS).numpy() * 100 + 100)
-    loudness = np.round(loudness_envelope(speech.wave, FPS).numpy() * 255)
     spoken = speaking(speech.phonemes, speech.duration_s, FPS).numpy()
     return Utterance(mel.clip(0, 255).astype(np.uint8), visemes.clip(0, 255).astype(np.uint8),
-                     loudness.astype(np.uint8), spoken.astype(np.uint8), voice)
+                     np.round(loudness * 255).astype(np.uint8), spoken.astype(np.uint8), voice)
 
 
 def utterances(split: str, hours: float, seed: int, workers: int) -> Iterator[Utterance]:

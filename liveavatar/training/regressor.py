@@ -22,11 +22,12 @@ from liveavatar.backends.mini.vae import VideoVAE, load_vae
 from liveavatar.compiling import compile_function
 from liveavatar.metrics.regressor import BODY, COLOURS, MOUTH, FaceRegressor, save_regressor
 
-from .clips import PEOPLE, ClipBatch, Clips
+from .clips import ClipBatch, Clips
 from .loop import Learner, TrainingLoop, add_arguments, autocast, budget_of, parse_size, rank, start
 from .vae import point
+from .worlds import add_world_arguments, clips_of
 
-SHAKE = 0.05            # the close look misses the mouth by about this much in training, -1..1 units (3 px)
+SHAKE = (0.04, 0.04, 0.10)      # by which the close look misses the mouth in training, in the units of PLACE
 MOUTH_WEIGHT = 2.0
 PLACE_WEIGHT = 4.0
 
@@ -37,23 +38,28 @@ class Targets:
     def __init__(self, size: tuple[int, int], device: torch.device) -> None:
         """Columns and constants are sent to the device once."""
         H, W = size
+        self.seen_in_photographs = torch.tensor([float(name in MOUTH or name == "blink") for name in MOUTH + BODY],
+                                                device=device)
         self.traits = torch.tensor([motion_index(name) for name in MOUTH + BODY], device=device)
         self.colours = torch.tensor([identity_index(f"{name}_{channel}") for name in COLOURS
                                      for channel in ("red", "green", "blue")], device=device)
         self.middle = torch.tensor([W / 2, H / 2], device=device)
         self.half_px = min(H, W) / 2
 
-    def of(self, clips: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Time outermost: traits (T*B, 16), colours (T*B, 4, 3), middle of the mouth (T*B, 2) in -1..1."""
+    def of(self, clips: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Time outermost: traits (T*B, 26), colours (T*B, 4, 3), place (T*B, 3) as PLACE, and which of the traits are
+        known (T*B, 26); colours are known where all traits are."""
         T = clips.motion.shape[1]
         traits = clips.motion.transpose(0, 1).flatten(0, 1).index_select(1, self.traits)
         colours = clips.identity.index_select(1, self.colours).unflatten(1, (-1, 3)).repeat(T, 1, 1)
-        place = (point(clips, "mouth_center") - self.middle) / self.half_px
-        return traits, colours, place
+        middle = (point(clips, "mouth_center") - self.middle) / self.half_px
+        apart = (point(clips, "right_eye") - point(clips, "left_eye")).norm(dim=1, keepdim=True) / (2 * self.half_px)
+        known = torch.where(clips.photo[:, None], self.seen_in_photographs, 1.0).repeat(T, 1)
+        return traits, colours, torch.cat([middle, apart.clamp(min=0.01).log()], 1), known
 
 
 def trait_ranges() -> Tensor:
-    """(16,) width of each trait's range: errors are counted in shares of it."""
+    """(26,) width of each trait's range: errors are counted in shares of it."""
     return torch.tensor([MOTION[motion_index(name)].high - MOTION[motion_index(name)].low for name in MOUTH + BODY])
 
 
@@ -62,12 +68,13 @@ def trait_weights() -> Tensor:
 
 
 def reading_losses(regressor: FaceRegressor, pictures: Tensor, shake: Tensor, traits: Tensor, colours: Tensor,
-                   place: Tensor, ranges: Tensor, weights: Tensor) -> Tensor:
+                   place: Tensor, known: Tensor, ranges: Tensor, weights: Tensor) -> Tensor:
     """(4,): loss, and its parts for traits, colours and the place of the mouth."""
     read_traits, read_colours, read_place, _ = regressor.read(pictures, shake)
     trait_loss = (F.smooth_l1_loss(read_traits.float() / ranges, traits / ranges, beta=0.05, reduction="none")
-                  * weights).mean()
-    colour_loss = F.smooth_l1_loss(read_colours.float(), colours, beta=0.05)
+                  * weights * known).mean()
+    drawn = known.amin(1)[:, None, None]
+    colour_loss = (F.smooth_l1_loss(read_colours.float(), colours, beta=0.05, reduction="none") * drawn).mean()
     place_loss = F.smooth_l1_loss(read_place.float(), place, beta=0.02)
     return torch.stack([trait_loss + colour_loss + PLACE_WEIGHT * place_loss, trait_loss, colour_loss, place_loss])
 
@@ -99,7 +106,7 @@ def train(loop: TrainingLoop, clips: Clips, vae: VideoVAE | None, batch: int, fr
         drawn = clips.draw(batch, frames, audio=False)
         video = drawn.video if vae is None else reconstruct_half(drawn.video, vae)
         pictures = soften(video.permute(2, 0, 1, 3, 4).flatten(0, 1), clips)                    # time outermost
-        shake = SHAKE * clips.noise(len(pictures), 2)
+        shake = clips.noise(len(pictures), len(SHAKE)) * torch.tensor(SHAKE, device=clips.device)
         with autocast(clips.device):
             losses = losses_of(regressor, pictures, shake, *targets.of(drawn), ranges, weights)
         loop.update("regressor", losses[0])
@@ -122,7 +129,7 @@ def evaluate(regressor: FaceRegressor, clips: Clips, vae: VideoVAE | None, count
     found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"true": [], "reconstructed": []}
     for _ in range(0, count, batch):
         drawn = clips.draw(batch, frames, audio=False)
-        traits, colours, _ = targets.of(drawn)
+        traits, colours, _, _ = targets.of(drawn)
         videos = {"true": drawn.video}
         if vae is not None:
             with autocast(clips.device):
@@ -136,7 +143,7 @@ def evaluate(regressor: FaceRegressor, clips: Clips, vae: VideoVAE | None, count
     result = {}
     for kind, rounds in found.items():
         if rounds:
-            read, true = (torch.cat([entry[i] for entry in rounds], 1) for i in (0, 1))         # (T, clips, 16)
+            read, true = (torch.cat([entry[i] for entry in rounds], 1) for i in (0, 1))         # (T, clips, 26)
             together = correlation(read, true, 0).nanmean(0).tolist()
             errors = (read - true).abs().mean((0, 1)).tolist()
             result[kind] = {f"{name}_correlation": round(value, 4) for name, value in zip(names, together, strict=True)
@@ -146,33 +153,37 @@ def evaluate(regressor: FaceRegressor, clips: Clips, vae: VideoVAE | None, count
     return result
 
 
-def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
-    parser = add_arguments(argparse.ArgumentParser(description="Train the regressor of the metrics."))
+def main(argv: list[str] | None = None) -> dict[str, dict]:
+    parser = add_world_arguments(add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0])))
     parser.add_argument("--vae", type=Path, help="weights of the VAE whose reconstructions it should also read")
-    parser.add_argument("--batch", type=int, default=32, help="clips in a step, on each GPU")
+    parser.add_argument("--batch", type=int, default=16, help="clips in a step, on each GPU")
     parser.add_argument("--frames", type=int, default=16, help="video frames in a clip")
     parser.add_argument("--lr", type=float, default=1.2e-3)
     parser.add_argument("--evaluation_clips", type=int, default=64)
     parser.add_argument("--evaluation_frames", type=int, default=80)
     parser.add_argument("--narrow", action="store_true", help="a toy network, for tests")
-    chosen = parser.parse_args(arguments)
-    device, _ = start(chosen)
-    generator = torch.Generator().manual_seed(chosen.seed + 1000 * rank())     # on the host, as clips are planned there
-    model = FaceRegressor((4, 4, 8, 8, 8), (4, 4, 8, 8)) if chosen.narrow else FaceRegressor()
+    arguments = parser.parse_args(argv)
+    device, _ = start(arguments)
+    generator = torch.Generator().manual_seed(arguments.seed + 1000 * rank())  # on the host, as clips are planned there
+    model = FaceRegressor((4, 4, 8, 8, 8), (4, 4, 8, 8)) if arguments.narrow else FaceRegressor()
     regressor = model.to(device, memory_format=torch.channels_last)
-    vae = load_vae(chosen.vae, device).to(memory_format=torch.channels_last) if chosen.vae else None
-    clips = Clips(chosen.corpus, "train", device, parse_size(chosen.size), generator, chosen.compile,
-                  64 if chosen.narrow else PEOPLE)
-    learner = Learner(regressor, chosen.lr, average=0.998, export=save_regressor)
-    loop = TrainingLoop(chosen.work, {"regressor": learner}, generator, budget_of(chosen), chosen.resume, "regressor",
-                        chosen.log_every)
-    train(loop, clips, vae, chosen.batch, chosen.frames, chosen.compile)
+    vae = load_vae(arguments.vae, device).to(memory_format=torch.channels_last) if arguments.vae else None
+    size = parse_size(arguments.size)
+    clips = clips_of(arguments, "train", device, size, generator)
+    learner = Learner(regressor, arguments.lr, average=0.998, export=save_regressor)
+    loop = TrainingLoop(arguments.work, {"regressor": learner}, generator, budget_of(arguments), arguments.resume,
+                        "regressor", arguments.log_every)
+    train(loop, clips, vae, arguments.batch, arguments.frames, arguments.compile)
     if rank() > 0:
         return {}
     print(f"regressor: {loop.step} steps, {loop.steps_per_s:.1f} steps/s", flush=True)
+    held = clips_of(arguments, "held", device, size, generator, vary=False)
     with learner.averaged():
-        loop.evaluation = evaluate(regressor, clips.of_split("held", seed=9), vae, chosen.evaluation_clips,
-                                   chosen.evaluation_frames, min(16, chosen.evaluation_clips))
+        for world in held.worlds:
+            one = Clips(held.speech, [world], device, torch.Generator().manual_seed(9))
+            loop.evaluation["photographs" if world.photographs else "avatars"] = evaluate(
+                regressor, one, vae, arguments.evaluation_clips, arguments.evaluation_frames,
+                min(8, arguments.evaluation_clips))
     loop.write_log()
     print(loop.evaluation, flush=True)
     return loop.evaluation

@@ -1,6 +1,8 @@
-"""Pack what training left into the weights folder of the package, with a manifest of hashes.
+"""Pack what training left into a folder of weights with a manifest of hashes: the package's own, or another.
 
     python -m liveavatar.training.ship --work .train
+
+Students are found by the names of their folders: student-4 was distilled for 4 steps.
 """
 
 from __future__ import annotations
@@ -12,44 +14,62 @@ from pathlib import Path
 import torch
 
 from liveavatar.backends.mini import WEIGHTS
-from liveavatar.backends.mini.preset import LORA_ALPHA
+from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT, SIZE, TRANSFORMER
 from liveavatar.backends.mini.vae import load_vae
 from liveavatar.metrics.regressor import load_regressor
 from liveavatar.training.listener import load_listener
 from liveavatar.training.loop import find_pieces, load_pieces
+from liveavatar.types import InputError
 from liveavatar.weights import save_part
 
 
-def ship(work: Path, folder: Path, solver: str) -> None:
-    """What there is in `work` of ear, base, student, VAE and regressor into `folder`: the base in 8 bits, the others in
-    half precision. Parts that were not trained again stay as they are there."""
+def ship(work: Path, folder: Path, solver: str = "euler") -> list[str]:
+    """Put what there is in `work` of audio encoder, base, students, VAE and regressor into `folder`: the base in
+    8 bits, the others in half precision. Parts that were not trained again stay as they are there.
+    -> names of the parts
+
+    Raises InputError when there is nothing.
+    """
+    packed = []
+
     def trained(stage: str, name: str) -> Path | None:
         return work / stage / f"{name}.safetensors" if find_pieces(work / stage, name) else None
 
+    def pack(part: str, tensors: dict[str, torch.Tensor], config: dict, dtype: torch.dtype = torch.float16) -> None:
+        save_part(folder, part, tensors, config, dtype)
+        packed.append(part)
+
     if path := trained("vae", "vae"):
         vae = load_vae(path)
-        save_part(folder, "vae", vae.state_dict(), asdict(vae.config), torch.float16)
+        pack("vae", vae.state_dict(), asdict(vae.config))
     if path := trained("regressor", "regressor"):
         regressor = load_regressor(path)
-        save_part(folder, "regressor", regressor.state_dict(), regressor.config, torch.float16)
+        pack("regressor", regressor.state_dict(), regressor.config)
     if path := trained("listener", "listener"):
-        save_part(folder, "ear", load_listener(path)[0].state_dict(), {}, torch.float16)
-    if path := trained("teacher", "teacher"):
-        base, _ = load_pieces(path.parent, "teacher")
-        save_part(folder, "base", base, {"trained": {"solver": "euler"}}, torch.int8)
-    if path := trained("dmd", "student"):
-        student, _ = load_pieces(path.parent, "student")
-        save_part(folder, "student", student, {"alpha": LORA_ALPHA, "trained": {"solver": solver}}, torch.float16)
+        pack("ear", load_listener(path)[0].state_dict(), {})
+    if path := trained("base", "base"):
+        shape = {name: TRANSFORMER[name] for name in ("prediction", "detail_channels")}
+        settings = {"solver": "euler", "shift": SHIFT, "size": SIZE}
+        pack("base", load_pieces(path.parent, "base")[0], shape | {"trained": settings}, torch.int8)
+    for path in sorted(work.glob("student-*")):
+        steps = path.name.removeprefix("student-")
+        settings = {"steps": int(steps.partition("-")[0]), "solver": solver, "shift": SHIFT, "size": SIZE}
+        if find_pieces(path, "student"):
+            pack(path.name, load_pieces(path, "student")[0], {"alpha": LORA_ALPHA, "trained": settings})
+    if not packed:
+        raise InputError(f"{work} holds no trained weights; give the folder of the training stages (vae/, base/, "
+                         "student-4/, ...)")
+    return packed
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True,
-                        help="folder with some of vae/, listener/, teacher/, dmd/ and regressor/")
+                        help="folder with some of vae/, listener/, base/, student-N/ and regressor/")
     parser.add_argument("--to", type=Path, default=WEIGHTS)
-    parser.add_argument("--solver", choices=("euler", "renoise"), default="euler", help="the student's default")
+    parser.add_argument("--solver", choices=("euler", "renoise"), default="euler", help="the students' default")
     arguments = parser.parse_args(argv)
-    ship(arguments.work, arguments.to, arguments.solver)
+    print("packed:", ", ".join(ship(arguments.work, arguments.to, arguments.solver)))
 
 
 if __name__ == "__main__":

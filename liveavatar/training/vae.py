@@ -1,12 +1,12 @@
-"""Train the video VAE of mini on rendered avatars.
+"""Train the video VAE of mini on drawn avatars, photographs that speak, and textures.
 
-    python -m liveavatar.training.vae --corpus .train/corpus.npz --work .train/vae \\
-        --minutes 8.5 --total_minutes 12 --device cuda --compile [--resume]
+    torchrun --nproc_per_node 4 -m liveavatar.training.vae --corpus .train/corpus.npz --portraits portraits \\
+        --work .train/vae --total_minutes 8 --compile [--resume]
 
-Loss: L1, squared error and a Laplacian pyramid of the difference, all weighted eight times around mouth, eyes and hands
-(the renderer knows where they are), and a very small KL. The averaged weights are kept; mean and standard deviation of
-each latent channel are measured at the end. Evaluated on held-out voices and people: PSNR of the whole picture, the
-mouth, the eyes and the hands.
+Loss: L1, squared error and a Laplacian pyramid of the difference, its change from picture to picture, and the strength
+of fine detail, weighted around mouth, eyes and hands (the worlds know where they are), and a very small KL. The
+running mean of the weights is kept; mean and standard deviation of each latent channel are measured at the end. Evaluated on held-out
+voices and people: PSNR of the whole picture, the mouth, the eyes and the hands, and what is left of fine detail.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from liveavatar.avatars.landmarks import LANDMARKS
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
 from liveavatar.compiling import compile_function
 
-from .clips import PEOPLE, ClipBatch, Clips
+from .clips import ClipBatch, Clips
+from .dataset import emphasis_bells, emphasis_weights
 from .loop import (
+    PROCESS_STARTED_S,
     Learner,
     TrainingLoop,
     add_arguments,
@@ -37,17 +39,24 @@ from .loop import (
     tile,
     write_png,
 )
+from .textures import Textures
+from .worlds import add_world_arguments, clips_of
 
-# around each of these the loss counts more: radii across and down, pixels of a 128 px picture
-ATTENTION_PX = {"mouth_center": (17.0, 11.0), "left_eye": (9.0, 7.0), "right_eye": (9.0, 7.0),
-                "left_hand": (15.0, 15.0), "right_hand": (15.0, 15.0)}
-ATTENTION = 7.0                                  # added to a weight of 1
-# boxes in which quality is measured: width and height, pixels of a 128 px picture
-BOXES_PX = {"mouth": (("mouth_center",), 36, 24), "eyes": (("left_eye", "right_eye"), 20, 14),
-            "hands": (("left_hand", "right_hand"), 30, 30)}
+# boxes in which quality is measured: width and height in distances between the eyes
+BOXES = {"mouth": (("mouth_center",), 1.6, 1.1), "eyes": (("left_eye", "right_eye"), 0.9, 0.6),
+         "hands": (("left_hand", "right_hand"), 1.35, 1.35)}
 KL_WEIGHT = 3e-5
+KL_WARMUP = 0.10                                 # share of the budget
 SQUARE_WEIGHT = 5.0
 PYRAMID_WEIGHTS = (1.5, 0.6, 0.3)                # from fine to coarse
+MOTION_WEIGHT = 0.4                              # of the error's change from picture to picture
+DETAIL_WEIGHT = 0.25                             # of the strength of fine detail
+CONFIGS = {
+    "stride8": VAEConfig(),
+    "stride16": VAEConfig(stride=16, latent_channels=48, encoder_channels=(64, 128, 192),
+                          decoder_channels=(192, 128, 64), tail=16),
+    "narrow": VAEConfig(encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8)),         # a toy, for tests
+}
 
 
 def point(clips: ClipBatch, name: str) -> Tensor:
@@ -55,59 +64,61 @@ def point(clips: ClipBatch, name: str) -> Tensor:
     return clips.points[:, :, LANDMARKS.index(name)].transpose(0, 1).flatten(0, 1)
 
 
-def attention_radii(size: tuple[int, int], device: torch.device) -> Tensor:
-    """(P, 2) pixels across and down, in the order of ATTENTION_PX"""
-    return torch.tensor(list(ATTENTION_PX.values()), device=device) * min(size) / 128
+def detail_strength(pictures: Tensor) -> Tensor:
+    """Spread of what a blur takes away, in cells of 8 pixels. (N, 3, H, W) -> (N, 1, H/8, W/8)"""
+    grey = pictures.mean(1, keepdim=True)
+    fine = grey - F.avg_pool2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return (F.avg_pool2d(fine.square(), 8) + 1e-6).sqrt()
 
 
-def attention_bells(clips: ClipBatch, radii: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Bells around the landmarks that matter: (T*B, P, W) across and (T*B, P, H) down; their product is the bell."""
-    H, W = size
-    center = torch.stack([point(clips, name) for name in ATTENTION_PX], 1)                      # (T*B, P, 2)
-    x, y = (torch.arange(n, device=center.device) + 0.5 for n in (W, H))
-    across = torch.exp(-((x - center[..., :1]) / radii[:, :1]).square())
-    down = torch.exp(-((y - center[..., 1:]) / radii[:, 1:]).square())
-    return across, down
+def reconstruction_losses(vae: VideoVAE, video: Tensor, noise: Tensor, weight: Tensor, kl_weight: Tensor) -> Tensor:
+    """One pass through the VAE  ->  (6,): loss, L1, pyramid, KL, mean squared error, error of the detail's strength.
 
-
-def reconstruction_losses(vae: VideoVAE, video: Tensor, noise: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """One pass through the VAE  ->  (5,): loss, L1, pyramid, KL, mean squared error.
-
-    video (B, 3, T, H, W), noise (B, C, F, h, w) of unit variance, bells of `attention_bells` (T*B, P, W or H)
+    video (B, 3, T, H, W), noise (B, C, F, h, w) of unit variance, weight (B, T, H, W) of the pixels
     """
+    B = len(video)
     mean, logvar = vae.posterior(video)
     mean, logvar = mean.float(), logvar.float()
     again = vae.reconstruct(mean + noise * torch.exp(0.5 * logvar)).float()
-    difference = (again - video).permute(2, 0, 1, 3, 4).flatten(0, 1)                           # (T*B, 3, H, W)
-    weight = 1 + ATTENTION * (across[:, :, None, :] * down[:, :, :, None]).amax(1, keepdim=True)
+    again, truth = (pictures.permute(2, 0, 1, 3, 4).flatten(0, 1) for pictures in (again, video))   # (T*B, 3, H, W)
+    difference, weight = again - truth, weight.transpose(0, 1).flatten(0, 1)[:, None]
     absolute = (difference.abs() * weight).mean()
     square = (difference.square() * weight).mean()
+    motion = ((difference[B:] - difference[:-B]).abs() * weight[B:]).mean()
+    detail = ((detail_strength(again) - detail_strength(truth)).abs() * F.avg_pool2d(weight, 8)).mean()
     pyramid = difference.new_zeros(())
     level, level_weight = difference, weight
     for share in PYRAMID_WEIGHTS:
         coarse = F.avg_pool2d(level, 2)
-        detail = level - coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
-        pyramid = pyramid + share * (detail.abs() * level_weight).mean()
+        fine = level - coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        pyramid = pyramid + share * (fine.abs() * level_weight).mean()
         level, level_weight = coarse, F.avg_pool2d(level_weight, 2)
     kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-    loss = absolute + pyramid + SQUARE_WEIGHT * square + KL_WEIGHT * kl
-    return torch.stack([loss, absolute, pyramid, kl, difference.square().mean()])
+    loss = (absolute + pyramid + SQUARE_WEIGHT * square + MOTION_WEIGHT * motion + DETAIL_WEIGHT * detail
+            + kl_weight * kl)
+    return torch.stack([loss, absolute, pyramid, kl, difference.square().mean(), detail])
 
 
-def train(loop: TrainingLoop, clips: Clips, batch: int, frames: int, compiled: bool) -> None:
+def train(loop: TrainingLoop, clips: Clips, textures: Textures | None, arguments: argparse.Namespace) -> None:
     """Run the loop until its budget is used."""
     vae: VideoVAE = loop.learners["vae"].model
-    H, W = clips.size
-    C, radii = vae.config.latent_channels, attention_radii(clips.size, clips.device)
-    losses_of = compile_function(reconstruction_losses, dynamic=False) if compiled else reconstruction_losses
-    for _ in loop:
-        drawn = clips.draw(batch, frames, audio=False, still=batch // 16)
-        bells = attention_bells(drawn, radii, clips.size)
-        noise = clips.noise(batch, C, frames // 4, H // 8, W // 8)
+    (H, W), T, C, stride = clips.size, arguments.frames, vae.config.latent_channels, vae.config.stride
+    losses_of = compile_function(reconstruction_losses, dynamic=False) if arguments.compile else reconstruction_losses
+    filmed = arguments.textures if textures is not None else 0
+    for share in loop:
+        drawn = clips.draw(arguments.batch, T, audio=False, still=arguments.batch // 8)
+        video, weight = drawn.video, emphasis_weights(emphasis_bells(drawn.points, clips.size))
+        if filmed:
+            video = torch.cat([video, textures.film(filmed, T, clips.size)])
+            weight = torch.cat([weight, torch.ones_like(weight[:1]).expand(filmed, -1, -1, -1)])
+            if loop.step % 100 == 99:
+                textures.renew(32 * (loop.step // 100))
+        noise = clips.noise(len(video), C, T // 4, H // stride, W // stride)
+        kl_weight = torch.tensor(KL_WEIGHT * min(1.0, share / KL_WARMUP), device=clips.device)
         with autocast(clips.device):
-            losses = losses_of(vae, drawn.video, noise, *bells)
+            losses = losses_of(vae, video, noise, weight, kl_weight)
         loop.update("vae", losses[0])
-        loop.show(loss=losses[0], l1=losses[1], pyramid=losses[2], kl=losses[3], mse=losses[4])
+        loop.show(loss=losses[0], l1=losses[1], pyramid=losses[2], kl=losses[3], mse=losses[4], detail=losses[5])
 
 
 @torch.no_grad()
@@ -130,45 +141,49 @@ def decibel(mean_square: float) -> float:
 @torch.no_grad()
 def evaluate(vae: VideoVAE, clips: Clips, count: int, frames: int, batch: int,
              sheet: Path | None = None) -> dict[str, float]:
-    """PSNR in dB of whole pictures and of boxes around mouth, eyes and hands, over `count` clips."""
-    H, W = clips.size
-    x, y = torch.arange(W, device=clips.device) + 0.5, torch.arange(H, device=clips.device) + 0.5
-    scale = min(H, W) / 128
-    sums = {name: torch.zeros(2, device=clips.device) for name in ("whole", *BOXES_PX)}         # squares, pixels
-    latent_squares = []
+    """PSNR in dB of whole pictures and of boxes around mouth, eyes and hands, and what is left of fine detail, over
+    `count` clips."""
+    (H, W), device = clips.size, clips.device
+    x, y = torch.arange(W, device=device) + 0.5, torch.arange(H, device=device) + 0.5
+    sums = {name: torch.zeros(2, device=device) for name in ("whole", *BOXES)}                  # squares, pixels
+    latent_squares, details = [], []
     for _ in range(0, count, batch):
         drawn = clips.draw(batch, frames, audio=False)
-        with autocast(clips.device):
+        with autocast(device):
             latents = vae.encode(drawn.video)
             again = vae.decode(latents).float()
         latent_squares.append(latents.float().square().mean())
-        square = (again - drawn.video).square().mean(1).transpose(0, 1).flatten(0, 1)           # (T*B, H, W)
+        again_flat, flat = (v.permute(2, 0, 1, 3, 4).flatten(0, 1) for v in (again, drawn.video))   # (T*B, 3, H, W)
+        details.append(detail_strength(again_flat).mean() / detail_strength(flat).mean())
+        square = (again_flat - flat).square().mean(1)                                           # (T*B, H, W)
         sums["whole"] += torch.stack([square.sum(), square.new_tensor(square.numel())])
-        for name, (places, width, height) in BOXES_PX.items():
+        apart = (point(drawn, "right_eye") - point(drawn, "left_eye")).norm(dim=-1, keepdim=True)
+        for name, (places, width, height) in BOXES.items():
             for place in places:
                 center = point(drawn, place)
-                across = (x - center[:, :1]).abs() <= width / 2 * scale
-                down = (y - center[:, 1:]).abs() <= height / 2 * scale
+                across = (x - center[:, :1]).abs() <= width / 2 * apart
+                down = (y - center[:, 1:]).abs() <= height / 2 * apart
                 inside = across[:, None, :] & down[:, :, None]
                 sums[name] += torch.stack([(square * inside).sum(), inside.sum().float()])
         if sheet is not None:
             write_png(contact_sheet(drawn, again), sheet)
             sheet = None
     result = {f"psnr_{name}_db": round(decibel((total / pixels.clamp(min=1)).item()), 3)
-              for name, (total, pixels) in sums.items()}
-    return result | {"latent_rms": round(torch.stack(latent_squares).mean().sqrt().item(), 4), "clips": count,
+              for name, (total, pixels) in sums.items() if pixels > 0}
+    return result | {"detail": round(torch.stack(details).mean().item(), 4),
+                     "latent_rms": round(torch.stack(latent_squares).mean().sqrt().item(), 4), "clips": count,
                      "frames": frames}
 
 
 def contact_sheet(drawn: ClipBatch, again: Tensor, rows: int = 8) -> Tensor:
-    """Truth beside reconstruction: two moments, then mouth and hand of the second one enlarged."""
+    """Truth beside reconstruction: two moments, then mouth and eye of the second one enlarged."""
     B, _, T, H, W = again.shape
-    rows, crop = min(rows, B), max(8, 40 * min(H, W) // 128)
+    rows, crop = min(rows, B), max(8, 36 * min(H, W) // 128)
     lines = []
     for clip in range(rows):
         early, late = T // 4, 3 * T // 4
         pictures = [video[clip, :, t] for t in (early, late) for video in (drawn.video, again)]
-        for place in ("mouth_center", "right_hand"):
+        for place in ("mouth_center", "right_eye"):
             left, top = (drawn.points[clip, late, LANDMARKS.index(place)] - crop / 2).long().tolist()
             left, top = min(max(left, 0), W - crop), min(max(top, 0), H - crop)
             for video in (drawn.video, again):
@@ -178,54 +193,66 @@ def contact_sheet(drawn: ClipBatch, again: Tensor, rows: int = 8) -> Tensor:
     return tile(torch.stack(lines))
 
 
-def measure_renderer(clips: Clips, batch: int, frames: int) -> float:
-    """Pictures rendered in a second; the first call, which compiles, is not counted."""
-    drawn = clips.draw(batch, frames, audio=False)
-
+def measure_drawing(clips: Clips, batch: int, frames: int) -> float:
+    """Pictures drawn in a second; the first call, which compiles, is not counted."""
     def seconds(times: int) -> float:
         begun = time.monotonic()
         for _ in range(times):
-            clips.film(drawn.identity, drawn.motion)
+            clips.draw(batch, frames, audio=False)
         if clips.device.type == "cuda":
             torch.cuda.synchronize()
         return time.monotonic() - begun
 
     seconds(1)
-    times = 10 if clips.device.type == "cuda" else 1
+    times = 5 if clips.device.type == "cuda" else 1
     return times * batch * frames / seconds(times)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    parser = add_arguments(argparse.ArgumentParser(description="Train the video VAE of mini."))
-    parser.add_argument("--batch", type=int, default=32, help="clips in a step, on each GPU")
+def evaluate_worlds(vae: VideoVAE, clips: Clips, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """`evaluate` for each world by itself."""
+    batch = min(8, arguments.evaluation_clips)
+    return {name: evaluate(vae, Clips(clips.speech, [world], clips.device, torch.Generator().manual_seed(9)),
+                           arguments.evaluation_clips, arguments.evaluation_frames, batch,
+                           arguments.work / f"sheet_{name}.png")
+            for world in clips.worlds for name in ("photographs" if world.photographs else "avatars",)}
+
+
+def add_arguments_of_vae(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    add_world_arguments(add_arguments(parser))
+    parser.add_argument("--config", choices=CONFIGS, default="stride8")
+    parser.add_argument("--batch", type=int, default=16, help="clips of people in a step, on each GPU")
+    parser.add_argument("--textures", type=int, default=4, help="clips of textures in a step, on each GPU")
+    parser.add_argument("--texture_pool", type=int, default=1024, help="textures held")
     parser.add_argument("--frames", type=int, default=16, help="video frames in a clip")
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=7e-4)
     parser.add_argument("--evaluation_clips", type=int, default=64)
     parser.add_argument("--evaluation_frames", type=int, default=48)
-    parser.add_argument("--narrow", action="store_true", help="a toy network, for tests")
-    chosen = parser.parse_args(arguments)
-    device, _ = start(chosen)
-    generator = torch.Generator().manual_seed(chosen.seed + 1000 * rank())     # on the host, as clips are planned there
-    config = VAEConfig(encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8)) if chosen.narrow else VAEConfig()
-    vae = VideoVAE(config).to(device, memory_format=torch.channels_last)
-    size, people = parse_size(chosen.size), 64 if chosen.narrow else PEOPLE
-    clips = Clips(chosen.corpus, "train", device, size, generator, chosen.compile, people)
-    rendered_per_s = round(measure_renderer(clips, chosen.batch, chosen.frames))
-    print(f"renderer: {rendered_per_s} pictures/s", flush=True)
-    learner = Learner(vae, chosen.lr, export=save_vae)
-    loop = TrainingLoop(chosen.work, {"vae": learner}, generator, budget_of(chosen), chosen.resume, "vae",
-                        chosen.log_every)
-    train(loop, clips, chosen.batch, chosen.frames, chosen.compile)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
+    arguments = add_arguments_of_vae(argparse.ArgumentParser(description=__doc__.splitlines()[0])).parse_args(argv)
+    device, on_device = start(arguments)
+    generator = torch.Generator().manual_seed(arguments.seed + 1000 * rank())     # on the host, where clips are planned
+    vae = VideoVAE(CONFIGS[arguments.config]).to(device, memory_format=torch.channels_last)
+    size = parse_size(arguments.size)
+    clips = clips_of(arguments, "train", device, size, generator)
+    textures = Textures(on_device, arguments.texture_pool, size[0] + size[0] // 2) if arguments.textures else None
+    drawn_per_s = round(measure_drawing(clips, arguments.batch, arguments.frames))
+    print(f"vae: {drawn_per_s} pictures/s drawn, {time.monotonic() - PROCESS_STARTED_S:.0f} s", flush=True)
+    learner = Learner(vae, arguments.lr, export=save_vae)
+    loop = TrainingLoop(arguments.work, {"vae": learner}, generator, budget_of(arguments), arguments.resume, "vae",
+                        arguments.log_every)
+    train(loop, clips, textures, arguments)
     if rank() > 0:
         return {}
     print(f"vae: {loop.step} steps, {loop.steps_per_s:.1f} steps/s", flush=True)
     with learner.averaged():
-        measure_latents(vae, clips, chosen.batch, chosen.frames)
-        save_vae(vae, chosen.work / "vae.safetensors")
-        loop.evaluation = evaluate(vae, clips.of_split("held", seed=9), chosen.evaluation_clips,
-                                   chosen.evaluation_frames, min(16, chosen.evaluation_clips),
-                                   chosen.work / "sheet.png")
-    loop.evaluation |= {"rendered_per_s": rendered_per_s, "peak_gib": peak_memory_gib(device)}
+        measure_latents(vae, clips, arguments.batch, arguments.frames)
+        save_vae(vae, arguments.work / "vae.safetensors")
+        held = clips_of(arguments, "held", device, size, torch.Generator().manual_seed(9), vary=False)
+        loop.evaluation = evaluate_worlds(vae, held, arguments)
+    loop.evaluation["training"] = {"drawn_per_s": drawn_per_s, "peak_gib": peak_memory_gib(device)}
     loop.write_log()
     print(loop.evaluation, flush=True)
     return loop.evaluation

@@ -143,13 +143,10 @@ def ghost_transformer(model: str, dtype: torch.dtype) -> CausalS2VTransformer:
     """The transformer without its numbers."""
     with torch.device("meta"):
         if model == "mini":
-            from liveavatar.backends.mini import WEIGHTS
-            from liveavatar.backends.mini.preset import TRANSFORMER
+            from liveavatar.backends.mini import WEIGHTS, base_options
             from liveavatar.weights import read_manifest
 
-            settings = dict(read_manifest(WEIGHTS).config.get("base", {}))
-            settings.pop("trained", None)
-            network = CausalS2VTransformer.from_config(TRANSFORMER | settings)
+            network = CausalS2VTransformer.from_config(base_options(read_manifest(WEIGHTS)))
         else:
             network = CausalS2VTransformer()
     return nn.Module.to(network, dtype).requires_grad_(False).eval()

@@ -1,6 +1,7 @@
 """mini: the small model that speaks on any computer. Its weights are in the package.
 
-The many-step base is the teacher; the fast 4-step student is the base plus a LoRA, as in the released system.
+The many-step base is the teacher; the fast students are the base plus a LoRA each, as in the released system: one for
+every number of steps of STUDENTS, distilled for just that many.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.backends import Trained
-from liveavatar.backends.mini.preset import LORA_ALPHA, TRANSFORMER
+from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT, transformer_options
 from liveavatar.compiling import check_compiler, compile_function
 from liveavatar.config import GenerationConfig, size_text
 from liveavatar.decoder import Decoder
@@ -34,6 +35,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 RANDOM_SEED = 0
 MUCH_LARGER, MANY_MORE = 1.25, 2      # times the pixels and the steps of training; beyond, results are worse
 LOADED: WeakSet[MiniBackend] = WeakSet()       # those that are in use
+EVERY_STEP = "4-every-step"     # the student whose every step was pulled towards finished videos
+Student = int | str | bool
 
 
 class MiniBackend:
@@ -44,8 +47,7 @@ class MiniBackend:
     rate_hz = 16_000
     block_latents = 3
     frames_per_latent = 4
-    size_multiple = 16
-    default_size = (128, 128)
+    size_multiple, default_size = 16, (128, 128)        # of the shipped weights
     expects_rendered = True
     sees_past_sound = True
 
@@ -55,14 +57,22 @@ class MiniBackend:
         self.ear = ear.requires_grad_(False).eval()
         self.vae = vae.requires_grad_(False).eval()
         self.trained = trained
+        self.default_size = trained.size or self.default_size
+        self.size_multiple = vae.config.stride * transformer.config.patch
         self.compiled_threads: int | None = None         # the count that compiled code is made for
         LOADED.add(self)
         self._about = about
 
     @classmethod
-    def load(cls, student: bool = True, dtype: str = "auto", compile: bool = False,
+    def load(cls, student: Student = 4, dtype: str = "auto", compile: bool = False,
              weights: str | os.PathLike = "shipped", device: str = "auto") -> MiniBackend:
-        """student=False is the many-step base; weights: "shipped", "random" (seeded, untrained) or a folder."""
+        """Bring the weights.
+
+        student: for how many steps it was distilled (True: 4), or "4-every-step": the one whose every step was pulled
+        towards finished videos; False is the many-step base
+        weights: "shipped", "random" (seeded, untrained) or a folder
+        """
+        student = 4 if student is True else student
         device = choose_device(device)
         if compile:
             check_compiler(device.type)
@@ -73,10 +83,11 @@ class MiniBackend:
         return backend
 
     @classmethod
-    def _load(cls, student: bool, kind: torch.dtype, weights: str | os.PathLike, device: torch.device) -> MiniBackend:
+    def _load(cls, student: int | str, kind: torch.dtype, weights: str | os.PathLike,
+              device: torch.device) -> MiniBackend:
         if weights == "random":
             transformer, vae, ear = random_networks()
-            trained, fingerprint = Trained(solver="renoise" if student else "euler"), f"random-{RANDOM_SEED}"
+            trained, fingerprint = trained_for(read_manifest(WEIGHTS), "base"), f"random-{RANDOM_SEED}"
         else:
             folder = WEIGHTS if weights == "shipped" else user_path(weights)
             manifest = read_manifest(folder)
@@ -170,34 +181,58 @@ def without_the_past(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def random_networks() -> tuple[CausalS2VTransformer, VideoVAE, Ear]:
-    """Untrained networks of mini's shape, always the same: to try the pipeline without weights."""
+    """Untrained networks of the shape of the shipped ones, always the same: to try the pipeline without weights."""
     from liveavatar.backends.mini.ear import Ear
     from liveavatar.backends.mini.vae import VideoVAE
     from liveavatar.transformer import CausalS2VTransformer
 
+    manifest = read_manifest(WEIGHTS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        return CausalS2VTransformer.from_config(TRANSFORMER), VideoVAE(), Ear()
+        return CausalS2VTransformer.from_config(base_options(manifest)), VideoVAE(vae_config(manifest)), Ear()
 
 
-def trained_networks(manifest: Manifest, student: bool) -> tuple[CausalS2VTransformer, VideoVAE, Ear, Trained]:
-    """Base, VAE and ear from a folder of weights, and for the student its LoRA merged into the base."""
+def trained_networks(manifest: Manifest, student: int | str) -> tuple[CausalS2VTransformer, VideoVAE, Ear, Trained]:
+    """Base, VAE and audio encoder from a folder of weights, and for a student its LoRA merged into the base."""
     from liveavatar.backends.mini.ear import Ear
     from liveavatar.lora import merge_lora
     from liveavatar.transformer import CausalS2VTransformer
 
-    settings = dict(manifest.config.get("base", {}))
-    trained = settings.pop("trained", {})
+    part = "base" if student is False else part_of(student, manifest)
     with torch.device("meta"):
-        transformer, ear = CausalS2VTransformer.from_config(TRANSFORMER | settings), Ear()
+        transformer, ear = CausalS2VTransformer.from_config(base_options(manifest)), Ear()
     fill(transformer, load_part(manifest, "base"), manifest)
     vae = trained_vae(manifest)
     fill(ear, load_part(manifest, "ear"), manifest)
-    if student:
-        settings = manifest.config.get("student", {})
-        trained = settings.get("trained", {"solver": "renoise"})
-        merge_lora(transformer, load_part(manifest, "student"), settings.get("alpha", LORA_ALPHA))
-    return transformer, vae, ear, Trained(**trained)
+    if part != "base":
+        merge_lora(transformer, load_part(manifest, part), manifest.config.get(part, {}).get("alpha", LORA_ALPHA))
+    return transformer, vae, ear, trained_for(manifest, part)
+
+
+def base_options(manifest: Manifest) -> dict:
+    """Read how the transformer of a folder of weights is shaped."""
+    settings = {name: value for name, value in manifest.config.get("base", {}).items() if name != "trained"}
+    return transformer_options(vae_config(manifest)) | settings
+
+
+def trained_for(manifest: Manifest, part: str) -> Trained:
+    """Read what a part of the weights was trained for."""
+    settings = {"shift": SHIFT} | manifest.config.get(part, {}).get("trained", {})
+    return Trained(**settings | ({"size": tuple(settings["size"])} if settings.get("size") else {}))
+
+
+def students(manifest: Manifest) -> tuple[str, ...]:
+    """The students whose weights are there, as `load` names them."""
+    return tuple(sorted(part.removeprefix("student-") for part in manifest.parts if part.startswith("student-")))
+
+
+def part_of(student: int | str, manifest: Manifest) -> str:
+    """The part of the weights that holds a student. Raises InputError."""
+    part = f"student-{student}"
+    if part not in manifest.parts:
+        raise InputError(f"student is {student!r}; there are students of {', '.join(students(manifest))} steps, and "
+                         "student=False is the many-step base")
+    return part
 
 
 def trained_vae(manifest: Manifest) -> VideoVAE:

@@ -1,6 +1,6 @@
-"""The video VAE of mini: pictures to latents and back, eight pixels a side and four frames at a time.
+"""The video VAE of mini: pictures to latents and back, `stride` pixels a side and four frames at a time.
 
-    video (B, 3, T, H, W) 0..1  ->  latents (B, 16, T/4, H/8, W/8)  ->  video
+    video (B, 3, T, H, W) 0..1  ->  latents (B, C, T/4, H/stride, W/stride)  ->  video
 
 Every layer is a 2-D convolution over single pictures. Time enters through `MemBlock`, which also sees what it computed
 for the previous picture, so decoding can pause after any latent frame: the memory is one picture of features per
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from liveavatar.types import InputError
 
-SPATIAL_STRIDE = 8
 FRAMES_PER_LATENT = 4
 LOGVAR_RANGE = (-12.0, 4.0)
 
@@ -32,13 +31,18 @@ Memory = tuple[Tensor, ...]   # one (B, C, H, W) per MemBlock: features of the l
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Widths at 1/2, 1/4 and 1/8 of the picture's side (encoder), and back (decoder)."""
+    """Widths and numbers of blocks at three resolutions: 4/stride, 2/stride and 1/stride of the picture's side for the
+    encoder, and back for the decoder. `tail` is the width of one more layer of the decoder at half the side, 0 for none
+    (a stride of 16 only). `mix` puts one more convolution into every block, as the weights of version 0.1 have it."""
 
+    stride: int = 8
     latent_channels: int = 16
-    encoder_channels: tuple[int, int, int] = (48, 96, 128)
+    encoder_channels: tuple[int, int, int] = (64, 96, 128)
     encoder_blocks: tuple[int, int, int] = (1, 2, 2)
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
-    decoder_blocks: tuple[int, int, int] = (3, 2, 2)
+    decoder_blocks: tuple[int, int, int] = (4, 2, 1)
+    tail: int = 0
+    mix: bool = False
 
 
 class MemBlock(nn.Module):
@@ -48,22 +52,24 @@ class MemBlock(nn.Module):
     half left by the previous picture equals a convolution over both pictures, without joining them in memory first.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, mix: bool = False) -> None:
         super().__init__()
-        self.look = nn.Conv2d(channels, 2 * channels, 3, padding=1)
-        self.mix = nn.Conv2d(channels, channels, 3, padding=1)
+        self.enter = nn.Conv2d(channels, 2 * channels, 3, padding=1)
+        self.mix = nn.Conv2d(channels, channels, 3, padding=1) if mix else nn.Identity()
         self.out = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, batch: int, left: Tensor | None) -> tuple[Tensor, Tensor]:
         """x (T*B, C, H, W), left (B, C, H, W) by an earlier picture or None  ->  x, what the last picture leaves."""
-        now, leaves = self.look(x).chunk(2, dim=1)
+        now, leaves = self.enter(x).chunk(2, dim=1)
         if left is None:
             left = torch.zeros_like(leaves[:batch])
         before = torch.cat([left, leaves[:-batch]])
-        y = self.mix(F.silu(now + before))
-        return x + self.out(F.silu(y)), leaves[-batch:]
+        y = F.silu(now + before)
+        if not isinstance(self.mix, nn.Identity):
+            y = F.silu(self.mix(y))
+        return x + self.out(y), leaves[-batch:]
 
 
 class Shrink(nn.Module):
@@ -114,31 +120,32 @@ class Tower(nn.Module):
 
 
 class VideoVAE(nn.Module):
-    """Video to latents of unit variance and back. Any size that is a multiple of 8, any T that is a multiple of 4."""
+    """Video to latents of unit variance and back. Sides must be multiples of the stride, T a multiple of 4."""
 
     def __init__(self, config: VAEConfig = VAEConfig()) -> None:
         super().__init__()
         self.config = config
         c1, c2, c3 = config.encoder_channels
         n1, n2, n3 = config.encoder_blocks
+        patch = config.stride // 4
         self.encoder = Tower([
-            nn.PixelUnshuffle(2), nn.Conv2d(12, c1, 3, padding=1), nn.SiLU(), *_blocks(n1, c1),
-            Shrink(c1, c2), *_blocks(n2, c2),
-            Shrink(c2, c3), *_blocks(n3, c3),
+            nn.PixelUnshuffle(patch), nn.Conv2d(3 * patch * patch, c1, 3, padding=1), nn.SiLU(),
+            *_blocks(n1, c1, config.mix),
+            Shrink(c1, c2), *_blocks(n2, c2, config.mix),
+            Shrink(c2, c3), *_blocks(n3, c3, config.mix),
             nn.Conv2d(c3, 2 * config.latent_channels, 3, padding=1)])
         d1, d2, d3 = config.decoder_channels
         m1, m2, m3 = config.decoder_blocks
         self.decoder = Tower([
-            nn.Conv2d(config.latent_channels, d1, 3, padding=1), nn.SiLU(), *_blocks(m1, d1),
-            Grow(d1, d2), *_blocks(m2, d2),
-            Grow(d2, d3), *_blocks(m3, d3),
-            nn.SiLU(), nn.Conv2d(d3, 12, 3, padding=1), nn.PixelShuffle(2)])
+            nn.Conv2d(config.latent_channels, d1, 3, padding=1), nn.SiLU(), *_blocks(m1, d1, config.mix),
+            Grow(d1, d2), *_blocks(m2, d2, config.mix),
+            Grow(d2, d3), *_blocks(m3, d3, config.mix), *_last_layers(d3, patch, config.tail)])
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """video (B, 3, T, H, W) 0..1  ->  mean and log variance (B, C, T/4, H/8, W/8), not yet normalised."""
-        _check_video(video)
+        """video (B, 3, T, H, W) 0..1  ->  mean and log variance (B, C, T/4, h, w), not yet normalised."""
+        _check_video(video, self.config.stride)
         pictures = video.permute(2, 0, 1, 3, 4).flatten(0, 1)               # (T*B, 3, H, W)
         x, _ = self.encoder(2 * pictures - 1, len(video))
         mean, logvar = _clips(x, len(video)).chunk(2, dim=1)
@@ -150,16 +157,16 @@ class VideoVAE(nn.Module):
         return _clips(x, len(raw)) * 0.5 + 0.5
 
     def encode(self, video: Tensor) -> Tensor:
-        """video (B, 3, T, H, W) 0..1  ->  latents (B, C, T/4, H/8, W/8), unit variance in each channel."""
+        """video (B, 3, T, H, W) 0..1  ->  latents (B, C, T/4, h, w), unit variance in each channel."""
         mean, _ = self.posterior(video)
         return (mean - _channel(self.latent_mean)) / _channel(self.latent_std)
 
     def encode_portrait(self, picture: Tensor) -> Tensor:
-        """picture (B, 3, H, W) 0..1  ->  its latent frame (B, C, 1, H/8, W/8)."""
+        """picture (B, 3, H, W) 0..1  ->  its latent frame (B, C, 1, h, w)."""
         return self.encode(picture[:, :, None].expand(-1, -1, FRAMES_PER_LATENT, -1, -1))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """latents (B, C, F, h, w) of unit variance  ->  video (B, 3, 4F, 8h, 8w) 0..1."""
+        """latents (B, C, F, h, w) of unit variance  ->  video (B, 3, 4F, H, W) 0..1."""
         return self.decode_stream(latents)[0]
 
     def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
@@ -169,8 +176,16 @@ class VideoVAE(nn.Module):
         return (_clips(x, len(raw)) * 0.5 + 0.5).clamp(0, 1), memory
 
 
-def _blocks(count: int, channels: int) -> Iterator[MemBlock]:
-    return (MemBlock(channels) for _ in range(count))
+def _last_layers(channels: int, patch: int, tail: int) -> list[nn.Module]:
+    """Features to pixels."""
+    if not tail:
+        return [nn.SiLU(), nn.Conv2d(channels, 3 * patch * patch, 3, padding=1), nn.PixelShuffle(patch)]
+    return [nn.SiLU(), nn.Conv2d(channels, 4 * tail, 3, padding=1), nn.PixelShuffle(2),
+            *_last_layers(tail, patch // 2, 0)]
+
+
+def _blocks(count: int, channels: int, mix: bool) -> Iterator[MemBlock]:
+    return (MemBlock(channels, mix) for _ in range(count))
 
 
 def _clips(x: Tensor, batch: int) -> Tensor:
@@ -182,14 +197,14 @@ def _channel(values: Tensor) -> Tensor:
     return values[:, None, None, None]
 
 
-def _check_video(video: Tensor) -> None:
+def _check_video(video: Tensor, stride: int) -> None:
     T, H, W = video.shape[2:]
     if T % FRAMES_PER_LATENT:
         nearest = max(FRAMES_PER_LATENT, round(T / FRAMES_PER_LATENT) * FRAMES_PER_LATENT)
         raise InputError(f"{T} video frames do not fill latent frames of {FRAMES_PER_LATENT}; give {nearest}")
-    if H % SPATIAL_STRIDE or W % SPATIAL_STRIDE:
-        raise InputError(f"video is {W} x {H} px; both sides must be multiples of {SPATIAL_STRIDE}: crop it to "
-                         f"{W // SPATIAL_STRIDE * SPATIAL_STRIDE} x {H // SPATIAL_STRIDE * SPATIAL_STRIDE}")
+    if H % stride or W % stride:
+        raise InputError(f"video is {W} x {H} px; both sides must be multiples of {stride}: crop it to "
+                         f"{W // stride * stride} x {H // stride * stride}")
 
 
 def save_vae(vae: VideoVAE, path: str | Path, dtype: torch.dtype = torch.float16) -> None:

@@ -1,0 +1,299 @@
+"""Distil mini's many-step base into a few-step student: a LoRA trained by distribution matching on its own rollouts.
+
+    python -m liveavatar.training.distill --corpus .train/corpus.npz --portraits portraits \
+        --vae .train/vae/vae.safetensors --base .train/base/base.safetensors \
+        --listener .train/listener/listener.safetensors --work .train/student4 \
+        --sample_steps 4 --total_minutes 5 --compile
+
+Three networks share one shape. The *student* walks from noise to picture in its few steps, over its own past
+(self-forcing, arXiv:2506.08009). The *base* says which way real videos lie from there; a *fake* score, trained all the
+while on the student's videos, says which way the student's own lie. The student moves along the difference:
+Distribution Matching Distillation (Yin et al. 2024, arXiv:2311.18828, eq. 7; with DMD2's schedule, arXiv:2405.14867).
+
+The first `--hold` steps are not pulled towards finished videos: there the student keeps the base's own prediction, the
+mean of all videos that are still possible, so that later steps have something left to decide. `--hold 0` pulls every
+step, as the released model was trained (Phased DMD, arXiv:2510.27684, discusses what that does to the first steps).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT, transformer_options
+from liveavatar.backends.mini.vae import load_vae
+from liveavatar.lora import Adapter
+from liveavatar.sampler import Schedule, move, shifted, trained_schedule
+from liveavatar.training.base import compile_for_training, load_transformer, set_trainable
+from liveavatar.training.dataset import (
+    ClipCondition,
+    Dataset,
+    Strengths,
+    clean_from,
+    encode_clips,
+    flow_loss,
+    guided,
+    velocity,
+    widen,
+)
+from liveavatar.training.listener import load_listener
+from liveavatar.training.loop import (
+    Learner,
+    Recording,
+    TrainingLoop,
+    add_arguments,
+    budget_of,
+    parse_size,
+    rank,
+    save_pieces,
+    start,
+)
+from liveavatar.training.worlds import add_world_arguments, clips_of
+from liveavatar.transformer import CausalS2VTransformer
+from liveavatar.weights import from_8_bits, to_8_bits
+
+SIGMA_RANGE = (0.02, 0.98)       # noise levels at which the two scores are compared
+STRENGTHS = Strengths(no_words=0.05, no_word=0.05)
+
+
+class Student:
+    """A copy of the base that is to become the student, and the part of it that learns: an adapter of this rank, or
+    with rank 0 all its weights."""
+
+    def __init__(self, base: CausalS2VTransformer, rank: int) -> None:
+        self.network = copy.deepcopy(base)
+        self.learns = Adapter(self.network, rank, LORA_ALPHA) if rank else self.network
+        set_trainable(self.network)         # wholly, so that one compiled graph serves student and fake score
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything on which a backward pass leaves gradients."""
+        return list({*self.network.parameters(), *self.learns.parameters()})
+
+    def write(self) -> None:
+        """After a change of what learns."""
+        if isinstance(self.learns, Adapter):
+            self.learns.write()
+
+    def collect(self) -> None:
+        """After a backward pass through the network."""
+        if isinstance(self.learns, Adapter):
+            self.learns.collect()
+
+
+def export_student(learns: nn.Module, path: Path) -> None:
+    """Only the adapter, under the released names; or all weights where there is none."""
+    tensors = learns.released_state() if isinstance(learns, Adapter) else learns.state_dict()
+    save_pieces({name: tensor.half() for name, tensor in tensors.items()}, path.parent, path.stem)
+
+
+def in_8_bits(model: CausalS2VTransformer) -> CausalS2VTransformer:
+    """The base with the rounding with which it is shipped, so that the adapter learns to stand on that."""
+    model.load_state_dict(from_8_bits(to_8_bits(model.state_dict())))
+    return model
+
+
+class Distillation:
+    """Gradients for the fake score and for the student, from noise and the conditions of B clips.
+
+    Times are schedule.sigmas; noise is (B, C, F, h, w); emphasis (B, 1, F, h, w) weights of the loss.
+    """
+
+    def __init__(self, base: CausalS2VTransformer, student: Student, fake: CausalS2VTransformer, schedule: Schedule,
+                 guidance: float) -> None:
+        self.base, self.student, self.fake = base, student, fake
+        self.schedule, self.guidance = schedule, guidance
+        self._step = Recording(torch.no_grad()(self._velocity))
+        self._match = Recording(self._matching_loss, student.parameters)
+        self._hold = Recording(self._holding_loss, student.parameters)
+        self._fake = Recording(self._fake_loss, list(fake.parameters()))
+
+    def walk(self, noise: Tensor, condition: ClipCondition, last: int, solver: str,
+             generator: torch.Generator) -> Tensor:
+        """The student's own latents as they come to step `last`: (B, C, F, h, w), without gradients"""
+        x = noise
+        for sigma, sigma_next in pairwise(self.schedule.sigmas[:last + 1]):
+            v = self._step(x, torch.full((len(x),), sigma, device=x.device), *condition.parts)
+            fresh = torch.randn(x.shape, generator=generator, device=x.device) if solver == "renoise" else None
+            x = move(x, v, sigma, sigma_next, solver, fresh)
+        return x
+
+    def fake_gradients(self, x: Tensor, last: int, condition: ClipCondition, noise: Tensor, level: Tensor,
+                       emphasis: Tensor) -> Tensor:
+        """Of the fake score, on what the student makes of x at step `last`, noised to `level` (B,). -> loss"""
+        sigma = self._sigma(x, last)
+        made = clean_from(x, self._step(x, sigma, *condition.parts), sigma)
+        return self._fake(made, noise, level, emphasis, *condition.parts)
+
+    def matching_gradients(self, x: Tensor, last: int, condition: ClipCondition, noise: Tensor, level: Tensor,
+                           emphasis: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the student at step `last`, towards real videos. -> loss, mean distance between made and real"""
+        return self._match(x, self._sigma(x, last), noise, level, emphasis, *condition.parts)
+
+    def holding_gradients(self, x: Tensor, last: int, condition: ClipCondition, emphasis: Tensor) -> Tensor:
+        """Of the student at step `last`, towards the base's own prediction. -> loss"""
+        return self._hold(x, self._sigma(x, last), emphasis, *condition.parts)
+
+    def _sigma(self, x: Tensor, step: int) -> Tensor:
+        return torch.full((len(x),), self.schedule.sigmas[step], device=x.device)
+
+    def _velocity(self, x: Tensor, sigma: Tensor, *condition: Tensor) -> Tensor:
+        return velocity(self.student.network, x, sigma, ClipCondition(*condition))
+
+    def _matching_loss(self, x: Tensor, sigma: Tensor, noise: Tensor, level: Tensor, emphasis: Tensor,
+                       *condition: Tensor) -> tuple[Tensor, Tensor]:
+        told = ClipCondition(*condition)
+        made = clean_from(x, velocity(self.student.network, x, sigma, told), sigma)
+        with torch.no_grad():
+            noised = torch.lerp(made, noise, widen(level))
+            real = clean_from(noised, guided(self.base, noised, level, told, self.guidance), level)
+            own = clean_from(noised, velocity(self.fake, noised, level, told), level)
+            scale = (made - real).abs().mean((1, 2, 3, 4), keepdim=True).clamp(min=1e-4)
+            target = made - (own - real) / scale
+        loss = 0.5 * ((made - target).square() * emphasis).mean()
+        loss.backward()
+        self.student.collect()
+        return loss.detach(), scale.mean()
+
+    def _holding_loss(self, x: Tensor, sigma: Tensor, emphasis: Tensor, *condition: Tensor) -> Tensor:
+        told = ClipCondition(*condition)
+        v = velocity(self.student.network, x, sigma, told)
+        with torch.no_grad():
+            wanted = velocity(self.base, x, sigma, told)
+        loss = ((v - wanted).square() * emphasis).mean()
+        loss.backward()
+        self.student.collect()
+        return loss.detach()
+
+    def _fake_loss(self, made: Tensor, noise: Tensor, level: Tensor, emphasis: Tensor, *condition: Tensor) -> Tensor:
+        x = torch.lerp(made, noise, widen(level))
+        loss = flow_loss(velocity(self.fake, x, level, ClipCondition(*condition)), made, noise, level, emphasis)
+        loss.backward()
+        return loss.detach()
+
+
+class Rollouts:
+    """The student rolls out `batch` clips at a time; the fake score, or the student itself, learns from where it gets.
+
+    hold: how many of the first steps keep the base's prediction
+    """
+
+    def __init__(self, distillation: Distillation, dataset: Dataset, batch: int, solver: str, hold: int,
+                 generator: torch.Generator, turns: torch.Generator) -> None:
+        self.distillation, self.dataset, self.batch, self.hold = distillation, dataset, batch, hold
+        self.solvers = ("euler", "renoise") if solver == "both" else (solver,)
+        self.generator, self.turns = generator, turns
+
+    def train_fake(self) -> Tensor:
+        x, last, condition, chosen = self._walk(self._exit())
+        return self.distillation.fake_gradients(x, last, condition, self._noise(), self._level(),
+                                                self._emphasis(chosen))
+
+    def match(self) -> dict[str, Tensor]:
+        """-> what is worth showing"""
+        x, last, condition, chosen = self._walk(self._exit())
+        loss, distance = self.distillation.matching_gradients(x, last, condition, self._noise(), self._level(),
+                                                              self._emphasis(chosen))
+        return {"student": loss, "distance": distance}
+
+    def keep(self) -> Tensor:
+        """One of the held steps."""
+        x, last, condition, chosen = self._walk(self._turn(self.hold))
+        return self.distillation.holding_gradients(x, last, condition, self._emphasis(chosen))
+
+    def _exit(self) -> int:
+        """At which step a rollout ends: any but the held ones."""
+        return self.hold + self._turn(self.distillation.schedule.steps - self.hold)
+
+    def _walk(self, last: int) -> tuple[Tensor, int, ClipCondition, Tensor]:
+        """The student's latents before step `last`, the conditions, and which clips they are."""
+        chosen = torch.randint(len(self.dataset), (self.batch,), generator=self.generator, device=self.generator.device)
+        condition = self.dataset.condition(chosen, self.generator, STRENGTHS)
+        solver = self.solvers[self._turn(len(self.solvers))]
+        return self.distillation.walk(self._noise(), condition, last, solver, self.generator), last, condition, chosen
+
+    def _turn(self, count: int) -> int:
+        return int(torch.randint(count, (1,), generator=self.turns))
+
+    def _level(self) -> Tensor:
+        level = torch.rand(self.batch, generator=self.generator, device=self.generator.device)
+        return shifted(level, SHIFT).clamp(*SIGMA_RANGE)
+
+    def _emphasis(self, chosen: Tensor) -> Tensor:
+        return self.dataset.emphasis[chosen].float()
+
+    def _noise(self) -> Tensor:
+        shape = (self.batch, *self.dataset.latents.shape[1:])
+        return torch.randn(shape, generator=self.generator, device=self.generator.device)
+
+
+def add_arguments_of_student(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    add_world_arguments(add_arguments(parser))
+    parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
+    parser.add_argument("--base", type=Path, required=True, help="trained base")
+    parser.add_argument("--listener", type=Path, required=True, help="trained audio encoder")
+    parser.add_argument("--batch", type=int, default=16, help="clips a step on each GPU")
+    parser.add_argument("--clips", type=int, default=2000, help="clips drawn for this call on each GPU")
+    parser.add_argument("--latent_frames", type=int, default=21)
+    parser.add_argument("--sample_steps", type=int, default=4)
+    parser.add_argument("--hold", type=int, help="first steps that keep the base's prediction; 1 unless told otherwise")
+    parser.add_argument("--solver", choices=("euler", "renoise", "both"), default="both", help="of the rollouts")
+    parser.add_argument("--rank", type=int, default=16, help="of the LoRA; 0 frees all weights")
+    parser.add_argument("--fake_updates", type=int, default=3, help="of the fake score for each of the student")
+    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--fake_lr", type=float, default=6e-5)
+    parser.add_argument("--guidance", type=float, default=1.4, help="of the base")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = add_arguments_of_student(parser).parse_args(argv)
+    device, generator = start(arguments)
+    vae = load_vae(arguments.vae, device).to(memory_format=torch.channels_last).eval()
+    base = in_8_bits(load_transformer(arguments.base, transformer_options(vae.config)))
+    base = base.to(device).eval().requires_grad_(False)
+    student, fake = Student(base, arguments.rank), set_trainable(copy.deepcopy(base))
+    learners = {
+        "student": Learner(student.learns, arguments.lr, betas=(0.0, 0.95), weight_decay=0.0, average=0.99,
+                           export=export_student),
+        "fake": Learner(fake, arguments.fake_lr, betas=(0.0, 0.95), weight_decay=0.0, average=0.0)}
+    loop = TrainingLoop(arguments.work, learners, generator, budget_of(arguments), arguments.resume,
+                        title=f"student of {arguments.sample_steps} steps", save_every_minutes=60)
+    generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
+    host = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
+    clips = clips_of(arguments, "train", device, parse_size(arguments.size), host)
+    audio_encoder, _ = load_listener(arguments.listener, device)
+    dataset = encode_clips(clips, vae, audio_encoder, arguments.clips, arguments.latent_frames)
+    student.write()
+    if arguments.compile:
+        for network in (base, student.network, fake):
+            compile_for_training(network)
+    schedule = trained_schedule(arguments.sample_steps, SHIFT)
+    hold = min(1, schedule.steps - 1) if arguments.hold is None else arguments.hold
+    turns = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
+    rollouts = Rollouts(Distillation(base, student, fake, schedule, arguments.guidance), dataset,
+                        min(arguments.batch, len(dataset)), arguments.solver, hold, generator, turns)
+    for _ in loop:
+        turn = loop.step % (arguments.fake_updates + 1)
+        if turn == arguments.fake_updates:
+            shown = rollouts.match()
+            loop.descend("student")
+            student.write()
+            loop.show(**shown)
+            continue
+        rollouts.train_fake()
+        loop.descend("fake")
+        if hold and turn == 0:
+            rollouts.keep()
+            loop.descend("student")
+            student.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Training of the many-step base and its distillation at toy size, through the real commands."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from liveavatar.backends.mini import preset
+from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
+from liveavatar.sampler import trained_schedule
+from liveavatar.training import base as base_stage
+from liveavatar.training import distill, listener
+from liveavatar.training.dataset import (
+    FULL,
+    ClipCondition,
+    Dataset,
+    Strengths,
+    clean_from,
+    guided,
+    rollout,
+    velocity,
+)
+from liveavatar.training.loop import Recording, load_pieces
+from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer
+
+TINY = {"dim": 32, "ffn_dim": 48, "num_heads": 2, "num_layers": 2, "freq_dim": 16, "text_dim": 19, "text_len": 4,
+        "audio_dim": 256, "audio_layers": 1, "num_audio_token": 4, "audio_inject_layers": (0,),
+        "enable_framepack": False, "cache_frames": 6, "released_rounding": False, "prediction": "clean",
+        "detail_channels": 8}
+FRAMES = 60
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """A corpus of two flat utterances, an untrained VAE, and options that make everything tiny."""
+    folder = tmp_path_factory.mktemp("toy")
+    np.savez(folder / "corpus.npz", mel=np.full((4 * FRAMES, 64), 60, np.uint8),
+             visemes=np.full((2 * FRAMES, 7), 100, np.uint8), loudness=np.full(2 * FRAMES, 99, np.uint8),
+             speaking=np.ones(2 * FRAMES, np.uint8), frames=np.array([FRAMES] * 2, np.int32),
+             voice=np.array(["a", "b"]), split=np.array(["train", "held"]))
+    save_vae(VideoVAE(VAEConfig(encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8))), folder / "vae.safetensors")
+    return folder, ["--corpus", str(folder / "corpus.npz"), "--vae", str(folder / "vae.safetensors"), "--size", "64*64",
+                    "--people", "16", "--clips", "3", "--batch", "2", "--latent_frames", "6", "--device", "cpu",
+                    "--log_every", "1"]
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    for module in (preset, base_stage, listener):
+        monkeypatch.setattr(module, "TRANSFORMER", TINY)
+
+
+def condition(batch=2, frames=6):
+    from liveavatar.conditions import controls_vector
+    return ClipCondition(torch.randn(batch, 16, 1, 8, 8), torch.randn(batch, 1, 256, AUDIO_HISTORY + 4 * frames),
+                controls_vector(torch.zeros(batch, 4, dtype=torch.long)))
+
+
+def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(options, tiny):
+    folder, toy = options
+    listener.main(["--corpus", str(folder / "corpus.npz"), "--work", str(folder / "listener"), "--total_steps", "2",
+                   "--batch", "2", "--latent_frames", "6", "--device", "cpu"])
+    toy = ["--listener", str(folder / "listener" / "listener.safetensors"), *toy]
+    base = ["--work", str(folder / "base"), "--total_steps", "4", "--other_sizes", "64*96", *toy]
+    base_stage.main([*base, "--steps", "2", "--refresh_steps", "1"])
+    base_stage.main([*base, "--resume"])
+    weights = base_stage.load_transformer(folder / "base" / "base.safetensors", options_of_toy())
+    assert weights.head.head.weight.abs().max() > 0                      # it began at zero: something was learnt
+    distill.main(["--work", str(folder / "student"), "--base", str(folder / "base" / "base.safetensors"),
+                  "--total_steps", "6", "--rank", "2", *toy])
+    adapter, _ = load_pieces(folder / "student", "student")
+    assert all(key.startswith("base_model.model.") for key in adapter)
+    assert any(value.abs().max() > 0 for key, value in adapter.items() if "lora_B" in key)
+
+
+def options_of_toy():
+    return preset.transformer_options(VAEConfig())
+
+
+def test_an_untrained_model_copies_half_of_the_portrait_and_every_weight_but_the_pose_learns():
+    model = base_stage.set_trainable(base_stage.new_transformer(TINY))
+    x, sigma, same = torch.randn(2, 16, 6, 8, 8), torch.tensor([0.3, 0.9]), condition()
+    clean = clean_from(x, velocity(model, x, sigma, same), sigma)
+    torch.testing.assert_close(clean, (0.5 * same.reference).expand_as(clean), atol=1e-5, rtol=0)
+    torch.nn.init.normal_(model.head.head.weight)
+    velocity(model, x, sigma, same).square().mean().backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def distillation(steps=4, rank=2):
+    base = base_stage.new_transformer(TINY)
+    torch.nn.init.normal_(base.head.head.weight, std=0.1)
+    student, fake = distill.Student(base, rank), base_stage.set_trainable(copy.deepcopy(base))
+    return distill.Distillation(base, student, fake, trained_schedule(steps), guidance=1.4)
+
+
+def test_the_student_moves_by_its_last_step_and_the_fake_by_itself():
+    work = distillation()
+    x = work.walk(torch.randn(2, 16, 6, 8, 8), condition(), 2, "renoise", torch.Generator())
+    assert not x.requires_grad and x.shape == (2, 16, 6, 8, 8)
+    noise, level, even = torch.randn_like(x), torch.tensor([0.3, 0.8]), torch.ones(2, 1, 6, 8, 8)
+    work.matching_gradients(x, 2, condition(), noise, level, even)
+    assert all(b.grad.abs().max() > 0 for b in work.student.learns.B)
+    assert all(p.grad is None for p in work.fake.parameters())
+    work.fake_gradients(x, 2, condition(), noise, level, even)
+    assert all(p.grad is not None for p in work.fake.parameters() if p.requires_grad)
+
+
+def test_a_held_step_is_pulled_to_the_bases_own_prediction():
+    work, x, even = distillation(), torch.randn(2, 16, 6, 8, 8), torch.ones(2, 1, 6, 8, 8)
+    same = condition()
+    assert work.holding_gradients(x, 0, same, even) == pytest.approx(0, abs=1e-9)      # an adapter that does nothing
+    for b in work.student.learns.B:
+        torch.nn.init.normal_(b, std=0.1)
+    work.student.write()
+    assert work.holding_gradients(x, 0, same, even) > 0
+
+
+def test_held_steps_are_never_matched_and_others_never_held():
+    rollouts = distill.Rollouts(distillation(), None, 2, "euler", 2, torch.Generator(), torch.Generator())
+    assert {rollouts._exit() for _ in range(40)} == {2, 3}
+    assert {rollouts._turn(rollouts.hold) for _ in range(40)} == {0, 1}
+
+
+def test_a_recording_leaves_gradients_and_does_not_add_them_up():
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+
+    def loss(x):
+        value = (weight * x).sum()
+        value.backward()
+        return value.detach()
+
+    recorded = Recording(loss, [weight])
+    assert recorded(torch.tensor([3.0])) == 6 and recorded(torch.tensor([5.0])) == 10
+    assert weight.grad == 5
+
+
+def test_guidance_of_one_is_no_guidance_and_of_zero_is_the_unconditional_answer():
+    model = CausalS2VTransformer.from_config(TINY).eval()
+    x, sigma, same = torch.randn(2, 16, 6, 8, 8), torch.tensor([0.5, 0.7]), condition()
+    with torch.no_grad():
+        free = velocity(model, x, sigma, same.unconditional())
+        torch.testing.assert_close(guided(model, x, sigma, same, 1.0), velocity(model, x, sigma, same))
+        torch.testing.assert_close(guided(model, x, sigma, same, 0.0), free)
+    steps = rollout(model, x, same, trained_schedule(2), guidance=1.5)
+    assert len(steps) == 2 and torch.equal(steps[-1][0], steps[-1][1])         # the last step ends at what it predicts
+
+
+# ---------------------------------------------------------------- what is told
+
+@pytest.fixture
+def dataset():
+    from liveavatar.backends.mini.ear import AFTER, BEFORE, Ear
+
+    N, T = 60, AUDIO_HISTORY + 4
+    return Dataset(Ear().eval(), torch.zeros(N, 16, 1, 4, 4), torch.ones(N, 16, 1, 4, 4),
+                   torch.full((N, 16, 1, 4, 4), 2.0), torch.zeros(N, 2 * (BEFORE + T + AFTER) + 10, 64),
+                   condition(N, 1).text, torch.zeros(N, 4, 7), torch.ones(N, 1, 1, 4, 4))
+
+
+def test_portrait_sound_and_words_are_weakened_by_their_shares(dataset):
+    everyone, generator = torch.arange(60), torch.Generator().manual_seed(0)
+    whole = dataset.condition(everyone, generator, FULL)
+    assert (whole.reference == 1).all() and (whole.audio.abs().amax((1, 2, 3)) > 0).all()
+    weak = dataset.condition(everyone, generator, Strengths(0.3, 0.3, 0.3, 0.3, 0.3, 0.0))
+    kinds = weak.reference[:, 0, 0, 0, 0].tolist()
+    assert all(8 < kinds.count(kind) < 35 for kind in (0.0, 1.0, 2.0))
+    assert 8 < (weak.audio.abs().amax((1, 2, 3)) == 0).sum() < 30
+    said = (weak.text == dataset.text.float()).all(-1).all(-1)
+    assert 30 < said.sum() < 55
+
+
+def test_clips_are_replaced_in_their_places(dataset):
+    new = dataset[:4]
+    new.latents.fill_(7.0)
+    dataset.replace_clips(10, Dataset(dataset.audio_encoder, *(values[:4] for values in (
+        torch.full_like(dataset.latents, 5.0), dataset.reference, dataset.blurred, dataset.mel, dataset.text,
+        dataset.visemes, dataset.emphasis))))
+    assert (dataset.latents[10:14] == 5).all() and (dataset.latents[14:] == 0).all()
