@@ -447,7 +447,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     sampled.add_argument("--base_seed", type=int, help=f"one seed is one video (default: {DEFAULTS.base_seed})")
     sampled.add_argument("--sample_solver", help="euler or renoise (default: what the weights were trained with)")
     sampled.add_argument("--schedule", type=levels, help="trained, released, linear or noise levels: 1,0.9,0.75,0.5,0")
-    sampled.add_argument("--sample_shift", dest="shift", type=float, help=f"(default: {DEFAULTS.shift:g})")
+    sampled.add_argument("--sample_shift", dest="shift", type=float, help="(default: as the weights were trained)")
     sampled.add_argument("--sample_guide_scale", dest="guidance", type=float, help="with --teacher only (default: 1)")
 
     model = parser.add_argument_group("model")

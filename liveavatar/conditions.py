@@ -59,8 +59,8 @@ def load_portrait(source, expects_rendered: bool = True) -> Portrait:
                          "give a path, a PIL image, an array (H, W, 3) or liveavatar.avatar(seed=1)")
     if expects_rendered and portrait.identity is None:
         warnings.warn(f"{portrait.source}: not a rendered avatar. mini was trained on rendered avatars only: a "
-                      "photo blurs and changes while it speaks, and soon does not look like itself; liveavatar.avatar(seed=1) "
-                      "makes a portrait it knows", stacklevel=2)
+                      "photo blurs and changes while it speaks, and soon does not look like itself; "
+                      "liveavatar.avatar(seed=1) makes a portrait it knows", stacklevel=2)
     return portrait
 
 

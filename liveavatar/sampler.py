@@ -85,8 +85,8 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "trained": trained_schedule, "released": released_schedule, "linear": linear_schedule}
 
 
-def make_schedule(kind: str | tuple[float, ...], steps: int, shift: float = RELEASED_SHIFT) -> Schedule:
-    """A schedule by name, or one's own list of noise levels."""
+def make_schedule(kind: str | tuple[float, ...], steps: int, shift: float | None = None) -> Schedule:
+    """A schedule by name, or one's own list of noise levels. shift: None is that of the released model"""
     if not isinstance(kind, str):
         schedule = Schedule(tuple(kind))
         if schedule.steps != steps:
@@ -96,7 +96,9 @@ def make_schedule(kind: str | tuple[float, ...], steps: int, shift: float = RELE
     if kind not in SCHEDULES:
         raise InputError(f"unknown schedule {kind!r}; known: {', '.join(SCHEDULES)}, or a list of sigmas ending at 0"
                          + did_you_mean(kind, SCHEDULES))
-    return SCHEDULES[kind](steps) if kind == "linear" else SCHEDULES[kind](steps, shift)
+    if kind == "linear":
+        return SCHEDULES[kind](steps)
+    return SCHEDULES[kind](steps, RELEASED_SHIFT if shift is None else shift)
 
 
 @dataclass(frozen=True)

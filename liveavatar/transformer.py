@@ -378,15 +378,16 @@ class DetailHead(nn.Module):
         self.out = nn.Conv2d(channels, out_dim, 3, padding=1)
         self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim ** 0.5)
 
-    def forward(self, said: Tensor, x: Tensor, reference: Tensor) -> Tensor:
-        """said (B, 3 + 2 channels, F, h, w), x (B, C, F, h, w), reference (B, C, 1, h, w)  ->  (B, C, F, h, w)"""
+    def forward(self, said: Tensor, x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """said (B, 3 + 2 channels, F, h, w), x (B, C, F, h, w), reference (B, C, 1, h, w)  ->  clean latents
+        (B, C, F, h, w), and from where in the portrait each is copied (B, 2, F, h, w), across and down"""
         gate, flow, scale, shift = said.split(self.split, 1)
         copied = gate.sigmoid() * warp(reference.float(), flow)
         scale, shift, seen = (part.transpose(1, 2).flatten(0, 1).to(self.enter.weight.dtype)
                               for part in (scale, shift, torch.cat([x.to(copied.dtype), copied], 1)))
         h = F_.silu(torch.addcmul(shift, self.enter(seen), 1 + scale))
         detail = self.out(F_.silu(self.middle(h)))
-        return copied + detail.unflatten(0, (len(x), -1)).transpose(1, 2)
+        return copied + detail.unflatten(0, (len(x), -1)).transpose(1, 2), flow
 
 
 class FramePacker(nn.Module):
@@ -588,11 +589,16 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         tokens = self.embed(x, pose)
         for index in range(len(self.blocks)):
             tokens = self.run_layer(index, tokens, level, context, past(self, index, cache, condition, *turned))
-        return self.velocity(x, self.finish(x, tokens, level, condition), level)
+        return self.velocity(x, self.finish(x, tokens, level, condition)[0], level)
 
     def forward_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
                      pose: Tensor | None = None) -> Tensor:
-        """Velocity of a whole clip in one pass, each block seeing what `forward` would have shown it.
+        """Velocity of a whole clip in one pass, each block seeing what `forward` would have shown it."""
+        return self.clip_and_flow(x, level, context, condition, pose)[0]
+
+    def clip_and_flow(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
+                      pose: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Velocity of a whole clip, and from where in the portrait its pixels are copied (`DetailHead`).
 
         With timestep forcing a block's past is at its own noise level, so a sampler step of all blocks needs no loop
         over time: this is how the model is trained. x (B, C, F, h, w), F a multiple of block_frames
@@ -607,7 +613,8 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
             see = clip_past(tables, rotate(condition.k[index], beside), condition.v[index], block * tokens,
                             self.config.cache_frames * tokens)
             h = self.run_layer(index, h, level, context, see)
-        return self.velocity(x, self.finish(x, h, level, condition), level)
+        predicted, flow = self.finish(x, h, level, condition)
+        return self.velocity(x, predicted, level), flow
 
     # ------------------------------------------------------------------ their shared parts
 
@@ -641,15 +648,18 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         h = layer_norm(x.flatten(0, 1), eps=1e-5) * (1 + heard.scale) + heard.shift           # (B * F, n, D)
         return x + attend.merge(attention(attend.queries(h.to(attend.q.weight.dtype)), *heard.tokens)).view_as(x)
 
-    def finish(self, x: Tensor, tokens: Tensor, level: Modulation, condition: ConditionCache) -> Tensor:
-        """Noisy latents x (B, C, F, h, w) and what the layers made of them -> what the network predicts, like x"""
+    def finish(self, x: Tensor, tokens: Tensor, level: Modulation,
+               condition: ConditionCache) -> tuple[Tensor, Tensor | None]:
+        """Noisy latents x (B, C, F, h, w) and what the layers made of them -> what the network predicts, like x, and
+        with a `DetailHead` its flow"""
         shift, scale = level.head.unsqueeze(3).unbind(2)                       # each (B, F, 1, D)
         with torch.autocast(tokens.device.type, enabled=False):
             last = torch.addcmul(shift, layer_norm(tokens), 1 + scale)
             said = self.pixels(in_float32(self.head.head, last), condition.grid)
         if not self.config.detail_channels:
-            return said.to(tokens.dtype)
-        return self.head(said, x, condition.reference).to(tokens.dtype)
+            return said.to(tokens.dtype), None
+        clean, flow = self.head(said, x, condition.reference)
+        return clean.to(tokens.dtype), flow
 
     def pixels(self, out: Tensor, grid: tuple[int, int]) -> Tensor:
         """Numbers of each token, channels innermost, -> latent pixels (B, C, F, h, w)"""

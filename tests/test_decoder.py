@@ -22,7 +22,7 @@ def test_pictures_are_time_height_width_colour():
 def test_block_by_block_equals_all_at_once():
     from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
     torch.manual_seed(0)
-    vae = VideoVAE(VAEConfig(4, (4, 4, 4), (1, 1, 1), (8, 8, 8), (1, 1, 1))).eval().requires_grad_(False)
+    vae = VideoVAE(VAEConfig(8, 4, (4, 4, 4), (1, 1, 1), (8, 8, 8), (1, 1, 1))).eval().requires_grad_(False)
     for block in vae.modules():                       # a new residual block adds nothing: let them speak
         if hasattr(block, "out"):
             torch.nn.init.normal_(block.out.weight, std=0.1)

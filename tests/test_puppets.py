@@ -16,6 +16,7 @@ from liveavatar.puppets.people import blend, read_portraits, rigs_of
 from liveavatar.puppets.render import render_puppets
 from liveavatar.puppets.rig import MOVEMENTS, fill_in, interpolate
 from liveavatar.puppets.world import PuppetWorld, mirrored, mirrored_points
+from liveavatar.transformer import warp
 from liveavatar.types import InputError
 
 
@@ -201,3 +202,19 @@ def test_every_movement_of_a_rig_does_something(rigs):
     for index, name in enumerate(MOVEMENTS):
         reach = max(maps[0, index].abs().max().item() for maps in (rigs.upper, rigs.lower))
         assert reach > 1e-3 or name == "close"          # this portrait's mouth is closed already
+
+
+@pytest.mark.parametrize("mirror", [0.0, 1.0])
+def test_the_displacement_leads_from_every_place_to_the_same_one_in_the_portrait(rigs, mirror):
+    world = PuppetWorld(rigs, (64, 64), vary=False)
+    cast = world.cast(1, torch.Generator().manual_seed(1))._replace(mirror=torch.tensor([mirror]))
+    moves = motion(head_x=0.06, head_yaw=0.6, head_roll=0.08, mouth_aperture=0.5)
+    pose = motion(head_yaw=-0.3)[:, 0]
+    (frames, _), portrait = world.film(cast, moves), world.portrait(cast, pose)
+    cells, share = world.displacement(cast, moves, pose, (64, 64))
+    taken = warp(portrait[:, :, None], cells.permute(0, 4, 1, 2, 3))
+    inside = F.avg_pool2d(share[:, 0, None], 9, 1, 4)[:, 0] > 0.99         # away from the person's outline
+    inside[:, 40:] = False                                                  # and from the mouth, which shows new things
+    error = (taken - frames).abs()[:, :, 0].mean(1)[inside].mean()
+    unmoved = (portrait - frames[:, :, 0]).abs().mean(1)[inside].mean()
+    assert error < 0.25 * unmoved and cells.abs().max() > 2

@@ -156,7 +156,7 @@ def dataset():
     N, T = 60, AUDIO_HISTORY + 4
     return Dataset(Ear().eval(), torch.zeros(N, 16, 1, 4, 4), torch.ones(N, 16, 1, 4, 4),
                    torch.full((N, 16, 1, 4, 4), 2.0), torch.zeros(N, 2 * (BEFORE + T + AFTER) + 10, 64),
-                   condition(N, 1).text, torch.zeros(N, 4, 7), torch.ones(N, 1, 1, 4, 4))
+                   condition(N, 1).text, torch.zeros(N, 4, 7), *torch.ones(N, 4, 1, 4, 4).split([1, 2, 1], 1))
 
 
 def test_portrait_sound_and_words_are_weakened_by_their_shares(dataset):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import traitlets
 
+from liveavatar.backends import Trained
 from liveavatar.config import SOLVERS
 from liveavatar.preview import to_bytes
 from liveavatar.sampler import SCHEDULES, Schedule, make_schedule
@@ -125,7 +126,10 @@ class ScheduleView(LiveView):
         for block, step in self.run.seen:
             self._times.setdefault(step, []).append(self.run.look(block, step).milliseconds)
         self.solver = self.run.facts.solver or self.solver
-        name, shift = config.get("schedule", "own"), config.get("shift", self.shift)
+        name, shift = config.get("schedule", "own"), config.get("shift")
+        if shift is None:
+            trained = self.run.backend.trained if name == "trained" and self.run.backend is not None else Trained()
+            shift = trained.shift
         named = isinstance(name, str) and name in SCHEDULES and len(sigmas) > 1 and np.allclose(
             make_schedule(name, len(sigmas) - 1, shift).sigmas, sigmas)
         if named:

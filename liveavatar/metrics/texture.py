@@ -161,7 +161,8 @@ def _known_pictures(reading: Reading, identity: Tensor, size: tuple[int, int], c
 
 def joined(first: Reading, second: Reading) -> Reading:
     """The readings of two sets of pictures as one."""
-    return Reading(*(torch.cat([getattr(first, field.name), getattr(second, field.name)]) for field in fields(Reading)))
+    tensors = [field.name for field in fields(Reading)[:-1]]
+    return Reading(*(torch.cat([getattr(first, name), getattr(second, name)]) for name in tensors), first.names)
 
 
 def sample_places(T: int, samples: int) -> Tensor:
@@ -172,7 +173,8 @@ def sample_places(T: int, samples: int) -> Tensor:
 
 def part(reading: Reading, places: Tensor) -> Reading:
     """A reading of some of the pictures."""
-    return Reading(reading.motion[places], reading.colours[places], reading.place[places], reading.features[places])
+    return Reading(reading.motion[places], reading.colours[places], reading.place[places], reading.features[places],
+                   reading.names)
 
 
 # ---------------------------------------------------------------------------------------------- flicker

@@ -66,6 +66,29 @@ def render_puppets(rigs: Rigs, motion: Tensor, view: View, mouths: Mouths, size:
     return Drawn(compose(rigs, motion, view, mouths, places, points, pose, size), points, gap_px)
 
 
+@torch.no_grad()
+def places_in_portrait(rigs: Rigs, motion: Tensor, pose: Tensor, view: View, grid: tuple[int, int],
+                       closes: Tensor) -> tuple[Tensor, Tensor]:
+    """Find where in the portrait each place of the pictures is taken from.
+
+    rigs of the B portraits, motion (B, T, NM) of the pictures, pose (B, NM) and closes (B,) of the portraits, grid
+    (rows, columns)  ->  displacement (B, T, rows, columns, 2) across and down in cells of the grid, and the person's
+    share of each cell (B, T, rows, columns) 0..1. Where the background is seen the displacement means nothing.
+    """
+    ones = torch.ones(motion.shape[:2], device=motion.device)
+    upper, lower, _ = forward_maps(rigs, movements_of(motion, ones), pose_of(motion, rigs))
+    at_rest = movements_of(pose[:, None], closes[:, None]), pose_of(pose[:, None], rigs)
+    rest_upper, rest_lower, _ = forward_maps(rigs, *at_rest)
+    wanted = drawn_places(view, grid)
+    in_upper, in_lower = invert(upper, wanted), invert(lower, wanted)
+    lies_below = look_up(rigs.lips[:, :1], in_upper)[:, :, 0, ..., None] > 0               # the upper lip's edge
+    own = torch.where(lies_below, in_lower, in_upper)
+    moved = [look_up(layer[:, 0], own).permute(0, 1, 3, 4, 2) for layer in (rest_upper, rest_lower)]
+    in_portrait = own + torch.where(lies_below, moved[1], moved[0])
+    cells = (in_portrait - wanted[:, None]) * (max(grid) / 2 / view.scale[:, None, None, None, None])
+    return cells, look_up(rigs.person[:, None], own)[:, :, 0]
+
+
 def enlarge(places: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, T, h, w, 2) -> (B, T, H, W, 2)"""
     maps = places.flatten(0, 1).permute(0, 3, 1, 2)

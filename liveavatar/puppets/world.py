@@ -14,7 +14,7 @@ from liveavatar.avatars.traits import MOTION_COLUMNS
 from liveavatar.puppets.appearance import Chance, vary_appearance
 from liveavatar.puppets.deform import View
 from liveavatar.puppets.mouth_interior import Mouths
-from liveavatar.puppets.render import Drawn, render_puppets
+from liveavatar.puppets.render import Drawn, places_in_portrait, render_puppets
 from liveavatar.puppets.rig import Rigs
 
 FACE_SHARE = (0.20, 0.70)            # height of the face against that of the picture
@@ -63,6 +63,16 @@ class PuppetWorld:
         """Draw the portraits that the model is shown. pose (B, NM)  ->  (B, 3, H, W)"""
         closes = 1 - cast.leave_open * (cast.rigs.gap > 0.02)
         return self.draw(cast, pose[:, None], closes[:, None]).pictures[:, 0]
+
+    def displacement(self, cast: Cast, motion: Tensor, pose: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Find where in the portrait of this pose (B, NM) each place of the clips is taken from: see
+        `render.places_in_portrait`. -> (B, T, rows, columns, 2) in cells of the grid, share (B, T, rows, columns)"""
+        closes = 1 - cast.leave_open * (cast.rigs.gap > 0.02)
+        flip = cast.mirror[:, None, None, None] > 0
+        moves, pose = mirrored(motion, cast.mirror), mirrored(pose[:, None], cast.mirror)[:, 0]
+        cells, share = places_in_portrait(cast.rigs, moves, pose, cast.view, grid, closes)
+        cells = torch.where(flip[..., None], cells.flip(-2) * cells.new_tensor([-1, 1]), cells)
+        return cells, torch.where(flip, share.flip(-1), share)
 
     def draw(self, cast: Cast, motion: Tensor, closes: Tensor) -> Drawn:
         """Draw pictures, some clips at a time."""

@@ -26,9 +26,10 @@ from liveavatar.training.dataset import (
     ClipCondition,
     Dataset,
     Strengths,
+    displacement_loss,
     encode_clips,
     flow_loss,
-    velocity,
+    velocity_and_flow,
     widen,
 )
 from liveavatar.training.listener import load_listener
@@ -52,6 +53,7 @@ from liveavatar.types import InputError
 NOISE_SHIFT = 3.0       # of the noise levels drawn in training: more of them near 1, where the picture is decided
 SMALLEST_SIGMA = 0.02
 REFERENCE_NOISE = 0.01
+DISPLACEMENT_WEIGHT = 0.1      # of the error in latent pixels, beside flow matching
 HEAD_DIM = 64
 OTHER_SIZES = 0.3       # share of clips and steps of all sizes but the first
 TRAINED_STRENGTHS = Strengths()
@@ -136,21 +138,26 @@ class FlowMatching:
         self.strengths = strengths
         self._step = Recording(self._loss, [p for p in model.parameters() if p.requires_grad])
 
-    def step(self) -> Tensor:
-        """Leave the gradients of a new batch in the model. -> loss"""
+    def step(self) -> tuple[Tensor, Tensor]:
+        """Leave the gradients of a new batch in the model. -> loss, error of the displacement in latent pixels"""
         chosen = torch.randint(len(self.dataset), (self.batch,), generator=self.generator, device=self.generator.device)
         clean = self.dataset.latents[chosen].float()
         condition = self.dataset.condition(chosen, self.generator, self.strengths)
         reference = condition.reference + REFERENCE_NOISE * self._noise_like(condition.reference)
         sigma = shifted(torch.rand(self.batch, generator=self.generator, device=clean.device), NOISE_SHIFT)
         return self._step(clean, self._noise_like(clean), sigma.clamp(SMALLEST_SIGMA, 1),
-                          self.dataset.emphasis[chosen].float(), reference, condition.audio, condition.text)
+                          self.dataset.emphasis[chosen].float(), self.dataset.displacement[chosen].float(),
+                          self.dataset.known[chosen].float(), reference, condition.audio, condition.text)
 
-    def _loss(self, clean: Tensor, noise: Tensor, sigma: Tensor, emphasis: Tensor, *condition: Tensor) -> Tensor:
-        x = torch.lerp(clean, noise, widen(sigma))
-        loss = flow_loss(velocity(self.model, x, sigma, ClipCondition(*condition)), clean, noise, sigma, emphasis)
-        loss.backward()
-        return loss.detach()
+    def _loss(self, clean: Tensor, noise: Tensor, sigma: Tensor, emphasis: Tensor, displacement: Tensor, known: Tensor,
+              *condition: Tensor) -> tuple[Tensor, Tensor]:
+        x, told = torch.lerp(clean, noise, widen(sigma)), ClipCondition(*condition)
+        v, flow = velocity_and_flow(self.model, x, sigma, told)
+        loss = flow_loss(v, clean, noise, sigma, emphasis)
+        off = clean.new_zeros(()) if flow is None else displacement_loss(flow, displacement, known, told.reference,
+                                                                         emphasis)
+        (loss + DISPLACEMENT_WEIGHT * off).backward()
+        return loss.detach(), off.detach()
 
     def _noise_like(self, x: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=self.generator, device=x.device)
@@ -216,9 +223,9 @@ def main(argv: list[str] | None = None) -> None:
     cursors = [0] * len(tasks)
     for _ in loop:
         which = int(torch.multinomial(torch.tensor(shares), 1, generator=turns))
-        loss = tasks[which].step()
+        loss, off = tasks[which].step()
         loop.descend("base")
-        loop.show(loss=loss)
+        loop.show(loss=loss, displacement=off)
         if arguments.refresh_steps and loop.step % arguments.refresh_steps == 0:
             dataset = tasks[which].dataset
             new = encode_clips(sources[which], vae, audio_encoder, min(32, len(dataset)), arguments.latent_frames)

@@ -43,6 +43,9 @@ class ClipBatch:
     points: Tensor              # (B, T, P, 2) x, y in pixels, in the order of LANDMARKS
     video: Tensor               # (B, 3, T, H, W) 0..1
     portrait: Tensor | None     # (B, 3, H, W) 0..1, the same person at rest
+    displacement: Tensor | None = None      # (B, T, H / S, W / S, 2) across and down in cells of S pixels: where in the
+                                            # portrait a place is taken from
+    known: Tensor | None = None             # (B, T, H / S, W / S) 0..1, how far it is known: 0 for drawn avatars
 
 
 class SpeechTable:
@@ -118,10 +121,11 @@ class Clips:
         self._device_generator = torch.Generator(self.device)
 
     def draw(self, batch: int, frames: int, generator: torch.Generator | None = None, portrait: bool = False,
-             audio: bool = True, still: int = 0, lead: int = 0) -> ClipBatch:
+             audio: bool = True, still: int = 0, lead: int = 0, cell_px: int = 0) -> ClipBatch:
         """Draw clips of `frames` pictures; `lead` frames of sound and movement come before the pictures.
 
-        portrait and audio say what else to make; the last `still` clips hold a portrait's pose throughout.
+        portrait and audio say what else to make; the last `still` clips hold a portrait's pose throughout. With
+        cell_px the displacement of every cell of so many pixels goes with them.
         """
         dice = self._host_generator(generator)
         T = lead + frames
@@ -139,22 +143,30 @@ class Clips:
         visemes, loudness, speaking, controls, motion, pose, photo = map(
             self._send, (visemes, loudness, speaking, controls, motion, pose, photo))
         mel = self.speech.heard(self._send(start), self._send(ends), T) if audio else None
-        parts = [self._film(world, motion[first:last, lead:], pose[first:last], portrait, dice)
+        parts = [self._film(world, motion[first:last, lead:], pose[first:last], portrait, dice, cell_px)
                  for world, (first, last) in zip(self.worlds, pairwise(accumulate(counts, initial=0)), strict=True)
                  if last > first]
-        identity, video, points, portraits = zip(*parts, strict=True)
+        identity, video, points, portraits, displacement, known = zip(*parts, strict=True)
         return ClipBatch(mel=mel, visemes=visemes[:, lead:], loudness=loudness[:, lead:], speaking=speaking[:, lead:],
                          controls=controls, identity=join(identity), photo=photo, motion=motion[:, lead:],
-                         points=join(points), video=join(video), portrait=join(portraits) if portrait else None)
+                         points=join(points), video=join(video), portrait=join(portraits) if portrait else None,
+                         displacement=join(displacement) if cell_px else None, known=join(known) if cell_px else None)
 
-    def _film(self, world: World, motion: Tensor, pose: Tensor, portrait: bool,
-              dice: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """identity (B, NI), zero for photographs; video; points; portraits"""
+    def _film(self, world: World, motion: Tensor, pose: Tensor, portrait: bool, dice: torch.Generator,
+              cell_px: int) -> tuple[Tensor | None, ...]:
+        """identity (B, NI), zero for photographs; video; points; portraits; displacement and where it is known"""
         source, count = world.source, len(motion)
         cast = source.cast(count, self._on_device(dice))
         video, points = source.film(cast, motion)
         identity = motion.new_zeros(count, len(IDENTITY)) if world.photographs else cast
-        return identity, video, points, source.portrait(cast, pose) if portrait else None
+        portraits = source.portrait(cast, pose) if portrait else None
+        if not cell_px:
+            return identity, video, points, portraits, None, None
+        grid = self.size[0] // cell_px, self.size[1] // cell_px
+        if world.photographs:
+            return identity, video, points, portraits, *source.displacement(cast, motion, pose, grid)
+        nothing = motion.new_zeros(*motion.shape[:2], *grid, 2)
+        return identity, video, points, portraits, nothing, nothing[..., 0]
 
     def _share_out(self, batch: int, dice: torch.Generator) -> list[int]:
         """How many clips each world gives: its share, rounded up or down by chance."""

@@ -80,13 +80,15 @@ class Dataset:
     anew every time. In half precision, on the GPU. N clips."""
 
     audio_encoder: Ear
-    latents: Tensor      # (N, C, F, h, w)
-    reference: Tensor    # (N, C, 1, h, w) latent of the portrait
-    blurred: Tensor      # (N, C, 1, h, w) of the portrait blurred, each by a strength of its own
-    mel: Tensor          # (N, M, 64) undisturbed
-    text: Tensor         # (N, slots, text_dim)
-    visemes: Tensor      # (N, 4F, 7) true mouth shapes
-    emphasis: Tensor     # (N, 1, F, h, w) weights of the loss, 1 on average
+    latents: Tensor         # (N, C, F, h, w)
+    reference: Tensor       # (N, C, 1, h, w) latent of the portrait
+    blurred: Tensor         # (N, C, 1, h, w) of the portrait blurred, each by a strength of its own
+    mel: Tensor             # (N, M, 64) undisturbed
+    text: Tensor            # (N, slots, text_dim)
+    visemes: Tensor         # (N, 4F, 7) true mouth shapes
+    emphasis: Tensor        # (N, 1, F, h, w) weights of the loss, 1 on average
+    displacement: Tensor    # (N, 2, F, h, w) where in the portrait a place is taken from, in latent pixels from there
+    known: Tensor           # (N, 1, F, h, w) 0..1, how far that is known
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -130,15 +132,24 @@ def encode_clips(clips: Clips, vae: VideoVAE, audio_encoder: Ear, count: int, la
     """Draw clips and encode them."""
     parts, batch = [], min(batch, count)
     for _ in range(-(-count // batch)):
-        drawn = clips.draw(batch, FRAMES_PER_LATENT * latent_frames, portrait=True, lead=AUDIO_HISTORY)
+        drawn = clips.draw(batch, FRAMES_PER_LATENT * latent_frames, portrait=True, lead=AUDIO_HISTORY,
+                           cell_px=vae.config.stride)
         exponent = torch.rand((), generator=clips.generator)
         cell_px = SHARPEST_BLUR_PX * (STRONGEST_BLUR_PX / SHARPEST_BLUR_PX) ** float(exponent)
         reference, blurred = (encode(vae.encode_portrait, pictures).half() for pictures in
                               (drawn.portrait, blur_portrait(drawn.portrait, cell_px)))
         latents = torch.cat([encode(vae.encode, part) for part in drawn.video.split(8)]).half()
         parts.append((latents, reference, blurred, drawn.mel.half(), controls_vector(drawn.controls).half(),
-                      drawn.visemes.half(), emphasis_on_latents(drawn.points, latents, clips.size)))
+                      drawn.visemes.half(), emphasis_on_latents(drawn.points, latents, clips.size),
+                      *displacement_of_latents(drawn.displacement, drawn.known)))
     return Dataset(audio_encoder, *(torch.cat(column)[:count] for column in zip(*parts, strict=True)))
+
+
+def displacement_of_latents(displacement: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the middle of the four pictures of a latent frame: displacement (B, 4F, h, w, 2), known (B, 4F, h, w)
+    ->  (B, 2, F, h, w) and (B, 1, F, h, w), half"""
+    moved, known = (values.unflatten(1, (-1, FRAMES_PER_LATENT)) for values in (displacement, known))
+    return moved.mean(2).permute(0, 4, 1, 2, 3).half(), known.amin(2)[:, None].half()
 
 
 def encode(how: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
@@ -183,12 +194,19 @@ def emphasis_on_latents(points: Tensor, latents: Tensor, size: tuple[int, int]) 
 
 def velocity(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, condition: ClipCondition) -> Tensor:
     """The model's answer for whole clips. x (B, C, F, h, w), sigma (B,) one noise level a clip"""
+    return velocity_and_flow(model, x, sigma, condition)[0]
+
+
+def velocity_and_flow(model: CausalS2VTransformer, x: Tensor, sigma: Tensor,
+                      condition: ClipCondition) -> tuple[Tensor, Tensor | None]:
+    """The same with the flow of a `DetailHead`, (B, 2, F, h, w) in latent pixels."""
     with autocast(x.device):
         text = model.encode_text(condition.text)
         context = Context(text, model.encode_audio(condition.audio))
         with torch.compiler.set_stance("force_eager"):      # few tokens: not worth graphs of their own
             portrait = model.prefill(condition.reference, None, text)
-        return model.forward_clip(x, model.modulate(1000 * sigma[:, None]), context, portrait).float()
+        v, flow = model.clip_and_flow(x, model.modulate(1000 * sigma[:, None]), context, portrait)
+        return v.float(), flow
 
 
 def guided(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, condition: ClipCondition, guidance: float) -> Tensor:
@@ -227,6 +245,14 @@ def rollout(model: CausalS2VTransformer, noise: Tensor, condition: ClipCondition
         x = move(x, v, sigma, sigma_next, solver, fresh)
         steps.append((x, clean))
     return steps
+
+
+def displacement_loss(flow: Tensor, displacement: Tensor, known: Tensor, reference: Tensor, emphasis: Tensor) -> Tensor:
+    """How far the flow is from the true displacement, both (B, 2, F, h, w), latent pixels on average over where it is
+    known (B, 1, F, h, w). Clips without a portrait, reference (B, C, 1, h, w) zero, do not count."""
+    weight = known * emphasis * (reference.abs().amax((1, 2, 3, 4), keepdim=True) > 0.1)
+    error = torch.nn.functional.huber_loss(flow, displacement, reduction="none", delta=0.25) * 4
+    return (error.sum(1, keepdim=True) * weight).sum() / weight.sum().clamp(min=1)
 
 
 def flow_loss(v: Tensor, clean: Tensor, noise: Tensor, sigma: Tensor, emphasis: Tensor) -> Tensor:

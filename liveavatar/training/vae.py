@@ -5,8 +5,9 @@
 
 Loss: L1, squared error and a Laplacian pyramid of the difference, its change from picture to picture, and the strength
 of fine detail, weighted around mouth, eyes and hands (the worlds know where they are), and a very small KL. The
-running mean of the weights is kept; mean and standard deviation of each latent channel are measured at the end. Evaluated on held-out
-voices and people: PSNR of the whole picture, the mouth, the eyes and the hands, and what is left of fine detail.
+running mean of the weights is kept; mean and standard deviation of each latent channel are measured at the end.
+Evaluated on held-out voices and people: PSNR of the whole picture, the mouth, the eyes and the hands, and what is left
+of fine detail.
 """
 
 from __future__ import annotations

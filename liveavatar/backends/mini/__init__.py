@@ -198,10 +198,10 @@ def trained_networks(manifest: Manifest, student: int | str) -> tuple[CausalS2VT
     from liveavatar.lora import merge_lora
     from liveavatar.transformer import CausalS2VTransformer
 
-    part = "base" if student is False else part_of(student, manifest)
     with torch.device("meta"):
         transformer, ear = CausalS2VTransformer.from_config(base_options(manifest)), Ear()
     fill(transformer, load_part(manifest, "base"), manifest)
+    part = "base" if student is False else part_of(student, manifest)
     vae = trained_vae(manifest)
     fill(ear, load_part(manifest, "ear"), manifest)
     if part != "base":
@@ -230,7 +230,8 @@ def part_of(student: int | str, manifest: Manifest) -> str:
     """The part of the weights that holds a student. Raises InputError."""
     part = f"student-{student}"
     if part not in manifest.parts:
-        raise InputError(f"student is {student!r}; there are students of {', '.join(students(manifest))} steps, and "
+        there = ", ".join(students(manifest)) or "none"
+        raise InputError(f"student is {student!r}; the weights hold students for these numbers of steps: {there}; "
                          "student=False is the many-step base")
     return part
 
