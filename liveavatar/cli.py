@@ -107,8 +107,8 @@ def load_options(asked: argparse.Namespace) -> dict:
         asked.guidance = asked.guidance or None            # 0 in released scripts: the distilled model has none
         return wan.chosen(asked)
     wan.refuse_elsewhere(asked)
-    return {"student": not asked.teacher, "dtype": asked.dtype, "compile": asked.compile, "device": asked.device,
-            "weights": asked.weights}
+    return {"student": False if asked.teacher else asked.student, "dtype": asked.dtype, "compile": asked.compile,
+            "device": asked.device, "weights": asked.weights}
 
 
 def by_many(asked: argparse.Namespace, audio: object, config: GenerationConfig, output: Path, options: dict) -> int:
@@ -356,6 +356,11 @@ def levels(text: str) -> str | tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1,0.9,0.75,0.5,0") from None
 
 
+def student_name(text: str) -> int | str:
+    """A number of steps, or the name of a student."""
+    return int(text) if text.isdigit() else text
+
+
 def add_switch(parser: argparse.ArgumentParser, name: str, default: bool, text: str) -> None:
     parser.add_argument(name, nargs="?", const=True, default=default, type=truth, metavar="True|False", help=text)
 
@@ -438,6 +443,8 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     asked = parser.add_argument_group("video")
     add_output(asked, DEFAULT_OUTPUT, ".mp4 or .webm", "--save_file")
     asked.add_argument("--size", help="width*height, an area: the aspect follows the portrait (default: the model's)")
+    asked.add_argument("--crop", help="of a photograph: auto, none, or a box left,top,right,bottom in pixels "
+                                      "(default: auto)")
     asked.add_argument("--infer_frames", type=int, help=f"video frames in a clip (default: {DEFAULTS.infer_frames})")
     asked.add_argument("--num_clip", type=int, help="at most so many clips (default: as long as the sound)")
     add_switch(asked, "--label", False, "burn a small visible mark into the pictures")
@@ -448,11 +455,17 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     sampled.add_argument("--sample_solver", help="euler or renoise (default: what the weights were trained with)")
     sampled.add_argument("--schedule", type=levels, help="trained, released, linear or noise levels: 1,0.9,0.75,0.5,0")
     sampled.add_argument("--sample_shift", dest="shift", type=float, help="(default: as the weights were trained)")
+    sampled.add_argument("--portrait_strength", type=float, help="1: the whole portrait, less: blurred, 0: none "
+                                                                 "(default: 1)")
+    sampled.add_argument("--sound_strength", type=float, help="1: the sound as it is, less: mixed with noise, 0: none "
+                                                              "(default: 1)")
     sampled.add_argument("--sample_guide_scale", dest="guidance", type=float, help="with --teacher only (default: 1)")
 
     model = parser.add_argument_group("model")
     model.add_argument("--backend", default="mini", help="(default: %(default)s)")
     add_switch(model, "--teacher", False, "the many-step base instead of the fast student")
+    model.add_argument("--student", type=student_name, default=4,
+                       help="the student distilled for so many steps (default: %(default)s)")
     model.add_argument("--weights", default="shipped", help="shipped, random or a folder (default: %(default)s)")
     model.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
     model.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")

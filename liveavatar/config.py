@@ -24,8 +24,8 @@ CLEANERS = ("wiener", "noisereduce")
 class GenerationConfig:
     """How a video is made. Names follow the command line of the released Live Avatar.
 
-    size is an area: "W*H" text or (height, width); the aspect follows the portrait. None is the backend's own size
-    (mini: a square of 256*256), into which the portrait is cropped.
+    size is an area: "W*H" text or (height, width); the aspect follows the portrait. None is the size the weights were
+    trained for, into which the portrait is cropped.
     sample_solver None is the one the weights were trained with.
     """
 
@@ -36,7 +36,9 @@ class GenerationConfig:
     base_seed: int = 420
     sample_solver: str | None = None         # "euler" | "renoise"
     schedule: str | tuple[float, ...] = "trained"   # a name, or noise levels falling from 1 to 0, steps + 1 of them
-    shift: float | None = None               # of the noise levels; None: as trained (mini 6, the released model 3)
+    shift: float | None = None               # of the noise levels; None: as the weights were trained
+    crop: str | tuple[int, int, int, int] = "auto"  # "auto": a photograph to head and shoulders, where the model was
+                                             # trained on such; "none"; or left, top, right, bottom in pixels
     portrait_strength: float = 1.0           # 1: the whole portrait; less: only its blurred colours; 0: none
     sound_strength: float = 1.0              # 1: the sound as it is; less: mixed with noise; 0: none
     guidance: float = 1.0                    # 1 is off; above it only models that were not distilled gain
@@ -58,6 +60,7 @@ class GenerationConfig:
         check_choice("clean", self.clean, (None, *CLEANERS))
         if self.shift is not None:
             check_between("shift", self.shift, 0.1, 100)
+        object.__setattr__(self, "crop", check_crop(self.crop))
         check_between("portrait_strength", self.portrait_strength, 0, 1)
         check_between("sound_strength", self.sound_strength, 0, 1)
         check_between("guidance", self.guidance, 0, 20)
@@ -98,6 +101,20 @@ def check_choice(name: str, value: object, known: tuple) -> None:
     if value not in known:
         names = [one for one in known if one is not None]
         raise InputError(f"{name} is {value!r}; known: {', '.join(map(repr, names))}{did_you_mean(value, names)}")
+
+
+def check_crop(crop: object) -> str | tuple[int, int, int, int]:
+    if crop in ("auto", "none"):
+        return crop
+    try:
+        left, top, right, bottom = (int(side) for side in (crop.split(",") if isinstance(crop, str) else crop))
+    except (TypeError, ValueError):
+        raise InputError(f'crop is {crop!r}; give "auto", "none", or the edges of a box in pixels of the picture: '
+                         'left,top,right,bottom, for example "40,0,552,512"') from None
+    if right <= left or bottom <= top:
+        raise InputError(f"crop is {crop!r}, a box {right - left} px wide and {bottom - top} px high; the order is "
+                         "left,top,right,bottom")
+    return left, top, right, bottom
 
 
 def check_infer_frames(frames: object) -> None:

@@ -138,11 +138,35 @@ def see(backend: Backend | type[Backend], image: Image, config: GenerationConfig
     from liveavatar.conditions import fit_size, load_portrait
 
     portrait = load_portrait(image, expects_rendered=backend.expects_rendered)
+    portrait = cropped(portrait, backend, config)
     if hasattr(backend, "size_of"):                # a rule of its own
         return portrait, backend.size_of(config.size, portrait)
     if config.size is None:
         return portrait, backend.default_size
     return portrait, fit_size(config.size, portrait, backend.size_multiple)
+
+
+def cropped(portrait: Portrait, backend: Backend | type[Backend], config: GenerationConfig) -> Portrait:
+    """Crop a photograph: to head and shoulders where the model was trained on such portraits, or to a box."""
+    from liveavatar.faces import crop_to_head_and_shoulders
+
+    height, width = portrait.pixels.shape[-2:]
+    if config.crop == "none" or (config.crop == "auto" and (portrait.identity is not None or
+                                                            not backend.expects_head_and_shoulders)):
+        return portrait
+    if config.crop != "auto":
+        left, top, right, bottom = config.crop
+        if left < 0 or top < 0 or right > width or bottom > height:
+            raise InputError(f"crop is {left},{top},{right},{bottom}, but {portrait.source or 'the picture'} is "
+                             f"{width} x {height} px; the box must lie inside")
+        return replace(portrait, pixels=portrait.pixels[:, top:bottom, left:right], identity=None)
+    aspect = backend.default_size[1] / backend.default_size[0] if config.size is None else width / height
+    framing = crop_to_head_and_shoulders(portrait.pixels, aspect=min(max(aspect, 0.5), 2.0), required=False)
+    if framing is None:
+        warnings.warn(f"no face was found in {portrait.source or 'the picture'}: all of it is used; give a picture in "
+                      'which the face looks towards the camera, or crop="none" (--crop none)', stacklevel=3)
+        return portrait
+    return replace(portrait, pixels=framing.pixels)
 
 
 def understand(backend: Backend | type[Backend], prompt: str | Prompt) -> Prompt:

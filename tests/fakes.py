@@ -41,7 +41,7 @@ class FakeBackend:
     fps, rate_hz = FPS, RATE_HZ
     block_latents, frames_per_latent, size_multiple = 3, 4, 16
     default_size = (32, 32)
-    expects_rendered = False
+    expects_rendered = expects_head_and_shoulders = False
     sees_past_sound = True
     loaded = 0                      # how often weights were brought
 

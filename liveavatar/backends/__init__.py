@@ -31,6 +31,7 @@ class Trained:
     shift: float = 3.0
     guidance: float = 1.0
     size: tuple[int, int] | None = None     # (height, width); None: the backend's
+    photographs: bool = False               # of heads and shoulders, beside rendered avatars
 
 
 class PictureDecoder(Protocol):
@@ -58,6 +59,7 @@ class Backend(Protocol):
     size_multiple: ClassVar[int]            # sides are multiples of it
     default_size: ClassVar[tuple[int, int]]   # (height, width)
     expects_rendered: ClassVar[bool]        # trained on rendered avatars only
+    expects_head_and_shoulders: ClassVar[bool]    # of a photograph: the face about 45 % of the height
     sees_past_sound: ClassVar[bool]         # a block hears the sound before it (else its own first frame repeated)
 
     transformer: CausalS2VTransformer

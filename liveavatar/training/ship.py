@@ -49,11 +49,12 @@ def ship(work: Path, folder: Path, solver: str = "euler") -> list[str]:
         pack("ear", load_listener(path)[0].state_dict(), {})
     if path := trained("base", "base"):
         shape = {name: TRANSFORMER[name] for name in ("prediction", "detail_channels")}
-        settings = {"solver": "euler", "shift": SHIFT, "size": SIZE}
+        settings = {"solver": "euler", "shift": SHIFT, "size": SIZE, "photographs": True}
         pack("base", load_pieces(path.parent, "base")[0], shape | {"trained": settings}, torch.int8)
     for path in sorted(work.glob("student-*")):
         steps = path.name.removeprefix("student-")
-        settings = {"steps": int(steps.partition("-")[0]), "solver": solver, "shift": SHIFT, "size": SIZE}
+        settings = {"steps": int(steps.partition("-")[0]), "solver": solver, "shift": SHIFT, "size": SIZE,
+                    "photographs": True}
         if find_pieces(path, "student"):
             pack(path.name, load_pieces(path, "student")[0], {"alpha": LORA_ALPHA, "trained": settings})
     if not packed:

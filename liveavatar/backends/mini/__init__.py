@@ -48,7 +48,7 @@ class MiniBackend:
     block_latents = 3
     frames_per_latent = 4
     size_multiple, default_size = 16, (128, 128)        # of the shipped weights
-    expects_rendered = True
+    expects_rendered, expects_head_and_shoulders = True, False
     sees_past_sound = True
 
     def __init__(self, transformer: CausalS2VTransformer, vae: VideoVAE, ear: Ear, trained: Trained,
@@ -58,6 +58,7 @@ class MiniBackend:
         self.vae = vae.requires_grad_(False).eval()
         self.trained = trained
         self.default_size = trained.size or self.default_size
+        self.expects_rendered, self.expects_head_and_shoulders = not trained.photographs, trained.photographs
         self.size_multiple = vae.config.stride * transformer.config.patch
         self.compiled_threads: int | None = None         # the count that compiled code is made for
         LOADED.add(self)

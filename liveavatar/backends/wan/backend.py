@@ -42,7 +42,7 @@ class WanBackend:
     frames_per_latent = 4
     size_multiple = preset.SIZE_MULTIPLE
     default_size = preset.AREA
-    expects_rendered = False
+    expects_rendered = expects_head_and_shoulders = False
     sees_past_sound = False
     free_text = True                   # the prompt is read word by word, not searched for known phrases
 
