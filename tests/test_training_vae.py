@@ -16,6 +16,7 @@ from liveavatar.avatars.world import AvatarWorld
 from liveavatar.backends.mini.ear import AFTER, BEFORE
 from liveavatar.backends.mini.vae import VideoVAE, load_vae
 from liveavatar.puppets import PuppetWorld, rigs_of
+from liveavatar.training import decoder
 from liveavatar.training import vae as stage
 from liveavatar.training.clips import Clips, World, avatar_clips, disturb
 from liveavatar.training.dataset import emphasis_bells, emphasis_weights
@@ -260,6 +261,34 @@ def test_training_resumes_where_it_stopped(corpus, tmp_path):
     assert load_vae(tmp_path / "vae.safetensors").latent_std.min() > 0
     names = {path.name for path in tmp_path.iterdir()}
     assert names >= {"vae.safetensors", "checkpoint.safetensors", "training.json", "sheet_avatars.png", "loss.png"}
+
+
+def test_the_decoder_is_sharpened_and_the_latents_stay(corpus, tmp_path):
+    train_vae(corpus, tmp_path / "vae")
+    before = load_vae(tmp_path / "vae" / "vae.safetensors")
+    decoder.main(["--corpus", str(corpus), "--work", str(tmp_path / "decoder"), "--total_steps", "3", "--device", "cpu",
+                  "--vae", str(tmp_path / "vae" / "vae.safetensors"), "--size", "32*32", "--batch", "2", "--frames",
+                  "4", "--people", "16", "--log_every", "1", "--evaluation_clips", "2", "--evaluation_frames", "4"])
+    after = load_vae(tmp_path / "decoder" / "vae.safetensors").state_dict()
+    moved = {name.split(".")[0] for name, tensor in before.state_dict().items() if not torch.equal(tensor, after[name])}
+    assert moved == {"decoder"}
+
+
+def test_a_discriminator_of_patches_tells_sharp_from_blurred():
+    torch.manual_seed(0)
+    sharp = torch.rand(4, 3, 32, 32)
+    blurred = torch.nn.functional.avg_pool2d(sharp, 5, 1, 2)
+    judge = decoder.PatchDiscriminator((8, 8, 8))
+    optimizer = torch.optim.Adam(judge.parameters(), 1e-2)
+    for _ in range(40):
+        cost = decoder.discriminator_loss(judge(sharp)[0], judge(blurred)[0], torch.ones(4, 1, 4, 4))
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+    assert judge(sharp)[0].mean() > judge(blurred)[0].mean() + 0.5 and cost < 1.8
+    score, features = judge(blurred)
+    same = decoder.decoder_loss(score, features, features, torch.ones(4, 1, 4, 4))
+    torch.testing.assert_close(same, -decoder.ADVERSARIAL_WEIGHT * score.mean())
 
 
 def test_a_perfect_vae_scores_high_and_a_grey_one_low(corpus):

@@ -77,10 +77,18 @@ def reconstruction_losses(vae: VideoVAE, video: Tensor, noise: Tensor, weight: T
 
     video (B, 3, T, H, W), noise (B, C, F, h, w) of unit variance, weight (B, T, H, W) of the pixels
     """
-    B = len(video)
     mean, logvar = vae.posterior(video)
     mean, logvar = mean.float(), logvar.float()
     again = vae.reconstruct(mean + noise * torch.exp(0.5 * logvar)).float()
+    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    loss, absolute, pyramid, square, detail = picture_losses(again, video, weight)
+    return torch.stack([loss + kl_weight * kl, absolute, pyramid, kl, square, detail])
+
+
+def picture_losses(again: Tensor, video: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+    """Compare videos (B, 3, T, H, W), weight (B, T, H, W)  ->  loss, L1, pyramid, mean squared error, error of the
+    detail's strength"""
+    B = len(video)
     again, truth = (pictures.permute(2, 0, 1, 3, 4).flatten(0, 1) for pictures in (again, video))   # (T*B, 3, H, W)
     difference, weight = again - truth, weight.transpose(0, 1).flatten(0, 1)[:, None]
     absolute = (difference.abs() * weight).mean()
@@ -94,10 +102,8 @@ def reconstruction_losses(vae: VideoVAE, video: Tensor, noise: Tensor, weight: T
         fine = level - coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
         pyramid = pyramid + share * (fine.abs() * level_weight).mean()
         level, level_weight = coarse, F.avg_pool2d(level_weight, 2)
-    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-    loss = (absolute + pyramid + SQUARE_WEIGHT * square + MOTION_WEIGHT * motion + DETAIL_WEIGHT * detail
-            + kl_weight * kl)
-    return torch.stack([loss, absolute, pyramid, kl, difference.square().mean(), detail])
+    loss = absolute + pyramid + SQUARE_WEIGHT * square + MOTION_WEIGHT * motion + DETAIL_WEIGHT * detail
+    return loss, absolute, pyramid, difference.square().mean(), detail
 
 
 def train(loop: TrainingLoop, clips: Clips, textures: Textures | None, arguments: argparse.Namespace) -> None:
