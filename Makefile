@@ -1,5 +1,6 @@
 # make demo   everything needed, then a portrait speaks: out/first_words.mp4
 # make test   everything needed, then the whole suite, notebooks included
+# make lint   everything needed, then the style of the code
 # make lab    everything needed, then the workbench in JupyterLab
 #
 # PYTHON=python3.12       which Python; left out, the first that fits: 3.11 to 3.13
@@ -18,13 +19,16 @@ NAMES := python3 python3.13 python3.12 python3.11 python $(HOME)/.pyenv/versions
 PYTHON ?= $(shell for one in $(NAMES) "$$(uv python find '>=3.11,<3.14' 2>/dev/null)"; do \
 	"$$one" -c '$(FITS)' 2>/dev/null && { echo "$$one"; break; }; done)
 
-.PHONY: demo test lab setup voices browser clean
+.PHONY: demo test lint lab setup voices browser clean
 
 demo: setup
 	$(QUIET) $(BIN)/python -m liveavatar demo
 
 test: setup voices browser
 	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff check .
 
 lab: setup
 	$(QUIET) $(BIN)/python -m liveavatar lab
