@@ -383,6 +383,10 @@ class MemoryWatch:
     def going(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
+    def reading(self) -> dict[str, int]:
+        """Look at the memory once, beside the thread's own looks: bytes of each series of the meter."""
+        return self._meter.read()
+
     @property
     def record(self) -> MemoryRecord:
         """What was seen so far."""
