@@ -166,10 +166,10 @@ def test_the_peak_is_one_of_the_run_not_of_what_comes_before_or_after():
 
 def test_it_costs_less_than_two_percent_of_a_core_at_twenty_looks_a_second():
     watch = MemoryWatch(meter=ProcessMeter())
-    watch._look(time.perf_counter())
+    watch.look(time.perf_counter())
     began_s = time.thread_time()
     for _ in range(200):
-        watch._look(time.perf_counter())
+        watch.look(time.perf_counter())
     assert (time.thread_time() - began_s) / 200 / watch.period_s < 0.02
 
 
@@ -193,7 +193,7 @@ def test_hours_are_thinned_without_losing_a_peak():
     watch = MemoryWatch(meter=Script(*([1] * 30), 99, *([2] * 40)))
     watch.most_samples = 16
     for moment in range(60):
-        watch._look(float(moment))
+        watch.look(float(moment))
     assert len(watch.record) < 16 and watch.thinned >= 2 and watch.record.peak.bytes == 99
 
 

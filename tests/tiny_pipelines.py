@@ -79,16 +79,16 @@ def ltx_pipeline() -> Made:
     )
 
     vae = AutoencoderKLLTXVideo(
-        latent_channels=4, block_out_channels=(4, 4), decoder_block_out_channels=(4, 4), layers_per_block=(1, 1),
-        decoder_layers_per_block=(1, 1), down_block_types=("LTXVideoDownBlock3D",) * 2,
+        latent_channels=4, block_out_channels=(4, 4), decoder_block_out_channels=(4, 4), layers_per_block=(1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1), down_block_types=("LTXVideoDownBlock3D",) * 2,
         spatio_temporal_scaling=(True, False), decoder_spatio_temporal_scaling=(True, False), patch_size=2,
-        decoder_inject_noise=(False, False), downsample_type=("conv", "conv"), upsample_residual=(False, False),
+        decoder_inject_noise=(False,) * 3, downsample_type=("conv", "conv"), upsample_residual=(False, False),
         upsample_factor=(1, 1), scaling_factor=1.0)
     vae.use_framewise_encoding = vae.use_framewise_decoding = False
     transformer = LTXVideoTransformer3DModel(in_channels=4, out_channels=4, num_attention_heads=1, num_layers=1,
                                              attention_head_dim=12, cross_attention_dim=12, caption_channels=WIDTH)
     pipe = LTXPipeline(**no_text(), vae=vae, transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler())
-    return pipe, {"prompt_embeds": words(), "prompt_attention_mask": torch.ones(1, 4), "height": 16, "width": 32,
+    return pipe, {"prompt_embeds": words(), "prompt_attention_mask": torch.ones(1, 4), "height": 32, "width": 64,
                   "num_frames": 5, "guidance_scale": 1.0}
 
 

@@ -169,6 +169,11 @@ class StepGrid(LiveView):
         return f"{self.show} {self.channel if self.show == 'channel' else ''} {self._decodes}"
 
     def _words(self, seen: tuple[Key, ...]) -> str:
+        """How to read the colours, and what could not be recorded of the run, in sentences."""
+        remarks = [f"{remark[0].upper()}{remark[1:]}." for remark in self.run.facts.remarks]
+        return " ".join([self._colour_words(seen), *remarks])
+
+    def _colour_words(self, seen: tuple[Key, ...]) -> str:
         """How to read the colours, in a sentence."""
         if self.show == "difference":
             return "Bright: the guess changed much in this step. The first one has no step before it."

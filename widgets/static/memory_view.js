@@ -155,7 +155,7 @@ const view = {
     let pressed = 0;
     ctx.uplot.over.addEventListener("pointerdown", (event) => { pressed = event.offsetX; });
     ctx.uplot.over.addEventListener("pointerup", (event) => {
-      if (Math.abs(event.offsetX - pressed) < 4 && ctx.labels.length) ctx.move(view.videoOf(ctx, ctx.uplot.posToVal(event.offsetX, "x")));
+      if (Math.abs(event.offsetX - pressed) < 4 && ctx.labels.length && ctx.body.run) ctx.move(view.videoOf(ctx, ctx.uplot.posToVal(event.offsetX, "x")));
     });
   },
 
@@ -208,7 +208,7 @@ const view = {
   drawFront(ctx, u) {
     const pen = u.ctx, scale = devicePixelRatio || 1, { left, top, width, height } = u.bbox, theme = ctx.colours, peak = view.peak(ctx);
     pen.save();
-    const wall = ctx.labels.length ? view.wallOf(ctx, ctx.time) : null;
+    const wall = ctx.labels.length && ctx.body.run ? view.wallOf(ctx, ctx.time) : null;
     if (wall !== null) {
       const x = u.valToPos(wall, "x", true);
       if (x >= left - 1 && x <= left + width + 1) {
@@ -276,7 +276,7 @@ const view = {
     ctx.empty.hidden = ctx.rows.length > 0;
     ctx.plot.hidden = !ctx.rows.length;
     ctx.empty.style.height = `${ctx.get("height_px")}px`;
-    const steps = Array.from({ length: ctx.body.run.steps }, (_, i) => laElement("span", {}, laElement("i", { style: `background:${ctx.colours.steps[i % 8]}` }), `step ${i}`));
+    const steps = Array.from({ length: ctx.body.run?.steps ?? 0 }, (_, i) => laElement("span", {}, laElement("i", { style: `background:${ctx.colours.steps[i % 8]}` }), `step ${i}`));
     if (ctx.labels.length) ctx.steps.replaceChildren(...steps, laElement("span", {}, laElement("i", { style: "background:var(--la-ink);opacity:0.55" }), "decoding"));
     else ctx.steps.replaceChildren();
     view.drawLegend(ctx);
