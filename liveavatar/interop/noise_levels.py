@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PREDICTIONS = ("epsilon", "sample", "original_sample", "v_prediction", "flow_prediction")
 RENOISING = ("LCMScheduler", "FlowMatchLCMScheduler")              # jump to the clean latent and add fresh noise
 FIRST_ORDER = ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler", "DDIMScheduler", "CogVideoXDDIMScheduler")
+CLIPPING = ("DDIMScheduler", "DDIMParallelScheduler", "DDPMScheduler", "DDPMParallelScheduler", "LCMScheduler",
+            "UnCLIPScheduler")                                     # others have the option and do nothing about it
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def predict(scheduler: SchedulerMixin, sample: Tensor, output: Tensor, level: No
         output = output.chunk(2, 1)[0]
     x, output = sample.float(), output.float()
     clean = predict_clean(scheduler, x, output, level)
-    if scheduler.config.get("clip_sample") and not hasattr(scheduler, "sigmas"):
+    if scheduler.config.get("clip_sample") and type(scheduler).__name__ in CLIPPING:
         reach = scheduler.config.get("clip_sample_range", 1.0)
         clean = clean.clamp(-reach, reach)
     if level.sigma == 0:
