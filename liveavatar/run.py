@@ -724,7 +724,7 @@ def replay(trace: Trace | str | os.PathLike, pace: float = 0.0, facts: Facts | N
 
 
 def read_config(values: dict) -> dict:
-    """Read the configuration of a saved run: a GenerationConfig as a dict, or what `interop.watching` wrote of a call."""
+    """Read the configuration of a saved run: a GenerationConfig as a dict, or what was chosen in a watched call."""
     ours = values.keys() <= GenerationConfig.__dataclass_fields__.keys()
     return GenerationConfig.from_dict(values).to_dict() if ours else values
 

@@ -1,4 +1,4 @@
-"""mini and the 14B as a diffusers pipeline: the latents of `liveavatar.load`, saved and opened, called as diffusers does."""
+"""mini and the 14B as a diffusers pipeline: the latents of `liveavatar.load`, called, saved and opened as there."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ import liveavatar
 from liveavatar import GenerationConfig, LiveAvatarPipeline
 from liveavatar.types import InputError
 
-pytestmark = pytest.mark.filterwarnings("ignore:random weights", "ignore:no voice was found", "ignore:.*rendered avatar")
+pytestmark = pytest.mark.filterwarnings("ignore:random weights", "ignore:no voice was found",
+                                        "ignore:.*rendered avatar")
 LOADED = {"mini": {"weights": "random", "dtype": "float32"},
           "wan-s2v-14b": {"weights": "random", "config": "tiny"}}
 CONFIG = GenerationConfig(size=(64, 64), infer_frames=12)

@@ -1,7 +1,8 @@
-"""Any diffusers pipeline under watch: the same numbers as without, every step in one convention, nothing left behind."""
+"""Any diffusers pipeline under watch: the same numbers as without, steps in one convention, nothing left behind."""
 
 import copy
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -134,10 +135,20 @@ def test_a_watched_run_is_saved_and_every_view_shows_it_again(name, tmp_path):
     assert MemoryView(tmp_path / "run").record.peak.bytes == run.memory.record.peak.bytes
     schedule = ScheduleView(run)
     assert schedule.sigmas == list(run.facts.sigmas) and all(schedule.milliseconds)
-    assert all(remark[1:] in StepGrid(run).paint()[0]["words"] for remark in run.facts.remarks)
+    assert all(remark[1:] in StepGrid(run).paint()[0]["remarks"] for remark in run.facts.remarks)
     opened = replay(tmp_path / "run", pipeline=run)                  # with the pipeline at hand, its decoder too
     assert (opened.step_frames.decode(0, 1) == run.step_frames.decode(0, 1)).all()
     assert not (run.step_frames.decode(0, 0) == run.step_frames.decode(0, STEPS - 1)).all()
+
+
+def test_many_threads_may_decode_at_once():
+    """As views do; the VAE of Wan keeps its state in itself."""
+    run, _ = watched("wan")
+    latents = [run.look(0, index).x for index in range(STEPS)]
+    alone = [run.new_decoder().decode(one) for one in latents]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda turn: run.new_decoder().fork().decode(latents[turn % STEPS]), range(12)))
+    assert all(torch.equal(made, alone[turn % STEPS]) for turn, made in enumerate(together))
 
 
 def test_previews_have_the_colours_of_the_pictures_that_were_returned():

@@ -76,8 +76,7 @@ class MemoryView(LiveView):
         super().__init__(source, cursor=cursor, **traits)
 
     def watch(self, source: Source | MemoryWatch | MemoryRecord | None) -> None:
-        """Show a run that will be, is being or was made; or what a MemoryWatch sees or saw; or a folder in which a record
-        was saved."""
+        """Show a run that will be, is being or was made, what a MemoryWatch sees or saw, or the record of a folder."""
         self._offered = source if isinstance(source, MemoryWatch) else None
         if isinstance(source, str | os.PathLike):
             self._given = self._read(Path(source))

@@ -1,1 +1,1 @@
-"""Bridges to diffusers, in both directions: `watch` records any of its pipelines as a run, `LiveAvatarPipeline` is one."""
+"""Connect diffusers in both directions: `watch` records its pipelines as runs, `LiveAvatarPipeline` is one of them."""

@@ -125,8 +125,8 @@ class LiveAvatarPipeline(DiffusionPipeline):
         image, audio    files, or what `liveavatar.load_portrait` and `load_audio` take and return
         generator       its initial seed is the seed of the video; None draws one from torch's
         config          what else can be chosen: solver, schedule, duration_s, ...; the arguments above come first
-        callback_on_step_end    called as callback(pipe, index, timestep, {"latents": x (1, C, F, h, w)}) after every step
-                        of every block; timestep is 0..1000. It may look and interrupt, not change the latents
+        callback_on_step_end    called as callback(pipe, index, timestep, {"latents": x (1, C, F, h, w)}) after every
+                        step of every block; timestep is 0..1000. It may look and interrupt, not change the latents
 
         Raises InputError for inputs that cannot be used.
         """
@@ -199,7 +199,7 @@ class LiveAvatarPipeline(DiffusionPipeline):
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, torch_dtype: torch.dtype | None = None,
                         **options: object) -> Self:
-        """Open a folder that `save_pretrained` wrote. options: of `liveavatar.load`, in place of those it was saved with.
+        """Open a folder that `save_pretrained` wrote; options of `liveavatar.load` replace those it was saved with.
 
         Raises InputError where the folder holds no such pipeline or its weights do not fit.
         """

@@ -1,4 +1,4 @@
-"""One call of a diffusers pipeline, turned into the events of a run: a Step for each step of its scheduler, then Blocks.
+"""Turn one call of a diffusers pipeline into the events of a run: a Step for each step of its scheduler, then Blocks.
 
 A denoising loop is a block, and each video or image of a batch is a block of its own.
 """
@@ -118,8 +118,8 @@ class CallRecorder:
         loop.latents = x
         for item in range(len(x)):
             one = slice(item, item + 1)
-            step = Step(loop.first_block + item, pending.index, loop.steps, level.share, after.share, x[one], clean[one],
-                        velocity[one], None, pending.milliseconds / len(x), pending.bytes)
+            step = Step(loop.first_block + item, pending.index, loop.steps, level.share, after.share, x[one],
+                        clean[one], velocity[one], None, pending.milliseconds / len(x), pending.bytes)
             ended_s = pending.ended_s - (len(x) - 1 - item) * step.milliseconds / 1000
             self._run.made(step, pending.began_s if item == 0 else ended_s - step.milliseconds / 1000, ended_s)
         self._since_s = self._noted_s = time.perf_counter()
@@ -169,8 +169,8 @@ class CallRecorder:
         loop = Loop(run.blocks_begun, layout, noise_levels(scheduler), timesteps, place, place, shape)
         sigmas = tuple(level.share for level in loop.levels[place:])
         if run.blocks_begun and not run.fits(shape[1:], len(sigmas)):
-            run.remark(f"a later loop with {len(sigmas) - 1} steps and latents of shape {shape[1:]} was not recorded: a "
-                       "run holds loops of one kind; watch it in a run of its own")
+            run.remark(f"a later loop with {len(sigmas) - 1} steps and latents of shape {shape[1:]} was not recorded: "
+                       "a run holds loops of one kind; watch it in a run of its own")
             return None
         if layout.remark:
             run.remark(layout.remark)

@@ -10,6 +10,7 @@ import copy
 import inspect
 from collections.abc import Mapping
 from math import isqrt
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,12 +80,14 @@ class LatentLayout:
 class PipelineDecoder:
     """Decode latents (1, C, F, h, w) by the VAE of a pipeline. Blocks do not depend on one another.
 
-    The VAE shares its weights with the pipeline's and has a state of its own: videos that the pipeline decodes meanwhile
-    are not disturbed. Without a VAE, latents of three channels are pictures already.
+    The VAE shares its weights with the pipeline's and has a state of its own: videos that the pipeline decodes
+    meanwhile are not disturbed. One thread at a time decodes: many VAEs of videos keep their state in themselves. Without a VAE,
+    latents of three channels are pictures already.
     """
 
     def __init__(self, vae: torch.nn.Module | None) -> None:
         self._vae = None if vae is None else private_copy(vae)
+        self._lock = Lock()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
@@ -93,7 +96,8 @@ class PipelineDecoder:
             return to_pictures(latents[:, :3] / 2 + 0.5)
         weight = next(self._vae.parameters())
         latents = denormalize(self._vae, latents.float()).to(weight.device, weight.dtype)
-        video = decode_video(self._vae, latents)
+        with self._lock:
+            video = decode_video(self._vae, latents)
         return to_pictures((video.float() / 2 + 0.5).clamp(0, 1))
 
     def fork(self) -> PipelineDecoder:

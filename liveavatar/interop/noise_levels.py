@@ -27,7 +27,7 @@ PREDICTIONS = ("epsilon", "sample", "original_sample", "v_prediction", "flow_pre
 RENOISING = ("LCMScheduler", "FlowMatchLCMScheduler")              # jump to the clean latent and add fresh noise
 FIRST_ORDER = ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler", "DDIMScheduler", "CogVideoXDDIMScheduler")
 CLIPPING = ("DDIMScheduler", "DDIMParallelScheduler", "DDPMScheduler", "DDPMParallelScheduler", "LCMScheduler",
-            "UnCLIPScheduler")                                     # others have the option and do nothing about it
+            "HeunDiscreteScheduler", "UnCLIPScheduler")         # others have the option and do nothing about it
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@
         video = pipe("a cat", num_inference_steps=8)      # called as always, as often as wanted
     StepGrid(run); run.save("folder"); replay("folder", pipeline=run)
 
-Within the `with` the pipeline has a subclass of its class and a copy of its scheduler, of a subclass of that one's; both
-are taken back at its end, after an exception too. The numbers that the pipeline computes do not change. Velocity and
+Within the `with` the pipeline has a subclass of its class and a copy of its scheduler, of a subclass of that one's;
+both are taken back at its end, after an exception too. The numbers that the pipeline computes do not change. Velocity and
 clean latent are those after guidance. One call at a time is recorded; others, in other threads, pass by.
 """
 
@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial, wraps
+from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING
 
