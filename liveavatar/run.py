@@ -142,6 +142,11 @@ class Facts:
         return max(len(self.sigmas) - 1, 0)
 
     @property
+    def pipeline(self) -> str:
+        """Name the diffusers pipeline of a watched run; "" for a run of ours."""
+        return self.config.get("pipeline", "")
+
+    @property
     def block_frames(self) -> int:
         """Video frames in a block."""
         first = self.frames_per_latent if self.first_frames is None else self.first_frames

@@ -79,6 +79,24 @@ def test_a_hundred_megabytes_are_seen_and_so_is_their_end():
     assert watch.record.peak.bytes - watch.record.values[0] > 90 * MIB
 
 
+def test_even_a_short_block_is_seen_at_its_beginning_and_its_end():
+    with MemoryWatch(period_s=10) as watch:
+        ballast = np.ones(50 * MIB // 8)
+    record = watch.record
+    assert len(record) >= 2 and record.left_over > 40 * MIB and (np.diff(record.times_s) > 0).all()
+    assert record.peak.when == "while it was watched" and len(ballast)
+
+
+def test_many_may_be_called_after_a_look():
+    watch, called = MemoryWatch(period_s=0.005), []
+    watch.subscribe(lambda: called.append("first"))
+    unsubscribe = watch.subscribe(lambda: called.append("second"))
+    with watch:
+        wait_until(lambda: {"first", "second"} <= set(called))
+        unsubscribe()
+        wait_until(lambda: called[-3:] == ["first"] * 3)
+
+
 def test_it_begins_and_ends_with_its_run(watched):
     run, watch = watched
     wait_until(lambda: not watch.going)

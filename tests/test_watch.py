@@ -8,12 +8,14 @@ import pytest
 import torch
 from diffusers import (
     CogVideoXDDIMScheduler,
+    DDIMPipeline,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     HeunDiscreteScheduler,
     LCMScheduler,
+    UNet2DModel,
     UniPCMultistepScheduler,
 )
 from tiny_pipelines import TINY_PIPELINES
@@ -24,7 +26,7 @@ from liveavatar.interop.noise_levels import noise_levels, predict
 from liveavatar.interop.watching import latents_after, latents_before
 from liveavatar.run import FAILED, FINISHED, PAUSED, STOPPED, replay
 from liveavatar.types import Block, InputError, Step
-from widgets import MemoryView, Player, ScheduleView, StepGrid
+from widgets import CacheView, LipView, MemoryView, Player, ScheduleView, StepGrid
 
 STEPS = 3
 LEARNT = torch.linspace(0.0001, 0.02, 1000).tolist()
@@ -167,6 +169,39 @@ def test_each_call_is_a_block_and_each_picture_of_a_batch():
         assert torch.equal(block.latents, run.look(block.index, -1).x)
     assert [mark.stage for mark in run.marks].count("decode") == 3
     assert (run.step_frames.decode(1, 1) != run.step_frames.decode(2, 1)).any()            # blocks are decoded alone
+
+
+def test_views_say_what_a_pipeline_does_not_have():
+    run, _ = watched("stable_diffusion_3")
+    for view, said in ((CacheView, "there are no caches to show"), (LipView, "was given no sound")):
+        shown = view(run)
+        shown.paint()
+        assert shown.error.startswith("StableDiffusion3Pipeline") and said in shown.error
+
+
+def test_a_player_shows_the_prediction_while_there_are_no_pictures():
+    run, _ = watched("stable_diffusion_3", output_type="latent")
+    player = Player(run)
+    player.paint()
+    assert player.error == "" and player.picture.shape == (16, 16, 3)
+
+
+def test_half_precision_and_pictures_without_a_vae():
+    pipe, call = make("stable_diffusion_3")
+    for network in (pipe.transformer, pipe.vae):
+        torch.nn.Module.to(network, torch.bfloat16)
+    halved = {name: value.bfloat16() if isinstance(value, torch.Tensor) else value for name, value in call.items()}
+    network = UNet2DModel(sample_size=16, block_out_channels=(4, 4), layers_per_block=1, norm_num_groups=2,
+                          attention_head_dim=4, down_block_types=("DownBlock2D",) * 2,
+                          up_block_types=("UpBlock2D",) * 2)
+    plain = DDIMPipeline(network, DDIMScheduler())
+    plain.set_progress_bar_config(disable=True)
+    for one, arguments in ((pipe, halved), (plain, {"num_inference_steps": STEPS})):
+        with liveavatar.watch(one) as run:
+            one(**arguments)
+        decoded = run.step_frames.decode(0, STEPS - 2), run.new_decoder().decode(run.look(0, -1).x)
+        assert len(run.seen) == STEPS and decoded[0].shape == (1, 16, 16, 3)
+        assert (decoded[1].int() - run.blocks[0].frames.int()).abs().max() <= 4         # theirs is rounded to 8 bits
 
 
 def test_a_loop_of_another_kind_is_not_mixed_in():

@@ -78,11 +78,13 @@ class MemoryView(LiveView):
     def watch(self, source: Source | MemoryWatch | MemoryRecord | None) -> None:
         """Show a run that will be, is being or was made, what a MemoryWatch sees or saw, or the record of a folder."""
         self._offered = source if isinstance(source, MemoryWatch) else None
+        alone = isinstance(source, MemoryWatch | MemoryRecord)             # without a run
         if isinstance(source, str | os.PathLike):
             self._given = self._read(Path(source))
+            alone = self._given is not None and not (Path(source) / "trace.json").exists()
         elif isinstance(source, MemoryRecord):
             self._given = source
-        super().watch(None if isinstance(source, MemoryWatch | MemoryRecord) else source)
+        super().watch(None if alone else source)
 
     def close(self) -> None:
         self._leave_watcher()
@@ -179,8 +181,16 @@ class MemoryView(LiveView):
 
     def _body(self, names: tuple[str, ...], main: str, total: int, words: str, going: bool) -> Body:
         return {"names": names, "main": main, "total": total, "words": words, "going": going, "called": WORDS,
-                "owners": [name for name in OWNERS if name in names], "colours": COLOURS,
+                "owners": self._owners(names), "colours": COLOURS,
                 "forecast": self._forecast_as_lists()}
+
+    def _owners(self, names: tuple[str, ...]) -> list[str]:
+        """Name whose memory is told apart; nobody's where no run was watched."""
+        if self._given is not None:
+            known = any(self._given.series[name].any() for name in OWNERS[:-1] if name in names)
+        else:
+            known = self.watcher.run is not None
+        return [name for name in OWNERS if name in names] if known else []
 
     def _forecast_as_lists(self) -> list | None:
         """For JSON; made anew where the run has gone on."""

@@ -93,7 +93,10 @@ class PipelineDecoder:
     def decode(self, latents: Tensor) -> Tensor:
         """(1, C, F, h, w) -> (T, H, W, 3) uint8"""
         if self._vae is None:
-            return to_pictures(latents[:, :3] / 2 + 0.5)
+            if latents.shape[1] != 3:
+                raise InputError(f"this pipeline has no VAE that could decode its latents of {latents.shape[1]} "
+                                 "channels; leave exact off")
+            return to_pictures((latents.float() / 2 + 0.5).clamp(0, 1))
         weight = next(self._vae.parameters())
         latents = denormalize(self._vae, latents.float()).to(weight.device, weight.dtype)
         with self._lock:

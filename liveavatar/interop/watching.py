@@ -6,8 +6,8 @@
     StepGrid(run); run.save("folder"); replay("folder", pipeline=run)
 
 Within the `with` the pipeline has a subclass of its class and a copy of its scheduler, of a subclass of that one's;
-both are taken back at its end, after an exception too. The numbers that the pipeline computes do not change. Velocity and
-clean latent are those after guidance. One call at a time is recorded; others, in other threads, pass by.
+both are taken back at its end, after an exception too. The numbers that the pipeline computes do not change. Velocity
+and clean latent are those after guidance. One call at a time is recorded; others, in other threads, pass by.
 """
 
 from __future__ import annotations
@@ -71,9 +71,10 @@ class PipelineBackend:
         self.name = type(pipe).__name__
         self._pipe = pipe
         self._decoder: PipelineDecoder | None = None
-        for name, part in pipe.components.items():
+        self.vae = getattr(pipe, "vae", None)
+        for name, part in vars(pipe).items():
             if isinstance(part, torch.nn.Module):
-                setattr(self, name, part)              # weights are counted by attribute
+                setattr(self, f"network_{name}", part)     # weights are counted by attribute
 
     @property
     def device(self) -> torch.device:
@@ -81,12 +82,11 @@ class PipelineBackend:
 
     def decodes(self, channels: int) -> bool:
         """Tell whether latents of so many channels can be turned into pictures."""
-        vae = getattr(self, "vae", None)
-        return channels == 3 if vae is None else hasattr(vae, "decoder") and hasattr(vae, "decode")
+        return channels == 3 if self.vae is None else hasattr(self.vae, "decoder") and hasattr(self.vae, "decode")
 
     def decoder(self, condition: object = None) -> PipelineDecoder:
         if self._decoder is None:
-            self._decoder = PipelineDecoder(getattr(self, "vae", None))
+            self._decoder = PipelineDecoder(self.vae)
         return self._decoder
 
     def about(self) -> dict:

@@ -87,7 +87,7 @@ const view = {
 
   range(ctx) {
     const zoom = ctx.get("zoom"), last = ctx.rows.at(-1)?.[0] ?? 1, forecast = ctx.body.forecast?.[0].at(-1) ?? 0;
-    return zoom.length === 2 ? zoom : [0, Math.max(last, forecast, 2)];
+    return zoom.length === 2 ? zoom : [0, Math.max(last, forecast, ctx.body.going ? 2 : 0.01)];
   },
 
   peak(ctx) {
