@@ -21,7 +21,7 @@ from diffusers import (
 from tiny_pipelines import TINY_PIPELINES
 
 import liveavatar
-from liveavatar.interop.calls import frames_in
+from liveavatar.interop.latents import frames_in
 from liveavatar.interop.noise_levels import noise_levels, predict
 from liveavatar.interop.watching import latents_after, latents_before
 from liveavatar.run import FAILED, FINISHED, PAUSED, STOPPED, replay

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from liveavatar.interop.latents import LatentLayout, pictures_of
+from liveavatar.interop.latents import LatentLayout, frames_in, pictures_of, temporal_ratio
 from liveavatar.interop.noise_levels import NoiseLevel, noise_levels, predict, solver_of
 from liveavatar.types import Block, InputError, Portrait, Step
 
@@ -263,26 +263,6 @@ def arguments_of(function: Callable, pipe: DiffusionPipeline, args: tuple, kwarg
 def not_plain(callback: object) -> bool:
     """Tell whether a callback is an object of diffusers with tensors of its own choice, which nothing may wrap."""
     return callback is not None and hasattr(callback, "tensor_inputs")
-
-
-def temporal_ratio(pipe: DiffusionPipeline) -> int:
-    """Return how many video frames a latent frame after the first stands for."""
-    vae = getattr(pipe, "vae", None)
-    for owner, name in ((pipe, "vae_scale_factor_temporal"), (pipe, "vae_temporal_compression_ratio"),
-                        (vae, "temporal_compression_ratio")):
-        if isinstance(getattr(owner, name, None), int):
-            return getattr(owner, name)
-    return 1
-
-
-def frames_in(frames: int, latents: int) -> dict[str, int]:
-    """Return the fields of Facts that say how T frames follow from F latent frames."""
-    if latents == 1:
-        return {"frames_per_latent": 1, "first_frames": frames}
-    if (frames - 1) % (latents - 1) == 0:                          # causal: the first stands for one frame
-        return {"frames_per_latent": (frames - 1) // (latents - 1), "first_frames": 1}
-    ratio = max(frames // latents, 1)
-    return {"frames_per_latent": ratio, "first_frames": max(frames - (latents - 1) * ratio, 1)}
 
 
 def no_pictures(loops: int, output_type: object) -> str:

@@ -18,10 +18,13 @@ import torch
 from torch import Tensor
 
 from liveavatar.decoder import to_pictures
+from liveavatar.preview import LatentMap, fit_map
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+
+    from liveavatar.types import Block
 
 FRAMES_FIRST = ("CogVideoX", "ConsisID", "StableVideoDiffusion")   # latents (B, F, C, h, w)
 
@@ -77,12 +80,43 @@ class LatentLayout:
         return {name: sizes[name] for name in names}
 
 
+class PipelineBackend:
+    """What views ask of a pipeline: its networks, its device and its decoder."""
+
+    trim_frames, blocks_join = 0, False
+
+    def __init__(self, pipe: DiffusionPipeline) -> None:
+        self.name = type(pipe).__name__
+        self._pipe = pipe
+        self._decoder: PipelineDecoder | None = None
+        self.vae = getattr(pipe, "vae", None)
+        for name, part in vars(pipe).items():
+            if isinstance(part, torch.nn.Module):
+                setattr(self, f"network_{name}", part)     # weights are counted by attribute
+
+    @property
+    def device(self) -> torch.device:
+        return getattr(self._pipe, "_execution_device", self._pipe.device)
+
+    def decodes(self, channels: int) -> bool:
+        """Tell whether latents of so many channels can be turned into pictures."""
+        return channels == 3 if self.vae is None else hasattr(self.vae, "decoder") and hasattr(self.vae, "decode")
+
+    def decoder(self, condition: object = None) -> PipelineDecoder:
+        if self._decoder is None:
+            self._decoder = PipelineDecoder(self.vae)
+        return self._decoder
+
+    def about(self) -> dict:
+        return {"name": self.name, "dtype": str(self._pipe.dtype).removeprefix("torch.")}
+
+
 class PipelineDecoder:
     """Decode latents (1, C, F, h, w) by the VAE of a pipeline. Blocks do not depend on one another.
 
     The VAE shares its weights with the pipeline's and has a state of its own: videos that the pipeline decodes
-    meanwhile are not disturbed. One thread at a time decodes: many VAEs of videos keep their state in themselves. Without a VAE,
-    latents of three channels are pictures already.
+    meanwhile are not disturbed. One thread at a time decodes: many VAEs of videos keep their state in themselves.
+    Without a VAE, latents of three channels are pictures already.
     """
 
     def __init__(self, vae: torch.nn.Module | None) -> None:
@@ -176,3 +210,32 @@ def as_pictures(video: object) -> Tensor | None:
     values = values[None] if values.ndim == 3 else values
     values = values if channels_last else values.movedim(1, -1)    # (T, C, H, W) -> (T, H, W, C)
     return to_pictures(values.movedim(-1, 0)[None]) if values.shape[-1] == 3 else None
+
+
+def temporal_ratio(pipe: DiffusionPipeline) -> int:
+    """Return how many video frames a latent frame after the first stands for."""
+    vae = getattr(pipe, "vae", None)
+    for owner, name in ((pipe, "vae_scale_factor_temporal"), (pipe, "vae_temporal_compression_ratio"),
+                        (vae, "temporal_compression_ratio")):
+        if isinstance(getattr(owner, name, None), int):
+            return getattr(owner, name)
+    return 1
+
+
+def frames_in(frames: int, latents: int) -> dict[str, int]:
+    """Return the fields of Facts that say how T frames follow from F latent frames."""
+    if latents == 1:
+        return {"frames_per_latent": 1, "first_frames": frames}
+    if (frames - 1) % (latents - 1) == 0:                          # causal: the first stands for one frame
+        return {"frames_per_latent": (frames - 1) // (latents - 1), "first_frames": 1}
+    ratio = max(frames // latents, 1)
+    return {"frames_per_latent": ratio, "first_frames": max(frames - (latents - 1) * ratio, 1)}
+
+
+def fit_pictures(block: Block) -> LatentMap:
+    """Fit colours to the latents of a finished block, by a picture of each latent frame."""
+    latents = block.latents[0].float().cpu()                                       # (C, F, h, w)
+    chosen = torch.linspace(0, len(block.frames) - 1, latents.shape[1]).round().long()
+    pictures = block.frames[chosen].permute(0, 3, 1, 2).float() / 255              # (F, 3, H, W)
+    colours = torch.nn.functional.adaptive_avg_pool2d(pictures, latents.shape[-2:])
+    return fit_map(latents.flatten(1).T.numpy(), colours.transpose(0, 1).flatten(1).T.numpy())

@@ -12,22 +12,18 @@ and clean latent are those after guidance. One call at a time is recorded; other
 
 from __future__ import annotations
 
-import copy
-import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import torch
-
 from liveavatar.interop.calls import CallRecorder, check_pipeline
-from liveavatar.interop.latents import PipelineDecoder
+from liveavatar.interop.latents import PipelineBackend, fit_pictures
 from liveavatar.interop.noise_levels import check_scheduler
-from liveavatar.preview import LatentMap, fit_map, values_of
+from liveavatar.interop.wrapping import watched_class, watched_scheduler
+from liveavatar.preview import LatentMap, principal_map, values_of
 from liveavatar.run import FAILED, FINISHED, PAUSED, RUNNING, STOPPED, Change, Facts, Run
 from liveavatar.types import InputError
 from liveavatar.vram.watch import MemoryWatch
@@ -60,37 +56,6 @@ def latents_before(run: Run, block: int, index: int) -> Tensor:
     """Return the latents (1, C, F, h, w) that a step was given, at the pipeline's own scale."""
     step = run.look(block, index)
     return (step.clean + step.sigma * step.velocity) * run.facts.config["scales"][index]
-
-
-class PipelineBackend:
-    """What views ask of a pipeline: its networks, its device and its decoder."""
-
-    trim_frames, blocks_join = 0, False
-
-    def __init__(self, pipe: DiffusionPipeline) -> None:
-        self.name = type(pipe).__name__
-        self._pipe = pipe
-        self._decoder: PipelineDecoder | None = None
-        self.vae = getattr(pipe, "vae", None)
-        for name, part in vars(pipe).items():
-            if isinstance(part, torch.nn.Module):
-                setattr(self, f"network_{name}", part)     # weights are counted by attribute
-
-    @property
-    def device(self) -> torch.device:
-        return getattr(self._pipe, "_execution_device", self._pipe.device)
-
-    def decodes(self, channels: int) -> bool:
-        """Tell whether latents of so many channels can be turned into pictures."""
-        return channels == 3 if self.vae is None else hasattr(self.vae, "decoder") and hasattr(self.vae, "decode")
-
-    def decoder(self, condition: object = None) -> PipelineDecoder:
-        if self._decoder is None:
-            self._decoder = PipelineDecoder(self.vae)
-        return self._decoder
-
-    def about(self) -> dict:
-        return {"name": self.name, "dtype": str(self._pipe.dtype).removeprefix("torch.")}
 
 
 class Calls:
@@ -278,58 +243,4 @@ class WatchedRun(Run):
         return self._latent_map
 
     def _principal_map(self) -> LatentMap | None:
-        from liveavatar.preview import principal_map
-
         return principal_map(values_of(self.look(-1, -1).clean)) if self.seen else None
-
-
-def fit_pictures(block: Block) -> LatentMap:
-    """Fit colours to the latents of a finished block, by the first picture of each latent frame."""
-    latents = block.latents[0].float().cpu()                                       # (C, F, h, w)
-    chosen = torch.linspace(0, len(block.frames) - 1, latents.shape[1]).round().long()
-    pictures = block.frames[chosen].permute(0, 3, 1, 2).float() / 255              # (F, 3, H, W)
-    colours = torch.nn.functional.adaptive_avg_pool2d(pictures, latents.shape[-2:])
-    return fit_map(latents.flatten(1).T.numpy(), colours.transpose(0, 1).flatten(1).T.numpy())
-
-
-def watched_class(kind: type, run: WatchedRun) -> type:
-    """Make a subclass of a pipeline's class that tells a run of its calls; named like it, so that it saves the same."""
-    @wraps(kind.__call__)
-    def call(self: DiffusionPipeline, *args: object, **kwargs: object) -> object:
-        return run.called(kind.__call__, args, kwargs)
-
-    def progress_bar(self: DiffusionPipeline, *args: object, **kwargs: object) -> object:
-        if run.recorder() is not None:
-            run.recorder().progress_began()
-        return kind.progress_bar(self, *args, **kwargs)
-
-    return type(kind.__name__, (kind,), {"__call__": call, "progress_bar": progress_bar, "watched_by": run,
-                                         "__module__": kind.__module__, "__qualname__": kind.__qualname__})
-
-
-def watched_scheduler(scheduler: SchedulerMixin, run: WatchedRun) -> SchedulerMixin:
-    """Copy a scheduler into a subclass of its class that tells a run of its steps. Copies of it tell nothing."""
-    kind = type(scheduler)
-    signature = inspect.signature(kind.step)
-
-    @wraps(kind.step)
-    def step(self: SchedulerMixin, *args: object, **kwargs: object) -> object:
-        recorder = run.recorder() if self is wrapped else None
-        if recorder is None:
-            return kind.step(self, *args, **kwargs)
-        given = signature.bind(self, *args, **kwargs).arguments
-        result = kind.step(self, *args, **kwargs)
-        run.guarded(recorder.stepped, self, given["sample"], given["model_output"], given["timestep"], result)
-        return result
-
-    @wraps(kind.set_timesteps)
-    def set_timesteps(self: SchedulerMixin, *args: object, **kwargs: object) -> object:
-        result = kind.set_timesteps(self, *args, **kwargs)
-        if self is wrapped and run.recorder() is not None:
-            run.guarded(run.recorder().timesteps_set)
-        return result
-
-    wrapped = copy.copy(scheduler)
-    wrapped.__class__ = type(kind.__name__, (kind,), {"step": step, "set_timesteps": set_timesteps,
-                                                      "__module__": kind.__module__, "__qualname__": kind.__qualname__})
-    return wrapped
