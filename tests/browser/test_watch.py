@@ -45,4 +45,5 @@ def test_memory_of_any_code_is_drawn_without_a_run(book):
     book.wait_for("() => /MiB/.test(document.querySelector('.la-memory-legend').textContent)")
     assert book.run("print(memory.error == '' and memory.peak.when)") == "while it was watched"
     assert book.page.locator(".la-memory .la-nothing").is_hidden()
+    assert book.page.locator(".la-memory .la-memory-chip").count() == 1                     # nobody's but the process's
     book.shoot(".la-memory", "watch-memory")

@@ -7,6 +7,7 @@ const MEMORY_POINTS = 1400;                                 // drawn at most
 const memoryTicks = Array.from({ length: 30 }, (_, i) => 2 ** (14 + i));
 const memoryShort = (value) => (value >= 2 ** 30 ? `${Number((value / 2 ** 30).toFixed(2))} GiB` : `${Number((value / 2 ** 20).toFixed(1))} MiB`);
 
+const MEMORY_LINES = ["used", "reserved", "allocated", "process"];       // series that are lines; owners are areas
 const MEMORY_TERMS = { process: "process_memory", allocated: "allocated_memory", reserved: "reserved_memory",
   used: "card_memory" };                                     // line -> term of the glossary
 
@@ -16,7 +17,7 @@ const view = {
   build(ctx) {
     ctx.transport();
     ctx.space();
-    ctx.check("owners", "by owner", "Show to whom the memory belongs");
+    ctx.ownersField = ctx.check("owners", "by owner", "Show to whom the memory belongs");
     ctx.check("from_zero", "from zero", "Off: only what changes is shown, large");
     ctx.all = ctx.button("See all", "Undo the zoom (Escape, or double-click)", () => ctx.set("zoom", []));
     ctx.all.hidden = true;
@@ -62,7 +63,7 @@ const view = {
         list.push({ name: owner, kind: "area", value: (row) => members.reduce((sum, column) => sum + row[column], 0) });
       });
     }
-    for (const name of ["used", "reserved", "allocated", "process"]) if (names.includes(name)) list.push({ name, kind: name === main ? "main" : "line", value: (row) => row[at(name)] });
+    for (const name of MEMORY_LINES) if (names.includes(name)) list.push({ name, kind: name === main ? "main" : "line", value: (row) => row[at(name)] });
     if (forecast) list.push({ name: "forecast", kind: "forecast", value: null });
     return list;
   },
@@ -252,7 +253,7 @@ const view = {
     const hovered = left >= 0 && index !== null && index !== undefined ? view.rowsInView(ctx)[index] : null, row = hovered ?? ctx.rows.at(-1);
     if (!row) { ctx.legend.replaceChildren(); return; }
     const value = (name) => row[1 + names.indexOf(name)], chip = (kind, style, words, number) => laElement("span", { class: `la-memory-chip ${kind}` }, laElement("i", { style }), words, " ", laElement("b", {}, number));
-    const lines = names.filter((name) => !owners.includes(name));
+    const lines = names.filter((name) => MEMORY_LINES.includes(name));
     const when = hovered ? `${row[0].toFixed(2)} s${view.labelAt(ctx, row[0]) ? ` · ${view.wordsOf(view.labelAt(ctx, row[0]))}` : ""}` : ctx.body.going ? "now" : "at the end";
     ctx.legend.replaceChildren(
       laElement("span", { class: "la-memory-when" }, when),
@@ -272,6 +273,7 @@ const view = {
     if (ctx.uplot.width !== width) ctx.uplot.setSize({ width, height: ctx.get("height_px") });
     ctx.uplot.setData(view.columns(ctx, list));
     ctx.all.hidden = !ctx.get("zoom").length;
+    ctx.ownersField.hidden = !ctx.body.owners.length;
     ctx.words.textContent = ctx.body.words;
     ctx.empty.hidden = ctx.rows.length > 0;
     ctx.plot.hidden = !ctx.rows.length;
