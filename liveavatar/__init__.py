@@ -26,6 +26,9 @@ _HOME = {   # public name -> module
     "load": "pipeline", "Pipeline": "pipeline", "generate": "pipeline", "resume": "pipeline",
     # what is seen
     "Run": "run", "replay": "run", "Trace": "trace", "read_provenance": "video",
+    "MemoryWatch": "vram.watch",
+    # diffusers
+    "watch": "interop.watching", "LiveAvatarPipeline": "interop.avatar_pipeline",
 }
 
 __all__ = ["__version__", *_HOME]

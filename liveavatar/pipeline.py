@@ -74,8 +74,12 @@ def resume(run_dir: str | os.PathLike, *, output: str | os.PathLike | None = Non
            progress: bool = True) -> Video:
     """Go on with a run that was stopped or killed, with the weights it was begun with."""
     about = RunFolder(user_path(run_dir)).read()["backend"]
-    options = about.get("options") or {name: about[name] for name in ("student", "dtype", "weights") if name in about}
-    return load(about["name"], **options).resume(run_dir, output=output, stop=stop, progress=progress)
+    return load(about["name"], **load_options(about)).resume(run_dir, output=output, stop=stop, progress=progress)
+
+
+def load_options(about: dict) -> dict:
+    """Return the options of `load` that bring the weights a backend told about."""
+    return about.get("options") or {name: about[name] for name in ("student", "dtype", "weights") if name in about}
 
 
 def run_through(film: Iterator[Step | Block | Video]) -> Video:

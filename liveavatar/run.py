@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from liveavatar.pipeline import Pipeline
     from liveavatar.preview import LatentMap
     from liveavatar.types import Prompt
+    from liveavatar.vram.watch import MemoryWatch
 
 READY, RUNNING, PAUSED, STOPPED, FINISHED, FAILED = "ready", "running", "paused", "stopped", "finished", "failed"
 STATES = (READY, RUNNING, PAUSED, STOPPED, FINISHED, FAILED)
@@ -133,15 +134,23 @@ class Facts:
     solver: str = ""
     backend: str = ""
     config: dict = field(default_factory=dict)
+    first_frames: int | None = None   # video frames in a block's first latent frame; None: as in the others
+    remarks: tuple[str, ...] = ()     # what could not be recorded, a sentence each
 
     @property
     def steps(self) -> int:
         return max(len(self.sigmas) - 1, 0)
 
     @property
+    def pipeline(self) -> str:
+        """Name the diffusers pipeline of a watched run; "" for a run of ours."""
+        return self.config.get("pipeline", "")
+
+    @property
     def block_frames(self) -> int:
         """Video frames in a block."""
-        return self.block_latents * self.frames_per_latent
+        first = self.frames_per_latent if self.first_frames is None else self.first_frames
+        return first + (self.block_latents - 1) * self.frames_per_latent
 
     @property
     def block_s(self) -> float:
@@ -164,7 +173,12 @@ class Facts:
     def latent_at(self, time_s: float) -> int:
         """The latent frame that is seen then, counted within its block."""
         inside_s = time_s - self.block_at(time_s) * self.block_s
-        return min(max(int(inside_s * self.fps / self.frames_per_latent + 1e-6), 0), self.block_latents - 1)
+        return min(max(self.latent_of(int(inside_s * self.fps + 1e-6)), 0), self.block_latents - 1)
+
+    def latent_of(self, frame: int) -> int:
+        """Return the latent frame, within its block, that a video frame, counted within the block, belongs to."""
+        first = self.frames_per_latent if self.first_frames is None else self.first_frames
+        return 0 if frame < first else 1 + (frame - first) // self.frames_per_latent
 
     def frame_at(self, time_s: float) -> int:
         """The video frame that is seen then."""
@@ -264,6 +278,7 @@ class Run:
         self._latent_map: LatentMap | None = None
         self._saved_vae = ""                             # of a saved run: the name of the VAE that decoded it
         self.step_frames = StepFrames(self)              # its steps as decoded pictures
+        self.memory: MemoryWatch | None = None           # what looked at the memory meanwhile, where something did
 
     @classmethod
     def of(cls, pipeline: Pipeline, audio: Audio, image: Image, prompt: str | Prompt = "",
@@ -540,6 +555,8 @@ class Run:
             "done_s": self._done_s, "work_s": self._work_s, "first_picture_s": self.first_picture_s}
         text = json.dumps(description, indent=1)
         write_whole(folder / "run.json", lambda part: part.write_text(text, encoding="utf-8"))
+        if self.memory is not None:
+            self.memory.record.save(folder)
         return saved
 
     # ------------------------------------------------------------------ the worker
@@ -694,8 +711,8 @@ def replay(trace: Trace | str | os.PathLike, pace: float = 0.0, facts: Facts | N
         return replay(loaded, pace, facts, pipeline)
     about = read_description(folder / "run.json")
     constant = about["facts"]
-    known = Facts(**{**constant, "sigmas": tuple(constant["sigmas"]),
-                     "config": GenerationConfig.from_dict(constant["config"]).to_dict()})
+    known = Facts(**{**constant, "sigmas": tuple(constant["sigmas"]), "config": read_config(constant["config"]),
+                     "remarks": tuple(constant.get("remarks", ()))})
     blocks = load_blocks(folder, about, loaded)
     speech = load_speech(folder, about["speech"])
     run = Run(Recording(loaded, known, blocks, pace, backend, speech), loaded, record=False)
@@ -709,6 +726,12 @@ def replay(trace: Trace | str | os.PathLike, pace: float = 0.0, facts: Facts | N
     run._marks.extend(Mark(*mark) for mark in about["marks"])
     run._last = loaded.step(-1, -1) if len(loaded) else None
     return run
+
+
+def read_config(values: dict) -> dict:
+    """Read the configuration of a saved run: a GenerationConfig as a dict, or what was chosen in a watched call."""
+    ours = values.keys() <= GenerationConfig.__dataclass_fields__.keys()
+    return GenerationConfig.from_dict(values).to_dict() if ours else values
 
 
 def facts_of(trace: Trace) -> Facts:

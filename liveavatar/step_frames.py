@@ -68,7 +68,7 @@ class StepFrames:
         if known is not None:
             return known[min(place, len(known) - 1)]
         trim = self._trim if block == 0 else 0
-        latents = self._latents(block, step, what)[:, :, :(place + trim) // self._run.facts.frames_per_latent + 1]
+        latents = self._latents(block, step, what)[:, :, :self._run.facts.latent_of(place + trim) + 1]
         frames = self._decoder_at(block).decode(latents).numpy()
         return frames[min(place + trim, len(frames) - 1)]
 
@@ -112,7 +112,8 @@ class StepFrames:
             if decoder is None:
                 raise InputError("no decoder is at hand for a saved trace: open it with replay(folder, pipeline=pipe), "
                                  "or leave exact off")
-            if block > 0 and (block - 1, run.facts.steps - 1) in run.seen:
+            joined = getattr(run.backend, "blocks_join", True)
+            if joined and block > 0 and (block - 1, run.facts.steps - 1) in run.seen:
                 decoder.decode(run.look(block - 1, -1).x)
             with self._lock:
                 self._begun = block, decoder

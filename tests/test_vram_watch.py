@@ -79,6 +79,24 @@ def test_a_hundred_megabytes_are_seen_and_so_is_their_end():
     assert watch.record.peak.bytes - watch.record.values[0] > 90 * MIB
 
 
+def test_even_a_short_block_is_seen_at_its_beginning_and_its_end():
+    with MemoryWatch(period_s=10) as watch:
+        ballast = np.ones(50 * MIB // 8)
+    record = watch.record
+    assert len(record) >= 2 and record.left_over > 40 * MIB and (np.diff(record.times_s) > 0).all()
+    assert record.peak.when == "while it was watched" and len(ballast)
+
+
+def test_many_may_be_called_after_a_look():
+    watch, called = MemoryWatch(period_s=0.005), []
+    watch.subscribe(lambda: called.append("first"))
+    unsubscribe = watch.subscribe(lambda: called.append("second"))
+    with watch:
+        wait_until(lambda: {"first", "second"} <= set(called))
+        unsubscribe()
+        wait_until(lambda: called[-3:] == ["first"] * 3)
+
+
 def test_it_begins_and_ends_with_its_run(watched):
     run, watch = watched
     wait_until(lambda: not watch.going)
@@ -166,10 +184,10 @@ def test_the_peak_is_one_of_the_run_not_of_what_comes_before_or_after():
 
 def test_it_costs_less_than_two_percent_of_a_core_at_twenty_looks_a_second():
     watch = MemoryWatch(meter=ProcessMeter())
-    watch._look(time.perf_counter())
+    watch.look(time.perf_counter())
     began_s = time.thread_time()
     for _ in range(200):
-        watch._look(time.perf_counter())
+        watch.look(time.perf_counter())
     assert (time.thread_time() - began_s) / 200 / watch.period_s < 0.02
 
 
@@ -193,7 +211,7 @@ def test_hours_are_thinned_without_losing_a_peak():
     watch = MemoryWatch(meter=Script(*([1] * 30), 99, *([2] * 40)))
     watch.most_samples = 16
     for moment in range(60):
-        watch._look(float(moment))
+        watch.look(float(moment))
     assert len(watch.record) < 16 and watch.thinned >= 2 and watch.record.peak.bytes == 99
 
 

@@ -12,7 +12,7 @@ from liveavatar.pipeline import Pipeline
 from liveavatar.run import Run
 from liveavatar.types import InputError
 from liveavatar.vram.plan import plan
-from liveavatar.vram.watch import OWNERS, Label, MemoryRecord
+from liveavatar.vram.watch import OWNERS, Label, MemoryRecord, MemoryWatch
 from widgets import MemoryView
 from widgets.memory_view import Expected, forecast_of
 
@@ -70,6 +70,22 @@ def test_what_is_on_screen_can_be_had_by_name(view):
     assert view.peak == view.record.peak and view.peak.bytes <= view.record.values.max()
     assert view.now["process"] == view.record.values[-1] and view.now["caches"] > 0
     assert view.words == view.record.words
+
+
+def test_code_that_is_no_run_is_shown_live_and_afterwards(tmp_path):
+    with MemoryWatch(period_s=0.01) as watch:
+        live = MemoryView(watch)
+        body, buffers = live.paint()
+        assert body["going"] and body["run"] is None and body["nothing"] == "" and body["owners"] == []
+    watch.record.save(tmp_path)
+    for source in (watch, watch.record, tmp_path):
+        view = MemoryView(source)
+        body, buffers = view.paint()
+        rows = table(buffers, "rows", 1 + len(body["names"]))
+        assert np.array_equal(rows[:, 0], watch.record.times_s) and not body["going"]
+        assert view.peak == watch.record.peak and view.still() is not None and view.error == ""
+    live.close()
+    assert MemoryView().paint()[0]["nothing"] == MemoryView.nothing
 
 
 def test_a_record_is_kept_beside_its_run_and_opened_with_it(view, tmp_path):

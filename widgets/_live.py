@@ -209,11 +209,16 @@ class LiveView(anywidget.AnyWidget):
     def told(self, kind: str, content: dict) -> None:
         """A message of the view's own script, sent with `ctx.send(kind, content)`."""
 
+    @property
+    def shows(self) -> bool:
+        """Tell whether there is something to draw."""
+        return self.run is not None or not self.nothing
+
     def paint(self, full: bool = True) -> tuple[Body, Buffers]:
         """Draw now and return what a browser would be sent. What it raises ends up in `error`, not here."""
         with self._lock:
             try:
-                body, buffers = self.draw(full) if self.run is not None or not self.nothing else ({}, {})
+                body, buffers = self.draw(full) if self.shows else ({}, {})
                 self._report("draw", "")
             except Exception as problem:
                 body, buffers = {}, {}
@@ -225,7 +230,7 @@ class LiveView(anywidget.AnyWidget):
     def _about(self) -> Body:
         """What every view's script may know."""
         if self.run is None:
-            return {"run": None, "nothing": self.nothing, "code": self.as_code()}
+            return {"run": None, "nothing": "" if self.shows else self.nothing, "code": self.as_code()}
         run, facts = self.run, self.run.facts
         return {"code": self.as_code(), "run": {
             "number": self._runs, "state": run.state, "stopping": run.stopping, "stepping": run.stepping,

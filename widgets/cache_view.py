@@ -77,6 +77,9 @@ class CacheView(LiveView):
         block = seen[-1][0] if self.block < 0 else min(self.block, seen[-1][0])
         steps = [step for of, step in seen if of == block]
         step = steps[-1] if self.step < 0 or self.step not in steps else self.step
+        if self.run.facts.pipeline:
+            raise InputError(f"{self.run.facts.pipeline} keeps no keys and values between its steps: there are no "
+                             "caches to show.")
         if self.run.ring_at(block, step, 0) is None:
             raise InputError("This trace was saved without its run, so the size of the caches is not known. "
                              "Save with run.save(folder) and open that folder.")

@@ -292,6 +292,8 @@ class LipView(LiveView):
     def _need_reader(self) -> MouthReader:
         if self.run is None:
             raise InputError(self.nothing)
+        if self.run.facts.pipeline:
+            raise InputError(f"{self.run.facts.pipeline} was given no sound that a mouth could follow.")
         if self.reader is None:
             raise InputError("This trace was saved without its run, so it has no pictures and no sound. "
                              "Save with run.save(folder) and open that folder.")

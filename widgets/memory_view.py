@@ -1,4 +1,4 @@
-"""Memory while a video is made: a live curve, who owns what, and what the run was doing."""
+"""Memory over time: a live curve, who owns what, and what the run was doing; of a run, or of any code."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import traitlets
 from liveavatar.run import READY, RUNNING
 from liveavatar.types import InputError
 from liveavatar.vram.watch import FILE, OWNERS, MemoryRecord, MemoryWatch, Peak
-from widgets._live import Body, Buffers, Cursor, LiveView, before_the_end, sentence
+from widgets._live import Body, Buffers, Cursor, LiveView, before_the_end, do_nothing, sentence
 from widgets._palette import GREY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL.Image import Image
 
     from liveavatar.run import Run
@@ -40,12 +42,13 @@ class MemoryView(LiveView):
 
     It begins to look when the run starts. Drag over the curve to zoom in, double-click to see all again. A click moves
     the time cursor to the block that was being made. What was seen is `view.record`; keep it with
-    `view.record.save(folder)`.
+    `view.record.save(folder)`. Of code that is no run: `with MemoryWatch() as watch:`, MemoryView(watch).
     """
 
     script = "memory_view.js"
     libraries = ("uplot",)
-    nothing = "No memory to show yet: give a run, MemoryView(run), or a folder with a saved record."
+    nothing = ("No memory to show yet: give a run, MemoryView(run), a MemoryWatch or its record, "
+               "or a folder with a saved one.")
     drawn_after = ()                              # but after every look at the memory
 
     from_zero = traitlets.Bool(True, help="the scale begins at zero; False: only what changes is shown, large").tag(
@@ -58,9 +61,11 @@ class MemoryView(LiveView):
     _keys = traitlets.Unicode("space: start or pause. Arrow keys: one block back or on. Escape: see all.").tag(
         sync=True)
 
-    def __init__(self, source: Source | None = None, *, record: MemoryRecord | None = None,
+    def __init__(self, source: Source | MemoryWatch | MemoryRecord | None = None, *, record: MemoryRecord | None = None,
                  forecast: Forecast | None = None, cursor: Cursor | None = None, **traits: object) -> None:
         self.watcher: MemoryWatch | None = None       # looks at the run that is shown
+        self._offered: MemoryWatch | None = None      # to be shown, without a run
+        self._stop_watching: Callable[[], None] = do_nothing
         self._given: MemoryRecord | None = record     # what is shown where nothing is watched
         self._forecast = forecast                     # given by the caller
         self._plan: Plan | None = None                # else it follows from this
@@ -70,15 +75,24 @@ class MemoryView(LiveView):
         self._sent_rows = self._sent_labels = self._thinned = 0
         super().__init__(source, cursor=cursor, **traits)
 
-    def watch(self, source: Source | None) -> None:
-        """Show a run that will be, is being or was made; or a folder in which a record was saved."""
+    def watch(self, source: Source | MemoryWatch | MemoryRecord | None) -> None:
+        """Show a run that will be, is being or was made, what a MemoryWatch sees or saw, or the record of a folder."""
+        self._offered = source if isinstance(source, MemoryWatch) else None
+        alone = isinstance(source, MemoryWatch | MemoryRecord)             # without a run
         if isinstance(source, str | os.PathLike):
             self._given = self._read(Path(source))
-        super().watch(source)
+            alone = self._given is not None and not (Path(source) / "trace.json").exists()
+        elif isinstance(source, MemoryRecord):
+            self._given = source
+        super().watch(None if alone else source)
 
     def close(self) -> None:
-        self._stop_watching()
+        self._leave_watcher()
         super().close()
+
+    @property
+    def shows(self) -> bool:
+        return super().shows or self.watcher is not None or self._given is not None
 
     # ------------------------------------------------------------------ what is on screen
 
@@ -118,12 +132,17 @@ class MemoryView(LiveView):
     # ------------------------------------------------------------------ drawing
 
     def begin(self) -> None:
-        self._stop_watching()
+        self._leave_watcher()
+        watcher, stop = self._offered or getattr(self.run, "memory", None), do_nothing
+        if watcher is None and self.run is not None and self.run.backend is not None and not self.run.over:
+            watcher = MemoryWatch.of(self.run, period_s=1 / LOOKS_HZ)
+            stop = watcher.end
+            before_the_end(watcher)
+        if watcher is not None:
+            self._given, self.watcher = None, watcher
+            unsubscribe = watcher.subscribe(lambda: self.refresh(urgent=False))
+            self._stop_watching = lambda: (unsubscribe(), stop())
         self._forget_sent()
-        if self.run is not None and self.run.backend is not None and not self.run.over:
-            self._given = None
-            self.watcher = MemoryWatch.of(self.run, looked=lambda: self.refresh(urgent=False), period_s=1 / LOOKS_HZ)
-            before_the_end(self.watcher)
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         if self._given is None and self.watcher is None:
@@ -137,7 +156,7 @@ class MemoryView(LiveView):
         if self._given is None and self.watcher is None:
             return None
         record = self.record
-        return memory_picture(record, self.run.facts.steps) if len(record) else None
+        return memory_picture(record, 0 if self.run is None else self.run.facts.steps) if len(record) else None
 
     def _draw_watched(self) -> tuple[Body, Buffers]:
         """What is new since the last message; "fresh" in a name says that the browser begins anew."""
@@ -162,8 +181,16 @@ class MemoryView(LiveView):
 
     def _body(self, names: tuple[str, ...], main: str, total: int, words: str, going: bool) -> Body:
         return {"names": names, "main": main, "total": total, "words": words, "going": going, "called": WORDS,
-                "owners": [name for name in OWNERS if name in names], "colours": COLOURS,
+                "owners": self._owners(names), "colours": COLOURS,
                 "forecast": self._forecast_as_lists()}
+
+    def _owners(self, names: tuple[str, ...]) -> list[str]:
+        """Name whose memory is told apart; nobody's where no run was watched."""
+        if self._given is not None:
+            known = any(self._given.series[name].any() for name in OWNERS[:-1] if name in names)
+        else:
+            known = self.watcher.run is not None
+        return [name for name in OWNERS if name in names] if known else []
 
     def _forecast_as_lists(self) -> list | None:
         """For JSON; made anew where the run has gone on."""
@@ -195,7 +222,7 @@ class MemoryView(LiveView):
 
     def _plan_ahead(self) -> None:
         """Make the plan once for each run, in a thread of its own; never while the run is going: it takes a while."""
-        if self._planned_for is self.run or self.run.state == RUNNING or self._forecast is not None:
+        if self.run is None or self._planned_for is self.run or self.run.state == RUNNING or self._forecast is not None:
             return
         self._planned_for, run = self.run, self.run
 
@@ -221,10 +248,10 @@ class MemoryView(LiveView):
             self._report("record", sentence(problem))
             return None
 
-    def _stop_watching(self) -> None:
-        if self.watcher is not None:
-            self.watcher.end()
-            self.watcher = None
+    def _leave_watcher(self) -> None:
+        """Look no more at what was shown, and end the watch if it was the view's own."""
+        self._stop_watching()
+        self._stop_watching, self.watcher = do_nothing, None
 
     def _forget_sent(self) -> None:
         self._sent_rows = self._sent_labels = 0
@@ -336,8 +363,8 @@ def memory_picture(record: MemoryRecord, steps: int) -> Image:
              f"peak {peak.bytes / 2**20:.0f} MiB: {peak.when}", VERMILION, letters(12))
     for share in (0, 0.5, 1):
         pen.text((left - 8, y(share * most)), f"{share * most / 2**20:.0f} MiB", SOFT, letters(11), "rm")
-    pen.text((left, top + tall + 22), f"0 to {end_s:.1f} s; the strip: {steps} sampler steps of every block", SOFT,
-             letters(11))
+    pen.text((left, top + tall + 22), f"0 to {end_s:.1f} s" + (f"; the strip: {steps} sampler steps of every block"
+                                                                 if record.labels else ""), SOFT, letters(11))
     for column, name in enumerate(name for name in OWNERS if name in record.series):
         pen.rectangle((left + 150 * column, top + tall + 46, left + 150 * column + 10, top + tall + 56), COLOURS[name])
         pen.text((left + 150 * column + 16, top + tall + 44), WORDS[name], INK, letters(12))

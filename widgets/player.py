@@ -232,7 +232,7 @@ class Player(LiveView):
 
     def _refuse_bare_traces(self) -> None:
         for run in self.runs.values():
-            if run.speech is None and not run.blocks and run.seen:
+            if run.speech is None and not run.blocks and run.seen and run.backend is None:
                 raise InputError("This trace was saved without its run, so it has no pictures and no sound. "
                                  "Save with run.save(folder) and open that folder.")
 

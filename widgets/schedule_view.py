@@ -94,7 +94,14 @@ class ScheduleView(LiveView):
                  if share >= HEAVY and len(shares) > 2]
         idle = [f"Step {i} covers {percent(share)} and takes as long as any other: it is nearly idle."
                 for i, share in enumerate(shares) if share < IDLE]
-        return " ".join(heavy + idle) or "No step is idle, and none does more than half of the way."
+        return " ".join(self._left() + heavy + idle) or "No step is idle, and none does more than half of the way."
+
+    def _left(self) -> list[str]:
+        """Say where a run ended before noise 0, as some schedulers do."""
+        facts = None if self.run is None else self.run.facts
+        if facts is None or not facts.sigmas or facts.sigmas[-1] == 0 or len(self.sigmas) != len(facts.sigmas) + 1:
+            return []
+        return [f"The run ends at noise {facts.sigmas[-1]:.3f}: the last part of the path was not gone."]
 
     def use(self, times: Iterable[float] | str) -> None:
         """An own list: noise levels from 1 to 0, or time steps from 1000 (a closing 0 may be left out)."""
@@ -135,7 +142,17 @@ class ScheduleView(LiveView):
         if named:
             self.schedule, self.steps, self.shift = name, len(sigmas) - 1, shift
         else:
+            self._use_of_run(sigmas)
+
+    def _use_of_run(self, sigmas: list[float]) -> None:
+        """Show the noise levels of a run; those of some schedulers do not fall with every step, which is said."""
+        try:
             self.use(sigmas)
+            self._report("levels", "")
+        except InputError:
+            levels = ", ".join(f"{sigma:.2f}" for sigma in sigmas)
+            self._report("levels", f"The noise levels of this run do not fall with every step ({levels}), so their "
+                                   f"shares cannot be shown. The schedule below is not the run's.")
 
     def notice(self, event: object) -> None:
         if isinstance(event, Step):

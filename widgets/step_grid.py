@@ -131,7 +131,7 @@ class StepGrid(LiveView):
             self._forget_sent()
         seen = self.run.seen
         body: Body = {"seen": seen, "what": self._what, "shown": SHOWN[self.show], "sigmas": self.run.facts.sigmas,
-                      "words": self._words(seen), "decodes": self._decodes,
+                      "words": self._words(seen), "remarks": self._remarks, "decodes": self._decodes,
                       "pictures": len(DECODED.get(self.show, " "))}
         if not seen:
             return body, {}
@@ -185,6 +185,11 @@ class StepGrid(LiveView):
             known = "" if colours is None else f"; it shows {max(colours.explained, 0):.0%} of the colours"
             return f"Previews: colours by one fitted matrix{known}."
         return "This trace does not know its model: shapes are true, colours are not."
+
+    @property
+    def _remarks(self) -> str:
+        """What could not be recorded of the run, in sentences."""
+        return " ".join(f"{remark[0].upper()}{remark[1:]}." for remark in self.run.facts.remarks)
 
     def _in_view(self, block: int) -> bool:
         first, last = self._visible

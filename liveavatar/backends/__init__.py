@@ -48,7 +48,8 @@ class Backend(Protocol):
     A backend may offer more, which is used where it is there: free_text (the prompt is read, not searched for phrases),
     size_of (its own rule for a video's size), check (of a configuration, before weights load), follow (a pose video),
     new_caches (rings where it wants them), trim_frames (pictures left out at the beginning, their sound kept), remarks
-    (what its weights were not trained for, of speech and a configuration).
+    (what its weights were not trained for, of speech and a configuration), blocks_join (False: each block is a video
+    of its own, decoded without the one before).
     """
 
     name: ClassVar[str]

@@ -1,4 +1,8 @@
-"""Who holds how much memory, looked at twenty times a second while a run is going.
+"""Who holds how much memory, looked at twenty times a second while a run is going, or within any `with` block.
+
+    with MemoryWatch() as watch:         # of any code: the process, or the GPU that torch works on
+        ...
+    MemoryView(watch)                    # its curve, live or afterwards; also MemoryView(watch.record)
 
     watch = MemoryWatch.of(run)          # begins and ends with the run
     run.start().result()
@@ -128,10 +132,12 @@ class MemoryRecord:
 
     def when(self, time_s: float) -> str:
         """A moment in words."""
+        if not self.labels:
+            return "while it was watched"
         label = self.label_at(time_s)
         if label is not None:
             return label.words
-        if not self.labels or time_s < self.labels[0].began_s:
+        if time_s < self.labels[0].began_s:
             return "before the run"
         return "after the run" if time_s > self.labels[-1].ended_s else "between two steps"
 
@@ -330,18 +336,27 @@ class MemoryWatch:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._looked: Callable[[], None] = lambda: None
+        self._subscribers: tuple[Callable[[], None], ...] = ()
         self._unsubscribe: Callable[[], None] = lambda: None
 
     @classmethod
-    def of(cls, run: Run, looked: Callable[[], None] | None = None, **options: object) -> MemoryWatch:
-        """A watch that starts with a run and stops at its end. `looked` is called after every look."""
+    def of(cls, run: Run, **options: object) -> MemoryWatch:
+        """A watch that starts with a run and stops at its end."""
         watch = cls(run, **options)
-        watch._looked = looked or watch._looked
         watch._unsubscribe = run.subscribe(watch._notice)
         if run.state == RUNNING:
             watch.start()
         return watch
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back after every look of the thread, in that thread. Returns what ends it."""
+        with self._lock:
+            self._subscribers = (*self._subscribers, callback)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = tuple(one for one in self._subscribers if one is not callback)
+        return unsubscribe
 
     def start(self) -> MemoryWatch:
         """Begin to look, or go on. Returns at once."""
@@ -366,9 +381,12 @@ class MemoryWatch:
         return self.record
 
     def __enter__(self) -> MemoryWatch:
-        return self.start()
+        self.start()
+        self.look()                                       # a short block has a beginning and an end too
+        return self
 
     def __exit__(self, *_: object) -> None:
+        self.look()
         self.stop()
 
     def __repr__(self) -> str:
@@ -382,6 +400,24 @@ class MemoryWatch:
     @property
     def going(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
+
+    def look(self, now_s: float | None = None) -> dict[str, int]:
+        """Look once, at once, beside the thread's own looks. Returns the bytes of each series of the meter.
+
+        now_s: the moment that is written down, of `time.perf_counter`; None is now.
+        """
+        reading = self._meter.read()
+        if self._owned["vae"] < 0:
+            self._owned["vae"] = bytes_of_vae_state(self.run.backend, self.run.last_step.x)
+        owned = dict(self._owned)
+        owned["rest"] = max(reading.get(self._meter.main, 0) - sum(owned.values()), 0)
+        row = [reading.get(name, 0) for name in self._meter.names] + [owned[name] for name in OWNERS]
+        with self._lock:
+            self._times.append((time.perf_counter() if now_s is None else now_s) - self._clock_s)
+            self._values.extend(row)
+            if len(self._times) >= self.most_samples:
+                self._thin()
+        return reading
 
     @property
     def record(self) -> MemoryRecord:
@@ -437,24 +473,12 @@ class MemoryWatch:
         due_s = time.perf_counter()
         while not self._ended.wait(max(due_s - time.perf_counter(), 0)):
             now_s = time.perf_counter()
-            self._look(now_s)
-            self._looked()
+            self.look()
+            for callback in self._subscribers:
+                callback()
             if now_s > self._ends_s:
                 break
             due_s = max(due_s + self.period_s, now_s)
-
-    def _look(self, now_s: float) -> None:
-        reading = self._meter.read()
-        if self._owned["vae"] < 0:
-            self._owned["vae"] = bytes_of_vae_state(self.run.backend, self.run.last_step.x)
-        owned = dict(self._owned)
-        owned["rest"] = max(reading.get(self._meter.main, 0) - sum(owned.values()), 0)
-        row = [reading.get(name, 0) for name in self._meter.names] + [owned[name] for name in OWNERS]
-        with self._lock:
-            self._times.append(now_s - self._clock_s)
-            self._values.extend(row)
-            if len(self._times) >= self.most_samples:
-                self._thin()
 
     def _thin(self) -> None:
         """Of every two looks keep the one with more memory, and look half as often."""

@@ -7,6 +7,7 @@ const MEMORY_POINTS = 1400;                                 // drawn at most
 const memoryTicks = Array.from({ length: 30 }, (_, i) => 2 ** (14 + i));
 const memoryShort = (value) => (value >= 2 ** 30 ? `${Number((value / 2 ** 30).toFixed(2))} GiB` : `${Number((value / 2 ** 20).toFixed(1))} MiB`);
 
+const MEMORY_LINES = ["used", "reserved", "allocated", "process"];       // series that are lines; owners are areas
 const MEMORY_TERMS = { process: "process_memory", allocated: "allocated_memory", reserved: "reserved_memory",
   used: "card_memory" };                                     // line -> term of the glossary
 
@@ -16,7 +17,7 @@ const view = {
   build(ctx) {
     ctx.transport();
     ctx.space();
-    ctx.check("owners", "by owner", "Show to whom the memory belongs");
+    ctx.ownersField = ctx.check("owners", "by owner", "Show to whom the memory belongs");
     ctx.check("from_zero", "from zero", "Off: only what changes is shown, large");
     ctx.all = ctx.button("See all", "Undo the zoom (Escape, or double-click)", () => ctx.set("zoom", []));
     ctx.all.hidden = true;
@@ -62,7 +63,7 @@ const view = {
         list.push({ name: owner, kind: "area", value: (row) => members.reduce((sum, column) => sum + row[column], 0) });
       });
     }
-    for (const name of ["used", "reserved", "allocated", "process"]) if (names.includes(name)) list.push({ name, kind: name === main ? "main" : "line", value: (row) => row[at(name)] });
+    for (const name of MEMORY_LINES) if (names.includes(name)) list.push({ name, kind: name === main ? "main" : "line", value: (row) => row[at(name)] });
     if (forecast) list.push({ name: "forecast", kind: "forecast", value: null });
     return list;
   },
@@ -87,7 +88,7 @@ const view = {
 
   range(ctx) {
     const zoom = ctx.get("zoom"), last = ctx.rows.at(-1)?.[0] ?? 1, forecast = ctx.body.forecast?.[0].at(-1) ?? 0;
-    return zoom.length === 2 ? zoom : [0, Math.max(last, forecast, 2)];
+    return zoom.length === 2 ? zoom : [0, Math.max(last, forecast, ctx.body.going ? 2 : 0.01)];
   },
 
   peak(ctx) {
@@ -155,7 +156,7 @@ const view = {
     let pressed = 0;
     ctx.uplot.over.addEventListener("pointerdown", (event) => { pressed = event.offsetX; });
     ctx.uplot.over.addEventListener("pointerup", (event) => {
-      if (Math.abs(event.offsetX - pressed) < 4 && ctx.labels.length) ctx.move(view.videoOf(ctx, ctx.uplot.posToVal(event.offsetX, "x")));
+      if (Math.abs(event.offsetX - pressed) < 4 && ctx.labels.length && ctx.body.run) ctx.move(view.videoOf(ctx, ctx.uplot.posToVal(event.offsetX, "x")));
     });
   },
 
@@ -208,7 +209,7 @@ const view = {
   drawFront(ctx, u) {
     const pen = u.ctx, scale = devicePixelRatio || 1, { left, top, width, height } = u.bbox, theme = ctx.colours, peak = view.peak(ctx);
     pen.save();
-    const wall = ctx.labels.length ? view.wallOf(ctx, ctx.time) : null;
+    const wall = ctx.labels.length && ctx.body.run ? view.wallOf(ctx, ctx.time) : null;
     if (wall !== null) {
       const x = u.valToPos(wall, "x", true);
       if (x >= left - 1 && x <= left + width + 1) {
@@ -252,7 +253,7 @@ const view = {
     const hovered = left >= 0 && index !== null && index !== undefined ? view.rowsInView(ctx)[index] : null, row = hovered ?? ctx.rows.at(-1);
     if (!row) { ctx.legend.replaceChildren(); return; }
     const value = (name) => row[1 + names.indexOf(name)], chip = (kind, style, words, number) => laElement("span", { class: `la-memory-chip ${kind}` }, laElement("i", { style }), words, " ", laElement("b", {}, number));
-    const lines = names.filter((name) => !owners.includes(name));
+    const lines = names.filter((name) => MEMORY_LINES.includes(name));
     const when = hovered ? `${row[0].toFixed(2)} s${view.labelAt(ctx, row[0]) ? ` · ${view.wordsOf(view.labelAt(ctx, row[0]))}` : ""}` : ctx.body.going ? "now" : "at the end";
     ctx.legend.replaceChildren(
       laElement("span", { class: "la-memory-when" }, when),
@@ -272,11 +273,12 @@ const view = {
     if (ctx.uplot.width !== width) ctx.uplot.setSize({ width, height: ctx.get("height_px") });
     ctx.uplot.setData(view.columns(ctx, list));
     ctx.all.hidden = !ctx.get("zoom").length;
+    ctx.ownersField.hidden = !ctx.body.owners.length;
     ctx.words.textContent = ctx.body.words;
     ctx.empty.hidden = ctx.rows.length > 0;
     ctx.plot.hidden = !ctx.rows.length;
     ctx.empty.style.height = `${ctx.get("height_px")}px`;
-    const steps = Array.from({ length: ctx.body.run.steps }, (_, i) => laElement("span", {}, laElement("i", { style: `background:${ctx.colours.steps[i % 8]}` }), `step ${i}`));
+    const steps = Array.from({ length: ctx.body.run?.steps ?? 0 }, (_, i) => laElement("span", {}, laElement("i", { style: `background:${ctx.colours.steps[i % 8]}` }), `step ${i}`));
     if (ctx.labels.length) ctx.steps.replaceChildren(...steps, laElement("span", {}, laElement("i", { style: "background:var(--la-ink);opacity:0.55" }), "decoding"));
     else ctx.steps.replaceChildren();
     view.drawLegend(ctx);

@@ -256,11 +256,13 @@ const view = {
     ctx.noise.hidden = !body.same_noise;
     ctx.gainField.hidden = !other || show !== "difference";
     ctx.blinkField.hidden = !other || show !== "blink";
-    ctx.soundField.textContent = choice === "off" ? "Sound off"
+    const silent = !Object.keys(body.rates ?? {}).length;
+    ctx.soundField.disabled = silent;
+    ctx.soundField.textContent = silent ? "No sound" : choice === "off" ? "Sound off"
       : other && !body.same_sound ? `Sound of ${choice.toUpperCase()}` : "Sound on";
-    ctx.soundField.title = "Whose sound is heard: click to change";
+    ctx.soundField.title = silent ? "This video has no sound" : "Whose sound is heard: click to change";
     ctx.button_.textContent = engine.going ? "Pause" : "Play";
-    ctx.button_.title = engine.going ? "Pause here (space)" : "Play with sound (space)";
+    ctx.button_.title = engine.going ? "Pause here (space)" : silent ? "Play (space)" : "Play with sound (space)";
     const names = other ? `${Object.values(body.names).join(". ")}. ` : "";
     ctx.stage.title = names + (wiping ? "Drag to move the wipe; click to play or pause"
       : "Click to play or pause (space); arrow keys: one frame back or on");

@@ -42,6 +42,8 @@ const view = {
 
     ctx.cells = new Map();
     view.buildDetail(ctx);
+    ctx.remarks = laElement("div", { class: "la-note la-grid-remarks" });
+    ctx.main.append(ctx.remarks);
   },
 
   received(ctx, names, full) {
@@ -254,6 +256,8 @@ const view = {
     ctx.exactField.hidden = !["both", "clean", "x"].includes(show);
     ctx.newest.hidden = ctx.get("block") < 0;
     ctx.words.textContent = ctx.words.title = body.words ?? "";
+    ctx.remarks.textContent = body.remarks ?? "";
+    ctx.remarks.hidden = !body.remarks;
     if (!ctx.playing && body.detail && ctx.picture) {          // the cursor chooses the frame
       const inside = ctx.time / body.run.block_s - body.detail.block;
       const frame = Math.floor(inside * view.wholeBlock(ctx) + 1e-6);
