@@ -239,20 +239,23 @@ def moments(asked: Settings, steps: tuple[int, ...], has_vae: bool) -> tuple[Mom
     encoders = {"text_encoder": parts.text_encoder, "audio_encoder": parts.audio_encoder}
     resting = {} if asked.offload_model else encoders
     vae = {} if released else {"vae": parts.vae}               # the released VAE rests while others work
-    network = weights_on_gpu(asked, parts)
+    network = weights_on_gpu(asked, parts) if steps else {}    # a rank that only decodes never reads them
     always = network | resting | vae
-    matrix = parts.weights.largest                             # weights come one by one, so one is held twice at most
     on_host = parts.text_encoder + parts.audio_encoder if asked.offload_model else 0
-    stages.note("load", "encoders are read", resting | vae, host=parts.text_encoder + parts.audio_encoder)
-    stages.note("merge", "weights come, with LoRA", always, 4 * matrix, on_host + parts.lora)
-    if asked.weights == "fp8":
-        stages.note("quantise", "weights become fp8", always, 3 * matrix, on_host + parts.lora)
+    if released:                                               # it loads everything first
+        loading_moments(stages, asked, parts, always, on_host)
+    else:
+        stages.note("load", "encoders are read", resting | vae, host=parts.text_encoder + parts.audio_encoder)
+    encoding = always if released else resting | vae
     for stage, words, name, activations in (
             ("audio", "the sound is heard", "audio_encoder", parts.audio_activations),
             ("portrait", "the portrait is encoded", "vae", parts.encode.transient),
             ("text", "the prompt is read", "text_encoder", parts.text_activations)):
-        stages.note(stage, words, always | {name: (encoders | {"vae": parts.vae})[name]}, activations, on_host)
-    held = always if steps else resting | vae                  # a rank that only decodes lets the transformer go
+        stages.note(stage, words, encoding | {name: (encoders | {"vae": parts.vae})[name]}, activations,
+                    on_host + (0 if released or not steps else parts.lora))
+    if steps and not released:
+        loading_moments(stages, asked, parts, always, on_host)
+    held = always
     if steps:
         stages.note("prefill", "the condition is prefilled", held | {"condition": parts.text}, parts.prefill.transient)
         held = held | {"condition": parts.text + condition_bytes(asked, parts),
@@ -276,6 +279,17 @@ def moments(asked: Settings, steps: tuple[int, ...], has_vae: bool) -> tuple[Mom
         stages.note("decode", "all blocks are decoded", held | state | waits, parts.decode.transient, on_host)
     stages.note("finish", "the file is closed", always if steps else held)
     return tuple(stages.noted)
+
+
+def loading_moments(stages: Stages, asked: Settings, parts: Shapes, owners: dict[str, int], host: int) -> None:
+    """Note the transformer's arrival. Weights come one by one, so the largest one is held several times at most.
+
+    owners: all that is on the device when the last weight has come; host: bytes of main memory without the LoRA
+    """
+    matrix = parts.weights.largest
+    stages.note("merge", "weights come, with LoRA", owners, 4 * matrix, host + parts.lora)
+    if asked.weights == "fp8":
+        stages.note("quantise", "weights become fp8", owners, 3 * matrix, host + parts.lora)
 
 
 class Stages:

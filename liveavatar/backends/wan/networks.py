@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
 
 
 MOST_DRAWN = 2**22       # random numbers for one weight; a larger one repeats them, as drawing billions takes minutes
+
+
+@dataclass(frozen=True)
+class DeferredTransformer:
+    """A transformer that is described completely, and whose weights are read only when they are needed.
+
+    Words, sound and portrait are encoded first, so the text encoder and the transformer are never on the device together.
+    """
+
+    empty: CausalS2VTransformer      # on the meta device: the configuration and the shapes
+    device: torch.device             # where the weights go
+    dtype: torch.dtype
+    load: Callable[[], CausalS2VTransformer]
 
 
 def empty_transformer(config: dict) -> CausalS2VTransformer:
