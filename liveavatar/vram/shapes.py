@@ -286,7 +286,7 @@ def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
         return vae.decoder(vae.post_quant_conv(latent), feat_cache=state, feat_idx=[0], first_chunk=first)
 
     for first in (True, False, False):                     # after the second latent the state is whole
-        pictures, one = measure(lambda first=first: decode_latent(first), vae, *tensors_in(state))
+        pictures, one = measure(lambda first=first: decode_latent(first), vae, used_up=state)
     pieces = (frames + 1) * pictures.nbytes                # of a block, and joined
     decode = Cost(one.transient + pieces, frames * pictures.nbytes,
                   {kind: frames * value for kind, value in one.flops.items()}, frames * one.moved, one.where)

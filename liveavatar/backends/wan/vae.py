@@ -52,22 +52,26 @@ class StreamingWanVAE(nn.Module):
         return (mean - self.mean.float()) / self.std.float(), tuple(before)
 
     def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """latents (B, C, F, h, w)  ->  video (B, 3, 4F, H, W) 0..1; 4F - 3 pictures at the beginning of a stream"""
-        pictures = []
-        for latent in (latents * self.std.to(latents) + self.mean.to(latents)).split(1, 2):
-            more, memory = self.decode_latent(latent, memory)
-            pictures.append(more)
-        return torch.cat(pictures, 2).clamp(-1, 1) * 0.5 + 0.5, memory
+        """latents (B, C, F, h, w)  ->  video (B, 3, 4F, H, W) 0..1; 4F - 3 pictures at the beginning of a stream
 
-    def decode_latent(self, latent: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-        """latent (B, C, 1, h, w), scaled  ->  video (B, 3, 4 or at first 1, H, W) around 0, and the memory after it
+        memory: a tuple is kept as it is; a list is used up, so old and new memory (1.2 GiB each at 704*384) are never
+        held together
+        """
+        state = memory if isinstance(memory, list) else list(memory or ())
+        pictures = [self.decode_latent(latent, state) for latent in
+                    (latents * self.std.to(latents) + self.mean.to(latents)).split(1, 2)]
+        return torch.cat(pictures, 2).clamp(-1, 1) * 0.5 + 0.5, tuple(state)
 
+    def decode_latent(self, latent: Tensor, state: list) -> Tensor:
+        """latent (B, C, 1, h, w), scaled  ->  video (B, 3, 4 or at first 1, H, W) around 0
+
+        state: what the convolutions remember, changed in place; empty at the beginning of a stream.
         Always one latent, through every convolution: how many come together may change the last bit of a product.
         """
-        before = [None] * self.vae._cached_conv_counts["decoder"] if memory is None else list(memory)
-        raw = self.vae.post_quant_conv(latent)
-        pictures = self.vae.decoder(raw, feat_cache=before, feat_idx=[0], first_chunk=memory is None)
-        return pictures, tuple(before)
+        first = not state
+        if first:
+            state.extend([None] * self.vae._cached_conv_counts["decoder"])
+        return self.vae.decoder(self.vae.post_quant_conv(latent), feat_cache=state, feat_idx=[0], first_chunk=first)
 
     @torch.inference_mode()
     def encode(self, video: Tensor) -> Tensor:
@@ -151,7 +155,8 @@ class WanDecoder:
         """(1, C, F, h, w) -> (4F, H, W, 3) uint8"""
         if self._memory is None:
             self._memory = self._begin(latents)
-        pictures, self._memory = decode_block(self._vae, latents, self._memory)
+        given, self._memory = list(self._memory), None             # a list: its parts go one by one as they are replaced
+        pictures, self._memory = decode_block(self._vae, latents, given)
         return pictures
 
     def fork(self) -> WanDecoder:
