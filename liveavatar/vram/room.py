@@ -36,7 +36,8 @@ def plan_here(config: GenerationConfig, options: dict) -> Plan | None:
     if here is None or options.get("config"):
         return None
     return plan("wan-s2v-14b", gpu=here, config=config, gpus=int(os.environ.get("WORLD_SIZE", "1")),
-                weights="fp8" if options.get("fp8") else "bf16", offload_model=options.get("offload_model", True),
+                weights="nf4" if options.get("nf4") else "fp8" if options.get("fp8") else "bf16",
+                offload_model=options.get("offload_model", True),
                 caches="fp8" if options.get("fp8_cache") else "bf16",
                 offload_kv_cache=bool(options.get("offload_kv_cache")),
                 condition_in_rings=bool(options.get("condition_in_rings")),

@@ -15,6 +15,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from liveavatar.backends.wan.nf4 import SCALE, group_of
 from liveavatar.backends.wan.precision import FP8_PARTS
 from liveavatar.backends.wan.preset import UMT5_XXL, WAV2VEC2_LARGE
 from liveavatar.transformer import AUDIO_HISTORY, MOTION_FRAMES, CausalS2VTransformer, Context
@@ -24,6 +25,7 @@ from liveavatar.vram.ghost import Cost, bytes_of, empty, measure
 MODELS = ("wan-s2v-14b", "mini")
 FRAMES_PER_LATENT, SPATIAL_STRIDE = 4, 8
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
+ROUNDED = {"fp8": "8 bits", "nf4": "4 bits"}   # how weights of the layers may be rounded
 SCALE_BYTES = 4                                # per row of an fp8 matrix
 
 
@@ -99,6 +101,8 @@ class Weights:
     layer: int                  # one of the repeated layers
     root: int                   # all that is outside of them
     largest: int                # the largest single matrix, in float32: for the LoRA merge
+    widened: int = 0            # the largest matrix that is made wide again before its product
+    unpacked: int = 0           # of all matrices, what widening them reads and writes in a step
 
 
 @dataclass(frozen=True)
@@ -154,20 +158,29 @@ def ghost_transformer(model: str, dtype: torch.dtype) -> CausalS2VTransformer:
 
 @cache
 def weights_of(model: str, precision: str) -> Weights:
-    """Bytes of the transformer: in fp8 the matrices of layers and audio injection take one byte a number."""
+    """Bytes of the transformer: in fp8 and nf4 the matrices of layers and audio injection are rounded."""
     network = ghost_transformer(model, torch.float32 if precision == "float32" else torch.bfloat16)
-    spared = 0
-    in_layers = 0
-    if precision == "fp8":
+    spared = in_layers = widened = unpacked = 0
+    if precision in ROUNDED:
         for name, module in network.named_modules():
             if isinstance(module, nn.Linear) and name.startswith(FP8_PARTS):
-                saved = module.weight.numel() - SCALE_BYTES * module.out_features
+                packed = rounded_bytes(module, precision)
+                saved = module.weight.nbytes - packed
                 spared += saved
                 in_layers += saved if name.startswith("blocks.") else 0
+                if precision == "nf4":
+                    widened, unpacked = max(widened, module.weight.nbytes), unpacked + packed + module.weight.nbytes
     total, layers = bytes_of(network), bytes_of(network.blocks)
     largest = max(parameter.numel() for parameter in network.blocks.parameters()) * 4
     return Weights(total - spared, (layers - in_layers) // len(network.blocks),
-                   total - spared - (layers - in_layers), largest)
+                   total - spared - (layers - in_layers), largest, widened, unpacked)
+
+
+def rounded_bytes(linear: nn.Linear, precision: str) -> int:
+    """Bytes of a rounded matrix and its scales: one scale a row in fp8, one a group of a row in nf4."""
+    if precision == "fp8":
+        return linear.weight.numel() + SCALE_BYTES * linear.out_features
+    return linear.weight.numel() // 2 + linear.weight.numel() // group_of(linear.in_features) * SCALE.itemsize
 
 
 def lora_bytes(model: str) -> int:

@@ -84,7 +84,7 @@ class WanBackend:
              fp8: bool = False, compile: bool = False, conditioning: str = "single-gpu", released_trim: bool = False,
              offload_model: bool = True, offload_kv_cache: bool = False, fp8_cache: bool = False,
              fp8_attention: bool = False, condition_in_rings: bool = False, record_steps: bool = True,
-             download: bool = False) -> WanBackend:
+             nf4: bool = False, download: bool = False) -> WanBackend:
         """Check all files and read the encoders; the transformer's weights follow when they are needed.
 
         checkpoint_dir  the folder of Wan2.2-S2V-14B, as downloaded
@@ -95,6 +95,7 @@ class WanBackend:
         released_trim   let the picture lead the sound by 120 ms, as released
         offload_model   text and audio encoders rest in main memory while they have nothing to do
         fp8, fp8_cache  linear layers, and the rings of earlier blocks, in one byte a number
+        nf4             linear layers in 4.5 bits a number; they are widened before each product
         fp8_attention   self-attention in one byte a number too; rings are then as with fp8_cache, the condition in each
         condition_in_rings  the condition lies in the ring of every step: more memory, less copying
         compile         the transformer's layers, in pieces that all layers share
@@ -109,6 +110,8 @@ class WanBackend:
         if fp8_attention and (condition_in_rings or offload_kv_cache):
             raise InputError("fp8_attention has rings of its own on the GPU, the condition in each; leave it out, or "
                              "condition_in_rings and offload_kv_cache")
+        if fp8 and nf4:
+            raise InputError("fp8 and nf4 are two ways to round the same weights; leave one of them out")
         asked_device, device = device, choose_device(device)
         if compile:
             check_compiler(device.type)
@@ -117,7 +120,7 @@ class WanBackend:
         if weights == "random":
             if checkpoint_dir is not None or lora is not None:
                 raise InputError('weights="random" takes no files; leave out checkpoint_dir and lora')
-            parts, origin = random_parts(networks, kind, residence, fp8)
+            parts, origin = random_parts(networks, kind, residence, fp8=fp8, nf4=nf4)
         elif weights == "released":
             if checkpoint_dir is None:
                 raise InputError("checkpoint_dir is missing (--ckpt_dir): the folder of "
@@ -126,15 +129,15 @@ class WanBackend:
                                  'or try weights="random", which needs no files')
             if download:
                 checkpoints.download(checkpoint_dir, lora)
-            parts, origin = released_parts(checkpoint_dir, lora, networks, kind, residence, fp8)
+            parts, origin = released_parts(checkpoint_dir, lora, networks, kind, residence, fp8=fp8, nf4=nf4)
         else:
             raise InputError(f'weights is {weights!r}; known: "released" with checkpoint_dir=..., "random"')
         options = {"checkpoint_dir": text_of(checkpoint_dir), "lora": text_of(lora), "weights": weights,
-                   "config": config, "dtype": dtype, "device": asked_device, "fp8": fp8, "conditioning": conditioning,
+                   "config": config, "dtype": dtype, "device": asked_device, "fp8": fp8, "nf4": nf4, "conditioning": conditioning,
                    "released_trim": released_trim, "offload_model": offload_model,
                    "offload_kv_cache": offload_kv_cache, "fp8_cache": fp8_cache,
                    "fp8_attention": fp8_attention, "condition_in_rings": condition_in_rings}
-        about = {"name": cls.name, "student": True, "dtype": str(kind).removeprefix("torch."), "fp8": fp8,
+        about = {"name": cls.name, "student": True, "dtype": str(kind).removeprefix("torch."), "fp8": fp8, "nf4": nf4,
                  "fp8_cache": fp8_cache or fp8_attention, "fp8_attention": fp8_attention, "conditioning": conditioning,
                  "released_trim": released_trim, **origin, "options": options}
         backend = cls(*parts, about, conditioning=conditioning, released_trim=released_trim,
@@ -289,7 +292,7 @@ Parts = tuple[DeferredTransformer, TextEncoder, AudioEncoder, StreamingWanVAE]
 
 
 def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | None, networks: Networks,
-                   dtype: torch.dtype, residence: Residence, fp8: bool) -> tuple[Parts, dict]:
+                   dtype: torch.dtype, residence: Residence, **rounding: bool) -> tuple[Parts, dict]:
     """The three encoders and the transformer to come, from the public files, and where they came from.
 
     All files are checked first, those of the transformer too.
@@ -312,7 +315,7 @@ def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | 
     text = read_text_encoder(checkpoint.text, checkpoint.tokenizer, networks.text, dtype, residence)
 
     def load() -> CausalS2VTransformer:
-        transformer = bring_transformer(config, checkpoint.shards.read, device, dtype, adapter, fp8)
+        transformer = bring_transformer(config, checkpoint.shards.read, device, dtype, adapter, **rounding)
         checkpoint.shards.close()
         return transformer
 
@@ -321,7 +324,7 @@ def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | 
     return (DeferredTransformer(empty, device, dtype, load), text, audio, vae), origin
 
 
-def random_parts(networks: Networks, dtype: torch.dtype, residence: Residence, fp8: bool) -> tuple[Parts, dict]:
+def random_parts(networks: Networks, dtype: torch.dtype, residence: Residence, **rounding: bool) -> tuple[Parts, dict]:
     """Untrained networks, always the same ones on the same kind of device."""
     needs_transformers()
     warnings.warn(f"random weights: {preset.NAME} is untrained here and its pictures mean nothing; they are marked "
@@ -329,7 +332,7 @@ def random_parts(networks: Networks, dtype: torch.dtype, residence: Residence, f
     device = residence.device
     deferred = DeferredTransformer(
         empty_transformer(networks.transformer), device, dtype,
-        lambda: bring_transformer(networks.transformer, random_source(device), device, dtype, fp8=fp8))
+        lambda: bring_transformer(networks.transformer, random_source(device), device, dtype, **rounding))
     parts = (deferred,
              random_text_encoder(networks.text, dtype, residence),
              random_audio_encoder(networks.audio, dtype, residence),
