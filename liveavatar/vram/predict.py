@@ -82,7 +82,8 @@ class Settings:
 
     @property
     def shapes(self) -> Shapes:
-        return shapes(self.backend, self.size, self.weights, self.caches)
+        by_frame = self.offload_kv_cache and not self.on_cpu
+        return shapes(self.backend, self.size, self.weights, self.caches, by_frame)
 
     @property
     def on_cpu(self) -> bool:

@@ -195,8 +195,12 @@ def lora_bytes(model: str) -> int:
 # ------------------------------------------------------------------------------------------------ one size
 
 @cache
-def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str = "bf16") -> Shapes:
-    """Run every stage at this size without numbers. size (height, width); takes a second or two, once."""
+def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str = "bf16",
+           by_frame: bool = False) -> Shapes:
+    """Run every stage at this size without numbers. size (height, width); takes a second or two, once.
+
+    by_frame: the VAE of wan-s2v-14b decodes one picture after another
+    """
     if model not in MODELS:
         raise InputError(f"nothing is known of backend {model!r}; plans are made for {' and '.join(MODELS)}")
     dtype = torch.float32 if weights == "float32" else torch.bfloat16
@@ -204,7 +208,7 @@ def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str
     wide, alone = ring_bytes(model, size, dtype)
     apart = model != "mini"                                # the 14B backend keeps the condition once for all steps
     ring_alone = alone * DTYPES["fp8"].itemsize // dtype.itemsize if caches == "fp8" else alone
-    vae = vae_costs(model, size, dtype)
+    vae = vae_costs(model, size, dtype, by_frame)
     text, speech = (UMT5(), Wav2Vec2()) if model != "mini" else (None, None)
     config = ghost_transformer(model, dtype).config
     frames = config.block_frames
@@ -280,7 +284,7 @@ def ghost_vae(model: str, dtype: torch.dtype) -> nn.Module:
 
 
 @cache
-def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
+def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype, by_frame: bool = False) -> dict:
     """Weights, what is kept between blocks, one block's decoding, four frames' encoding."""
     vae = ghost_vae(model, dtype)
     h, w = (side // SPATIAL_STRIDE for side in size)
@@ -292,14 +296,13 @@ def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
         _, encode = measure(lambda: vae.encode(empty(1, 3, FRAMES_PER_LATENT, *size, dtype=dtype)), vae)
         return {"weights": bytes_of(vae), "state": sum(one.nbytes for one in memory), "decode": decode,
                 "encode": encode}
-    state = [None] * vae._cached_conv_counts["decoder"]
+    from liveavatar.backends.wan.vae import StreamingWanVAE
+
+    streaming, state = StreamingWanVAE(vae), []
+    streaming.by_frame = by_frame
     latent = empty(1, vae.config.z_dim, 1, h, w, dtype=dtype)
-
-    def decode_latent(first: bool) -> Tensor:
-        return vae.decoder(vae.post_quant_conv(latent), feat_cache=state, feat_idx=[0], first_chunk=first)
-
-    for first in (True, False, False):                     # after the second latent the state is whole
-        pictures, one = measure(lambda first=first: decode_latent(first), vae, used_up=state)
+    for _ in range(3):                                     # after the second latent the state is whole
+        pictures, one = measure(lambda: streaming.decode_latent(latent, state), vae, used_up=state)
     pieces = (frames + 1) * pictures.nbytes                # of a block, and joined
     decode = Cost(one.transient + pieces, frames * pictures.nbytes,
                   {kind: frames * value for kind, value in one.flops.items()}, frames * one.moved, one.where)

@@ -71,6 +71,8 @@ class WanBackend:
             self._transformer = transformer
         self._loading, self._compile_with = threading.RLock(), None      # None, or record_steps of `compile`
         self.text, self.audio, self.vae = text, audio, vae
+        if vae is not None:
+            vae.by_frame = offload_kv_cache                # memory is short: it goes before speed
         self.trained = Trained(solver="euler", schedule="released")
         self.conditioning = conditioning
         self.trim_frames = RELEASED_TRIM if released_trim else 0
@@ -95,7 +97,7 @@ class WanBackend:
         released_trim   let the picture lead the sound by 120 ms, as released
         offload_model   text and audio encoders rest in main memory while they have nothing to do
         fp8, fp8_cache  linear layers, and the rings of earlier blocks, in one byte a number
-        nf4             linear layers in 4.5 bits a number; they are widened before each product
+        nf4             linear layers in 4.25 bits a number; they are widened before each product
         fp8_attention   self-attention in one byte a number too; rings are then as with fp8_cache, the condition in each
         condition_in_rings  the condition lies in the ring of every step: more memory, less copying
         compile         the transformer's layers, in pieces that all layers share

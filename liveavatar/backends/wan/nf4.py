@@ -1,7 +1,7 @@
 """nf4: linear layers whose weight takes 4 bits a number, in groups that share one scale.
 
 W[i, j] ~ NF4[code[i, j]] * scale[i, j // group], where NF4 holds the 16 values of NormalFloat (Dettmers et al. 2023,
-arXiv:2305.14314, appendix E). Two codes lie in a byte and 32 numbers share a scale in bfloat16: 4.5 bits a number.
+arXiv:2305.14314, appendix E). Two codes lie in a byte and 64 numbers share a scale in bfloat16: 4.25 bits a number.
 
 Plain torch, no library: a step has thousands of tokens, so the product decides and every library we know multiplies as
 well by making the wide weight first. The codes are those of bitsandbytes' nf4 where the scale is the largest value. Here
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GROUP = 32                       # numbers of a row that share a scale
+GROUP = 64                       # numbers of a row that share a scale
 SCALE = torch.bfloat16
 NF4 = (-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
        -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,

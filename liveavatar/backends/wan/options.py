@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser, add_switch: Callable) -> None:
     group.add_argument("--lora_path_dmd", help="liveavatar.safetensors, or its folder")
     group.add_argument("--pose_video", help="video whose poses are followed")
     add_switch(group, "--fp8", None, "linear layers in fp8: half the memory, faster on sm_89 and newer")
-    add_switch(group, "--nf4", None, "linear layers in 4.5 bits: for cards of 16 and 24 GB, of any kind")
+    add_switch(group, "--nf4", None, "linear layers in 4 bits: for cards of 16 and 24 GB, of any kind")
     add_switch(group, "--fp8_cache", None, "ring caches in fp8: half their memory")
     add_switch(group, "--fp8_attention", None, "self-attention in fp8 too, its caches with it: faster on sm_90")
     add_switch(group, "--offload_kv_cache", None, "ring caches in main memory: for cards on which they do not fit")

@@ -24,6 +24,7 @@ from liveavatar.types import InputError
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
 
 MOTION_LATENTS = 19
 MOTION_PICTURES = 73                   # 1 + 4 * 18
@@ -40,6 +41,7 @@ class StreamingWanVAE(nn.Module):
     def __init__(self, vae: AutoencoderKLWan) -> None:
         super().__init__()
         self.vae = vae
+        self.by_frame = False          # decode at full size one picture after another: less memory, smaller products
         for name in ("mean", "std"):
             values = torch.tensor(getattr(vae.config, f"latents_{name}"))
             self.register_buffer(name, values.view(1, -1, 1, 1, 1), persistent=False)
@@ -71,6 +73,8 @@ class StreamingWanVAE(nn.Module):
         first = not state
         if first:
             state.extend([None] * self.vae._cached_conv_counts["decoder"])
+        if self.by_frame:
+            return decode_by_frame(self.vae.decoder, self.vae.post_quant_conv(latent), state, first)
         return self.vae.decoder(self.vae.post_quant_conv(latent), feat_cache=state, feat_idx=[0], first_chunk=first)
 
     @torch.inference_mode()
@@ -115,6 +119,42 @@ class StreamingWanVAE(nn.Module):
                 break
             memory = after
         return memory
+
+
+def decode_by_frame(decoder: WanDecoder3d, raw: Tensor, state: list, first: bool) -> Tensor:
+    """Do what diffusers' WanDecoder3d does, but its last, full-size stage one picture after another.
+
+    raw (B, C, 1, h, w), state as in `StreamingWanVAE.decode_latent`  ->  (B, 3, 4 or at first 1, H, W)
+    The largest tensors are a quarter as long; no convolution sees other numbers.
+    """
+    place = [0]
+    x = conv_with_state(decoder.conv_in, raw, state, place)
+    x = decoder.mid_block(x, feat_cache=state, feat_idx=place)
+    *small, last_small, full = decoder.up_blocks
+    for block in small:
+        x = block(x, feat_cache=state, feat_idx=place, first_chunk=first)
+    for resnet in last_small.resnets:
+        x = resnet(x, feat_cache=state, feat_idx=place)
+    pictures = []
+    for frame in x.split(1, 2):
+        here = place.copy()
+        frame = last_small.upsamplers[0](frame, feat_cache=state, feat_idx=here)           # to the full size
+        frame = full(frame, feat_cache=state, feat_idx=here, first_chunk=first)
+        frame = decoder.nonlinearity(decoder.norm_out(frame))
+        pictures.append(conv_with_state(decoder.conv_out, frame, state, here))
+    return torch.cat(pictures, 2)
+
+
+def conv_with_state(conv: nn.Module, x: Tensor, state: list, place: list[int]) -> Tensor:
+    """Apply a causal convolution that remembers its last two inputs, as diffusers does."""
+    index = place[0]
+    recent = x[:, :, -2:].clone()
+    if recent.shape[2] < 2 and state[index] is not None:
+        recent = torch.cat([state[index][:, :, -1:], recent], 2)
+    x = conv(x, state[index])
+    state[index] = recent
+    place[0] += 1
+    return x
 
 
 def same(one: Memory, other: Memory) -> bool:
