@@ -2,15 +2,7 @@
 
     python benchmarks/wan_rounding.py --out benchmarks/results/wan_rounding.md
 
-Two networks (tiny, and one of 8 layers and 512 channels), two kinds of weights:
-
-    normal     every matrix drawn from a normal distribution
-    outliers   heavy tails (Student's t, 5 degrees of freedom), 0.5 % of the input channels of every matrix ten times as
-               large, and as many channels of the norm before the text ten times as large
-
-Every network carries an adapter of rank 16. The reference is the merged network with weights in bf16, computed in
-float32. Reported is the norm of the difference over the norm of the reference: of all matrices, of the first velocity,
-and of the finished latents of three blocks of four steps. Attention and caches are in float32 throughout.
+What is compared stands in ABOUT, which is written into the page too.
 """
 
 from __future__ import annotations
@@ -42,6 +34,14 @@ RANK, ADAPTER = 16, 0.1                     # of the adapter; its size, of the w
 CHANNELS, TIMES, TAILS = 0.005, 10.0, 5.0
 BLOCKS, STEPS = 3, 4
 
+ABOUT = """
+Two networks (tiny, and one of 8 layers and 512 channels), each with two kinds of weights: *normal*, every matrix drawn
+from a normal distribution; *outliers*, heavy tails (Student's t, 5 degrees of freedom), with 0.5 % of the input
+channels of every matrix, and as many of the norm before the text, ten times as large. Every network carries an adapter
+of rank 16. The reference is the merged network with weights in bf16, computed in float32; attention and caches are in float32
+throughout. An error is the norm of the difference over the norm of the reference: of all matrices, of the first
+velocity, and of the finished latents of three blocks of four steps.
+"""
 Rounding = Callable[[Tensor], Tensor]       # weight (N, K) -> the weight that is multiplied
 
 
@@ -145,7 +145,7 @@ class Format:
     name: str
     bits: float
     rounding: Rounding
-    kind: str = "weights"        # "weights", "tokens" (int8 tokens too), "fp8" (the real layer), "beside" (adapter apart)
+    kind: str = "weights"        # "weights"; "tokens": int8 tokens too; "fp8": the real layer; "beside": adapter apart
 
 
 FORMATS = (
@@ -232,8 +232,8 @@ def table(found: list[dict], command: str) -> str:
     """A Markdown page."""
     groups = list(dict.fromkeys((row["network"], row["kind"]) for row in found))
     lines = ["# Weights in 8 and 4 bits: relative error against bf16", "", f"    {command}", "",
-             " ".join(line.strip() for line in __doc__.split("Every network")[1].join(["Every network", ""]).split("\n")),
-             "", f"On a CPU, torch {torch.__version__}. In each cell: weights / first velocity / finished latents, in %.",
+             ABOUT.strip(),
+             "", f"On a CPU, torch {torch.__version__}. Cells: weights / first velocity / finished latents, in %.",
              "", "| | bits | " + " | ".join(f"{network}, {kind}" for network, kind in groups) + " |",
              "|---|---:|" + "---:|" * len(groups)]
     for name in dict.fromkeys(row["format"] for row in found):
@@ -259,7 +259,7 @@ def main() -> None:
     found: list[dict] = []
     for row in rows({"tiny": NETWORKS["tiny"]} if asked.tiny else NETWORKS, KINDS):
         found.append(row)
-        print(", ".join(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()), flush=True)
+        print(*(f"{value:.4f}" if isinstance(value, float) else value for value in row.values()), sep=", ", flush=True)
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         asked.out.write_text(table(found, command_here()), encoding="utf-8")
     print(asked.out.read_text(encoding="utf-8"))

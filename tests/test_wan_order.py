@@ -104,10 +104,10 @@ def test_so_it_is_under_torchrun(events, tiny, one_rank, tmp_path):
 def test_a_rank_that_only_decodes_never_loads_the_transformer(events, monkeypatch):
     pipe = liveavatar.load("wan-s2v-14b", **TINY)
     condition = pipe.condition(tone(0.4), face(80, 80), "hello", CONFIG)
-    monkeypatch.setattr(parallel, "arrivals", lambda backend, condition, *_: [parallel.latents_like(backend, condition)])
+    monkeypatch.setattr(parallel, "arrivals", lambda backend, told, *_: [parallel.latents_like(backend, told)])
     monkeypatch.setattr(parallel, "film", lambda pipeline, made, *_: made)
-    made = parallel.one_rank(pipe, None, condition, CONFIG, SimpleNamespace(rank=2), parallel.Layout.of(2, 3), None, None,
-                             None, False)
+    rank, layout = SimpleNamespace(rank=2), parallel.Layout.of(2, 3)
+    made = parallel.one_rank(pipe, None, condition, CONFIG, rank, layout, None, None, None, False)
     assert made[0].shape == (1, 16, 3, 8, 8) and made[0].dtype == torch.float32
     assert [event for event in events if event[0] == "weights"] == []
 

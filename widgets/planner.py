@@ -10,7 +10,7 @@ import traitlets
 from liveavatar.types import InputError
 from liveavatar.vram.cards import GIB, cards
 from liveavatar.vram.plan import Change, Plan, plan
-from liveavatar.vram.predict import OWNERS, gib
+from liveavatar.vram.predict import OWNERS, gib, weights_named
 from widgets._live import Body, Buffers, LiveView, sentence
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Planner(LiveView):
             return {"backend": "mini", "size": self.size if self.size in MINI_SIZES else MINI_SIZES[0],
                     "steps": self.steps}
         return {"backend": self.backend, "gpu": self.gpu, "size": self.size, "steps": self.steps, "gpus": self.gpus,
-                "spread": self.spread, "weights": "nf4" if self.nf4 else "fp8" if self.fp8 else "bf16",
+                "spread": self.spread, "weights": weights_named(self.fp8, self.nf4),
                 "caches": "fp8" if self.fp8_caches else "bf16", "fp8_attention": self.fp8_attention,
                 "offload_model": self.offload_model, "offload_kv_cache": self.offload_kv_cache}
 

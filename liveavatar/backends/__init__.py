@@ -47,8 +47,9 @@ class Backend(Protocol):
     A backend may offer more, which is used where it is there: free_text (the prompt is read, not searched for phrases),
     size_of (its own rule for a video's size), check (of a configuration, before weights load), follow (a pose video),
     new_caches (rings where it wants them), load_transformer and release_encoders (for networks that are on the device
-    one after the other: `transformer` is then not asked for before everything is encoded), trim_frames (pictures left out at the beginning, their sound kept), remarks
-    (what its weights were not trained for, of speech and a configuration).
+    one after the other: `transformer` is then not asked for before everything is encoded), trim_frames (pictures left
+    out at the beginning, their sound kept), remarks (what its weights were not trained for, of speech and a
+    configuration).
     """
 
     name: ClassVar[str]

@@ -244,7 +244,7 @@ def try_dials(plan: Prediction, dials: tuple[str, ...]) -> Change:
              "offload_kv_cache": f"{gib(travels)} travel in every step, about {move_ms:.0f} ms beside the work",
              "caches": "keys and values are rounded to 8 bits: the picture changes a little",
              "weights": "weights are rounded to 8 bits: the picture changes a little; steps get faster",
-             "nf4": "weights are rounded to 4 bits: the picture changes more than with 8; they are widened in every step"}
+             "nf4": "weights are rounded to 4 bits: the picture changes more; they are widened in every step"}
     return change_to(plan, settings, " + ".join(words[name] for name in dials),
                      "; ".join(costs[name] for name in dials))
 

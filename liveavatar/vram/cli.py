@@ -53,15 +53,14 @@ def run_plan(asked: argparse.Namespace) -> int:
         print(card_table())
         return 0
     from liveavatar.vram.plan import plan
+    from liveavatar.vram.predict import weights_named
 
-    if asked.fp8 and asked.nf4:
-        raise InputError("--fp8 and --nf4 are two ways to round the same weights; leave one of them out")
     settings = {"steps": asked.sample_steps, "infer_frames": asked.infer_frames, "num_clip": asked.num_clip,
                 "enable_online_decode": asked.enable_online_decode}
     if asked.size is not None:
         settings["size"] = asked.size
     if asked.backend != "mini":
-        settings |= {"gpus": asked.gpus, "spread": asked.spread, "weights": "nf4" if asked.nf4 else "fp8" if asked.fp8 else "bf16",
+        settings |= {"gpus": asked.gpus, "spread": asked.spread, "weights": weights_named(asked.fp8, asked.nf4),
                      "caches": "fp8" if asked.fp8_cache else "bf16", "offload_model": asked.offload_model,
                      "offload_kv_cache": asked.offload_kv_cache, "condition_in_rings": asked.condition_in_rings,
                      "fp8_attention": asked.fp8_attention}

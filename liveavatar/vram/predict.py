@@ -36,6 +36,13 @@ IMPORTED_BY_A_RUN = ("av", "scipy.signal", "soundfile", "diffusers.models.modeli
 RELEASED_CACHES, RELEASED_CONDITION_TOKENS = 4, 2800      # the released code allocates these, whatever is asked
 
 
+def weights_named(fp8: object, nf4: object) -> str:
+    """Return the name that `Settings.weights` has for two switches of the command line; both together are refused."""
+    if fp8 and nf4:
+        raise InputError("fp8 and nf4 are two ways to round the same weights; leave one of them out")
+    return "nf4" if nf4 else "fp8" if fp8 else "bf16"
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is planned. Names as in `GenerationConfig` where they mean the same."""

@@ -61,7 +61,8 @@ class WanBackend:
     free_text = True                   # the prompt is read word by word, not searched for known phrases
 
     def __init__(self, transformer: CausalS2VTransformer | DeferredTransformer, text: TextEncoder | None,
-                 audio: AudioEncoder | None, vae: StreamingWanVAE, about: dict, *, conditioning: str = "single-gpu", released_trim: bool = False,
+                 audio: AudioEncoder | None, vae: StreamingWanVAE, about: dict, *,
+                 conditioning: str = "single-gpu", released_trim: bool = False,
                  offload_kv_cache: bool = False, fp8_cache: bool = False, condition_in_rings: bool = False,
                  fp8_attention: bool = False) -> None:
         self._deferred, self._transformer = transformer, None
@@ -135,8 +136,8 @@ class WanBackend:
         else:
             raise InputError(f'weights is {weights!r}; known: "released" with checkpoint_dir=..., "random"')
         options = {"checkpoint_dir": text_of(checkpoint_dir), "lora": text_of(lora), "weights": weights,
-                   "config": config, "dtype": dtype, "device": asked_device, "fp8": fp8, "nf4": nf4, "conditioning": conditioning,
-                   "released_trim": released_trim, "offload_model": offload_model,
+                   "config": config, "dtype": dtype, "device": asked_device, "fp8": fp8, "nf4": nf4,
+                   "conditioning": conditioning, "released_trim": released_trim, "offload_model": offload_model,
                    "offload_kv_cache": offload_kv_cache, "fp8_cache": fp8_cache,
                    "fp8_attention": fp8_attention, "condition_in_rings": condition_in_rings}
         about = {"name": cls.name, "student": True, "dtype": str(kind).removeprefix("torch."), "fp8": fp8, "nf4": nf4,
@@ -189,7 +190,7 @@ class WanBackend:
                 model = self._deferred.load()
                 if self._compile_with is not None:
                     compile_transformer(model, self._compile_with)
-                self._deferred = replace(self._deferred, load=lambda: model)     # the LoRA and the open files are let go
+                self._deferred = replace(self._deferred, load=lambda: model)     # LoRA and open files are let go
                 self._transformer = model
 
     def release_encoders(self) -> None:

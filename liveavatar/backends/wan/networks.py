@@ -1,7 +1,7 @@
 """The transformer, brought to its device weight by weight.
 
-Each weight is read, moved, merged with its adapter and, for fp8 and nf4, rounded before the next one is read. So the most that
-is ever held is the finished network and one layer.
+Each weight is read, moved, merged with its adapter and, for fp8 and nf4, rounded before the next one is read. So the
+most that is ever held is the finished network and one layer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOST_DRAWN = 2**22       # random numbers for one weight; a larger one repeats t
 class DeferredTransformer:
     """A transformer that is described completely, and whose weights are read only when they are needed.
 
-    Words, sound and portrait are encoded first, so the text encoder and the transformer are never on the device together.
+    Words, sound and portrait are encoded first, so text encoder and transformer are never on the device together.
     """
 
     empty: CausalS2VTransformer      # on the meta device: the configuration and the shapes

@@ -195,7 +195,7 @@ class WanDecoder:
         """(1, C, F, h, w) -> (4F, H, W, 3) uint8"""
         if self._memory is None:
             self._memory = self._begin(latents)
-        given, self._memory = list(self._memory), None             # a list: its parts go one by one as they are replaced
+        given, self._memory = list(self._memory), None             # a list: its parts go as they are replaced
         pictures, self._memory = decode_block(self._vae, latents, given)
         return pictures
 
