@@ -38,8 +38,8 @@ ABOUT = """
 Two networks (tiny, and one of 8 layers and 512 channels), each with two kinds of weights: *normal*, every matrix drawn
 from a normal distribution; *outliers*, heavy tails (Student's t, 5 degrees of freedom), with 0.5 % of the input
 channels of every matrix, and as many of the norm before the text, ten times as large. Every network carries an adapter
-of rank 16. The reference is the merged network with weights in bf16, computed in float32; attention and caches are in float32
-throughout. An error is the norm of the difference over the norm of the reference: of all matrices, of the first
+of rank 16. The reference is the merged network with weights in bf16, computed in float32; attention and caches are in
+float32 throughout. An error is the norm of the difference over the norm of the reference: of all matrices, of the first
 velocity, and of the finished latents of three blocks of four steps.
 """
 Rounding = Callable[[Tensor], Tensor]       # weight (N, K) -> the weight that is multiplied

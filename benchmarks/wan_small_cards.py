@@ -4,7 +4,8 @@
     python benchmarks/wan_small_cards.py --tiny --out /tmp/wan_small_cards    # only to see that it works, no GPU
 
 Full size, random weights, one process: sound, portrait and words are encoded, the transformer's weights are made,
-blocks are denoised and decoded. `torch.cuda.set_per_process_memory_fraction` leaves torch what the card has without OUTSIDE.
+blocks are denoised and decoded. `torch.cuda.set_per_process_memory_fraction` leaves torch what the card has, less
+OUTSIDE.
 A row fails when torch runs into the cap, or when all that it had reserved at most, with the CUDA context and loaded
 kernels, is more than the card has. Combinations that the plan refuses are not run unless --all is given. OUT.md and
 OUT.json are written after every row; rows that would begin after --budget_s are skipped and said so.

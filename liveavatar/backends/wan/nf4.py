@@ -4,8 +4,8 @@ W[i, j] ~ NF4[code[i, j]] * scale[i, j // group], where NF4 holds the 16 values 
 arXiv:2305.14314, appendix E). Two codes lie in a byte and 64 numbers share a scale in bfloat16: 4.25 bits a number.
 
 Plain torch, no library: a step has thousands of tokens, so the product takes the time, and the wide weight is made
-before it, as bitsandbytes does for many tokens. The codes are those of its nf4 where the scale is the largest value. Here
-the scale is searched: it is the one that leaves the smallest squared error of those tried.
+before it, as bitsandbytes does for many tokens. The codes are those of its nf4 where the scale is the largest value.
+Here the scale is searched: it is the one that leaves the smallest squared error of those tried.
 """
 
 from __future__ import annotations
