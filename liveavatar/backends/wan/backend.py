@@ -27,6 +27,7 @@ from liveavatar.backends.wan.preset import Networks
 from liveavatar.backends.wan.residence import Residence
 from liveavatar.backends.wan.rings import apart_rings
 from liveavatar.backends.wan.text import TextEncoder, random_text_encoder, read_text_encoder
+from liveavatar.backends.wan.transformer_file import open_transformer_file
 from liveavatar.backends.wan.vae import CONDITIONINGS, StreamingWanVAE, WanDecoder, random_vae, read_vae, see
 from liveavatar.cache import ConditionCache, RingCache
 from liveavatar.compiling import check_compiler, compile_function
@@ -87,11 +88,13 @@ class WanBackend:
              fp8: bool = False, compile: bool = False, conditioning: str = "single-gpu", released_trim: bool = False,
              offload_model: bool = True, offload_kv_cache: bool = False, fp8_cache: bool = False,
              fp8_attention: bool = False, condition_in_rings: bool = False, record_steps: bool = True,
-             nf4: bool = False, download: bool = False) -> WanBackend:
+             nf4: bool = False, transformer_file: str | os.PathLike | None = None,
+             download: bool = False) -> WanBackend:
         """Check all files and read the encoders; the transformer's weights follow when they are needed.
 
         checkpoint_dir  the folder of Wan2.2-S2V-14B, as downloaded
         lora            liveavatar.safetensors or its folder; without it four steps yield noise
+        transformer_file  its weights from one .gguf or .safetensors file, instead of the folder's
         weights         "released", or "random": untrained networks without any file, to measure memory and speed
         config          "tiny", or sizes of the networks: see `preset.Networks`; for trials, with weights="random"
         conditioning    "single-gpu" | "multi-gpu": which of the two released ways the portrait is encoded
@@ -121,8 +124,8 @@ class WanBackend:
         kind = choose_dtype(dtype, device)
         networks, residence = Networks.asked(config), Residence(device, offload_model)
         if weights == "random":
-            if checkpoint_dir is not None or lora is not None:
-                raise InputError('weights="random" takes no files; leave out checkpoint_dir and lora')
+            if any(file is not None for file in (checkpoint_dir, lora, transformer_file)):
+                raise InputError('weights="random" takes no files; leave out checkpoint_dir, lora and transformer_file')
             parts, origin = random_parts(networks, kind, residence, fp8=fp8, nf4=nf4)
         elif weights == "released":
             if checkpoint_dir is None:
@@ -132,10 +135,12 @@ class WanBackend:
                                  'or try weights="random", which needs no files')
             if download:
                 checkpoints.download(checkpoint_dir, lora)
-            parts, origin = released_parts(checkpoint_dir, lora, networks, kind, residence, fp8=fp8, nf4=nf4)
+            parts, origin = released_parts(checkpoint_dir, lora, networks, kind, residence, transformer_file,
+                                           fp8=fp8, nf4=nf4)
         else:
             raise InputError(f'weights is {weights!r}; known: "released" with checkpoint_dir=..., "random"')
-        options = {"checkpoint_dir": text_of(checkpoint_dir), "lora": text_of(lora), "weights": weights,
+        options = {"checkpoint_dir": text_of(checkpoint_dir), "lora": text_of(lora),
+                   "transformer_file": text_of(transformer_file), "weights": weights,
                    "config": config, "dtype": dtype, "device": asked_device, "fp8": fp8, "nf4": nf4,
                    "conditioning": conditioning, "released_trim": released_trim, "offload_model": offload_model,
                    "offload_kv_cache": offload_kv_cache, "fp8_cache": fp8_cache,
@@ -295,13 +300,15 @@ Parts = tuple[DeferredTransformer, TextEncoder, AudioEncoder, StreamingWanVAE]
 
 
 def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | None, networks: Networks,
-                   dtype: torch.dtype, residence: Residence, **rounding: bool) -> tuple[Parts, dict]:
+                   dtype: torch.dtype, residence: Residence, transformer_file: str | os.PathLike | None = None,
+                   **rounding: bool) -> tuple[Parts, dict]:
     """The three encoders and the transformer to come, from the public files, and where they came from.
 
     All files are checked first, those of the transformer too.
     """
     needs_transformers()
-    checkpoint = checkpoints.open_checkpoint(checkpoint_dir)
+    other = None if transformer_file is None else open_transformer_file(transformer_file, residence.device)
+    checkpoint = checkpoints.open_checkpoint(checkpoint_dir, other)
     adapter = None if lora is None else checkpoints.read_lora(lora)
     if adapter is None:
         warnings.warn("no LoRA is given (lora=, --lora_path_dmd): the base model alone needs some forty steps, four "
