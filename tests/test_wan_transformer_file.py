@@ -1,4 +1,4 @@
-"""The transformer from one file: names, shapes and scales of GGUF and of scaled safetensors, on files in their layout."""
+"""The transformer from one file: names, shapes and scales of GGUF and of scaled safetensors, on files made so."""
 
 import sys
 
@@ -107,7 +107,8 @@ def test_gguf_of_256_numbers_a_block_is_widened_as_its_own_package_does(gguf, tm
     writer.write_tensors_to_file()
     writer.close()
     found = open_transformer_file(tmp_path / "k.gguf", CPU).read("blocks.0.ffn.0.weight", torch.Size((6, 512)))
-    torch.testing.assert_close(found.float(), torch.from_numpy(gguf.quants.dequantize(data, kind)), rtol=1e-3, atol=1e-3)
+    expected = torch.from_numpy(gguf.quants.dequantize(data, kind))
+    torch.testing.assert_close(found.float(), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_it_takes_the_place_of_the_folders_transformer(gguf, tmp_path):

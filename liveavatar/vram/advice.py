@@ -222,7 +222,7 @@ def settings_to_change(plan: Prediction) -> list[tuple[str, ...]]:
     return sorted(sets, key=lambda chosen: sum(PRICE[name] for name in chosen))
 
 
-PRICE = {"condition_in_rings": 1, "offload_model": 1, "weights": 3, "caches": 4, "nf4": 6, "offload_kv_cache": 8}
+PRICE = {"condition_in_rings": 1, "offload_model": 1, "weights": 3, "caches": 4, "offload_kv_cache": 8, "nf4": 10}
 
 
 def try_dials(plan: Prediction, dials: tuple[str, ...]) -> Change:
