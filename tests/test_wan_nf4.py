@@ -6,9 +6,11 @@ import weakref
 import pytest
 import torch
 from fakes import face, tone
+from test_wan_precision import rings_apart, steps_with
 from torch import nn
 from wan_fakes import TRANSFORMER, off, small_lora, small_transformer
 
+from liveavatar.backends.wan.backend import WanBackend
 from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
 from liveavatar.backends.wan.nf4 import NF4, Nf4Linear, dequantise_nf4, quantise_nf4, value_pairs
 from liveavatar.backends.wan.precision import fp8_targets
@@ -16,6 +18,7 @@ from liveavatar.backends.wan.preset import LORA_ALPHA
 from liveavatar.config import GenerationConfig
 from liveavatar.lora import merge_lora
 from liveavatar.types import InputError
+from liveavatar.vram.advice import cheapest, settings_to_change
 from liveavatar.vram.plan import plan
 from liveavatar.vram.shapes import weights_of
 
@@ -110,10 +113,21 @@ def test_wide_weights_are_gone_before_the_next_layer_is_read():
     assert len(wide) > 15 and max(most) <= 1
 
 
-def test_compiled_it_computes_the_same():
-    layer, x = Nf4Linear(nn.Linear(64, 32)), torch.randn(7, 64)
-    compiled = torch.compile(layer.forward, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), layer(x))
+def test_compiled_layers_compute_the_same_and_share_their_graphs(monkeypatch):
+    graphs, compile_ = [], torch.compile
+
+    def graph_of(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda work, dynamic, options=None: compile_(work, dynamic=dynamic,
+                                                                                       backend=graph_of))
+    model = bring_transformer(TRANSFORMER, random_source(CPU), CPU, torch.float32, nf4=True)
+    plain = steps_with(model, rings_apart())[0]
+    torch._dynamo.reset()
+    WanBackend(model, None, None, None, {}).compile()
+    assert torch.equal(steps_with(model, rings_apart())[0], plain) and len(graphs) == 5       # as without rounding
+    torch._dynamo.reset()
 
 
 @pytest.mark.filterwarnings("ignore:random weights")
@@ -146,10 +160,15 @@ def test_the_plan_counts_what_a_network_in_4_bits_takes():
 
 
 def test_a_card_without_fp8_is_advised_4_bits():
-    made = plan(size="384*256", gpu="RTX 3090")
-    first = made.changes[0]
+    first, = cheapest(plan(size="384*256", gpu="RTX 3090"), others=False)
     assert first.settings.weights == "nf4" and "nf4 weights" in first.words and first.verdict == "fits"
-    assert all({"fp8 weights", "nf4 weights"} != set(change.words.split(" + ")) for change in made.changes)
+
+
+def test_4_bits_and_8_bits_are_never_advised_together():
+    sets = settings_to_change(plan(size="384*256", gpu="RTX 4090"))
+    assert ("nf4",) in sets and ("weights",) in sets
+    assert not any({"nf4", "weights"} <= set(chosen) for chosen in sets)
+    assert sets.index(("weights", "caches")) < sets.index(("nf4",))           # what rounds less comes first
 
 
 def test_cards_of_16_gb_hold_the_large_size():
