@@ -471,7 +471,7 @@ def latents_like(backend: Backend, condition: Condition) -> Tensor:
     """A block's latents as they travel."""
     reference = condition.reference
     return torch.empty((1, reference.shape[1], backend.block_latents, *reference.shape[-2:]),
-                       dtype=backend.transformer.dtype, device="meta")
+                       dtype=backend.dtype, device="meta")
 
 
 # ------------------------------------------------------------------------------------------------ the whole
@@ -489,7 +489,7 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     """
     from liveavatar.backends import find
     from liveavatar.inputs import prepare, remark_on
-    from liveavatar.pipeline import load
+    from liveavatar.pipeline import load_once
     from liveavatar.video import check_output
 
     config = config or GenerationConfig()
@@ -506,10 +506,12 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
         if options.get("device", "auto") == "auto" and torch.cuda.is_available():
             options["device"] = f"cuda:{int(os.environ.get('LOCAL_RANK', company.rank)) % torch.cuda.device_count()}"
         with notes.span("prepare"):
-            pipeline = load(backend, **options)
+            pipeline = load_once(backend, options)
             if company.rank == 0:
                 remark_on(pipeline.backend, inputs, config)
-            condition = condition_of(pipeline, inputs, config)
+            condition = pipeline.encode_inputs(inputs, config)       # every rank for itself: it is the same everywhere
+            if layout.owned(company.rank):
+                pipeline.load_weights()
         video = one_rank(pipeline, inputs, condition, config, company, layout, notes, path, stop or threading.Event(),
                          progress)
         share_notes(company, notes)
@@ -528,13 +530,6 @@ def timeline_of(company: Company) -> Timeline:
     return Timeline(tuple(sorted(spans, key=lambda span: span.began_s)), company.ranks)
 
 
-def condition_of(pipeline: Pipeline, inputs: Inputs, config: GenerationConfig) -> Condition:
-    """Every rank encodes for itself: it is the same everywhere."""
-    from liveavatar.pipeline import Stopwatch
-
-    return pipeline._condition(inputs, config, Stopwatch())
-
-
 def one_rank(pipeline: Pipeline, inputs: Inputs, condition: Condition, config: GenerationConfig, company: Company,
              layout: Layout, notes: Notes, path: Path, stop: threading.Event, progress: bool) -> Video | None:
     """What this rank does from the first block to the last."""
@@ -542,7 +537,8 @@ def one_rank(pipeline: Pipeline, inputs: Inputs, condition: Condition, config: G
     if layout.owned(rank):
         made = denoise(backend, condition, config, company, layout, notes, stop)
     elif rank == layout.vae_rank:
-        torch.nn.Module.to(backend.transformer, "meta")   # its weights are not needed here: give their memory back
+        if not hasattr(backend, "load_transformer"):      # else its weights were never brought here
+            torch.nn.Module.to(backend.transformer, "meta")   # they are not needed here: give their memory back
         made = arrivals(backend, condition, company, notes)
     else:
         return None

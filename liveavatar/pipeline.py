@@ -54,6 +54,13 @@ def load(name: str = "mini", **options: object) -> Pipeline:
     return Pipeline(find(name).load(**options))
 
 
+def load_once(name: str, options: dict[str, object]) -> Pipeline:
+    """Like `load`, for a process that makes one video and nothing else."""
+    pipeline = load(name, **options)
+    pipeline.keep_encoders = False
+    return pipeline
+
+
 def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
              output: str | os.PathLike = "out.mp4", backend: str = "mini", run_dir: str | os.PathLike | None = None,
              stop: Event | None = None, progress: bool = True, **options: object) -> Video:
@@ -64,7 +71,7 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
         check_new(run_dir)
     inputs = prepare(kind, audio, image, prompt, config)
     inputs.check_output(path)
-    pipeline = load(backend, **options)
+    pipeline = load_once(backend, options)
     remark_on(pipeline.backend, inputs, config)
     return run_through(pipeline.film_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
                                             progress=progress))
@@ -74,7 +81,7 @@ def resume(run_dir: str | os.PathLike, *, output: str | os.PathLike | None = Non
            progress: bool = True) -> Video:
     """Go on with a run that was stopped or killed, with the weights it was begun with."""
     about = RunFolder(user_path(run_dir)).read()["backend"]
-    return load(about["name"], **load_options(about)).resume(run_dir, output=output, stop=stop, progress=progress)
+    return load_once(about["name"], load_options(about)).resume(run_dir, output=output, stop=stop, progress=progress)
 
 
 def load_options(about: dict) -> dict:
@@ -110,8 +117,9 @@ class Stopwatch:
 class Pipeline:
     """Drives one backend. It keeps no state between calls: two videos never meet."""
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    def __init__(self, backend: Backend, keep_encoders: bool = True) -> None:
+        """keep_encoders: False where one video is made and nothing else, so encoders are released once it is encoded"""
+        self.backend, self.keep_encoders = backend, keep_encoders
 
     def __repr__(self) -> str:
         about = {key: value for key, value in self.backend.about().items() if key not in ("trained", "options")}
@@ -143,13 +151,14 @@ class Pipeline:
     def condition(self, audio: Audio, image: Image, prompt: str | Prompt = "",
                   config: GenerationConfig = DEFAULTS) -> Condition:
         """All that steers the sampler."""
-        return self._condition(prepare(self.backend, audio, image, prompt, config), config, Stopwatch())
+        return self.encode_inputs(prepare(self.backend, audio, image, prompt, config), config)
 
     def steps(self, audio: Audio | Condition, image: Image | None = None, prompt: str | Prompt = "",
               config: GenerationConfig = DEFAULTS) -> Iterator[Step]:
         """Every step of every block, pausing after each. Takes what a person gives, or a Condition made before."""
         self._check(config)
         condition = audio if isinstance(audio, Condition) else self.condition(audio, image, prompt, config)
+        self.load_weights()
         for step, _ in roll_out(self.backend, condition, config):
             yield step
 
@@ -169,6 +178,7 @@ class Pipeline:
         """Every step as it is made and every block as it is decoded; no file is written."""
         self._check(config)
         condition = audio if isinstance(audio, Condition) else self.condition(audio, image, prompt, config)
+        self.load_weights()
         yield from Take(self, condition, config, Stopwatch()).events(stop)
 
     def film(self, audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
@@ -223,7 +233,9 @@ class Pipeline:
     def _film(self, inputs: Inputs, config: GenerationConfig, path: Path, folder: RunFolder | None,
               stop: Event | None, keep_latents: bool, progress: bool,
               watch: Stopwatch) -> Iterator[Step | Block | Video]:
-        take = Take(self, self._condition(inputs, config, watch), config, watch, folder, keep_latents)
+        condition = self.encode_inputs(inputs, config, watch)
+        self.load_weights()
+        take = Take(self, condition, config, watch, folder, keep_latents)
         about = self.provenance(inputs, config)
         with VideoWriter(path, inputs.size, self.backend.fps, inputs.speech, about, config.label) as writer, \
                 Progress(take.frames / self.backend.fps, progress) as shown:
@@ -245,7 +257,17 @@ class Pipeline:
 
     # ------------------------------------------------------------------ what the stages share
 
-    def _condition(self, inputs: Inputs, config: GenerationConfig, watch: Stopwatch) -> Condition:
+    def load_weights(self) -> None:
+        """Bring weights to the device that the backend has put off until everything is encoded (wan-s2v-14b).
+
+        No stage of the stopwatch: what loads a model is not work on a video.
+        """
+        if hasattr(self.backend, "load_transformer"):
+            self.backend.load_transformer()
+
+    def encode_inputs(self, inputs: Inputs, config: GenerationConfig, watch: Stopwatch | None = None) -> Condition:
+        """Encode sound, portrait, words and pose video. Needs the encoders only, not the transformer."""
+        watch = watch or Stopwatch()
         with adapted_threads(self.backend.device):
             with watch.measure("hear"):
                 features = hear(self.backend, inputs.speech, config)
@@ -260,6 +282,8 @@ class Pipeline:
         if config.pose_video is not None:
             with watch.measure("follow"):
                 pose = self.backend.follow(config.pose_video, inputs.size, frames, config.infer_frames)
+        if not self.keep_encoders and hasattr(self.backend, "release_encoders"):
+            self.backend.release_encoders()
         audio = weaken_sound(features.values[..., :frames], config.sound_strength, sound_generator(config.base_seed))
         return Condition(reference, motion, text, audio, self.backend.frames_per_latent, pose)
 

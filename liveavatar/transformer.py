@@ -237,6 +237,33 @@ def clip_past(tables: Rotation, condition_k: Tensor, condition_v: Tensor, block:
     return see
 
 
+class KeptLayers:
+    """Collects keys and values of all layers as (layers, B, heads, M, head_dim).
+
+    Without gradients each layer's are written to their place at once, so they are never held twice.
+    """
+
+    def __init__(self, layers: int) -> None:
+        self._layers, self._count = layers, 0
+        self._parts: list[KeysValues] = []
+        self._whole: KeysValues | None = None
+
+    def append(self, k: Tensor, v: Tensor) -> None:
+        """Keep one layer's keys and values (B, heads, M, head_dim)."""
+        if torch.is_grad_enabled():
+            self._parts.append(KeysValues(k, v))
+            return
+        if self._whole is None:
+            self._whole = KeysValues(*(side.new_empty(self._layers, *side.shape) for side in (k, v)))
+        for whole, side in zip(self._whole, (k, v), strict=True):
+            whole[self._count] = side
+        self._count += 1
+
+    def stacked(self) -> KeysValues:
+        """Return what all layers have appended."""
+        return self._whole or KeysValues(*(torch.stack(side) for side in zip(*self._parts, strict=True)))
+
+
 class Layer(nn.Module):
     """Self-attention, text cross-attention and mlp, each added to the stream; the first and last modulated."""
 
@@ -553,18 +580,18 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
             tokens = torch.cat([tokens, packed + mask[2]], 1)
             far = self.rotation_of_motion(grid, tokens.device)
             tables = Rotation(*(torch.cat(pair, -2) for pair in zip(tables, far, strict=True)))
-        kept: list[KeysValues] = []
+        kept = KeptLayers(len(self.blocks))
 
         def see_each_other(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            kept.append(KeysValues(k, v))
+            kept.append(k, v)
             return attention(rotate(q, tables), rotate(k, tables), v)
 
         level = self.modulate(torch.zeros(1, 1, device=tokens.device))
         x = tokens.unsqueeze(1)
         for index, layer in enumerate(self.blocks):
             x = layer(x, level.layers[index], text[index], see_each_other).to(tokens.dtype)
-        k, v = (torch.stack(side) for side in zip(*kept, strict=True))
-        return ConditionCache(k, v, grid[0] * grid[1], grid, reference if self.config.detail_channels else None)
+        detail = reference if self.config.detail_channels else None
+        return ConditionCache(*kept.stacked(), grid[0] * grid[1], grid, detail)
 
     def forward(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
                 pose: Tensor | None = None, turned: Turned | None = None) -> tuple[Tensor, RingCache]:

@@ -54,7 +54,7 @@ class FakeBackend:
         self.vae = PlainVAE(pause_s)
         self.student = student
         self.trained = Trained(solver="renoise" if student else "euler")
-        self.device = torch.device("cpu")
+        self.device, self.dtype = torch.device("cpu"), getattr(torch, dtype)
 
     @classmethod
     def load(cls, student: bool = True, dtype: str = "float32", **_: object) -> "FakeBackend":

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,3 +79,55 @@ def test_several_gpus_are_compared_with_one(tmp_path, monkeypatch):
     text = (tmp_path / "tpp.md").read_text()
     assert "x real time. One GPU alone" in text and "| 0 | steps 0 to 1 and VAE | " in text
     assert (tmp_path / "tpp.png").stat().st_size > 1000 and (tmp_path / "tpp.json").stat().st_size > 100
+
+
+def test_small_cards_go_the_whole_path_and_a_row_above_its_card_fails(tmp_path, monkeypatch):
+    pytest.importorskip("transformers", reason="wan-s2v-14b needs the extra `wan`")
+    import wan_small_cards as small
+
+    monkeypatch.setattr(small, "FILLING", 1)
+    monkeypatch.setattr(small, "TIMED", 1)
+    monkeypatch.setattr(small.Row, "planned", lambda row: SimpleNamespace(
+        peak=SimpleNamespace(bytes=2**34), verdict="does not fit" if row.weights == "bf16" else "fits"))
+    rows = [small.Row(16, "384*256", "nf4"), small.Row(24, "384*256", "bf16"), small.Row(24, "384*256", "fp8"),
+            small.Row(24, "384*256", "nf4", compiled=True)]
+    bench, used = small.Bench(tiny=True), iter(({"peak": 9.0, "reserved": 10.0, "card": 11.0},) * 3
+                                               + ({"peak": 20.0, "reserved": 21.9, "card": 22.4},) * 3)
+    monkeypatch.setattr(small, "memory", lambda device: next(used))
+    found = list(small.run(bench, rows[:3], budget_s=60))
+    assert found[0]["step_s"] > 0 and found[0]["bus_bytes"] == 0 and "error" not in found[0]
+    assert "does not fit" in found[1]["skipped"]
+    assert "22.40 GiB are more than the card's 22.0 GiB" in found[2]["error"]
+    found += small.run(bench, rows[3:], budget_s=-1)
+    assert "were spent" in found[3]["skipped"]
+    small.write(found, "about", "command", tmp_path / "small")
+    text = (tmp_path / "small.md").read_text()
+    assert "**failed**: 22.40 GiB" in text and len(json.loads((tmp_path / "small.json").read_text())["rows"]) == 4
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_what_the_rings_send_over_the_bus_is_counted():
+    import torch
+    import wan_small_cards as small
+
+    from liveavatar.backends.wan import rings
+
+    bus, here, there = small.Bus(), torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4, device="meta")
+    with bus.counted():
+        rings.copy_by_heads(there, here)
+        rings.copy_by_heads(here, here.clone())
+    assert bus.bytes == here.nbytes and rings.copy_by_heads.__module__ == rings.__name__
+
+
+def test_the_error_of_every_format_is_written_down(tmp_path):
+    import wan_rounding as rounding
+
+    config = rounding.NETWORKS["tiny"][0]
+    found = list(rounding.rows({"tiny": (config, 8)}, ("outliers",)))
+    by_name = {row["format"]: row for row in found}
+    searched, largest = (next(row for name, row in by_name.items() if name.startswith(start))
+                         for start in ("nf4, groups of 64, scale searched", "nf4, groups of 64, scale the largest"))
+    assert 0.05 < searched["weights"] < largest["weights"] < 0.2
+    assert all(0 < row["latents"] < 0.5 for row in found)
+    text = rounding.table(found, "command")
+    assert text.count("\n|") == len(found) + 2 and "What this cannot tell" in text

@@ -10,7 +10,7 @@ import traitlets
 from liveavatar.types import InputError
 from liveavatar.vram.cards import GIB, cards
 from liveavatar.vram.plan import Change, Plan, plan
-from liveavatar.vram.predict import OWNERS, gib
+from liveavatar.vram.predict import OWNERS, gib, weights_named
 from widgets._live import Body, Buffers, LiveView, sentence
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Planner(LiveView):
     size = traitlets.Unicode("704*384", help="width*height in pixels").tag(sync=True, code=True)
     steps = traitlets.Int(4, min=1, max=8, help="sampler steps").tag(sync=True, code=True)
     fp8 = traitlets.Bool(False, help="weights of the layers in 8 bits").tag(sync=True, code=True)
+    nf4 = traitlets.Bool(False, help="weights of the layers in 4 bits").tag(sync=True, code=True)
     fp8_caches = traitlets.Bool(False, help="keys and values in 8 bits").tag(sync=True, code=True)
     fp8_attention = traitlets.Bool(False, help="self-attention in 8 bits, its caches with it").tag(sync=True, code=True)
     offload_model = traitlets.Bool(True, help="encoders wait in main memory").tag(sync=True, code=True)
@@ -60,7 +61,7 @@ class Planner(LiveView):
             return {"backend": "mini", "size": self.size if self.size in MINI_SIZES else MINI_SIZES[0],
                     "steps": self.steps}
         return {"backend": self.backend, "gpu": self.gpu, "size": self.size, "steps": self.steps, "gpus": self.gpus,
-                "spread": self.spread, "weights": "fp8" if self.fp8 else "bf16",
+                "spread": self.spread, "weights": weights_named(self.fp8, self.nf4),
                 "caches": "fp8" if self.fp8_caches else "bf16", "fp8_attention": self.fp8_attention,
                 "offload_model": self.offload_model, "offload_kv_cache": self.offload_kv_cache}
 
@@ -82,7 +83,7 @@ class Planner(LiveView):
             self.gpu = change.gpu or self.gpu
             self.size, self.steps, self.gpus = size_text(asked.size), asked.steps, asked.gpus
             self.spread = "fsdp" if asked.spread == "fsdp" else "tpp"
-            self.fp8, self.fp8_caches = asked.weights == "fp8", asked.caches == "fp8"
+            self.fp8, self.nf4, self.fp8_caches = asked.weights == "fp8", asked.weights == "nf4", asked.caches == "fp8"
             self.fp8_attention = asked.fp8_attention
             self.offload_model, self.offload_kv_cache = asked.offload_model, asked.offload_kv_cache
             self.moment = -1

@@ -47,9 +47,10 @@ class Backend(Protocol):
 
     A backend may offer more, which is used where it is there: free_text (the prompt is read, not searched for phrases),
     size_of (its own rule for a video's size), check (of a configuration, before weights load), follow (a pose video),
-    new_caches (rings where it wants them), trim_frames (pictures left out at the beginning, their sound kept), remarks
-    (what its weights were not trained for, of speech and a configuration), blocks_join (False: each block is a video
-    of its own, decoded without the one before).
+    new_caches (rings where it wants them), load_transformer and release_encoders (for networks that are on the device
+    one after the other: `transformer` is then not asked for before everything is encoded), trim_frames (pictures left
+    out at the beginning, their sound kept), remarks (what its weights were not trained for, of speech and a
+    configuration), blocks_join (False: each block is a video of its own, decoded without the one before).
     """
 
     name: ClassVar[str]
@@ -65,6 +66,7 @@ class Backend(Protocol):
 
     transformer: CausalS2VTransformer
     device: torch.device
+    dtype: torch.dtype                      # of what flows through the transformer
     trained: Trained
 
     @classmethod

@@ -215,12 +215,14 @@ def settings_to_change(plan: Prediction) -> list[tuple[str, ...]]:
         ("condition_in_rings", asked.condition_in_rings),
         ("offload_model", not asked.offload_model), ("caches", asked.caches == "bf16" and asked.layout == "ours"),
         ("weights", asked.weights == "bf16" and (on.has_fp8 or on.bf16_tflops is None)),
+        ("nf4", asked.weights in ("bf16", "fp8") and asked.layout == "ours"),
         ("offload_kv_cache", not asked.offload_kv_cache and asked.layout == "ours")) if wanted]
-    sets = [chosen for count in range(1, len(dials) + 1) for chosen in combinations(dials, count)]
+    sets = [chosen for count in range(1, len(dials) + 1) for chosen in combinations(dials, count)
+            if not {"weights", "nf4"} <= set(chosen)]          # two ways to round the same weights
     return sorted(sets, key=lambda chosen: sum(PRICE[name] for name in chosen))
 
 
-PRICE = {"condition_in_rings": 1, "offload_model": 1, "weights": 3, "caches": 4, "offload_kv_cache": 8}
+PRICE = {"condition_in_rings": 1, "offload_model": 1, "weights": 3, "caches": 4, "offload_kv_cache": 8, "nf4": 10}
 
 
 def try_dials(plan: Prediction, dials: tuple[str, ...]) -> Change:
@@ -228,11 +230,12 @@ def try_dials(plan: Prediction, dials: tuple[str, ...]) -> Change:
               "weights": "fp8"}
     apart = ({"condition_in_rings": False, "fp8_attention": False} if {"caches", "offload_kv_cache"} & set(dials)
              else {})
-    settings = replace(plan.settings, **apart | {name: values[name] for name in dials})
+    chosen = {name: values[name] for name in dials if name != "nf4"} | ({"weights": "nf4"} if "nf4" in dials else {})
+    settings = replace(plan.settings, **apart | chosen)
     parts = plan.settings.shapes
     words = {"condition_in_rings": "condition kept once", "offload_model": "offload_model",
              "offload_kv_cache": "offload_kv_cache", "caches": "fp8 caches",
-             "weights": "fp8 weights"}
+             "weights": "fp8 weights", "nf4": "nf4 weights"}
     travels = read_back(parts)
     move_ms = travels / (plan.card.pcie_gbs * 1e9) * 1000
     read_s = (parts.text_encoder + parts.audio_encoder) / (plan.card.pcie_gbs * 1e9)
@@ -240,7 +243,8 @@ def try_dials(plan: Prediction, dials: tuple[str, ...]) -> Change:
              "offload_model": f"about {read_s:.1f} s at the start to bring the encoders",
              "offload_kv_cache": f"{gib(travels)} travel in every step, about {move_ms:.0f} ms beside the work",
              "caches": "keys and values are rounded to 8 bits: the picture changes a little",
-             "weights": "weights are rounded to 8 bits: the picture changes a little; steps get faster"}
+             "weights": "weights are rounded to 8 bits: the picture changes a little; steps get faster",
+             "nf4": "weights are rounded to 4 bits: the picture changes more; they are widened in every step"}
     return change_to(plan, settings, " + ".join(words[name] for name in dials),
                      "; ".join(costs[name] for name in dials))
 

@@ -25,6 +25,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--infer_frames", type=int, default=48, help="video frames in a clip (default: 48)")
     parser.add_argument("--num_clip", type=int, default=50, help="clips (default: 50)")
     for name, default, text in (("--fp8", False, "weights of layers in 8 bits"),
+                                ("--nf4", False, "weights of layers in 4 bits"),
                                 ("--fp8_cache", False, "keys and values in 8 bits"),
                                 ("--offload_model", True, "encoders rest in main memory (default)"),
                                 ("--offload_kv_cache", False, "caches rest in main memory"),
@@ -52,13 +53,14 @@ def run_plan(asked: argparse.Namespace) -> int:
         print(card_table())
         return 0
     from liveavatar.vram.plan import plan
+    from liveavatar.vram.predict import weights_named
 
     settings = {"steps": asked.sample_steps, "infer_frames": asked.infer_frames, "num_clip": asked.num_clip,
                 "enable_online_decode": asked.enable_online_decode}
     if asked.size is not None:
         settings["size"] = asked.size
     if asked.backend != "mini":
-        settings |= {"gpus": asked.gpus, "spread": asked.spread, "weights": "fp8" if asked.fp8 else "bf16",
+        settings |= {"gpus": asked.gpus, "spread": asked.spread, "weights": weights_named(asked.fp8, asked.nf4),
                      "caches": "fp8" if asked.fp8_cache else "bf16", "offload_model": asked.offload_model,
                      "offload_kv_cache": asked.offload_kv_cache, "condition_in_rings": asked.condition_in_rings,
                      "fp8_attention": asked.fp8_attention}

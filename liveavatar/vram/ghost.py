@@ -132,10 +132,13 @@ def no_autocast() -> Iterator[None]:
         torch.autocast = kept
 
 
-def measure(work: Callable[[], Any], *before: nn.Module | Tensor) -> tuple[Any, Cost]:
-    """Run something on the meta device: its result, and what it would take. before: what exists already."""
+def measure(work: Callable[[], Any], *before: nn.Module | Tensor, used_up: list | None = None) -> tuple[Any, Cost]:
+    """Run something on the meta device: its result, and what it would take.
+
+    before: what exists already, and stays; used_up: a list of what exists already and is replaced by the work
+    """
     with _ONE_AT_A_TIME, torch.no_grad(), no_autocast():
-        meter = Meter(*before)
+        meter = Meter(*before, *(one for one in used_up or () if isinstance(one, Tensor)))
         with FusedAttention(meter), meter:
             result = work()
         return result, Cost(meter.peak, meter.live, {kind: value for kind, value in meter.flops.items() if value},

@@ -15,7 +15,7 @@ from liveavatar.config import check_choice, check_infer_frames, check_whole, par
 from liveavatar.parallel import Layout
 from liveavatar.types import InputError
 from liveavatar.vram.cards import GIB, Card
-from liveavatar.vram.shapes import FRAMES_PER_LATENT, Shapes, ghost_transformer, shapes
+from liveavatar.vram.shapes import FRAMES_PER_LATENT, ROUNDED, Shapes, ghost_transformer, shapes
 
 FITS, TIGHT, NOT = "fits", "tight", "does not fit"
 SPREADS = ("one", "tpp", "fsdp")
@@ -36,6 +36,13 @@ IMPORTED_BY_A_RUN = ("av", "scipy.signal", "soundfile", "diffusers.models.modeli
 RELEASED_CACHES, RELEASED_CONDITION_TOKENS = 4, 2800      # the released code allocates these, whatever is asked
 
 
+def weights_named(fp8: object, nf4: object) -> str:
+    """Return the name that `Settings.weights` has for two switches of the command line; both together are refused."""
+    if fp8 and nf4:
+        raise InputError("fp8 and nf4 are two ways to round the same weights; leave one of them out")
+    return "nf4" if nf4 else "fp8" if fp8 else "bf16"
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is planned. Names as in `GenerationConfig` where they mean the same."""
@@ -45,7 +52,7 @@ class Settings:
     steps: int = 4
     gpus: int = 1
     spread: str = "one"                   # "one", "tpp" (steps over GPUs), "fsdp" (weights over GPUs)
-    weights: str = "bf16"                 # "bf16", "fp8", "float32"
+    weights: str = "bf16"                 # "bf16", "fp8", "nf4", "float32"
     caches: str = "bf16"                  # "bf16", "fp8"
     offload_model: bool = True            # encoders rest in main memory when they have nothing to do
     offload_kv_cache: bool = False        # caches rest in main memory; two layers of one of them are on the GPU
@@ -64,7 +71,7 @@ class Settings:
         check_whole("num_clip", self.num_clip, 1, 10**6, "50 clips of 48 frames are 96 seconds")
         check_infer_frames(self.infer_frames)
         check_choice("spread", self.spread, SPREADS)
-        check_choice("weights", self.weights, ("bf16", "fp8", "float32"))
+        check_choice("weights", self.weights, ("bf16", "fp8", "nf4", "float32"))
         check_choice("caches", self.caches, ("bf16", "fp8"))
         check_choice("layout", self.layout, ("ours", "released"))
         if self.condition_in_rings and (self.caches == "fp8" or self.offload_kv_cache):
@@ -82,7 +89,8 @@ class Settings:
 
     @property
     def shapes(self) -> Shapes:
-        return shapes(self.backend, self.size, self.weights, self.caches)
+        by_frame = self.offload_kv_cache and not self.on_cpu
+        return shapes(self.backend, self.size, self.weights, self.caches, by_frame)
 
     @property
     def on_cpu(self) -> bool:
@@ -239,33 +247,38 @@ def moments(asked: Settings, steps: tuple[int, ...], has_vae: bool) -> tuple[Mom
     encoders = {"text_encoder": parts.text_encoder, "audio_encoder": parts.audio_encoder}
     resting = {} if asked.offload_model else encoders
     vae = {} if released else {"vae": parts.vae}               # the released VAE rests while others work
-    network = weights_on_gpu(asked, parts)
+    network = weights_on_gpu(asked, parts) if steps else {}    # a rank that only decodes never reads them
     always = network | resting | vae
-    matrix = parts.weights.largest                             # weights come one by one, so one is held twice at most
     on_host = parts.text_encoder + parts.audio_encoder if asked.offload_model else 0
-    stages.note("load", "encoders are read", resting | vae, host=parts.text_encoder + parts.audio_encoder)
-    stages.note("merge", "weights come, with LoRA", always, 4 * matrix, on_host + parts.lora)
-    if asked.weights == "fp8":
-        stages.note("quantise", "weights become fp8", always, 3 * matrix, on_host + parts.lora)
+    if released:                                               # it loads everything first
+        loading_moments(stages, asked, parts, always, on_host)
+    else:
+        stages.note("load", "encoders are read", resting | vae, host=parts.text_encoder + parts.audio_encoder)
+    encoding = always if released else resting | vae
     for stage, words, name, activations in (
             ("audio", "the sound is heard", "audio_encoder", parts.audio_activations),
             ("portrait", "the portrait is encoded", "vae", parts.encode.transient),
             ("text", "the prompt is read", "text_encoder", parts.text_activations)):
-        stages.note(stage, words, always | {name: (encoders | {"vae": parts.vae})[name]}, activations, on_host)
-    held = always if steps else resting | vae                  # a rank that only decodes lets the transformer go
+        stages.note(stage, words, encoding | {name: (encoders | {"vae": parts.vae})[name]}, activations,
+                    on_host + (0 if released or not steps else parts.lora))
+    if steps and not released:
+        loading_moments(stages, asked, parts, always, on_host)
+    held = always
     if steps:
-        stages.note("prefill", "the condition is prefilled", held | {"condition": parts.text}, parts.prefill.transient)
+        stages.note("prefill", "the condition is prefilled", held | {"condition": parts.text},
+                    parts.prefill.transient + parts.weights.widened)
         held = held | {"condition": parts.text + condition_bytes(asked, parts),
                        "rings": ring_bytes_held(asked, parts, len(steps))}
         on_host += len(steps) * parts.ring_alone if asked.offload_kv_cache else 0
+    stepping = parts.step.transient + parts.weights.widened
     for index in steps:
-        stages.note("step", f"block 0, step {index}", held, parts.step.transient, on_host)
+        stages.note("step", f"block 0, step {index}", held, stepping, on_host)
     state = {"vae": parts.vae, "vae_state": parts.vae_state} if has_vae else {}
     online = asked.enable_online_decode and not released
     if has_vae and online:
         stages.note("decode", "block 0 is decoded", held | state, parts.decode.transient, on_host)
     if steps:
-        stages.note("steady", "every later block", held | (state if online else {}), parts.step.transient, on_host)
+        stages.note("steady", "every later block", held | (state if online else {}), stepping, on_host)
     elif has_vae:
         stages.note("steady", "every later block", held | state, parts.decode.transient, on_host)
     if has_vae and not online and steps:
@@ -276,6 +289,17 @@ def moments(asked: Settings, steps: tuple[int, ...], has_vae: bool) -> tuple[Mom
         stages.note("decode", "all blocks are decoded", held | state | waits, parts.decode.transient, on_host)
     stages.note("finish", "the file is closed", always if steps else held)
     return tuple(stages.noted)
+
+
+def loading_moments(stages: Stages, asked: Settings, parts: Shapes, owners: dict[str, int], host: int) -> None:
+    """Note the transformer's arrival. Weights come one by one, so the largest one is held several times at most.
+
+    owners: all that is on the device when the last weight has come; host: bytes of main memory without the LoRA
+    """
+    matrix = parts.weights.largest
+    stages.note("merge", "weights come, with LoRA", owners, 4 * matrix, host + parts.lora)
+    if asked.weights in ROUNDED:
+        stages.note("quantise", f"weights become {asked.weights}", owners, 3 * matrix, host + parts.lora)
 
 
 class Stages:
@@ -353,7 +377,8 @@ def step_seconds(parts: Shapes, on: Card, fp8: bool, fp8_attention: bool = False
     matrix = on.fp8_tflops * share.matrix_fp8 if fp8 else on.bf16_tflops * share.matrix_bf16
     seeing = on.fp8_tflops * share.attention_fp8 if fp8_attention else on.bf16_tflops * share.attention
     floor = flops["linear"] / matrix / 1e12 + flops["attention"] / seeing / 1e12
-    return floor + share.traffic * parts.step.moved / on.bandwidth_gbs / 1e9, floor
+    moved = share.traffic * parts.step.moved + parts.weights.unpacked
+    return floor + moved / on.bandwidth_gbs / 1e9, floor
 
 
 def decode_seconds(parts: Shapes, on: Card) -> float:

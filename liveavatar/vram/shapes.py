@@ -15,6 +15,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from liveavatar.backends.wan.nf4 import SCALE, group_of
 from liveavatar.backends.wan.precision import FP8_PARTS
 from liveavatar.backends.wan.preset import UMT5_XXL, WAV2VEC2_LARGE
 from liveavatar.transformer import AUDIO_HISTORY, MOTION_FRAMES, CausalS2VTransformer, Context
@@ -24,6 +25,7 @@ from liveavatar.vram.ghost import Cost, bytes_of, empty, measure
 MODELS = ("wan-s2v-14b", "mini")
 FRAMES_PER_LATENT, SPATIAL_STRIDE = 4, 8
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
+ROUNDED = {"fp8": "8 bits", "nf4": "4 bits"}   # how weights of the layers may be rounded
 SCALE_BYTES = 4                                # per row of an fp8 matrix
 
 
@@ -99,6 +101,8 @@ class Weights:
     layer: int                  # one of the repeated layers
     root: int                   # all that is outside of them
     largest: int                # the largest single matrix, in float32: for the LoRA merge
+    widened: int = 0            # the largest matrix that is made wide again before its product
+    unpacked: int = 0           # of all matrices, what widening them reads and writes in a step
 
 
 @dataclass(frozen=True)
@@ -154,20 +158,29 @@ def ghost_transformer(model: str, dtype: torch.dtype) -> CausalS2VTransformer:
 
 @cache
 def weights_of(model: str, precision: str) -> Weights:
-    """Bytes of the transformer: in fp8 the matrices of layers and audio injection take one byte a number."""
+    """Bytes of the transformer: in fp8 and nf4 the matrices of layers and audio injection are rounded."""
     network = ghost_transformer(model, torch.float32 if precision == "float32" else torch.bfloat16)
-    spared = 0
-    in_layers = 0
-    if precision == "fp8":
+    spared = in_layers = widened = unpacked = 0
+    if precision in ROUNDED:
         for name, module in network.named_modules():
             if isinstance(module, nn.Linear) and name.startswith(FP8_PARTS):
-                saved = module.weight.numel() - SCALE_BYTES * module.out_features
+                packed = rounded_bytes(module, precision)
+                saved = module.weight.nbytes - packed
                 spared += saved
                 in_layers += saved if name.startswith("blocks.") else 0
+                if precision == "nf4":
+                    widened, unpacked = max(widened, module.weight.nbytes), unpacked + packed + module.weight.nbytes
     total, layers = bytes_of(network), bytes_of(network.blocks)
     largest = max(parameter.numel() for parameter in network.blocks.parameters()) * 4
     return Weights(total - spared, (layers - in_layers) // len(network.blocks),
-                   total - spared - (layers - in_layers), largest)
+                   total - spared - (layers - in_layers), largest, widened, unpacked)
+
+
+def rounded_bytes(linear: nn.Linear, precision: str) -> int:
+    """Bytes of a rounded matrix and its scales: one scale a row in fp8, one a group of a row in nf4."""
+    if precision == "fp8":
+        return linear.weight.numel() + SCALE_BYTES * linear.out_features
+    return linear.weight.numel() // 2 + linear.weight.numel() // group_of(linear.in_features) * SCALE.itemsize
 
 
 def lora_bytes(model: str) -> int:
@@ -182,8 +195,12 @@ def lora_bytes(model: str) -> int:
 # ------------------------------------------------------------------------------------------------ one size
 
 @cache
-def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str = "bf16") -> Shapes:
-    """Run every stage at this size without numbers. size (height, width); takes a second or two, once."""
+def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str = "bf16",
+           by_frame: bool = False) -> Shapes:
+    """Run every stage at this size without numbers. size (height, width); takes a second or two, once.
+
+    by_frame: the VAE of wan-s2v-14b decodes one picture after another
+    """
     if model not in MODELS:
         raise InputError(f"nothing is known of backend {model!r}; plans are made for {' and '.join(MODELS)}")
     dtype = torch.float32 if weights == "float32" else torch.bfloat16
@@ -191,7 +208,7 @@ def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str
     wide, alone = ring_bytes(model, size, dtype)
     apart = model != "mini"                                # the 14B backend keeps the condition once for all steps
     ring_alone = alone * DTYPES["fp8"].itemsize // dtype.itemsize if caches == "fp8" else alone
-    vae = vae_costs(model, size, dtype)
+    vae = vae_costs(model, size, dtype, by_frame)
     text, speech = (UMT5(), Wav2Vec2()) if model != "mini" else (None, None)
     config = ghost_transformer(model, dtype).config
     frames = config.block_frames
@@ -267,7 +284,7 @@ def ghost_vae(model: str, dtype: torch.dtype) -> nn.Module:
 
 
 @cache
-def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
+def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype, by_frame: bool = False) -> dict:
     """Weights, what is kept between blocks, one block's decoding, four frames' encoding."""
     vae = ghost_vae(model, dtype)
     h, w = (side // SPATIAL_STRIDE for side in size)
@@ -279,14 +296,13 @@ def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
         _, encode = measure(lambda: vae.encode(empty(1, 3, FRAMES_PER_LATENT, *size, dtype=dtype)), vae)
         return {"weights": bytes_of(vae), "state": sum(one.nbytes for one in memory), "decode": decode,
                 "encode": encode}
-    state = [None] * vae._cached_conv_counts["decoder"]
+    from liveavatar.backends.wan.vae import StreamingWanVAE
+
+    streaming, state = StreamingWanVAE(vae), []
+    streaming.by_frame = by_frame
     latent = empty(1, vae.config.z_dim, 1, h, w, dtype=dtype)
-
-    def decode_latent(first: bool) -> Tensor:
-        return vae.decoder(vae.post_quant_conv(latent), feat_cache=state, feat_idx=[0], first_chunk=first)
-
-    for first in (True, False, False):                     # after the second latent the state is whole
-        pictures, one = measure(lambda first=first: decode_latent(first), vae, *tensors_in(state))
+    for _ in range(3):                                     # after the second latent the state is whole
+        pictures, one = measure(lambda: streaming.decode_latent(latent, state), vae, used_up=state)
     pieces = (frames + 1) * pictures.nbytes                # of a block, and joined
     decode = Cost(one.transient + pieces, frames * pictures.nbytes,
                   {kind: frames * value for kind, value in one.flops.items()}, frames * one.moved, one.where)

@@ -447,6 +447,8 @@ class MemoryWatch:
     def _notice(self, event: object) -> None:
         if isinstance(event, Step):
             self._owned["caches"] = sum(ring.bytes for ring in tuple(self.run.rings.values()))
+            if event.index == 0:                          # weights may come after all is encoded, encoders may go
+                self._owned["weights"] = bytes_of_weights(self.run.backend)
         elif isinstance(event, Block) and event.index == 0:
             self._owned["vae"] = -1                       # there is one now; measured in the watch's own thread
         elif isinstance(event, Change) and event.state == RUNNING:

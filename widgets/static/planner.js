@@ -22,7 +22,8 @@ const view = {
     ctx.spreadField = list("spread", "share", "Over several cards: steps (timestep pipelining) or weights (FSDP)", (word) => ({ tpp: "steps (TPP)", fsdp: "weights (FSDP)" }[word]));
     list("size", "size", "width*height in pixels");
     ctx.slider("steps", "steps", "Sampler steps; each keeps a cache of its own", { min: 1, max: 8 });
-    ctx.switches = [ctx.check("fp8", "fp8 weights", "Weights of the layers in 8 bits"), ctx.check("fp8_caches", "fp8 caches", "Keys and values in 8 bits"),
+    ctx.switches = [ctx.check("fp8", "fp8 weights", "Weights of the layers in 8 bits"),
+      ctx.check("nf4", "nf4 weights", "Weights of the layers in 4 bits, instead of 8"), ctx.check("fp8_caches", "fp8 caches", "Keys and values in 8 bits"),
       ctx.check("fp8_attention", "fp8 attention", "Self-attention in 8 bits, its caches with it"),
       ctx.check("offload_model", "encoders offloaded", "Text and sound encoders wait in main memory (offload_model)"),
       ctx.check("offload_kv_cache", "caches offloaded", "Caches wait in main memory (offload_kv_cache)")];

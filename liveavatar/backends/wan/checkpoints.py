@@ -78,25 +78,28 @@ class Checkpoint:
         return fingerprint_of(files)
 
 
-def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
-    """Look at everything the folder should hold; refuse with one sentence that names all that is missing."""
+def open_checkpoint(folder: str | os.PathLike, transformer: Shards | None = None) -> Checkpoint:
+    """Look at everything the folder should hold; refuse with one sentence that names all that is missing.
+
+    transformer: its weights, where they come from a file elsewhere; the folder's own are not needed then
+    """
     folder = user_path(folder)
     remedy = f"get it with: {fetch_command(BASE_REPOSITORY, folder)} (45 GB), or pass download=True (--download)"
     if not folder.is_dir():
         raise InputError(f"checkpoint_dir {folder} {'is a file' if folder.exists() else 'does not exist'}; {remedy}")
     missing = [name for name in (CONFIG, TEXT, f"{TOKENIZER}/tokenizer.json", VAE, f"{AUDIO}/config.json")
                if not (folder / name).is_file()]
-    if not (folder / INDEX).is_file() and not (folder / SINGLE).is_file():
+    if transformer is None and not (folder / INDEX).is_file() and not (folder / SINGLE).is_file():
         missing.insert(0, INDEX)
     if audio_weights(folder / AUDIO) is None:
         missing.append(f"{AUDIO}/{AUDIO_WEIGHTS[0]}")
-    where = places(folder) if INDEX not in missing else {}
+    where = places(folder) if INDEX not in missing and transformer is None else {}
     missing += [path.name for path in sorted(set(where.values())) if not path.is_file()]
     if missing:
         raise InputError(f"checkpoint_dir {folder} lacks {', '.join(missing)}; {remedy}")
     for path in (folder / TEXT, folder / VAE, audio_weights(folder / AUDIO)):
         refuse_pointer(path)
-    shards = Shards(where)
+    shards = transformer or Shards(where)
     shards.check_files()
     return Checkpoint(folder, read_json(folder / CONFIG), shards)
 

@@ -9,7 +9,8 @@ from liveavatar.backends.wan.preset import NAME
 from liveavatar.types import InputError
 
 OURS = {   # option -> argument of WanBackend.load
-    "ckpt_dir": "checkpoint_dir", "lora_path_dmd": "lora", "fp8": "fp8", "fp8_cache": "fp8_cache",
+    "ckpt_dir": "checkpoint_dir", "lora_path_dmd": "lora",
+    "transformer_file": "transformer_file", "fp8": "fp8", "nf4": "nf4", "fp8_cache": "fp8_cache",
     "fp8_attention": "fp8_attention", "offload_kv_cache": "offload_kv_cache",
     "condition_in_rings": "condition_in_rings", "record_steps": "record_steps",
     "released_trim": "released_trim", "conditioning": "conditioning", "download": "download",
@@ -22,8 +23,10 @@ def add_options(parser: argparse.ArgumentParser, add_switch: Callable) -> None:
     group = parser.add_argument_group(f"the released model (--backend {NAME})")
     group.add_argument("--ckpt_dir", help="folder of Wan2.2-S2V-14B, as downloaded")
     group.add_argument("--lora_path_dmd", help="liveavatar.safetensors, or its folder")
+    group.add_argument("--transformer_file", help="the transformer from one .gguf or .safetensors file instead")
     group.add_argument("--pose_video", help="video whose poses are followed")
     add_switch(group, "--fp8", None, "linear layers in fp8: half the memory, faster on sm_89 and newer")
+    add_switch(group, "--nf4", None, "linear layers in 4 bits: for cards of 16 and 24 GB, of any kind")
     add_switch(group, "--fp8_cache", None, "ring caches in fp8: half their memory")
     add_switch(group, "--fp8_attention", None, "self-attention in fp8 too, its caches with it: faster on sm_90")
     add_switch(group, "--offload_kv_cache", None, "ring caches in main memory: for cards on which they do not fit")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,11 +55,27 @@ class TextEncoder:
 
     @torch.inference_mode()
     def read(self, text: str, most_tokens: int = 512) -> Tensor:
-        """-> (1, L, text_dim) in main memory, L at most `most_tokens`"""
+        """-> (1, L, text_dim) in main memory, L at most `most_tokens`
+
+        A prompt that comes when the transformer fills the GPU is encoded on the CPU, and a warning says so: the same
+        numbers but for the rounding of another device.
+        """
         ids = self.tokenize(tidy(text))[:most_tokens]
         ids[-1] = END                                              # a long prompt is cut, but it still ends
-        with self.residence.at_work(self.network) as network:
-            return network(torch.tensor([ids], device=self.residence.device)).last_hidden_state.cpu()
+        try:
+            with self.residence.at_work(self.network) as network:
+                return features_of(network, ids, self.residence.device)
+        except torch.OutOfMemoryError:
+            if not self.residence.rests_elsewhere or self.residence.device.type == "cpu":
+                raise
+        warnings.warn("the text encoder does not fit beside the transformer on this GPU; the prompt is encoded on the "
+                      "CPU, which takes some seconds", stacklevel=2)
+        return features_of(self.network, ids, torch.device("cpu"))
+
+
+def features_of(network: UMT5EncoderModel, ids: list[int], device: torch.device) -> Tensor:
+    """Encode token ids on a device -> (1, L, text_dim) in main memory."""
+    return network(torch.tensor([ids], device=device)).last_hidden_state.cpu()
 
 
 def tidy(text: str) -> str:

@@ -24,6 +24,7 @@ from liveavatar.types import InputError
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
 
 MOTION_LATENTS = 19
 MOTION_PICTURES = 73                   # 1 + 4 * 18
@@ -40,6 +41,7 @@ class StreamingWanVAE(nn.Module):
     def __init__(self, vae: AutoencoderKLWan) -> None:
         super().__init__()
         self.vae = vae
+        self.by_frame = False          # decode at full size one picture after another: less memory, smaller products
         for name in ("mean", "std"):
             values = torch.tensor(getattr(vae.config, f"latents_{name}"))
             self.register_buffer(name, values.view(1, -1, 1, 1, 1), persistent=False)
@@ -52,22 +54,28 @@ class StreamingWanVAE(nn.Module):
         return (mean - self.mean.float()) / self.std.float(), tuple(before)
 
     def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """latents (B, C, F, h, w)  ->  video (B, 3, 4F, H, W) 0..1; 4F - 3 pictures at the beginning of a stream"""
-        pictures = []
-        for latent in (latents * self.std.to(latents) + self.mean.to(latents)).split(1, 2):
-            more, memory = self.decode_latent(latent, memory)
-            pictures.append(more)
-        return torch.cat(pictures, 2).clamp(-1, 1) * 0.5 + 0.5, memory
+        """latents (B, C, F, h, w)  ->  video (B, 3, 4F, H, W) 0..1; 4F - 3 pictures at the beginning of a stream
 
-    def decode_latent(self, latent: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-        """latent (B, C, 1, h, w), scaled  ->  video (B, 3, 4 or at first 1, H, W) around 0, and the memory after it
+        memory: a tuple is kept as it is; a list is used up, so old and new memory (1.2 GiB each at 704*384) are never
+        held together
+        """
+        state = memory if isinstance(memory, list) else list(memory or ())
+        pictures = [self.decode_latent(latent, state) for latent in
+                    (latents * self.std.to(latents) + self.mean.to(latents)).split(1, 2)]
+        return torch.cat(pictures, 2).clamp(-1, 1) * 0.5 + 0.5, tuple(state)
 
+    def decode_latent(self, latent: Tensor, state: list) -> Tensor:
+        """latent (B, C, 1, h, w), scaled  ->  video (B, 3, 4 or at first 1, H, W) around 0
+
+        state: what the convolutions remember, changed in place; empty at the beginning of a stream.
         Always one latent, through every convolution: how many come together may change the last bit of a product.
         """
-        before = [None] * self.vae._cached_conv_counts["decoder"] if memory is None else list(memory)
-        raw = self.vae.post_quant_conv(latent)
-        pictures = self.vae.decoder(raw, feat_cache=before, feat_idx=[0], first_chunk=memory is None)
-        return pictures, tuple(before)
+        first = not state
+        if first:
+            state.extend([None] * self.vae._cached_conv_counts["decoder"])
+        if self.by_frame:
+            return decode_by_frame(self.vae.decoder, self.vae.post_quant_conv(latent), state, first)
+        return self.vae.decoder(self.vae.post_quant_conv(latent), feat_cache=state, feat_idx=[0], first_chunk=first)
 
     @torch.inference_mode()
     def encode(self, video: Tensor) -> Tensor:
@@ -113,6 +121,42 @@ class StreamingWanVAE(nn.Module):
         return memory
 
 
+def decode_by_frame(decoder: WanDecoder3d, raw: Tensor, state: list, first: bool) -> Tensor:
+    """Do what diffusers' WanDecoder3d does, but its last, full-size stage one picture after another.
+
+    raw (B, C, 1, h, w), state as in `StreamingWanVAE.decode_latent`  ->  (B, 3, 4 or at first 1, H, W)
+    The largest tensors are a quarter as long; no convolution sees other numbers.
+    """
+    place = [0]
+    x = conv_with_state(decoder.conv_in, raw, state, place)
+    x = decoder.mid_block(x, feat_cache=state, feat_idx=place)
+    *small, last_small, full = decoder.up_blocks
+    for block in small:
+        x = block(x, feat_cache=state, feat_idx=place, first_chunk=first)
+    for resnet in last_small.resnets:
+        x = resnet(x, feat_cache=state, feat_idx=place)
+    pictures = []
+    for frame in x.split(1, 2):
+        here = place.copy()
+        frame = last_small.upsamplers[0](frame, feat_cache=state, feat_idx=here)           # to the full size
+        frame = full(frame, feat_cache=state, feat_idx=here, first_chunk=first)
+        frame = decoder.nonlinearity(decoder.norm_out(frame))
+        pictures.append(conv_with_state(decoder.conv_out, frame, state, here))
+    return torch.cat(pictures, 2)
+
+
+def conv_with_state(conv: nn.Module, x: Tensor, state: list, place: list[int]) -> Tensor:
+    """Apply a causal convolution that remembers its last two inputs, as diffusers does."""
+    index = place[0]
+    recent = x[:, :, -2:].clone()
+    if recent.shape[2] < 2 and state[index] is not None:
+        recent = torch.cat([state[index][:, :, -1:], recent], 2)
+    x = conv(x, state[index])
+    state[index] = recent
+    place[0] += 1
+    return x
+
+
 def same(one: Memory, other: Memory) -> bool:
     """Whether two memories hold the same numbers (or the same marks, where there are no numbers yet)."""
     return all(torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b
@@ -151,7 +195,8 @@ class WanDecoder:
         """(1, C, F, h, w) -> (4F, H, W, 3) uint8"""
         if self._memory is None:
             self._memory = self._begin(latents)
-        pictures, self._memory = decode_block(self._vae, latents, self._memory)
+        given, self._memory = list(self._memory), None             # a list: its parts go as they are replaced
+        pictures, self._memory = decode_block(self._vae, latents, given)
         return pictures
 
     def fork(self) -> WanDecoder:
