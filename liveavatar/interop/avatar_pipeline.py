@@ -218,8 +218,10 @@ class LiveAvatarPipeline(DiffusionPipeline):
 
 def networks_of(backend: Backend) -> dict[str, torch.nn.Module]:
     """Return the networks of a backend by name: its own, and those inside its encoders."""
-    found = {name: getattr(part, "network", part) for name, part in vars(backend).items()}
-    return {name: part for name, part in found.items() if isinstance(part, torch.nn.Module)}
+    transformer = backend.transformer                   # some backends read its weights only now
+    others = {name: getattr(part, "network", part) for name, part in vars(backend).items()}
+    return {"transformer": transformer} | {name: part for name, part in others.items()
+                                           if isinstance(part, torch.nn.Module) and part is not transformer}
 
 
 def read_options(folder: Path) -> dict:
