@@ -3,17 +3,20 @@
     file --Track--> pieces (n, channels) float32 at the file's own rate --mono--> (n,)
     Sound           a stretch of a file that is read again while a video is written
 
-FFmpeg reads joined mp3 and chained ogg to their end, and of several sound tracks the one marked as default is taken.
+FFmpeg reads joined mp3 and chained ogg to their end; joined wav files are read here, one after the other. Of several
+sound tracks the one marked as default is taken.
 """
 
 from __future__ import annotations
 
+import mmap
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -125,8 +128,9 @@ class Track:
             self._file = open(path, "rb")
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from error
+        self._parts = wav_parts(self._file)
         try:
-            self._container = av.open(self._file, metadata_errors="ignore")
+            self._container = av.open(next(self._parts, self._file), metadata_errors="ignore")
         except (av.error.FFmpegError, ValueError) as error:
             beginning = _beginning(self._file)
             self._file.close()
@@ -200,6 +204,22 @@ class Track:
         yield from (array_of(part) for part in resampler.resample(None))
 
     def _decoded(self) -> Iterator[AudioFrame]:
+        """Decode to the end of the file, through all wav files that are joined in it."""
+        import av
+
+        yield from self._decoded_part()
+        for part in self._parts:
+            try:
+                container = av.open(part, metadata_errors="ignore")
+                self._stream = container.streams.audio[0]
+                self._container.close()
+                self._container = container
+            except (av.error.FFmpegError, ValueError, IndexError):         # cut off within its header
+                self._broken = True
+                return
+            yield from self._decoded_part()
+
+    def _decoded_part(self) -> Iterator[AudioFrame]:
         """Decode packet by packet. What is damaged is left out, as players do."""
         import av
 
@@ -235,9 +255,6 @@ class Track:
         inside = self._damaged - self._tail_damaged
         if inside:
             self.notes.append(f"{self.path} is damaged in {inside} place{'s' * (inside > 1)}; the rest is used")
-        if self._container.format.name == "wav" and holds_another_wav(self._file):
-            self.notes.append(f"{self.path} holds several wav files behind each other, of which only the first "
-                              f"({read_s:.2f} s) is used; join their sound instead")
 
     def _promised_s(self) -> float:
         """Return how long the file says that it is; 0 where it says nothing and FFmpeg guesses from the bit rate."""
@@ -297,12 +314,44 @@ def mp3_frames(file: object) -> int:
     return 0
 
 
-def holds_another_wav(file: object) -> bool:
-    """Tell whether another wav file begins where this one says that it ends."""
-    file.seek(4)
-    size = int.from_bytes(file.read(4), "little")
-    file.seek(8 + size + size % 2)
-    return file.read(4) == b"RIFF"
+class FilePart:
+    """A stretch of an open file that reads like a file of its own. first, end: bytes of the file."""
+
+    def __init__(self, file: BinaryIO, first: int, end: int) -> None:
+        self._file, self._first, self._size, self._position = file, first, end - first, 0
+
+    def read(self, count: int = -1) -> bytes:
+        """Read up to so many bytes; all that are left when count is negative."""
+        left = max(self._size - self._position, 0)
+        self._file.seek(self._first + self._position)
+        data = self._file.read(left if count < 0 else min(count, left))
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a byte, counted from the beginning (0), from here (1) or from the end (2)."""
+        self._position = max(offset + (0, self._position, self._size)[whence], 0)
+        return self._position
+
+    def tell(self) -> int:
+        """Return the byte that is read next."""
+        return self._position
+
+
+def wav_parts(file: BinaryIO) -> Iterator[FilePart]:
+    """Find the wav files that are joined in a file; nothing where there are not several.
+
+    Their headers are looked for: what they say about their length is often wrong (0, or 4 GiB) in files that were
+    written to a stream.
+    """
+    head = file.read(12)
+    file.seek(0)
+    starts = []
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            starts = [found.start() for found in re.finditer(rb"RIFF....WAVEfmt ", data, re.DOTALL)]
+            ends = [*starts[1:], len(data)]
+    return (FilePart(file, first, end) for first, end in zip(starts, ends, strict=True)) if len(starts) > 1 else iter(())
 
 
 def _beginning(file: object) -> str:

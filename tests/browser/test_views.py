@@ -26,8 +26,8 @@ WIDE, TALL = 2 * 96 + 2 + 4, 96 + 4                        # px from one cell of
 
 
 @pytest.fixture(scope="module")
-def book(open_shared_notebook):
-    return open_shared_notebook(*CELLS)
+def book(open_notebook):
+    return open_notebook(*CELLS)
 
 
 @pytest.fixture(scope="module")

@@ -28,12 +28,12 @@ SOUND = """async () => {
 
 
 @pytest.fixture(scope="module")
-def book(open_shared_notebook):
+def book(open_notebook):
     """The first cells of the notebook, up to the one that shows the page; a shorter video than there."""
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     first = "".join(cells[0]["source"])
     assert "Workbench(" in first
-    book = open_shared_notebook(first)
+    book = open_notebook(first)
     book.run("workbench.size, workbench.seconds = '96*96', 1.44")
     book.wait_for("() => document.querySelectorAll('.la-tab').length >= 6")
     return book
