@@ -346,12 +346,13 @@ def wav_parts(file: BinaryIO) -> Iterator[FilePart]:
     """
     head = file.read(12)
     file.seek(0)
-    starts = []
+    starts: list[int] = []
+    ends: list[int] = []
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             starts = [found.start() for found in re.finditer(rb"RIFF....WAVEfmt ", data, re.DOTALL)]
             ends = [*starts[1:], len(data)]
-    return (FilePart(file, first, end) for first, end in zip(starts, ends, strict=True)) if len(starts) > 1 else iter(())
+    return iter([FilePart(file, *part) for part in zip(starts, ends, strict=True)] if len(starts) > 1 else [])
 
 
 def _beginning(file: object) -> str:

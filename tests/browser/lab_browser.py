@@ -146,7 +146,8 @@ class Book:
         """Fail where something was complained of, or asked of another machine."""
         assert self.left_the_machine == []
         # JupyterLab's own word for a message to a kernel that a test has taken away
-        assert [text for text in self.complaints if text != "Cannot send"] == []
+        heard = [text for text in self.complaints if text != "Cannot send"]
+        assert heard == [], heard
 
 
 @contextmanager
