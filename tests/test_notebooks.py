@@ -109,3 +109,7 @@ def test_settings_that_are_proposed_can_be_used(path):
         if re.fullmatch(r"GenerationConfig\(.+\)|\w+=[^=]\S*", code):
             call = code if code.startswith("GenerationConfig") else f"GenerationConfig({code})"
             assert isinstance(eval(call, {"GenerationConfig": GenerationConfig}), GenerationConfig)
+
+
+def test_the_readme_leads_to_it(path):
+    assert f"notebooks/{path.name}" in (path.parents[1] / "README.md").read_text(encoding="utf-8")

@@ -55,6 +55,8 @@ KERNEL = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.mod
 FOLLOW = """async ([path, kernel]) => {
     await jupyterapp.commands.execute('docmanager:open', {path, kernel});
 }"""
+SAID = """() => [...document.querySelectorAll('.la-error, .la-bench-state, .la-progress')]
+    .map((one) => one.innerText).filter((words) => words).join(' | ')"""
 FORGET = """
 from ipywidgets import Widget
 Widget.close_all()
@@ -95,7 +97,12 @@ class Book:
 
     def wait_for(self, script: str, argument: object = None) -> None:
         """Until the script, a function in the browser, says yes."""
-        self.page.wait_for_function(script, arg=argument, timeout=PATIENCE_S * 1000)
+        from playwright.sync_api import TimeoutError as TookTooLong
+
+        try:
+            self.page.wait_for_function(script, arg=argument, timeout=PATIENCE_S * 1000)
+        except TookTooLong as error:
+            raise AssertionError(f"never came true: {script}; the page says: {self.page.evaluate(SAID)}") from error
 
     def wait_for_kernel(self, expression: str) -> None:
         """Until an expression is true in the kernel."""
