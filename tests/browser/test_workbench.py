@@ -97,10 +97,11 @@ def test_the_cursor_is_one_for_all_views(played):
 def test_every_view_opens_without_an_error(played):
     for tab in played.page.locator(".la-tab").all():
         tab.click()
-        played.page.wait_for_timeout(700)
-        page = played.page.locator(f".la-bench-page-{tab.get_attribute('data-page')}")
+        name = f".la-bench-page-{tab.get_attribute('data-page')}"
+        played.wait_for("(name) => document.querySelector(name).clientHeight > 100", name)
+        played.page.wait_for_timeout(200)
+        page = played.page.locator(name)
         assert page.is_visible() and page.locator(".la-error:visible").count() == 0, page.inner_text()
-        assert page.bounding_box()["height"] > 100
         played.shoot(".la-bench", f"workbench_{tab.get_attribute('data-page')}")
 
 
