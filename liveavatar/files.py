@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:                               # Windows
+    fcntl = None
 
 Stamp = tuple[int, int, int, int]
 LONGEST_HINT = 24            # characters of a file's name that its unfinished file repeats: any name leaves room for it
+ABANDONED_S = 600.0          # an unfinished file that nobody holds and nobody has written to for so long is removed
 
 
 # ------------------------------------------------------------------------------------------------ names
@@ -120,7 +129,31 @@ def target_of(path: Path) -> Path:
 
 def part_path(path: Path) -> Path:
     """Return a hidden name beside a file for the time until it is whole; never the same twice."""
+    remove_abandoned(path)
     return path.with_name(f".{path.name[:LONGEST_HINT]}.{secrets.token_hex(4)}.part")
+
+
+def hold(part: Path) -> BinaryIO | None:
+    """Mark an unfinished file, which need not exist yet, as one that is being written.
+
+    The mark goes when what is returned is closed, or when the process ends.
+    """
+    if fcntl is None:
+        return None
+    held = open(part, "ab")
+    with suppress(OSError):                                        # not every file system knows locks
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return held
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove the unfinished files of a name that processes have left which were killed (SIGKILL, power)."""
+    hint = glob.escape(path.name[:LONGEST_HINT])
+    for part in path.parent.glob(f".{hint}.????????.part") if fcntl is not None else ():
+        with suppress(OSError), open(part, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)       # raises where somebody holds it
+            if time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED_S:
+                part.unlink()
 
 
 def put_in_place(part: Path, path: Path) -> None:

@@ -3,7 +3,8 @@
     file --Track--> pieces (n, channels) float32 at the file's own rate --mono--> (n,)
     Sound           a stretch of a file that is read again while a video is written
 
-FFmpeg reads joined mp3 and chained ogg to their end, and of several sound tracks the one marked as default is taken.
+FFmpeg reads joined mp3 and chained ogg to their end; joined wav files are read here, one after the other. Of several
+sound tracks the one marked as default is taken.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from liveavatar.files import Stamp, stamp, write_whole
+from liveavatar.joined import wav_parts
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -125,8 +127,9 @@ class Track:
             self._file = open(path, "rb")
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from error
+        self._parts = wav_parts(self._file)
         try:
-            self._container = av.open(self._file, metadata_errors="ignore")
+            self._container = av.open(next(self._parts, self._file), metadata_errors="ignore")
         except (av.error.FFmpegError, ValueError) as error:
             beginning = _beginning(self._file)
             self._file.close()
@@ -200,6 +203,22 @@ class Track:
         yield from (array_of(part) for part in resampler.resample(None))
 
     def _decoded(self) -> Iterator[AudioFrame]:
+        """Decode to the end of the file, through all wav files that are joined in it."""
+        import av
+
+        yield from self._decoded_part()
+        for part in self._parts:
+            try:
+                container = av.open(part, metadata_errors="ignore")
+                self._stream = container.streams.audio[0]
+                self._container.close()
+                self._container = container
+            except (av.error.FFmpegError, ValueError, IndexError):         # cut off within its header
+                self._broken = True
+                return
+            yield from self._decoded_part()
+
+    def _decoded_part(self) -> Iterator[AudioFrame]:
         """Decode packet by packet. What is damaged is left out, as players do."""
         import av
 
@@ -235,9 +254,6 @@ class Track:
         inside = self._damaged - self._tail_damaged
         if inside:
             self.notes.append(f"{self.path} is damaged in {inside} place{'s' * (inside > 1)}; the rest is used")
-        if self._container.format.name == "wav" and holds_another_wav(self._file):
-            self.notes.append(f"{self.path} holds several wav files behind each other, of which only the first "
-                              f"({read_s:.2f} s) is used; join their sound instead")
 
     def _promised_s(self) -> float:
         """Return how long the file says that it is; 0 where it says nothing and FFmpeg guesses from the bit rate."""
@@ -295,14 +311,6 @@ def mp3_frames(file: object) -> int:
             counts = tag == b"VBRI" or frame[at + 7] & 1
             return int.from_bytes(frame[at + place:at + place + 4], "big") if counts else 0
     return 0
-
-
-def holds_another_wav(file: object) -> bool:
-    """Tell whether another wav file begins where this one says that it ends."""
-    file.seek(4)
-    size = int.from_bytes(file.read(4), "little")
-    file.seek(8 + size + size % 2)
-    return file.read(4) == b"RIFF"
 
 
 def _beginning(file: object) -> str:

@@ -18,11 +18,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from liveavatar.files import ffmpeg_url, free_name, part_path, printable, put_in_place, stamp, target_of, user_path
+from liveavatar.files import (
+    ffmpeg_url,
+    free_name,
+    hold,
+    part_path,
+    printable,
+    put_in_place,
+    stamp,
+    target_of,
+    user_path,
+)
 from liveavatar.soundtrack import SoundTrack
 from liveavatar.types import InputError, Speech
 
@@ -156,6 +166,7 @@ class VideoWriter:
         self._container: OutputContainer | None = None
         self._before = stamp(self.path)     # of what stands under the name now
         self._part = part_path(target_of(self.path))
+        self._held: BinaryIO | None = None  # marks it as being written
         self._open(FORMATS[self.path.suffix.lower()], metadata or {})
 
     def _open(self, form: Format, metadata: dict) -> None:
@@ -164,6 +175,7 @@ class VideoWriter:
         with self._plain_errors():
             self._container = av.open(ffmpeg_url(self._part), "w", format=form.container,
                                       options=form.container_options)
+            self._held = hold(self._part)
             text = json.dumps(metadata, sort_keys=True)
             title = printable(self.path.stem)
             self._container.metadata.update({"comment": text, "description": text, "title": title})
@@ -219,6 +231,7 @@ class VideoWriter:
             container, self._container = self._container, None
             container.close()
             self._step_aside()
+            self._let_go()
             put_in_place(self._part, target_of(self.path))
         self.seconds += time.perf_counter() - start
         return self.path
@@ -240,7 +253,13 @@ class VideoWriter:
                 container.close()
             except (OSError, ValueError):       # the disk may be full: the file goes anyway
                 pass
+        self._let_go()
         self._part.unlink(missing_ok=True)
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:

@@ -1,6 +1,47 @@
 """One thread of torch for every test process, as `make test` has it: toy sizes are no faster with more, and sums of odd
-shapes depend on the count. Set before torch is loaded."""
+shapes depend on the count. Set before torch is loaded.
+
+With xdist, files go to the workers with the slow ones first, and all browser tests to one worker: they share a page.
+"""
 
 import os
+from pathlib import PurePosixPath
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+BROWSER = "tests/browser"
+SLOW = (BROWSER, "notebooks/08_real_model.ipynb", "tests/test_vram_shortage.py", "notebooks/01_first_words.ipynb",
+        "tests/test_vram_plan.py", "tests/test_training_distill.py", "tests/test_training_vae.py",
+        "tests/test_parallel.py", "tests/test_wan_precision.py", "tests/test_wan_benchmarks.py",
+        "tests/test_regressor.py", "tests/test_faces.py",
+        "tests/test_puppets.py", "tests/test_avatars_rich.py", "tests/test_watch.py")
+
+
+def work_of(nodeid: str) -> str:
+    """Name what one worker does in one go: the tests of a file, or all that need the browser."""
+    path = nodeid.split("::", 1)[0]
+    return BROWSER if PurePosixPath(path).is_relative_to(BROWSER) else path
+
+
+def place_of(nodeid: str) -> int:
+    """Say when a test is begun: the slow ones first, then notebooks, then the others."""
+    work = work_of(nodeid)
+    return SLOW.index(work) if work in SLOW else len(SLOW) + (not work.endswith(".ipynb"))
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    items.sort(key=lambda item: place_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return work_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)

@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,21 @@ def test_two_unfinished_files_never_have_one_name(home):
     path = home / ("y" * 251 + ".mp4")
     assert part_path(path) != part_path(path)
     part_path(path).touch()                               # and the longest name still leaves room for it
+
+
+def test_what_a_killed_run_has_left_goes_with_the_next_one_and_what_is_being_written_stays(home):
+    """A run that was killed (SIGKILL) cannot tidy up; one that is paused has not written for long."""
+    hour_ago = time.time() - 3600
+    abandoned, fresh, other = (part_path(home / name) for name in ("out.mp4", "out.mp4", "else.mp4"))
+    with VideoWriter(home / "out.mp4", (32, 32), 25.0) as paused:
+        for part in (abandoned, fresh, other):
+            part.touch()
+        for part in (abandoned, other, paused._part):
+            os.utime(part, (hour_ago, hour_ago))
+        part_path(home / "out.mp4")
+        assert set(home.iterdir()) == {fresh, other, paused._part}
+        paused.write(np.zeros((2, 32, 32, 3), np.uint8))
+    assert (home / "out.mp4").is_file()
 
 
 def test_an_output_that_is_a_link_stays_one(home):

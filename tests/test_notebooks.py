@@ -109,3 +109,15 @@ def test_settings_that_are_proposed_can_be_used(path):
         if re.fullmatch(r"GenerationConfig\(.+\)|\w+=[^=]\S*", code):
             call = code if code.startswith("GenerationConfig") else f"GenerationConfig({code})"
             assert isinstance(eval(call, {"GenerationConfig": GenerationConfig}), GenerationConfig)
+
+
+def test_the_readme_leads_to_it(path):
+    assert f"notebooks/{path.name}" in (path.parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_it_says_how_the_page_comes_to_life(path):
+    """Where a still of the whole page is shown, its buttons look as if they could be clicked."""
+    cells = read(path)["cells"]
+    for before, cell in zip(cells, cells[1:], strict=False):
+        if cell["cell_type"] == "code" and "Workbench(" in source(cell):
+            assert "Shift+Enter" in source(before)

@@ -221,7 +221,7 @@ class LiveView(anywidget.AnyWidget):
                 body, buffers = self.draw(full) if self.shows else ({}, {})
                 self._report("draw", "")
             except Exception as problem:
-                body, buffers = {}, {}
+                body, buffers = {"failed": True}, {}                # the script leaves the last picture
                 self._report("draw", sentence(problem))
         return self._about() | body, buffers
 

@@ -1,16 +1,16 @@
-"""A real JupyterLab on loopback and a real Chromium, one of each for the whole session.
+"""A real JupyterLab on loopback and a real Chromium, one page and one kernel for the whole session.
 
     def test_something(open_notebook):
         book = open_notebook("view = ...", "view")        # code cells; returns when all have run
         book.page.locator(".la-cache canvas").first.click()
         assert book.run("print(view.block)") == "1"       # in the kernel
 
-When a book is closed, at the end of its test, the console must hold no error and no request may have left the machine.
+When a book is closed, at the end of its file, the console must hold no error and no request may have left the machine.
 Screenshots go to the folder that LIVEAVATAR_SHOTS names, or nowhere.
 """
 
 import pytest
-from lab_browser import CHROMIUM, Book, open_book, start_chromium, start_lab, start_server, write_notebook
+from lab_browser import CHROMIUM, Book, Window, start_chromium, start_lab, start_server
 
 
 @pytest.fixture(scope="session")
@@ -36,29 +36,20 @@ def chromium(lab):
         yield browser
 
 
-@pytest.fixture
-def open_notebook(lab, chromium):
-    """open_notebook(*code_cells) -> Book; closed, and its complaints heard, at the end of the test."""
-    books = []
-
-    def open_one(*cells: str) -> Book:
-        books.append(open_book(lab, chromium, write_notebook(lab["root"], cells)))
-        return books[-1]
-
-    yield open_one
-    for book in books:
-        book.close()
+@pytest.fixture(scope="session")
+def window(lab, chromium) -> Window:
+    return Window(lab, chromium)
 
 
 @pytest.fixture(scope="module")
-def open_shared_notebook(lab, chromium):
-    """The same for the tests of a whole file, which then share one kernel: far quicker."""
+def open_notebook(window):
+    """open_notebook(*code_cells) -> Book, one at a time; closed, and its complaints heard, at the end of the file."""
     books = []
 
     def open_one(*cells: str) -> Book:
-        books.append(open_book(lab, chromium, write_notebook(lab["root"], cells)))
+        books.append(window.open(*cells))
         return books[-1]
 
     yield open_one
     for book in books:
-        book.close()
+        book.leave()

@@ -51,6 +51,21 @@ ERRORS = """() => jupyterapp.shell.currentWidget.content.widgets.flatMap((cell) 
         .map((output) => output.ename + ': ' + output.evalue))"""
 
 
+KERNEL = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.model"
+FOLLOW = """async ([path, kernel]) => {
+    await jupyterapp.commands.execute('docmanager:open', {path, kernel});
+}"""
+SAID = """() => [...document.querySelectorAll('.la-error, .la-bench-state, .la-progress')]
+    .map((one) => one.innerText).filter((words) => words).join(' | ')"""
+FORGET = """
+from ipywidgets import Widget
+Widget.close_all()
+get_ipython().run_line_magic("reset", "-f")
+import gc
+gc.collect()
+"""
+
+
 class Book:
     """A notebook that is open in the browser."""
 
@@ -58,17 +73,23 @@ class Book:
         self.page, self.path = page, path
         self.complaints: list[str] = []
         self.left_the_machine: list[str] = []
-        page.on("console", lambda message: self._complain(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: self._complain(str(error)))
-        page.on("request", lambda request: self._request(request.url, base))
+        self._base = base
+        self._hears = {"console": self._console, "pageerror": lambda error: self._complain(str(error)),
+                       "request": self._request}
+        for event, hear in self._hears.items():
+            page.on(event, hear)
 
     def _complain(self, text: str) -> None:
         if not any(words in text for words in HARMLESS):
             self.complaints.append(text)
 
-    def _request(self, url: str, base: str) -> None:
-        if not url.startswith((base, base.replace("http", "ws"), "data:", "blob:")):
-            self.left_the_machine.append(url)
+    def _console(self, message) -> None:
+        if message.type == "error":
+            self._complain(message.text)
+
+    def _request(self, request) -> None:
+        if not request.url.startswith((self._base, self._base.replace("http", "ws"), "data:", "blob:")):
+            self.left_the_machine.append(request.url)
 
     def run(self, code: str) -> str:
         """Run code in the kernel; what it printed, or its error."""
@@ -76,7 +97,12 @@ class Book:
 
     def wait_for(self, script: str, argument: object = None) -> None:
         """Until the script, a function in the browser, says yes."""
-        self.page.wait_for_function(script, arg=argument, timeout=PATIENCE_S * 1000)
+        from playwright.sync_api import TimeoutError as TookTooLong
+
+        try:
+            self.page.wait_for_function(script, arg=argument, timeout=PATIENCE_S * 1000)
+        except TookTooLong as error:
+            raise AssertionError(f"never came true: {script}; the page says: {self.page.evaluate(SAID)}") from error
 
     def wait_for_kernel(self, expression: str) -> None:
         """Until an expression is true in the kernel."""
@@ -101,13 +127,34 @@ class Book:
             path = Path(folder) / f"{name}-{'dark' if dark else 'light'}.png"
             self.page.locator(selector).first.screenshot(path=path)
 
+    def run_all(self) -> None:
+        """Wait until the notebook is there, and run it; fail where a cell fails."""
+        self.wait_for(READY, self.path)
+        self.page.evaluate("async () => { jupyterapp.shell.collapseLeft?.(); "
+                           "await jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        failed = self.page.evaluate(ERRORS)
+        assert failed == [], failed
+
     def close(self) -> None:
         """Close the page; complaints and requests to elsewhere fail the test."""
         self.page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.shutdown(); }")
         self.page.context.close()
+        self.check()
+
+    def leave(self) -> None:
+        """Close the notebook, not the page; its kernel forgets what it made. Complaints fail the test."""
+        self.run(FORGET)
+        self.page.evaluate("() => jupyterapp.shell.currentWidget.dispose()")
+        for event, hear in self._hears.items():
+            self.page.remove_listener(event, hear)
+        self.check()
+
+    def check(self) -> None:
+        """Fail where something was complained of, or asked of another machine."""
         assert self.left_the_machine == []
         # JupyterLab's own word for a message to a kernel that a test has taken away
-        assert [text for text in self.complaints if text != "Cannot send"] == []
+        heard = [text for text in self.complaints if text != "Cannot send"]
+        assert heard == [], heard
 
 
 @contextmanager
@@ -192,9 +239,27 @@ def open_book(lab: dict, chromium: object, name: str, size: tuple[int, int] = (1
     page = chromium.new_context(viewport={"width": size[0], "height": size[1]}, device_scale_factor=scale).new_page()
     book = Book(page, name, lab["base"])
     page.goto(f"{lab['base']}/lab/tree/{name}?token={lab['token']}&reset")     # no tabs of before
-    book.wait_for(READY, name)
-    page.evaluate("async () => { jupyterapp.shell.collapseLeft?.(); "
-                  "await jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    failed = page.evaluate(ERRORS)
-    assert failed == [], failed
+    book.run_all()
     return book
+
+
+class Window:
+    """One page with one kernel, in which notebooks are opened one after the other: far quicker than a kernel each."""
+
+    def __init__(self, lab: dict, chromium: object, size: tuple[int, int] = (1400, 900)) -> None:
+        self._lab, self._size, self._kernel = lab, {"width": size[0], "height": size[1]}, None
+        self._page = chromium.new_context(viewport=self._size).new_page()
+
+    def open(self, *cells: str) -> Book:
+        """Open a notebook of these code cells and run it; `Book.leave` makes room for the next one."""
+        name = write_notebook(self._lab["root"], cells)
+        book = Book(self._page, name, self._lab["base"])
+        if self._kernel is None:
+            self._page.goto(f"{self._lab['base']}/lab/tree/{name}?token={self._lab['token']}&reset")
+            book.wait_for(READY, name)
+            self._kernel = self._page.evaluate(KERNEL)
+        else:
+            self._page.set_viewport_size(self._size)
+            self._page.evaluate(FOLLOW, [name, self._kernel])
+        book.run_all()
+        return book

@@ -32,8 +32,8 @@ HEARD = "() => globalThis.commandsHeard.splice(0).filter((id) => !/^(application
 
 
 @pytest.fixture(scope="module")
-def book(open_shared_notebook):
-    book = open_shared_notebook(*CELLS)
+def book(open_notebook):
+    book = open_notebook(*CELLS)
     book.wait_for("() => document.querySelectorAll('.la-tab').length >= 6 && !!document.querySelector('.la-swatch')")
     book.page.evaluate(LISTEN)
     return book

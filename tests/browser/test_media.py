@@ -28,9 +28,9 @@ PICTURE = """([selector, x, y]) => {
 
 
 @pytest.fixture(scope="module")
-def played(open_shared_notebook):
+def played(open_notebook):
     """The page after a click on Start, when the video has been made and played to its end."""
-    book = open_shared_notebook(*CELLS)
+    book = open_notebook(*CELLS)
     book.page.locator(".la-player .la-main-button").click()
     book.wait_for(f"() => ({PLAYED})().playing === 'true'")
     book.wait_for_kernel("run.over")

@@ -36,8 +36,8 @@ PRESENTED = [".la-stage", ".la-play", ".la-bench-grid .la-grid-wrap", ".la-bench
 
 
 @pytest.fixture(scope="module")
-def book(open_shared_notebook):
-    book = open_shared_notebook(*CELLS)
+def book(open_notebook):
+    book = open_notebook(*CELLS)
     book.wait_for("() => document.querySelectorAll('.la-tab').length >= 6")
     return book
 

@@ -8,8 +8,8 @@ PLANNED = """() => document.querySelector('.la-planner-verdict')?.textContent.le
 
 
 @pytest.fixture(scope="module")
-def book(open_shared_notebook):
-    book = open_shared_notebook(*CELLS)
+def book(open_notebook):
+    book = open_notebook(*CELLS)
     book.wait_for(PLANNED)
     return book
 

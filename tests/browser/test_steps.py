@@ -31,8 +31,8 @@ HEAD, CELL = 34, 60                                       # px of the grid on th
 
 
 @pytest.fixture(scope="module")
-def book(open_shared_notebook):
-    book = open_shared_notebook(*CELLS)
+def book(open_notebook):
+    book = open_notebook(*CELLS)
     book.wait_for("() => document.querySelectorAll('.la-tab').length >= 7")
     return book
 

@@ -27,9 +27,9 @@ LABELS = "() => [...document.querySelectorAll('.sg-card b')].map((label) => labe
 
 
 @pytest.fixture(scope="module")
-def book(open_shared_notebook):
+def book(open_notebook):
     """A sweep that is made while it is looked at: three videos, three failures."""
-    made = open_shared_notebook(*CELLS)
+    made = open_notebook(*CELLS)
     made.wait_for_kernel("not sweep.running and len(sweep.results) == 6")
     made.wait_for(LOADED, 3)
     return made

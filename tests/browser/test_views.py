@@ -22,12 +22,17 @@ PIXEL = """([selector, x, y]) => {
     const canvas = document.querySelector(selector), scale = canvas.width / canvas.clientWidth;
     return [...canvas.getContext('2d').getImageData(x * scale, y * scale, 1, 1).data].slice(0, 3).join();
 }"""
+SENTENCES = """() => {
+    const error = document.querySelector('.la-grid .la-error');
+    globalThis.sentencesSeen = [];
+    new MutationObserver(() => globalThis.sentencesSeen.push(error.textContent)).observe(error, {childList: true});
+}"""
 WIDE, TALL = 2 * 96 + 2 + 4, 96 + 4                        # px from one cell of the grid to the next: x and guess
 
 
 @pytest.fixture(scope="module")
-def book(open_shared_notebook):
-    return open_shared_notebook(*CELLS)
+def book(open_notebook):
+    return open_notebook(*CELLS)
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +119,15 @@ def test_the_choices_are_copied_as_code(played):
 
 
 def test_an_error_is_a_sentence_in_the_view_and_goes_away(played):
+    played.page.evaluate(SENTENCES)
     played.run("grid.show = 'channel'; grid.channel = 99")
     error = played.page.locator(".la-grid").first.locator(".la-error")
     error.wait_for(state="visible")
     assert "channels 0 to 3" in error.inner_text()
     played.run("grid.channel = 1")
     error.wait_for(state="hidden")
+    sentences = played.page.evaluate("() => globalThis.sentencesSeen.filter((words) => words)")
+    assert sentences and all("channels 0 to 3" in words for words in sentences)          # not even for a moment another
 
 
 def test_the_schedule_is_switched_by_buttons_and_dragged(played):

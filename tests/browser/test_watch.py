@@ -17,8 +17,8 @@ MEMORY = "with liveavatar.MemoryWatch() as watch:\n    ones = torch.ones(2**24)\
 
 
 @pytest.fixture(scope="module")
-def book(open_shared_notebook):
-    book = open_shared_notebook(WATCHED, "grid = StepGrid(run)\ngrid", CALLED, "player = Player(run)\nplayer",
+def book(open_notebook):
+    book = open_notebook(WATCHED, "grid = StepGrid(run)\ngrid", CALLED, "player = Player(run)\nplayer",
                                 "ScheduleView(run)", MEMORY)
     book.wait_for("() => document.querySelectorAll('.la').length >= 4")
     return book

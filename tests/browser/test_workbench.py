@@ -28,12 +28,12 @@ SOUND = """async () => {
 
 
 @pytest.fixture(scope="module")
-def book(open_shared_notebook):
+def book(open_notebook):
     """The first cells of the notebook, up to the one that shows the page; a shorter video than there."""
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     first = "".join(cells[0]["source"])
     assert "Workbench(" in first
-    book = open_shared_notebook(first)
+    book = open_notebook(first)
     book.run("workbench.size, workbench.seconds = '96*96', 1.44")
     book.wait_for("() => document.querySelectorAll('.la-tab').length >= 6")
     return book
@@ -97,10 +97,11 @@ def test_the_cursor_is_one_for_all_views(played):
 def test_every_view_opens_without_an_error(played):
     for tab in played.page.locator(".la-tab").all():
         tab.click()
-        played.page.wait_for_timeout(700)
-        page = played.page.locator(f".la-bench-page-{tab.get_attribute('data-page')}")
+        name = f".la-bench-page-{tab.get_attribute('data-page')}"
+        played.wait_for("(name) => document.querySelector(name).clientHeight > 100", name)
+        played.page.wait_for_timeout(200)
+        page = played.page.locator(name)
         assert page.is_visible() and page.locator(".la-error:visible").count() == 0, page.inner_text()
-        assert page.bounding_box()["height"] > 100
         played.shoot(".la-bench", f"workbench_{tab.get_attribute('data-page')}")
 
 

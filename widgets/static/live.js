@@ -174,7 +174,7 @@ class LaContext {
     this.showWords();
     const bare = !this.body || (this.body.nothing && !this.body.run);
     this.main.hidden = bare;
-    if (!bare) {
+    if (!bare && !this.body.failed) {                      // else the last picture stays, below what is wrong
       try { keepFocus(this.root, () => this.view.draw(this)); } catch (problem) { this.error.textContent = `The picture could not be drawn: ${problem.message}`; this.error.hidden = false; }
     }
     this.store.answer();
