@@ -176,5 +176,5 @@ def test_clips_are_replaced_in_their_places(dataset):
     new.latents.fill_(7.0)
     dataset.replace_clips(10, Dataset(dataset.audio_encoder, *(values[:4] for values in (
         torch.full_like(dataset.latents, 5.0), dataset.reference, dataset.blurred, dataset.mel, dataset.text,
-        dataset.visemes, dataset.emphasis))))
+        dataset.visemes, dataset.emphasis, dataset.displacement, dataset.known))))
     assert (dataset.latents[10:14] == 5).all() and (dataset.latents[14:] == 0).all()
