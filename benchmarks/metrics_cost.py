@@ -36,7 +36,7 @@ def main() -> float:
     with tempfile.TemporaryDirectory() as folder:
         for round_ in range(chosen.rounds + 1):                          # the first one warms up
             began = time.process_time()
-            *events, video = pipeline.film(speech, portrait, "happy, waving", config, output=Path(folder) / "out.mp4")
+            *events, video = pipeline.stream(speech, portrait, "happy, waving", config, output=Path(folder) / "out.mp4")
             generated = time.process_time()
             report = measure(video, speech, portrait, trace=events)
             if round_:

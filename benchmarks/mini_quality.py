@@ -297,11 +297,11 @@ def judge_recordings(paths: list[Path], networks: Networks, model: CausalS2VTran
 
 def cut(path: Path, frames: int, networks: Networks) -> tuple[Tensor, Tensor, Tensor]:
     """A recording in whole pieces: audio (B, 1, D, history + T), loudness (B, T), silent (B, T)."""
-    from liveavatar.audio import hear, load_audio, loudness_envelope
+    from liveavatar.audio import load_audio, loudness_envelope, mel_features
     from liveavatar.rollout import audio_of_block
 
     speech = load_audio(path)
-    features = hear(speech)
+    features = mel_features(speech)
     count = features.frames // frames
     if count == 0:
         raise InputError(f"{path} lasts {speech.duration_s:.1f} s; give recordings of {frames / features.fps:.1f} s or "

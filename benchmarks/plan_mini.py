@@ -25,7 +25,7 @@ from liveavatar.config import GenerationConfig
 from liveavatar.vram.watch import MemoryWatch
 from liveavatar.run import Run
 from liveavatar.audio import load_audio
-from liveavatar.inputs import listen
+from liveavatar.inputs import prepare_audio
 with tempfile.TemporaryDirectory() as folder, MemoryWatch(period_s=0.02) as watch:
     pipeline = liveavatar.load("mini", dtype="float32")
     speech = load_audio({sound!r}, duration_s={seconds})

@@ -82,7 +82,7 @@ def measure_blocks(weights: str, dtype: str, compiled: bool, video_s: float, rou
     with tempfile.TemporaryDirectory() as folder:
         for take in range(rounds + compiled):                # compiling happens in a round that does not count
             began, steps_ms, made = time.perf_counter(), 0.0, []
-            for event in pipeline.film(speech, portrait, "smiling", output=Path(folder) / f"{take}.mp4"):
+            for event in pipeline.stream(speech, portrait, "smiling", output=Path(folder) / f"{take}.mp4"):
                 if isinstance(event, liveavatar.Step):
                     steps_ms += event.milliseconds
                 elif isinstance(event, liveavatar.Block):

@@ -2,7 +2,7 @@
 
     file --load_audio--> Speech --clean--> Speech --hear--> AudioFeatures (1, 1, 768, T)
 
-`hear` is the ear of the mini model: log-mel of 64 bands, 50 times a second, of speech brought to one loudness.
+`mel_features` is what the mini model hears: log-mel of 64 bands, 50 times a second, of speech brought to one loudness.
 Video frame f hears the mel frames 2f-4 .. 2f+7, so 80 ms of past and 160 ms of future.
 Letters: N audio samples, M mel frames, T video frames.
 """
@@ -342,7 +342,7 @@ def windows(mel: Tensor) -> Tensor:
     return mel.flatten(-2).unfold(-1, FEATURES, MEL_PER_FRAME * MEL_BANDS).transpose(-1, -2)
 
 
-def hear(speech: Speech, fps: float = 25.0) -> AudioFeatures:
+def mel_features(speech: Speech, fps: float = 25.0) -> AudioFeatures:
     """Listen: what the mini model hears during each video frame.
 
     speech at 16 kHz, any length  ->  values (1, 1, 768, T), rms (T,); T = ceil(N * fps / 16000)

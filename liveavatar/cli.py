@@ -149,16 +149,16 @@ def audio_preprocess(asked: argparse.Namespace) -> int:
     if output.suffix.lower() not in (".safetensors", ".pt"):
         raise InputError(f"--output is {output}; features are written as .safetensors or .pt")
     from liveavatar.backends import find
-    from liveavatar.inputs import hear, listen
+    from liveavatar.inputs import encode_audio, prepare_audio
 
     backend = find(asked.backend)
-    speech = listen(backend, asked.input, config)
+    speech = prepare_audio(backend, asked.input, config)
     if backend.name == "mini":                             # its weights are at hand
         backend = backend.load(device="cpu")
     elif not hasattr(backend.hear, "__self__"):            # no class method: it needs weights
         raise InputError(f"{backend.name} hears with networks of its own; from Python: "
-                         f"liveavatar.load({backend.name!r}, ...).hear({asked.input!r})")
-    features = hear(backend, speech, config)
+                         f"liveavatar.load({backend.name!r}, ...).encode_audio({asked.input!r})")
+    features = encode_audio(backend, speech, config)
     tensors = {"values": features.values.contiguous(), "rms": features.rms.contiguous()}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

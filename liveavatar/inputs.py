@@ -58,9 +58,9 @@ def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt
         name, audio = Path(audio).name, rereadable(audio)
     else:
         name = "speech"
-    speech = listen(backend, audio, config)
-    portrait, size = see(backend, image, config)
-    words = understand(backend, prompt)
+    speech = prepare_audio(backend, audio, config)
+    portrait, size = prepare_portrait(backend, image, config)
+    words = prepare_prompt(backend, prompt)
     origin = {
         "audio": {"source": printable(name), "sha256": sha256_of(audio)},
         "portrait": {"source": printable(Path(portrait.source).name), "sha256": sha256_of(portrait)},
@@ -80,13 +80,13 @@ def remark_on(backend: Backend | type[Backend], inputs: Inputs, config: Generati
 
 def check_pose(backend: Backend | type[Backend], config: GenerationConfig) -> None:
     """A pose video is for backends that can follow one."""
-    if hasattr(backend, "follow"):
+    if hasattr(backend, "encode_pose"):
         backend.check(config)
     elif config.pose_video is not None:
         raise InputError(f"{backend.name} follows no pose video; leave out pose_video, or use backend 'wan-s2v-14b'")
 
 
-def listen(backend: Backend | type[Backend], audio: Audio, config: GenerationConfig) -> Speech:
+def prepare_audio(backend: Backend | type[Backend], audio: Audio, config: GenerationConfig) -> Speech:
     """The stretch of sound that the video will have, mono at the backend's rate."""
     if not isinstance(audio, Speech):
         from liveavatar.audio import load_audio
@@ -124,16 +124,17 @@ def check_wave(speech: Speech) -> None:
         raise InputError(f"the speech holds {wave[~np.isfinite(wave)][0]}; sound must be finite")
 
 
-def hear(backend: Backend | type[Backend], speech: Speech, config: GenerationConfig) -> AudioFeatures:
+def encode_audio(backend: Backend | type[Backend], speech: Speech, config: GenerationConfig) -> AudioFeatures:
     """What the model hears during each video frame, after cleaning where that was asked for."""
     if config.clean is not None:
         from liveavatar.audio import clean
 
         speech = clean(speech, config.clean)
-    return backend.hear(speech)
+    return backend.encode_audio(speech)
 
 
-def see(backend: Backend | type[Backend], image: Image, config: GenerationConfig) -> tuple[Portrait, tuple[int, int]]:
+def prepare_portrait(backend: Backend | type[Backend], image: Image,
+                     config: GenerationConfig) -> tuple[Portrait, tuple[int, int]]:
     """The portrait, and the (height, width) of its video: the backend's own or, from an area, shaped like it."""
     from liveavatar.conditions import fit_size, load_portrait
 
@@ -169,7 +170,7 @@ def cropped(portrait: Portrait, backend: Backend | type[Backend], config: Genera
     return replace(portrait, pixels=framing.pixels)
 
 
-def understand(backend: Backend | type[Backend], prompt: str | Prompt) -> Prompt:
+def prepare_prompt(backend: Backend | type[Backend], prompt: str | Prompt) -> Prompt:
     """What the words ask for; words that change nothing are named in a warning."""
     from liveavatar.conditions import parse_prompt
 

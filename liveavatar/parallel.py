@@ -396,21 +396,21 @@ def some_steps(backend: Backend, constants: Constants, config: GenerationConfig,
     from liveavatar.sampler import move
     from liveavatar.transformer import Context
 
-    model, told, sigmas = backend.transformer, constants.told, constants.schedule.sigmas
-    reference = told.condition.reference
+    model, cond, sigmas = backend.transformer, constants.cond, constants.schedule.sigmas
+    reference = cond.condition.reference
     shape = (1, reference.shape[1], backend.block_latents, *reference.shape[-2:])
     frames = backend.block_latents * backend.frames_per_latent
     generator = block_generator(config.base_seed, block)
     noise = torch.randn(shape, generator=generator)
     x = noise if x is None else x
     x = x.to(backend.device, model.dtype)
-    audio = audio_of_block(told.condition.audio, block, frames, backend.sees_past_sound).to(backend.device)
-    context = Context(told.text, model.encode_audio(audio))
-    pose = told.condition.pose
+    audio = audio_of_block(cond.condition.audio, block, frames, backend.sees_past_sound).to(backend.device)
+    context = Context(cond.text, model.encode_audio(audio))
+    pose = cond.condition.pose
     if pose is not None:
         first = block * backend.block_latents
         pose = pose[:, :, first:first + backend.block_latents].to(backend.device)
-    turned = model.turn(block * backend.block_latents, backend.block_latents, told.portrait)
+    turned = model.turn(block * backend.block_latents, backend.block_latents, cond.portrait)
     for index in range(steps.stop):
         sigma, sigma_next = sigmas[index], sigmas[index + 1]
         draws = constants.solver == "renoise" and sigma_next > 0
@@ -418,7 +418,7 @@ def some_steps(backend: Backend, constants: Constants, config: GenerationConfig,
         if index not in steps:
             continue                                      # another rank's; only its random draw had to be passed
         with notes.span("step", block, index):
-            velocity, caches[index] = model(x, constants.levels[index], context, told.portrait, caches[index],
+            velocity, caches[index] = model(x, constants.levels[index], context, cond.portrait, caches[index],
                                              pose, turned)
             x = move(x, velocity, sigma, sigma_next, constants.solver, None if fresh is None else fresh.to(x))
             if x.is_cuda:
@@ -435,7 +435,7 @@ def denoise(backend: Backend, condition: Condition, config: GenerationConfig, co
                                                                          * backend.frames_per_latent))
     with notes.span("prepare"):
         constants = constants_of(backend, condition, config)
-        caches = dict(zip(steps, new_caches(backend, constants.told.portrait, len(steps)), strict=True))
+        caches = dict(zip(steps, new_caches(backend, constants.cond.portrait, len(steps)), strict=True))
     coming = company.mail_from(company.rank - 1, latents_like(backend, condition)) if company.rank else None
     going = company.mail_to(company.rank + 1) if company.rank != layout.vae_rank else None
     for block in range(blocks):

@@ -4,7 +4,7 @@
     look ------------+-> condition -> steps -> decode -> film, render
     read ------------+
 
-`steps` pauses after every step, `events` after every step and every block, `film` does the same while it writes the
+`steps` pauses after every step, `events` after every step and every block, `stream` does the same while it writes the
 file, `render` runs through. Stop between any two steps, by closing the generator or by setting an Event, leaves a
 video of what is done.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,17 @@ from torch import Tensor
 from liveavatar.backends import find
 from liveavatar.config import GenerationConfig
 from liveavatar.files import printable, user_path
-from liveavatar.inputs import Audio, Image, Inputs, hear, listen, prepare, remark_on, see, understand
+from liveavatar.inputs import (
+    Audio,
+    Image,
+    Inputs,
+    encode_audio,
+    prepare,
+    prepare_audio,
+    prepare_portrait,
+    prepare_prompt,
+    remark_on,
+)
 from liveavatar.rollout import Rollout, roll_out
 from liveavatar.runfolder import RunFolder, check_new
 from liveavatar.signals import exit_on_signals
@@ -73,7 +84,7 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     inputs.check_output(path)
     pipeline = load_once(backend, options)
     remark_on(pipeline.backend, inputs, config)
-    return run_through(pipeline.film_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
+    return run_through(pipeline.stream_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
                                             progress=progress))
 
 
@@ -132,21 +143,21 @@ class Pipeline:
 
     # ------------------------------------------------------------------ stages that can be called alone
 
-    def listen(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> Speech:
+    def load_audio(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> Speech:
         """A recording, or the asked stretch of it, as it will be heard in the video."""
-        return listen(self.backend, audio, config)
+        return prepare_audio(self.backend, audio, config)
 
-    def hear(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> AudioFeatures:
+    def encode_audio(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> AudioFeatures:
         """Sound -> what the model hears during each video frame."""
-        return hear(self.backend, self.listen(audio, config), config)
+        return encode_audio(self.backend, self.load_audio(audio, config), config)
 
-    def look(self, image: Image, config: GenerationConfig = DEFAULTS) -> tuple[Tensor, Tensor | None]:
+    def encode_image(self, image: Image, config: GenerationConfig = DEFAULTS) -> tuple[Tensor, Tensor | None]:
         """Portrait -> reference latent (1, C, 1, h, w), and motion latents where the model uses them."""
-        return self.backend.look(*see(self.backend, image, config))
+        return self.backend.encode_image(*prepare_portrait(self.backend, image, config))
 
-    def read(self, prompt: str | Prompt) -> Tensor:
+    def encode_text(self, prompt: str | Prompt) -> Tensor:
         """Words -> text features (1, L, text_dim)."""
-        return self.backend.read(understand(self.backend, prompt))
+        return self.backend.encode_text(prepare_prompt(self.backend, prompt))
 
     def condition(self, audio: Audio, image: Image, prompt: str | Prompt = "",
                   config: GenerationConfig = DEFAULTS) -> Condition:
@@ -179,13 +190,19 @@ class Pipeline:
         self._check(config)
         condition = audio if isinstance(audio, Condition) else self.condition(audio, image, prompt, config)
         self.load_weights()
-        yield from Take(self, condition, config, Stopwatch()).events(stop)
+        yield from BlockStream(self, condition, config, Stopwatch()).events(stop)
 
-    def film(self, audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
-             output: str | os.PathLike = "out.mp4", run_dir: str | os.PathLike | None = None,
-             stop: Event | None = None, keep_latents: bool = False,
-             progress: bool = False) -> Iterator[Step | Block | Video]:
-        """The same events while the video is written; the last one is the Video.
+    def film(self, *arguments: object, **options: object) -> Iterator[Step | Block | Video]:
+        """Call `stream`: the name of version 0.1, which goes with version 0.3."""
+        warnings.warn("Pipeline.film is now Pipeline.stream; the old name goes with version 0.3", DeprecationWarning,
+                      stacklevel=2)
+        return self.stream(*arguments, **options)
+
+    def stream(self, audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
+               output: str | os.PathLike = "out.mp4", run_dir: str | os.PathLike | None = None,
+               stop: Event | None = None, keep_latents: bool = False,
+               progress: bool = False) -> Iterator[Step | Block | Video]:
+        """Yield the same events while the video is written; the last one is the Video.
 
         Closing the generator, an interrupt or the Event ends the file where it stands: what is done can be played.
         """
@@ -194,14 +211,14 @@ class Pipeline:
         watch = Stopwatch()
         with watch.measure("read files"):
             inputs = prepare(self.backend, audio, image, prompt, config)
-        yield from self.film_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
+        yield from self.stream_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
                                     keep_latents=keep_latents, progress=progress, watch=watch)
 
     def render(self, audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
                output: str | os.PathLike = "out.mp4", run_dir: str | os.PathLike | None = None,
                stop: Event | None = None, keep_latents: bool = False, progress: bool = True) -> Video:
         """Make the whole video. With a run_dir it can be gone on with after a crash: `resume(run_dir)`."""
-        return run_through(self.film(audio, image, prompt, config, output=output, run_dir=run_dir, stop=stop,
+        return run_through(self.stream(audio, image, prompt, config, output=output, run_dir=run_dir, stop=stop,
                                      keep_latents=keep_latents, progress=progress))
 
     def resume(self, run_dir: str | os.PathLike, *, output: str | os.PathLike | None = None,
@@ -216,44 +233,45 @@ class Pipeline:
                                  f"pipeline has {ours.get(name)!r}; liveavatar.resume({str(run_dir)!r}) loads the same")
         inputs = Inputs(*folder.inputs(), tuple(asked["size"]), asked["inputs"])
         path = check_output(output if output is not None else asked["output"])
-        return run_through(self._film(inputs, folder.config, path, folder, stop, keep_latents, progress, Stopwatch()))
+        return run_through(self._stream(inputs, folder.config, path, folder, stop, keep_latents, progress, Stopwatch()))
 
-    def film_inputs(self, inputs: Inputs, config: GenerationConfig = DEFAULTS, *, output: str | os.PathLike = "out.mp4",
-                    run_dir: str | os.PathLike | None = None, stop: Event | None = None, keep_latents: bool = False,
-                    progress: bool = False, watch: Stopwatch | None = None) -> Iterator[Step | Block | Video]:
-        """`film` for inputs that were read before."""
+    def stream_inputs(self, inputs: Inputs, config: GenerationConfig = DEFAULTS, *,
+                      output: str | os.PathLike = "out.mp4", run_dir: str | os.PathLike | None = None,
+                      stop: Event | None = None, keep_latents: bool = False, progress: bool = False,
+                      watch: Stopwatch | None = None) -> Iterator[Step | Block | Video]:
+        """`stream` for inputs that were read before."""
         self._check(config)
         path, folder = check_output(output), None
         inputs.check_output(path)
         if run_dir is not None:
             description = self._describe(inputs, config) | {"output": str(path.absolute())}
             folder = RunFolder.create(run_dir, description, inputs.speech, inputs.portrait)
-        yield from self._film(inputs, config, path, folder, stop, keep_latents, progress, watch or Stopwatch())
+        yield from self._stream(inputs, config, path, folder, stop, keep_latents, progress, watch or Stopwatch())
 
-    def _film(self, inputs: Inputs, config: GenerationConfig, path: Path, folder: RunFolder | None,
+    def _stream(self, inputs: Inputs, config: GenerationConfig, path: Path, folder: RunFolder | None,
               stop: Event | None, keep_latents: bool, progress: bool,
               watch: Stopwatch) -> Iterator[Step | Block | Video]:
         condition = self.encode_inputs(inputs, config, watch)
         self.load_weights()
-        take = Take(self, condition, config, watch, folder, keep_latents)
+        stream = BlockStream(self, condition, config, watch, folder, keep_latents)
         about = self.provenance(inputs, config)
         with VideoWriter(path, inputs.size, self.backend.fps, inputs.speech, about, config.label) as writer, \
-                Progress(take.frames / self.backend.fps, progress) as shown:
+                Progress(stream.frames / self.backend.fps, progress) as shown:
             try:
-                for event in take.events(stop):
+                for event in stream.events(stop):
                     if isinstance(event, Block):
                         with watch.measure("encode"):
                             writer.write(event.frames)
-                    shown.update(event, take)
+                    shown.update(event, stream)
                     yield event
             except (GeneratorExit, KeyboardInterrupt, SystemExit):
-                for block in take.waiting():
+                for block in stream.waiting():
                     writer.write(block.frames)
                 writer.close()
                 raise
             with watch.measure("encode"):
                 writer.close()
-        yield take.video(writer.path, writer.frames, inputs.size)
+        yield stream.video(writer.path, writer.frames, inputs.size)
 
     # ------------------------------------------------------------------ what the stages share
 
@@ -269,19 +287,19 @@ class Pipeline:
         """Encode sound, portrait, words and pose video. Needs the encoders only, not the transformer."""
         watch = watch or Stopwatch()
         with adapted_threads(self.backend.device):
-            with watch.measure("hear"):
-                features = hear(self.backend, inputs.speech, config)
-            with watch.measure("look"):
+            with watch.measure("encode audio"):
+                features = encode_audio(self.backend, inputs.speech, config)
+            with watch.measure("encode image"):
                 portrait = weaken_portrait(inputs.portrait, inputs.size, config.portrait_strength)
-                reference, motion = self.backend.look(portrait, inputs.size)
+                reference, motion = self.backend.encode_image(portrait, inputs.size)
                 if config.portrait_strength == 0:
                     reference = torch.zeros_like(reference)
-            text = self.backend.read(inputs.prompt)
+            text = self.backend.encode_text(inputs.prompt)
         frames = int(min(features.frames, config.most_frames))
         pose = None
         if config.pose_video is not None:
-            with watch.measure("follow"):
-                pose = self.backend.follow(config.pose_video, inputs.size, frames, config.infer_frames)
+            with watch.measure("encode pose"):
+                pose = self.backend.encode_pose(config.pose_video, inputs.size, frames, config.infer_frames)
         if not self.keep_encoders and hasattr(self.backend, "release_encoders"):
             self.backend.release_encoders()
         audio = weaken_sound(features.values[..., :frames], config.sound_strength, sound_generator(config.base_seed))
@@ -308,7 +326,7 @@ class Pipeline:
                 "inputs": inputs.origin}
 
 
-class Take:
+class BlockStream:
     """One video on its way from condition to pictures: what is made, what waits to be decoded, what was saved."""
 
     def __init__(self, pipeline: Pipeline, condition: Condition, config: GenerationConfig, watch: Stopwatch,
@@ -404,11 +422,11 @@ class Progress:
         self._bar = tqdm(total=total_s, disable=not shown, bar_format=form)
         self._total_s = total_s
 
-    def update(self, event: Step | Block, take: Take) -> None:
+    def update(self, event: Step | Block, stream: BlockStream) -> None:
         if not isinstance(event, Block):
             return
-        done_s = min(event.start_s + len(event.frames) / take.fps, self._total_s)
-        self._bar.set_postfix_str(f"{take.x_realtime:.2f}x real time", refresh=False)
+        done_s = min(event.start_s + len(event.frames) / stream.fps, self._total_s)
+        self._bar.set_postfix_str(f"{stream.x_realtime:.2f}x real time", refresh=False)
         self._bar.update(done_s - self._bar.n)
 
     def __enter__(self) -> Progress:

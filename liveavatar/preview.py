@@ -124,7 +124,7 @@ def shipped_vae(name: str) -> VideoVAE | None:
 
 def looked_at(backend: Backend, portrait: Portrait) -> tuple[np.ndarray, np.ndarray]:
     """A portrait's latent pixels (N, C), and the mean colour (N, 3) of what each is decoded to."""
-    reference, _ = backend.look(portrait, tuple(portrait.pixels.shape[1:]))          # (1, C, 1, h, w)
+    reference, _ = backend.encode_image(portrait, tuple(portrait.pixels.shape[1:]))          # (1, C, 1, h, w)
     pictures = backend.decoder().decode(reference)[-1].float() / 255                  # (H, W, 3)
     latents = reference[0, :, 0].float().cpu()
     colours = torch.nn.functional.adaptive_avg_pool2d(pictures.permute(2, 0, 1), latents.shape[1:])

@@ -41,7 +41,7 @@ class Rollout:
 
     block: int                               # the next block to be made
     caches: tuple[RingCache, ...]            # one per step
-    free_caches: tuple[RingCache, ...] = ()  # of guidance's unconditional branch
+    uncond_caches: tuple[RingCache, ...] = ()  # of guidance's unconditional branch
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,8 @@ class Constants:
     schedule: Schedule
     solver: str
     levels: tuple[Modulation, ...]
-    told: Branch
-    free: Branch | None              # without words and sound; None when there is no guidance
-    free_seen: ConditionCache | None = None
+    cond: Branch
+    uncond: Branch | None            # without words and sound; None when there is no guidance
 
 
 def block_generator(base_seed: int, block: int) -> torch.Generator:
@@ -116,7 +115,7 @@ def constants_of(backend: Backend, condition: Condition, config: GenerationConfi
 
 def beginning(backend: Backend, constants: Constants) -> Rollout:
     """Nothing made yet, nothing remembered."""
-    branches = [branch for branch in (constants.told, constants.free) if branch is not None]
+    branches = [branch for branch in (constants.cond, constants.uncond) if branch is not None]
     return Rollout(0, *(new_caches(backend, branch.portrait, constants.schedule.steps) for branch in branches))
 
 
@@ -148,8 +147,8 @@ def roll_out(backend: Backend, condition: Condition, config: GenerationConfig,
             for step in draw_adapted(steps, backend.device, ("step", condition.reference.shape), fixed):
                 caches.append(step.cache)
                 if step.last:
-                    free_caches = tuple(cache.advance(backend.block_latents) for cache in rollout.free_caches)
-                    rollout = Rollout(block + 1, tuple(caches), free_caches)
+                    uncond_caches = tuple(cache.advance(backend.block_latents) for cache in rollout.uncond_caches)
+                    rollout = Rollout(block + 1, tuple(caches), uncond_caches)
                 yield step, rollout if step.last else None
 
 
@@ -163,17 +162,17 @@ def steps_of_block(backend: Backend, constants: Constants, config: GenerationCon
         audio = audio_of_block(branch.condition.audio, block, frames, backend.sees_past_sound)
         return Context(branch.text, model.encode_audio(audio.to(backend.device)))
 
-    told, free = constants.told, constants.free
-    reference = told.condition.reference
+    cond, uncond = constants.cond, constants.uncond
+    reference = cond.condition.reference
     generator = block_generator(config.base_seed, block)
     noise = torch.randn(1, reference.shape[1], backend.block_latents, *reference.shape[-2:], generator=generator)
     guidance = None
-    if free is not None:
-        guidance = Guidance(config.guidance, context(free), free.portrait, rollout.free_caches)
-    pose = told.condition.pose
+    if uncond is not None:
+        guidance = Guidance(config.guidance, context(uncond), uncond.portrait, rollout.uncond_caches)
+    pose = cond.condition.pose
     if pose is not None:
         first = block * backend.block_latents
         pose = pose[:, :, first:first + backend.block_latents].to(backend.device)
-    return denoise_block(model, noise.to(backend.device, model.dtype), context(told), told.portrait, rollout.caches,
+    return denoise_block(model, noise.to(backend.device, model.dtype), context(cond), cond.portrait, rollout.caches,
                          constants.schedule, levels=constants.levels, solver=constants.solver, generator=generator,
                          block=block, guidance=guidance, pose=pose)

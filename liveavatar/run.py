@@ -223,7 +223,7 @@ class Generation:
 
     def events(self, stop: Event) -> Iterator[Step | Block | Video]:
         if self._output is not None:
-            return self._pipeline.film_inputs(self._inputs, self._config, output=self._output,
+            return self._pipeline.stream_inputs(self._inputs, self._config, output=self._output,
                                               run_dir=self._run_dir, stop=stop)
         already_cut = replace(self._config, start_s=0.0, duration_s=None)
         return self._pipeline.events(self._inputs.speech, self._inputs.portrait, self._inputs.prompt, already_cut, stop)

@@ -188,7 +188,7 @@ def check_new(path: str | os.PathLike) -> Path:
 def pack(rollout: Rollout) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A rollout as tensors and text."""
     tensors = {}
-    for kind, caches in (("told", rollout.caches), ("free", rollout.free_caches)):
+    for kind, caches in (("told", rollout.caches), ("free", rollout.uncond_caches)):
         for step, cache in enumerate(caches):
             tensors[f"{kind}.{step}.k"], tensors[f"{kind}.{step}.v"] = cache.k.cpu(), cache.v.cpu()
     return tensors, {"block": str(rollout.block), "end": str(rollout.caches[0].end)}
@@ -206,7 +206,7 @@ def unpack(tensors: dict[str, Tensor], about: dict[str, str], empty: Rollout) ->
             rings.append(replace(cache, k=k, v=v, end=int(about["end"])))
         return tuple(rings)
 
-    return Rollout(int(about["block"]), filled("told", empty.caches), filled("free", empty.free_caches))
+    return Rollout(int(about["block"]), filled("told", empty.caches), filled("free", empty.uncond_caches))
 
 
 def sha256_of(value: str | os.PathLike | Speech | Portrait) -> str:

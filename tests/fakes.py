@@ -62,16 +62,16 @@ class FakeBackend:
         return cls(student, dtype="float32" if dtype == "auto" else dtype)
 
     @classmethod
-    def hear(cls, speech: Speech) -> AudioFeatures:
+    def encode_audio(cls, speech: Speech) -> AudioFeatures:
         frames = -(-len(speech.wave) // SAMPLES_PER_FRAME)
         wave = torch.from_numpy(np.pad(speech.wave, (0, frames * SAMPLES_PER_FRAME - len(speech.wave))))
         rms = wave.view(frames, -1).square().mean(1).sqrt()
         return AudioFeatures(rms.expand(1, 1, 4, -1).contiguous(), cls.fps, rms)
 
-    def read(self, prompt):
+    def encode_text(self, prompt):
         return torch.full((1, 1, 3), float(len(prompt.text)))
 
-    def look(self, portrait, size):
+    def encode_image(self, portrait, size):
         colour = portrait.pixels.mean((1, 2))
         reference = torch.zeros(1, 4, 1, size[0] // 8, size[1] // 8)
         reference[0, :3] = colour[:, None, None, None]

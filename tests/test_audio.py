@@ -55,7 +55,7 @@ def test_windows_refuse_a_mel_that_is_too_short():
 
 def test_hear_shows_every_frame_its_past_and_future():
     speech = Speech(syllables(2.0), RATE)
-    heard = audio.hear(speech)
+    heard = audio.mel_features(speech)
     mel = audio.mel_of(speech.wave)
     assert heard.values.shape == (1, 1, 768, 50) and heard.rms.shape == (50,) and heard.fps == 25
     assert torch.equal(heard.values[0, 0, :, 20].reshape(12, 64), mel[2 * 20 - 4:2 * 20 + 8])
@@ -64,13 +64,14 @@ def test_hear_shows_every_frame_its_past_and_future():
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (639, 1), (640, 1), (641, 2), (16000, 25), (16001, 26)])
 def test_frames_cover_every_sample(samples, frames):
-    heard = audio.hear(Speech(tone(2.0)[:samples], RATE))
+    heard = audio.mel_features(Speech(tone(2.0)[:samples], RATE))
     assert heard.frames == len(heard.rms) == frames
 
 
 def test_hearing_is_the_same_every_time_and_does_not_depend_on_loudness():
     wave = syllables(3.0)
-    loud, again, quiet = (audio.hear(Speech(w, RATE)).values for w in (wave, wave.copy(), wave * np.float32(0.03)))
+    loud, again, quiet = (audio.mel_features(Speech(w, RATE)).values
+                          for w in (wave, wave.copy(), wave * np.float32(0.03)))
     assert torch.equal(loud, again)
     torch.testing.assert_close(loud, quiet, atol=2e-3, rtol=0)
 
@@ -84,11 +85,11 @@ def test_hearing_in_pieces_equals_hearing_at_once(monkeypatch):
 
 def test_hear_refuses_another_rate_and_another_fps():
     with pytest.raises(InputError, match="44100 Hz"):
-        audio.hear(Speech(tone(1.0), 44100))
+        audio.mel_features(Speech(tone(1.0), 44100))
     with pytest.raises(InputError, match="fps=30.*use 25"):
-        audio.hear(Speech(tone(1.0), RATE), fps=30)
+        audio.mel_features(Speech(tone(1.0), RATE), fps=30)
     with pytest.raises(InputError, match="empty"):
-        audio.hear(Speech(np.zeros(0, np.float32), RATE))
+        audio.mel_features(Speech(np.zeros(0, np.float32), RATE))
 
 
 # ---- loudness ------------------------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ def test_silence_is_accepted_with_a_warning_and_heard_as_silence(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE, np.float32), RATE)
     with pytest.warns(UserWarning, match="silent; the mouth will stay closed"):
         speech = audio.load_audio(tmp_path / "a.wav")
-    assert (audio.hear(speech).values == audio.SILENCE).all()
+    assert (audio.mel_features(speech).values == audio.SILENCE).all()
 
 
 def test_sound_beyond_full_scale_is_turned_down(tmp_path):

@@ -66,10 +66,10 @@ def test_a_video_from_saved_weights(weights, tmp_path):
 
 def test_what_the_model_is_told_has_the_shapes_the_interface_names(weights):
     backend: Backend = MiniBackend.load(weights=weights[0], dtype="float32")
-    features = backend.hear(tone(1.0))
+    features = backend.encode_audio(tone(1.0))
     assert features.values.shape == (1, 1, 256, 25) and features.rms.shape == (25,)
-    assert backend.read(Prompt("")).shape == (1, 4, 19)
-    reference, motion = backend.look(face(), (64, 96))
+    assert backend.encode_text(Prompt("")).shape == (1, 4, 19)
+    reference, motion = backend.encode_image(face(), (64, 96))
     assert reference.shape == (1, 16, 1, 8, 12) and motion is None
     assert backend.decoder().decode(torch.zeros(1, 16, 3, 8, 12)).shape == (12, 64, 96, 3)
 

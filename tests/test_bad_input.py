@@ -221,7 +221,7 @@ def test_odd_image_is_taken(make, said):
 
 
 def test_a_picture_turned_by_exif_stands_upright():
-    pixels = pipeline.see(FakeBackend, turned("turned.png"), QUICK)[0].pixels
+    pixels = pipeline.prepare_portrait(FakeBackend, turned("turned.png"), QUICK)[0].pixels
     assert pixels.shape == (3, 96, 64)
     assert pixels[0, 0, 32] > 0.9 and pixels[2, 95, 32] > 0.9           # red above, blue below
 

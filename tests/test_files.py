@@ -212,7 +212,7 @@ def test_an_output_that_is_an_input_is_refused(given, home):
     _, image = write_inputs("me")
     os.link("me.png", "picture.mp4")
     (home / "link.mp4").symlink_to("me.mp4")
-    audio = pipeline.listen(FakeBackend, "me.mp4", QUICK) if given == "speech" else "me.mp4"
+    audio = pipeline.prepare_audio(FakeBackend, "me.mp4", QUICK) if given == "speech" else "me.mp4"
     output = {"audio": "me.mp4", "image": "picture.mp4", "link": "link.mp4", "speech": "./me.mp4"}[given]
     with pytest.raises(InputError, match=r"is one of the inputs \(me.(mp4|png)\), which would be lost"):
         pipeline.generate(audio, image, "", QUICK, output=output, backend="fake")

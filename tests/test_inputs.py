@@ -7,7 +7,7 @@ from fakes import FakeBackend
 from liveavatar.avatars import avatar
 from liveavatar.config import GenerationConfig
 from liveavatar.faces import detect_faces
-from liveavatar.inputs import cropped, see
+from liveavatar.inputs import cropped, prepare_portrait
 from liveavatar.types import InputError, Portrait
 
 
@@ -61,6 +61,6 @@ def test_without_a_face_the_whole_picture_is_used_and_that_is_said():
 
 
 def test_the_shape_of_the_video_follows_the_crop():
-    _, size = see(FakeBackend, torch.full((300, 600, 3), 200, dtype=torch.uint8).numpy(),
+    _, size = prepare_portrait(FakeBackend, torch.full((300, 600, 3), 200, dtype=torch.uint8).numpy(),
                   GenerationConfig(crop=(0, 0, 300, 300), size="64*64"))
     assert size == (64, 64)

@@ -180,10 +180,10 @@ def numbers(pipe):
     constants = constants_of(pipe.backend, condition, config)
     heard = network.encode_audio(audio_of_block(condition.audio, 0, 12, True).to(network.dtype))
     noise = torch.ones(1, condition.reference.shape[1], 3, *condition.reference.shape[-2:], dtype=network.dtype)
-    velocity, cache = network(noise, constants.levels[0], Context(constants.told.text, heard),
-                              constants.told.portrait, beginning(pipe.backend, constants).caches[0])
-    return [condition.reference, condition.text, condition.audio, constants.told.portrait.k,
-            constants.told.portrait.v, velocity, cache.k, next(iter(pipe.decode([velocity])))]
+    velocity, cache = network(noise, constants.levels[0], Context(constants.cond.text, heard),
+                              constants.cond.portrait, beginning(pipe.backend, constants).caches[0])
+    return [condition.reference, condition.text, condition.audio, constants.cond.portrait.k,
+            constants.cond.portrait.v, velocity, cache.k, next(iter(pipe.decode([velocity])))]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -57,11 +57,11 @@ def test_a_config_survives_json():
 
 def test_stages_called_one_by_one_give_what_the_whole_gives(pipe):
     speech, portrait = tone(1.0), face()
-    features = pipe.hear(speech)
-    reference, motion = pipe.look(portrait)
+    features = pipe.encode_audio(speech)
+    reference, motion = pipe.encode_image(portrait)
     condition = pipe.condition(speech, portrait, "hello", TWO_STEPS)
     assert torch.equal(condition.audio, features.values) and torch.equal(condition.reference, reference)
-    assert motion is None and torch.equal(condition.text, pipe.read("hello"))
+    assert motion is None and torch.equal(condition.text, pipe.encode_text("hello"))
     by_hand = [step.x for step in pipe.steps(condition, config=TWO_STEPS) if step.last]
     blocks = [event for event in pipe.events(speech, portrait, "hello", TWO_STEPS) if isinstance(event, Block)]
     assert same(by_hand, [block.latents for block in blocks])
@@ -97,14 +97,14 @@ def test_num_clip_caps_the_length(pipe):
 
 
 def test_a_stretch_of_the_speech_may_be_asked_for(pipe):
-    speech = pipe.listen(tone(2.0), GenerationConfig(start_s=0.5, duration_s=1.0))
+    speech = pipe.load_audio(tone(2.0), GenerationConfig(start_s=0.5, duration_s=1.0))
     assert len(speech.wave) == 16_000 and speech.wave[0] == tone(2.0).wave[8_000]
 
 
 def test_a_size_is_an_area_and_the_portrait_gives_the_shape(pipe):
     config = GenerationConfig(size="48*48")
-    assert pipe.look(face(100, 200), config)[0].shape[-2:] == (4, 8)        # 64*32 px
-    assert pipe.look(face(100, 200))[0].shape[-2:] == (4, 4)                # the backend's own square
+    assert pipe.encode_image(face(100, 200), config)[0].shape[-2:] == (4, 8)        # 64*32 px
+    assert pipe.encode_image(face(100, 200))[0].shape[-2:] == (4, 4)                # the backend's own square
 
 
 # ---------------------------------------------------------------------------------------------------------------- seeds
@@ -154,7 +154,7 @@ def test_a_video_has_every_frame_and_says_what_made_it(pipe, tmp_path):
 @pytest.mark.parametrize("online", [True, False])
 def test_closing_the_generator_leaves_what_is_done(pipe, tmp_path, online):
     config = replace(TWO_STEPS, enable_online_decode=online)
-    film = pipe.film(tone(3), face(), "", config, output=tmp_path / "out.mp4")
+    film = pipe.stream(tone(3), face(), "", config, output=tmp_path / "out.mp4")
     steps = (event for event in film if isinstance(event, Step))
     for _ in range(5):
         next(steps)                        # two blocks are made, and one step of the third
@@ -166,7 +166,7 @@ def test_closing_the_generator_leaves_what_is_done(pipe, tmp_path, online):
 def test_an_event_stops_between_two_steps(pipe, tmp_path):
     stop = Event()
     events = []
-    for event in pipe.film(tone(3), face(), "", TWO_STEPS, output=tmp_path / "out.mp4", stop=stop):
+    for event in pipe.stream(tone(3), face(), "", TWO_STEPS, output=tmp_path / "out.mp4", stop=stop):
         events.append(event)
         if isinstance(event, Step) and (event.block, event.index) == (1, 0):
             stop.set()
@@ -205,7 +205,7 @@ def test_a_finished_run_can_be_filmed_again(pipe, tmp_path):
 def test_a_stopped_run_goes_on_to_the_same_latents(tmp_path, student, config):
     pipe = Pipeline(FakeBackend(student))
     whole = latents_of(pipe, tone(4), config)
-    film = pipe.film(tone(4), face(), "hello", config, output=tmp_path / "out.mp4", run_dir=tmp_path / "run")
+    film = pipe.stream(tone(4), face(), "hello", config, output=tmp_path / "out.mp4", run_dir=tmp_path / "run")
     for event in film:
         if isinstance(event, Step) and event.block == 5:       # the ring of two blocks has wrapped
             film.close()
@@ -242,7 +242,7 @@ def test_a_killed_run_goes_on_to_the_same_latents(pipe, tmp_path):
 
 
 def test_damaged_caches_fall_back_to_the_block_before(pipe, tmp_path):
-    film = pipe.film(tone(3), face(), "hello", TWO_STEPS, output=tmp_path / "out.mp4", run_dir=tmp_path / "run")
+    film = pipe.stream(tone(3), face(), "hello", TWO_STEPS, output=tmp_path / "out.mp4", run_dir=tmp_path / "run")
     for event in film:
         if isinstance(event, Block) and event.index == 4:
             film.close()

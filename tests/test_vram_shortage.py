@@ -20,8 +20,8 @@ from liveavatar.vram.watch import MemoryWatch
 GIB = 2**30
 CONFIG = GenerationConfig(size="64*64", sample_steps=2)
 STAGES = {   # where it is injected -> at which call, and what is said then
-    "audio": (1, "the sound was heard"), "portrait": (2, "the portrait was encoded"),
-    "text": (1, "the prompt was read"), "prefill": (1, "the condition was prefilled"),
+    "audio": (1, "the sound was encoded"), "portrait": (2, "the portrait was encoded"),
+    "text": (1, "the prompt was encoded"), "prefill": (1, "the condition was prefilled"),
     "caches": (1, "the caches were laid out"), "step": (4, "block 0, step 1 was made"),
     "decode": (9, "block 0 was decoded")}
 

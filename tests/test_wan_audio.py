@@ -56,7 +56,7 @@ def as_released(network, wave, clips):
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 1.92, 2.03])
 def test_one_pass_is_what_the_released_code_hears(encoder, seconds):
     said = speech(seconds)
-    features = encoder.hear(said)
+    features = encoder.encode_audio(said)
     T = -(-len(said.wave) // 640)
     assert features.values.shape == (1, 3, 16, T) and features.rms.shape == (T,) and features.fps == 25
     torch.testing.assert_close(features.values[0], as_released(encoder.network, said.wave, 2)[..., :T],
@@ -83,7 +83,7 @@ def test_pieces_line_up_exactly_when_no_layer_looks_far(encoder):
         kept[projection] = projection.weight.clone(), projection.bias.clone()
         projection.weight.zero_(), projection.bias.zero_()
     said = speech(6.1)
-    whole, cut = encoder.hear(said).values, in_pieces(encoder, 1.0, 0.5).hear(said).values
+    whole, cut = encoder.encode_audio(said).values, in_pieces(encoder, 1.0, 0.5).encode_audio(said).values
     for projection, (weight, bias) in kept.items():
         projection.weight.copy_(weight), projection.bias.copy_(bias)
     torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-5)
@@ -91,7 +91,7 @@ def test_pieces_line_up_exactly_when_no_layer_looks_far(encoder):
 
 def test_pieces_differ_from_one_pass_by_what_attention_did_not_hear(encoder):
     said = speech(6.1)
-    whole, cut = encoder.hear(said).values, in_pieces(encoder, 1.0, 0.5).hear(said).values
+    whole, cut = encoder.encode_audio(said).values, in_pieces(encoder, 1.0, 0.5).encode_audio(said).values
     error = (cut - whole).norm() / whole.norm()
     assert 0 < error < PIECES_DIFFER_AT_MOST
 
@@ -104,27 +104,27 @@ def test_the_network_never_hears_more_than_a_piece_and_its_surroundings(encoder,
     heard = []
     forward = encoder.network.forward
     monkeypatch.setattr(encoder.network, "forward", lambda x, **rest: (heard.append(x.shape[1]), forward(x, **rest))[1])
-    in_pieces(encoder, 1.0, 0.5).hear(speech(9.0))
+    in_pieces(encoder, 1.0, 0.5).encode_audio(speech(9.0))
     assert len(heard) == 9 and max(heard) <= 2.0 * 16_000 + 80
 
 
 def test_long_features_lie_in_a_file_and_are_the_same(encoder, monkeypatch):
     said = speech(1.3)
-    here = encoder.hear(said).values
+    here = encoder.encode_audio(said).values
     mapped = []
     monkeypatch.setattr(torch, "from_file", lambda *given, real=torch.from_file, **how: (mapped.append(given),
                                                                                          real(*given, **how))[1])
     monkeypatch.setattr(audio, "LARGEST_IN_MEMORY", 0)
-    assert torch.equal(encoder.hear(said).values, here) and len(mapped) == 1
+    assert torch.equal(encoder.encode_audio(said).values, here) and len(mapped) == 1
 
 
 def test_too_short_to_be_heard(encoder):
     with pytest.raises(InputError, match="20 ms of sound are too short"):
-        encoder.hear(Speech(np.zeros(320, np.float32), 16_000))
+        encoder.encode_audio(Speech(np.zeros(320, np.float32), 16_000))
 
 
 def test_silence_is_heard_without_dividing_by_nothing(encoder):
-    assert encoder.hear(Speech(np.zeros(16_000, np.float32), 16_000)).values.isfinite().all()
+    assert encoder.encode_audio(Speech(np.zeros(16_000, np.float32), 16_000)).values.isfinite().all()
 
 
 def test_a_folder_that_lacks_a_layer_is_refused(tmp_path):
@@ -150,4 +150,4 @@ def test_the_full_size_hears_25_layers_of_1024():
     assert full.shape == (25, 1024) and (full.stride, full.window) == (320, 400)
     assert full.hidden_frames(16_000) == 49
     small = random_audio_encoder(preset.WAV2VEC2_LARGE | AUDIO_NET, torch.float32, AT_HOME)
-    assert small.hear(speech(0.5)).values.isfinite().all()
+    assert small.encode_audio(speech(0.5)).values.isfinite().all()

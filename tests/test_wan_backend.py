@@ -78,10 +78,10 @@ def pictures_of(events):
 
 def test_what_the_model_is_told_has_the_shapes_the_interface_names(pipe):
     backend: Backend = pipe.backend
-    features = pipe.hear(tone(SECONDS))
+    features = pipe.encode_audio(tone(SECONDS))
     assert features.values.shape == (1, 3, 16, 23) and features.rms.shape == (23,)
-    assert pipe.read("a dwarf laughs").shape == (1, 4, 16)
-    reference, motion = pipe.look(face(80, 80), CONFIG)
+    assert pipe.encode_text("a dwarf laughs").shape == (1, 4, 16)
+    reference, motion = pipe.encode_image(face(80, 80), CONFIG)
     assert reference.shape == (1, 16, 1, 8, 8) and motion.shape == (1, 16, 19, 8, 8)
     assert backend.trained.schedule == "released" and not backend.sees_past_sound
 
@@ -117,7 +117,7 @@ def test_the_released_trim_shows_each_picture_120_ms_early(pipe, told, blocks, m
 
 def test_a_stopped_run_is_gone_on_with_and_its_video_says_where_it_comes_from(pipe, blocks, tmp_path):
     stop = Event()
-    film = pipe.film(tone(SECONDS), face(80, 80), "a dwarf laughs", CONFIG, output=tmp_path / "out.mp4",
+    film = pipe.stream(tone(SECONDS), face(80, 80), "a dwarf laughs", CONFIG, output=tmp_path / "out.mp4",
                      run_dir=tmp_path / "run", stop=stop)
     for event in film:
         if isinstance(event, Block):
@@ -170,7 +170,7 @@ def test_the_size_follows_the_portrait():
 
 
 def test_every_word_of_the_prompt_is_read(pipe, recwarn):
-    pipe.read("a dwarf who hammers iron")
+    pipe.encode_text("a dwarf who hammers iron")
     assert not [warning for warning in recwarn if "does not know" in str(warning.message)]
 
 

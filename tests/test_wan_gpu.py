@@ -204,7 +204,7 @@ def test_encoders_rest_in_main_memory_and_those_that_stay_say_the_same(pipe, tol
     assert {weight.device.type for network in networks for weight in network.parameters()} == {"cpu"}
     stays = load(offload_model=False)
     stays.backend.text.network.load_state_dict(backend.text.network.state_dict())       # drawn on another device
-    assert torch.equal(stays.read("hello"), pipe.read("hello"))
+    assert torch.equal(stays.encode_text("hello"), pipe.encode_text("hello"))
     assert {weight.device.type for weight in stays.backend.text.network.parameters()} == {"cuda"}
 
 

@@ -65,8 +65,8 @@ def events(monkeypatch):
             function = f"{kind}_{name}_encoder"
             monkeypatch.setattr(wan, function, keep_reference(name, getattr(wan, function)))
     monkeypatch.setattr(wan, "bring_transformer", loading)
-    note(wan.AudioEncoder, "hear", "sound")
-    note(wan, "see", "portrait")
+    note(wan.AudioEncoder, "encode_audio", "sound")
+    note(wan, "encode_reference", "portrait")
     note(wan.TextEncoder, "read", "words")
     note(pipeline, "roll_out", "steps")
     return noted
@@ -158,19 +158,19 @@ def test_a_prompt_for_which_the_gpu_has_no_room_is_encoded_on_the_cpu(monkeypatc
     def full(residence, network):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    expected = at_home.read("hello")
+    expected = at_home.encode_text("hello")
     monkeypatch.setattr(Residence, "at_work", full)
     with pytest.warns(UserWarning, match="the prompt is encoded on the CPU"):
-        assert torch.equal(elsewhere.read("hello"), expected)
+        assert torch.equal(elsewhere.encode_text("hello"), expected)
     with pytest.raises(torch.OutOfMemoryError):
-        at_home.read("hello")                                        # there is no other place
+        at_home.encode_text("hello")                                        # there is no other place
 
 
 def test_released_encoders_are_said_to_be_gone():
     pipe = liveavatar.load("wan-s2v-14b", **TINY)
     pipe.backend.release_encoders()
     with pytest.raises(InputError, match="the text encoder of this pipeline has been released"):
-        pipe.read("hello")
+        pipe.encode_text("hello")
 
 
 def test_while_a_block_is_decoded_the_old_memory_goes_as_the_new_one_comes(monkeypatch):

@@ -13,7 +13,7 @@ from wan_fakes import off, small_vae
 
 from liveavatar.backends.wan.backend import Marked
 from liveavatar.backends.wan.pose import check_pose_video, pictures_of, pose_latents
-from liveavatar.backends.wan.vae import StreamingWanVAE, WanDecoder, see
+from liveavatar.backends.wan.vae import StreamingWanVAE, WanDecoder, encode_reference
 from liveavatar.backends.wan.vae_gpu import suit_gpu
 from liveavatar.conditions import fit_portrait, released_size
 from liveavatar.decoder import to_pictures
@@ -118,7 +118,7 @@ def test_encoding_as_a_stream_gives_the_same_bits(plain, vae):
 @pytest.mark.parametrize(("conditioning", "pictures", "portrait"), [("single-gpu", 365, 1), ("multi-gpu", 73, 0)])
 def test_a_portrait_is_seen_as_released(plain, vae, conditioning, pictures, portrait):
     picture = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(4))
-    seen = see(vae, picture, conditioning)
+    seen = encode_reference(vae, picture, conditioning)
     still = picture[None, :, None].expand(-1, -1, pictures, -1, -1)
     motion = encoded_at_once(plain, vae, still)
     assert torch.equal(seen.motion, motion[:, :, -19:])
@@ -180,7 +180,7 @@ def test_all_of_it_goes_to_its_device(tmp_path):
 
 def test_an_unknown_conditioning_is_refused(vae):
     with pytest.raises(InputError, match="conditioning is 'other'; known: single-gpu, multi-gpu"):
-        see(vae, torch.rand(3, SIDE, SIDE), "other")
+        encode_reference(vae, torch.rand(3, SIDE, SIDE), "other")
 
 
 # ---------------------------------------------------------------------------------------------- pose

@@ -14,7 +14,7 @@ import numpy as np
 from liveavatar.conditions import fit_portrait, load_portrait
 from liveavatar.config import size_text
 from liveavatar.files import stamp, user_path
-from liveavatar.inputs import see
+from liveavatar.inputs import prepare_portrait
 from liveavatar.types import InputError, Portrait, Speech
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ _pictures: dict[tuple, Portrait] = {}
 
 def frame_of(backend: Backend | type[Backend], portrait: Portrait, config: GenerationConfig) -> tuple[int, int]:
     """Return the (height, width) that the video will have, in pixels."""
-    return see(backend, portrait, config)[1]
+    return prepare_portrait(backend, portrait, config)[1]
 
 
 def sizes_of(backend: Backend | type[Backend]) -> list[str]:

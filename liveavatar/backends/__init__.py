@@ -46,7 +46,7 @@ class Backend(Protocol):
     """A model and its encoders, as the pipeline sees them.
 
     A backend may offer more, which is used where it is there: free_text (the prompt is read, not searched for phrases),
-    size_of (its own rule for a video's size), check (of a configuration, before weights load), follow (a pose video),
+    size_of (its own rule for a video's size), check (of a configuration, before weights load), encode_pose (a video),
     new_caches (rings where it wants them), load_transformer and release_encoders (for networks that are on the device
     one after the other: `transformer` is then not asked for before everything is encoded), trim_frames (pictures left
     out at the beginning, their sound kept), remarks (what its weights were not trained for, of speech and a
@@ -73,13 +73,13 @@ class Backend(Protocol):
     def load(cls, **options: object) -> Backend:
         """Bring the weights."""
 
-    def hear(self, speech: Speech) -> AudioFeatures:
+    def encode_audio(self, speech: Speech) -> AudioFeatures:
         """What the model hears during each video frame. A class method where no weights are needed for it."""
 
-    def read(self, prompt: Prompt) -> Tensor:
+    def encode_text(self, prompt: Prompt) -> Tensor:
         """(1, L, text_dim)"""
 
-    def look(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    def encode_image(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         """reference (1, C, 1, h, w), motion (1, C, 19, h, w) or None"""
 
     def unconditional(self, condition: Condition) -> Condition:

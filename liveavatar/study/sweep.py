@@ -403,7 +403,7 @@ def watch_film(pipeline: Pipeline, cell: Cell, materials: Materials, path: Path)
     from liveavatar.conditions import parse_prompt
 
     steps, video = [], None
-    for event in pipeline.film(materials.heard, materials.portrait, parse_prompt(cell.prompt), cell.config(),
+    for event in pipeline.stream(materials.heard, materials.portrait, parse_prompt(cell.prompt), cell.config(),
                                output=path):
         if isinstance(event, Step):
             steps.append(replace(event, cache=None, bytes=dict(event.bytes)))

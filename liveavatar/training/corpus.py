@@ -9,7 +9,7 @@ synthetic ones. Held utterances use other voices and other sentences, and stay c
 The file (numpy .npz, members compressed by LZMA unless --plain; read it with `load_corpus`). All utterances one after
 another:
 
-    mel       (2 * total frames, 64) uint8   normalised log-mel as liveavatar.audio.mel_of gives it (which `hear` cuts
+    mel       (2 * total frames, 64) uint8   normalised log-mel as audio.mel_of gives it (which `mel_features` cuts
                                              into windows): value = MEL_LOW + MEL_STEP * q; 2 rows per video frame
     visemes   (total frames, 7)      uint8   VISEME_PARAMETERS in the middle of each frame: value = q / 100 - 1
     loudness  (total frames,)        uint8   loudness_envelope of the clean sound, 0..1 (for nods): value = q / 255

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from liveavatar.vram.plan import Plan
 
 STAGES = {   # our functions, from the outermost to the innermost that can be at work -> what was done
-    "hear": "the sound was heard", "look": "the portrait was encoded", "follow": "the pose video was encoded",
-    "read": "the prompt was read", "load_transformer": "the transformer's weights were loaded",
+    "encode_audio": "the sound was encoded", "encode_image": "the portrait was encoded",
+    "encode_pose": "the pose video was encoded", "encode_text": "the prompt was encoded",
+    "load_transformer": "the transformer's weights were loaded",
     "prefill": "the condition was prefilled", "new_caches": "the caches were laid out",
     "denoise_block": "a step was made", "decode": "a block was decoded"}
 GROWN = {"weights": "weights", "caches": "caches", "vae": "the VAE's state", "rest": "activations and all else"}

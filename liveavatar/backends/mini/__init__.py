@@ -110,20 +110,20 @@ class MiniBackend:
     def dtype(self) -> torch.dtype:
         return next(self.transformer.parameters()).dtype
 
-    def hear(self, speech: Speech) -> AudioFeatures:
+    def encode_audio(self, speech: Speech) -> AudioFeatures:
         """What the ear tells of each video frame: values (1, 1, D, T)"""
-        from liveavatar.audio import hear
+        from liveavatar.audio import mel_features
 
-        heard = hear(speech, self.fps)
+        heard = mel_features(speech, self.fps)
         return replace(heard, values=self.ear.listen(heard.values[0, 0]).cpu()[None, None])
 
-    def read(self, prompt: Prompt) -> Tensor:
+    def encode_text(self, prompt: Prompt) -> Tensor:
         from liveavatar.conditions import prompt_vector
 
         return prompt_vector(prompt)
 
     @torch.inference_mode()
-    def look(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, None]:
+    def encode_image(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, None]:
         """The portrait standing still for one latent frame, encoded. The model needs no motion latents."""
         from liveavatar.conditions import fit_portrait
 

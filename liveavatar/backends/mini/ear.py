@@ -54,7 +54,7 @@ class Ear(nn.Module):
 
     @torch.no_grad()
     def listen(self, heard: Tensor) -> Tensor:
-        """A whole recording, in pieces: heard (768, T) of `liveavatar.audio.hear`, silence around it  ->  (D, T)"""
+        """Encode a whole recording in pieces: heard (768, T) of `audio.mel_features`, silence around it  ->  (D, T)"""
         T = heard.shape[-1]
         told = torch.empty(self.dim, T)
         for first in range(0, T, PIECE_FRAMES):
@@ -66,7 +66,7 @@ class Ear(nn.Module):
 
 def mel_around(heard: Tensor, first: int, last: int) -> Tensor:
     """The mel that windows of frames first..last are cut of, silence beyond the recording: heard (768, T) of
-    `liveavatar.audio.hear`  ->  (2 (last - first) + 10, 64)"""
+    `liveavatar.audio.mel_features`  ->  (2 (last - first) + 10, 64)"""
     reach = -(-(MEL_AFTER - MEL_PER_FRAME) // MEL_PER_FRAME)                             # frames
     begin, end = max(first - reach, 0), min(last + reach, heard.shape[-1])
     own = heard[:, begin:end].unflatten(0, (-1, MEL_BANDS))[MEL_BEFORE:MEL_BEFORE + MEL_PER_FRAME]     # (2, 64, n)

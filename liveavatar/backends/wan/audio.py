@@ -81,7 +81,7 @@ class AudioEncoder:
     def hidden_frames(self, samples: int) -> int:
         return (samples - self.window) // self.stride + 1
 
-    def hear(self, speech: Speech) -> AudioFeatures:
+    def encode_audio(self, speech: Speech) -> AudioFeatures:
         """-> values (1, layers, A, T) in the network's precision, T = ceil(25 N / 16000)"""
         samples = len(speech.wave)
         hidden, frames = self.hidden_frames(samples), math.ceil(round(samples * FPS / RATE_HZ, 6))

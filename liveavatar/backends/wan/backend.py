@@ -28,7 +28,14 @@ from liveavatar.backends.wan.residence import Residence
 from liveavatar.backends.wan.rings import apart_rings
 from liveavatar.backends.wan.text import TextEncoder, random_text_encoder, read_text_encoder
 from liveavatar.backends.wan.transformer_file import open_transformer_file
-from liveavatar.backends.wan.vae import CONDITIONINGS, StreamingWanVAE, WanDecoder, random_vae, read_vae, see
+from liveavatar.backends.wan.vae import (
+    CONDITIONINGS,
+    StreamingWanVAE,
+    WanDecoder,
+    encode_reference,
+    random_vae,
+    read_vae,
+)
 from liveavatar.cache import ConditionCache, RingCache
 from liveavatar.compiling import check_compiler, compile_function
 from liveavatar.files import user_path
@@ -208,20 +215,21 @@ class WanBackend:
             if encoder is not None and encoder.residence.rests_elsewhere:
                 setattr(self, name, None)
 
-    def hear(self, speech: Speech) -> AudioFeatures:
+    def encode_audio(self, speech: Speech) -> AudioFeatures:
         return self._encoder("audio").hear(speech)
 
-    def read(self, prompt: Prompt) -> Tensor:
+    def encode_text(self, prompt: Prompt) -> Tensor:
         return self._encoder("text").read(prompt.text, self._deferred.empty.config.text_len)
 
-    def look(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def encode_image(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The portrait, and the portrait standing still before the video begins, both encoded."""
         from liveavatar.conditions import fit_portrait
 
-        seen = see(self.vae, fit_portrait(portrait, size), self.conditioning)
+        seen = encode_reference(self.vae, fit_portrait(portrait, size), self.conditioning)
         return seen.reference, seen.motion
 
-    def follow(self, pose_video: str | os.PathLike, size: tuple[int, int], frames: int, clip_frames: int) -> Tensor:
+    def encode_pose(self, pose_video: str | os.PathLike, size: tuple[int, int], frames: int,
+                    clip_frames: int) -> Tensor:
         """A pose video -> latents (1, C, F, h, w) for every block."""
         from liveavatar.backends.wan.pose import check_pose_video, pose_latents
 

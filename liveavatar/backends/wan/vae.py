@@ -171,7 +171,7 @@ class Seen:
     motion: Tensor       # (1, C, 19, h, w)
 
 
-def see(vae: StreamingWanVAE, picture: Tensor, conditioning: str) -> Seen:
+def encode_reference(vae: StreamingWanVAE, picture: Tensor, conditioning: str) -> Seen:
     """The released conditions; its two paths differ.
 
     single-gpu  the portrait is the second latent of five copies; motion, the last 19 latents of 365 copies
