@@ -44,6 +44,7 @@ class Clip:
     speech: Speech | None       # mono; its first sample is heard when the first picture is shown
     soundless: str              # why there is no sound that tells anything; empty where there is
     notes: tuple[str, ...]      # what was noticed while reading, one sentence each
+    own_sound: bool = True      # the speech is the file's own sound
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -134,7 +135,8 @@ def read_clip(path: str | os.PathLike, sound: str | os.PathLike | Speech | None 
     speech, soundless, notes = sound_of(path, header, float(times_s[0]), sound if other is None else other)
     return Clip(path, header, times_s - times_s[0], torch.from_numpy(np.concatenate(key)),
                 torch.from_numpy(np.concatenate(thumbnails)), FaceTrack(torch.cat(points), torch.cat(presence), size),
-                FacePixels.join(list(pixels)), follower.most_faces, size[0] / header.size[0], speech, soundless, notes)
+                FacePixels.join(list(pixels)), follower.most_faces, size[0] / header.size[0], speech, soundless, notes,
+                other is None and not isinstance(sound, Speech))
 
 
 # ------------------------------------------------------------------------------------------------- sound
