@@ -542,6 +542,10 @@ class Run:
         write_whole(folder / "run.json", lambda part: part.write_text(text, encoding="utf-8"))
         return saved
 
+    def show_finished(self, blocks: dict[int, Block]) -> None:
+        """Become a run that is over and has made these blocks, without any work: of a video that exists already."""
+        self._blocks, self._done_s, self._state = dict(blocks), self.total_s, FINISHED
+
     # ------------------------------------------------------------------ the worker
 
     def _go(self, until: type | None) -> None:

@@ -163,3 +163,34 @@ class Scaler:
 def fitted(frame: av.VideoFrame, factor: float) -> tuple[int, int]:
     """Return width and height of a picture scaled by a factor, in even numbers."""
     return tuple(max(2, 2 * round(side * factor / 2)) if factor != 1 else side for side in (frame.width, frame.height))
+
+
+def even_pictures(path: Path, fps: float, duration_s: float = math.inf, most_px: int = MOST_PX) -> Iterator[np.ndarray]:
+    """Yield the picture that is seen in the middle of each 1 / fps seconds: (h, w, 3) uint8, even sides, one size.
+
+    The last picture is shown for as long as the one before it.
+    """
+    began_s = shown_s = size = last = None
+    step_s, number = 1 / fps, 0
+    for chunk in decode(path, duration_s, most_px):
+        for time_s, picture in zip(chunk.times_s, chunk.pictures, strict=True):
+            began_s = time_s if began_s is None else began_s
+            step_s = step_s if shown_s is None else time_s - shown_s
+            while last is not None and began_s + (number + 0.5) / fps < time_s:
+                yield last
+                number += 1
+            last = picture[:picture.shape[0] // 2 * 2, :picture.shape[1] // 2 * 2]
+            size = size or last.shape
+            if last.shape != size:                               # the size changes on the way
+                last = enlarged(last, size[:2])
+            shown_s = time_s
+    while last is not None and (number + 0.5) / fps < shown_s + step_s - began_s - 1e-9:
+        yield last
+        number += 1
+
+
+def enlarged(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring a picture (h, w, 3) uint8 to a size (height, width)."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BICUBIC))

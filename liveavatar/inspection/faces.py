@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.faces.curves import _template, eye_distance
@@ -17,6 +18,7 @@ from liveavatar.inspection.follow import FacePixels
 from liveavatar.metrics.reader import fill_gaps
 
 ALIKE_DEG = 8.0             # pictures in which the head is turned by no more than this are compared
+COARSE_PX = 4               # pixels of the aligned face that are averaged: it is never aligned to the pixel
 UPPER = 40                  # rows of the aligned face: brows, eyes and nose, not the mouth
 NOTICED_DEG = 0.5           # of turning, and
 NOTICED_SHARE = 0.015       # of the eye distance, of moving: less within a second counts as standing still
@@ -46,7 +48,7 @@ def likeness(pixels: FacePixels, track: FaceTrack, times_s: Tensor, beginning_s:
     found = found & (eyes > BLINK_DEPTH * eyes.nanmedian())                               # a blink is no other face
     first = found & (times_s < beginning_s)
     alike = found & ((pose - pose[first].median(0).values).abs().amax(1) < ALIKE_DEG)
-    upper = pixels.aligned[:, :UPPER].flatten(1).float()
+    upper = F.avg_pool2d(pixels.aligned[:, None, :UPPER].float(), COARSE_PX).flatten(1)
     first, last = first & alike, alike & (times_s >= times_s[-1] - beginning_s)
     middles, changes = [], []
     reference = upper[first].mean(0)
@@ -121,7 +123,7 @@ def count_blinks(track: FaceTrack, times_s: Tensor) -> int:
     opening = fill_gaps(track.eye_opening.mean(1))
     usual = opening.quantile(0.7)
     closed = opening < BLINK_DEPTH * usual
-    edges = torch.nn.functional.pad(closed.int(), (1, 1)).diff()
+    edges = F.pad(closed.int(), (1, 1)).diff()
     begins, ends = (edges == 1).nonzero()[:, 0], (edges == -1).nonzero()[:, 0]
     step_s = float(times_s.diff().median())
     lasts_s = (ends - begins) * step_s

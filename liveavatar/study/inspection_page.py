@@ -17,8 +17,6 @@ from liveavatar.study.page import filled
 from liveavatar.study.video_page import BARS, loudness_of
 
 if TYPE_CHECKING:
-    import numpy
-
     from liveavatar.inspection.clip import Clip
 
 PLAYABLE = {".mp4": ("h264", "av1"), ".webm": ("vp8", "vp9", "av1")}        # what every browser shows
@@ -34,7 +32,7 @@ GROUPS = (("Lips and sound", ("offset_ms", "drift_ms_per_minute", "jumps_count",
           ("Face", ("skin_change_delta_e", "identity_change_share", "frozen_head_share", "head_motion_deg",
                     "blinks_per_minute", "mouth_detail_ratio", "teeth_share")))
 STATES = {"fine": "✓", "notable": "!", "fault": "✗", "unknown": "–", "neutral": "·"}
-UNITS = {"ms": "ms", "ms_per_minute": "ms/min", "count": "", "share": "of 1", "ratio": "times", "levels": "of 255",
+UNITS = {"ms": "ms", "ms_per_minute": "ms/min", "count": "", "ratio": "times", "levels": "of 255",
          "levels_per_minute": "of 255/min", "delta_e": "ΔE", "deg": "°", "per_minute": "/min", "frames": "pictures",
          "correlation": ""}
 
@@ -97,35 +95,19 @@ def plain(clip: Clip) -> bool:
 
 def copy_of(clip: Clip) -> bytes:
     """Encode a small H.264 copy with even time stamps and the sound that was inspected."""
+    from liveavatar.inspection.decoding import even_pictures
     from liveavatar.video import VideoWriter
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "copy.mp4"
         writer = None
         fps = Fraction(min(clip.fps, MOST_FPS)).limit_denominator(1001)
-        for picture in even_pictures(clip, float(fps)):
+        for picture in even_pictures(clip.path, float(fps), clip.duration_s, PAGE_PX):
             if writer is None:
                 writer = VideoWriter(path, picture.shape[:2], float(fps), clip.speech)
             writer.write(picture[None])
         writer.close()
         return path.read_bytes()
-
-
-def even_pictures(clip: Clip, fps: float, most_px: int = PAGE_PX) -> Iterator[numpy.ndarray]:
-    """Yield the picture that is shown in the middle of each of 1 / fps seconds: (h, w, 3) uint8, even sides."""
-    from liveavatar.inspection.decoding import decode
-
-    began_s, number, last = None, 0, None
-    for chunk in decode(clip.path, clip.duration_s, most_px):
-        for time_s, picture in zip(chunk.times_s, chunk.pictures, strict=True):
-            began_s = time_s if began_s is None else began_s
-            while last is not None and began_s + (number + 0.5) / fps < time_s:
-                yield last
-                number += 1
-            last = picture[:picture.shape[0] // 2 * 2, :picture.shape[1] // 2 * 2]
-    while (number + 0.5) / fps < clip.duration_s:
-        yield last
-        number += 1
 
 
 # ------------------------------------------------------------------------------------------------- drawing
@@ -156,8 +138,8 @@ def time_charts(found: Inspection) -> str:
 def lanes_of(found: Inspection) -> Iterator[Lane]:
     """List the curves that are known."""
     known = (("opening", "mouth", "0 closed, 1 open", 1.0, "rv-mouth"), ("offset_ms", "lips late", "ms", 100.0, "iv-line"),
-             ("yaw_deg", "head turns", "°", 4.0, "iv-line"), ("brightness_levels", "brightness", "of 255", 8.0, "iv-line"),
-             ("skin_delta_e", "skin colour", "ΔE", 4.0, "iv-line"), ("identity_change", "other face", "share", 0.3, "iv-line"),
+             ("yaw_deg", "head turns", "degrees", 4.0, "iv-line"), ("brightness_levels", "brightness", "of 255", 8.0, "iv-line"),
+             ("skin_delta_e", "skin colour", "difference ΔE", 4.0, "iv-line"), ("identity_change", "other face", "share", 0.3, "iv-line"),
              ("change_levels", "change", "of 255", 0.5, "iv-thin"))
     for name, label, unit, least, kind in known:
         if name in found.courses:
@@ -249,8 +231,8 @@ def axis_chart(duration_s: float) -> str:
     """Draw the seconds."""
     step = next((step for step in (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300) if duration_s / step <= 12), 600)
     ticks = [step * number for number in range(int(duration_s / step) + 1)]
-    texts = "".join(f'<text class=rv-small text-anchor=middle x={at(value, duration_s):.0f} y=14>{value:g} s</text>'
-                    for value in ticks)
+    texts = "".join(f'<text class=rv-small text-anchor={"end" if at(value, duration_s) > RIGHT - 12 else "middle"} '
+                    f'x={at(value, duration_s):.0f} y=14>{value:g} s</text>' for value in ticks)
     return f'<svg class=rv-chart viewBox="0 0 {WIDTH} 18" aria-hidden=true>{texts}</svg>'
 
 
@@ -259,12 +241,12 @@ def offset_chart(found: Inspection) -> str:
     curve = found.sync.curve
     if not bool(curve.correlation.isfinite().all()) or len(curve.correlation) < 3:
         return ""
-    wide, tall, left, bottom = 520, 170, 40, 140
+    wide, tall, left, bottom = 540, 178, 40, 140
     lags, values = curve.lags_ms.tolist(), curve.correlation.tolist()
     most, least = max(0.8, *values), min(0.0, *values)
 
     def x(lag: float) -> float:
-        return left + (lag - lags[0]) / (lags[-1] - lags[0]) * (wide - left - 10)
+        return left + (lag - lags[0]) / (lags[-1] - lags[0]) * (wide - left - 26)
 
     def y(value: float) -> float:
         return bottom - (value - least) / (most - least) * (bottom - 12)
@@ -273,17 +255,17 @@ def offset_chart(found: Inspection) -> str:
     ticks = range(-int(lags[-1] // step) * step, int(lags[-1]) + 1, step)
     points = " ".join(f"{x(lag):.1f},{y(value):.1f}" for lag, value in zip(lags, values, strict=True))
     parts = [f'<rect class=iv-band x={x(-125):.1f} y=8 width={x(45) - x(-125):.1f} height={bottom - 8} />',
-             f'<path class=rv-axis d="M{left} {y(0):.1f}H{wide - 10}" />', f'<polyline class=iv-line points="{points}" />',
+             f'<path class=rv-axis d="M{left} {y(0):.1f}H{wide - 26}" />', f'<polyline class=iv-line points="{points}" />',
              *(f'<text class=rv-small text-anchor=middle x={x(value):.0f} y={bottom + 15}>{value:+d}</text>' for value in ticks
                if value), f'<text class=rv-small text-anchor=middle x={x(0):.0f} y={bottom + 15}>0 ms</text>',
              *(f'<text class=rv-small text-anchor=end x={left - 5} y={y(value) + 4:.1f}>{value:g}</text>'
                for value in (0, 0.5)),
              f'<text class=rv-small x={x(lags[0])} y={bottom + 29}>lips early</text>',
-             f'<text class=rv-small text-anchor=end x={wide - 10} y={bottom + 29}>lips late</text>']
+             f'<text class=rv-small text-anchor=end x={wide - 4} y={bottom + 29}>lips late</text>']
     if curve.applies:
         parts.append(f'<path class=iv-jump d="M{x(curve.best_ms):.1f} 8V{bottom}" />')
-    return (f'<figure class=iv-figure><svg viewBox="0 0 {wide} {tall}" class=iv-offset role=img aria-label="correlation of '
-            f'mouth and sound at every delay">{"".join(parts)}</svg><figcaption>Correlation of the mouth with the '
+    return (f'<figure class=iv-figure><svg viewBox="0 0 {wide} {tall}" class=iv-offset role=img '
+            f'aria-label="correlation of mouth and sound at every delay">{"".join(parts)}</svg><figcaption>Correlation of the mouth with the '
             'loudness of the vowels at every delay. Shaded: what people do not notice (ITU-R BT.1359-1).</figcaption>'
             "</figure>")
 
@@ -298,11 +280,10 @@ def tables(found: Inspection) -> str:
 
 def row(finding: Finding) -> str:
     """Write one figure as a row of the table."""
-    unit = unit_of(finding.name)
-    value = shown(finding)
+    value, unit = value_of(finding)
     return (f'<tr class="iv-{finding.state}"><td class=iv-mark title={finding.state}>{STATES[finding.state]}</td>'
             f"<th>{html.escape(finding.label)}<code>{finding.name}</code></th>"
-            f"<td class=rv-number>{html.escape(value)}{f' {unit}' if unit and value != '-' else ''}</td>"
+            f"<td class=rv-number>{html.escape(value)}{unit}</td>"
             f"<td class=iv-text>{html.escape(finding.verdict)}"
             f'<span class=iv-trust>Better: {finding.better}. Trust: {finding.trust}. '
             f"{html.escape(sentence_of(finding.trusted_because))}</span></td></tr>")
@@ -313,8 +294,13 @@ def sentence_of(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
-def unit_of(name: str) -> str:
-    """Return the unit that a figure's name ends with, as readers write it."""
-    return next((written for ending, written in sorted(UNITS.items(), key=lambda one: -len(one[0]))
-                 if name.endswith(f"_{ending}")), "")
-
+def value_of(finding: Finding) -> tuple[str, str]:
+    """Write the value of a figure and its unit as readers write them: shares in per cent."""
+    if math.isnan(finding.value):
+        return "–", ""
+    if finding.name.endswith("_share"):
+        sure = f" ± {finding.uncertainty:.0%}" if math.isfinite(finding.uncertainty) else ""
+        return f"{finding.value:.0%}{sure}", ""
+    unit = next((written for ending, written in sorted(UNITS.items(), key=lambda one: -len(one[0]))
+                 if finding.name.endswith(f"_{ending}")), "")
+    return shown(finding), f" {unit}" if unit else ""
