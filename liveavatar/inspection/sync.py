@@ -34,6 +34,7 @@ SHORTEST_S = 2.0                    # of video in which a delay is looked for
 SHORT_REACH_S, LONG_REACH_S = 0.4, 1.0
 LONG_S = 8.0                        # of video from which on delays up to LONG_REACH_S are looked for
 SLOW_S = 1.0                        # changes slower than this are left out: posture, distance, loudness of a sentence
+SMOOTH_S = 0.03                     # sigma: pictures that are shown for different times become alike
 INDEPENDENT_HZ = 6.0                # independent values a second of what the loudness does not explain
 LEAST_PEAK = 0.25                   # of a delay that is named
 LEAST_WINDOW_PEAK = 0.3             # the same, of a window of 4 s
@@ -123,10 +124,10 @@ def unknown(reason: str, reach: int = round(RATE_HZ * SHORT_REACH_S)) -> Sync:
 
 
 def quick(curve: Tensor) -> Tensor:
-    """Take out of a curve (N,) what changes more slowly than SLOW_S, and bring it to a spread of 1."""
+    """Take out of a curve (N,) what changes more slowly than SLOW_S or faster than SMOOTH_S; its spread becomes 1."""
     from scipy.ndimage import gaussian_filter1d
 
-    values = curve.double().numpy()
+    values = gaussian_filter1d(curve.double().numpy(), SMOOTH_S * RATE_HZ, mode="nearest")
     fast = torch.from_numpy(values - gaussian_filter1d(values, SLOW_S / 2 * RATE_HZ, mode="nearest"))
     return fast / fast.std().clamp(min=1e-9)
 
