@@ -30,7 +30,8 @@ from liveavatar.avatars.motion import talk
 from liveavatar.avatars.sampling import random_identities
 from liveavatar.faces.curves import face_height
 from liveavatar.inspection import read_clip
-from liveavatar.inspection.clip import shifted
+from liveavatar.inspection.clip import Clip, shifted, sound_of
+from liveavatar.inspection.decoding import decode, read_header
 from liveavatar.inspection.lip_findings import find_sync
 from liveavatar.metrics.reader import as_uint8
 from liveavatar.speech import join, samples, viseme_curves
@@ -92,10 +93,11 @@ def late_lips(speech: Speech, frames: float) -> Speech:
 
 def encode(path: Path, frames: np.ndarray, speech: Speech | None, times: list[Fraction], codec: str = "libx264",
            options: dict[str, str] | None = None, pixels: str = "yuv420p", sound_codec: str = "aac",
-           sound_hz: int = 48000, fps: Fraction = Fraction(FPS), graph: str = "") -> Path:
+           sound_hz: int = 48000, fps: Fraction = Fraction(FPS), graph: str = "",
+           sound_at_s: float = 0.0) -> Path:
     """Write pictures (T, H, W, 3) uint8 at any times, s, and a sound into any file that PyAV writes.
 
-    graph: a filter of FFmpeg that the pictures go through, such as fps=fps=60
+    graph: a filter of FFmpeg that the pictures go through, such as fps=fps=60; sound_at_s: when the sound begins
     """
     import av
 
@@ -113,7 +115,7 @@ def encode(path: Path, frames: np.ndarray, speech: Speech | None, times: list[Fr
             container.mux(video.encode(picture.reformat(format=pixels)))
         container.mux(video.encode(None))
         if audio is not None:
-            write_sound(container, audio, speech)
+            write_sound(container, audio, speech, sound_at_s)
     return path
 
 
@@ -137,13 +139,13 @@ def filtered(pictures: list, graph: str, width: int, height: int, base: Fraction
                 break
 
 
-def write_sound(container: object, stream: object, speech: Speech) -> None:
+def write_sound(container: object, stream: object, speech: Speech, at_s: float) -> None:
     """Encode a mono sound."""
     import av
 
     wave = np.clip(speech.wave, -1, 1).astype(np.float32)[None]
     frame = av.AudioFrame.from_ndarray(wave, format="flt", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = speech.rate_hz, 0, Fraction(1, speech.rate_hz)
+    frame.sample_rate, frame.pts, frame.time_base = speech.rate_hz, round(at_s * speech.rate_hz), Fraction(1, speech.rate_hz)
     resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=stream.rate,
                                   frame_size=stream.codec_context.frame_size or 1024)
     for part in [*resampler.resample(frame), *resampler.resample(None)]:
@@ -160,6 +162,15 @@ def delay_ms(path: Path) -> float:
     return find_sync(read_clip(path)).offset_ms
 
 
+def same_pictures(path: Path, clip: Clip) -> Clip:
+    """Time stamps and sound of a file whose pictures were read from another one already."""
+    times = np.concatenate([chunk.times_s for chunk in decode(path)])
+    speech, soundless, notes = sound_of(path, read_header(path), float(times[0]), None)
+    assert len(times) == len(clip)
+    return replace(clip, path=path, times_s=torch.from_numpy(times - times[0]), speech=speech, soundless=soundless,
+                   notes=notes)
+
+
 # ---------------------------------------------------------------------------------------------- parts
 def codecs(folder: Path, quick: bool) -> str:
     """Planted delays of -5 to 5 frames."""
@@ -167,16 +178,18 @@ def codecs(folder: Path, quick: bool) -> str:
     frames, rows = frames.numpy(), []
     for name, (ending, codec, options, pixels, sound, rate_hz) in CODECS.items():
         shifts = SHIFTS if name in WHOLE and not quick else (-5, 0, 5)
-        read = {}
+        read, clip = {}, None
         for shift in shifts:
             path = encode(folder / f"shift{ending}", frames, late_lips(speech, shift), regular(len(frames)), codec,
                           options, pixels, sound, rate_hz)
-            read[shift] = delay_ms(path) / FRAME_MS
+            clip = read_clip(path) if clip is None else same_pictures(path, clip)
+            read[shift] = find_sync(clip).offset_ms / FRAME_MS
         errors = [abs(value - read[0] - shift) for shift, value in read.items() if shift]
         rows.append([name, len(read), f"{path.stat().st_size / len(frames) * FPS / 125:.0f}",
                      f"{read[0] * FRAME_MS:+.1f}", f"{np.mean(errors):.3f}", f"{max(errors):.3f}"])
-    return (f"A rendered avatar of 128 px, {len(frames) / FPS:.0f} s; the sound moved by whole frames of 40 ms. What is "
-            "read without a shift, then how far the others are from that and the shift:\n\n" +
+    return (f"A rendered avatar of 128 px, {len(frames) / FPS:.0f} s; the sound moved by whole frames of 40 ms. Faces are "
+            "read once for each codec, for the pictures are the same; time stamps and sound are read from every file. "
+            "What is read without a shift, then how far the others are from that and the shift:\n\n" +
             table(["codecs", "shifts", "kbit/s in all", "unshifted, ms", "mean error, frames", "largest, frames"], rows))
 
 
@@ -200,7 +213,7 @@ def rates(folder: Path, quick: bool) -> str:
 def jumps(folder: Path, quick: bool) -> str:
     """Planted jumps and drifts, and how often one is seen that is not there."""
     rows, intact = [], []
-    for seed in (3,) if quick else (3, 8, 11):
+    for seed in (3,) if quick else (3, 8):
         frames, _, speech = film(seed, 128, 17)
         frames, times = frames.numpy(), regular(len(frames))
         sync = find_sync(read_clip(encode(folder / "intact.mp4", frames, speech, times)))

@@ -44,11 +44,12 @@ DRIFT_STEPS = 40                    # of the search, on either side
 LEAST_DRIFT_S = 10.0                # of video in which a drift is looked for
 LEAST_PIECE_S = 2.0                 # between two jumps
 LEAST_JUMP_MS = 40.0
-JUMP_EVIDENCE = 12.0                # gain in log likelihood that a jump must bring: it may be anywhere
-DRIFT_EVIDENCE = 5.0                # the same of a drift: three standard deviations
-JUMP_COST, DRIFT_COST = 4.0, 2.0    # in log likelihood, where both are believed and one must be chosen
+JUMP_EVIDENCE = 8.0                 # gain in log likelihood that a jump must bring; 40 videos without one gave 5.6 at most
+DRIFT_EVIDENCE = 5.0                # the same of a drift; 3.1 at most
+JUMP_COST, DRIFT_COST = 4.0, 4.0    # in log likelihood, where both are believed and one must be chosen
 SEEN = 3.0                          # fall of the log likelihood over which its curvature is read
-MOST_SPREAD_MS = 80.0               # of a delay that is named
+MOST_SPREAD_MS = 80.0               # of a delay that is named, unless its correlation is SURE_PEAK or more
+SURE_PEAK = 0.45
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def sync_of(opening: Tensor, known: Tensor, speech: Speech) -> Sync:
     place, peak = spline_peak(curve)
     delay_ms = (place - reach) * 1000 / RATE_HZ - BIAS_MS
     spread = math.hypot(jackknife(steady), SPREAD_MS * max(1.0, 3.0 / steady.length_s))
-    disagree = peak < LEAST_PEAK or not 0 < place < 2 * reach or spread > MOST_SPREAD_MS
+    disagree = peak < LEAST_PEAK or not 0 < place < 2 * reach or (spread > MOST_SPREAD_MS and peak < SURE_PEAK)
     reason = f"mouth and sound hardly agree: the correlation is {peak:.2f} at best" if disagree else ""
     found = OffsetCurve(table.lags_ms, curve.float(), math.nan if disagree else delay_ms, peak, RATE_HZ, not disagree,
                         reason)
@@ -190,8 +191,9 @@ class Products:
 
 
 def jackknife(table: Products) -> float:
-    """Return the standard deviation of the delay, ms, from leaving out FOLD_S after FOLD_S."""
-    fold = ((table.starts_s - table.starts_s[0]) / FOLD_S).long()
+    """Return the standard deviation of the delay, ms, from leaving out one part after the other, FOLD_S or a sixth."""
+    fold_s = max(SEGMENT_S, min(FOLD_S, table.length_s / 6))
+    fold = ((table.starts_s - table.starts_s[0]) / fold_s).long()
     folds = int(fold.max()) + 1
     if folds < 3:
         return 0.0
@@ -235,7 +237,8 @@ def best_course(table: Products) -> Course:
     for cuts in {(), find_jumps(table, 0.0, energy, values), find_jumps(table, drift_alone, energy, values)}:
         slope, uncertainty = steepest(table, cuts, energy, values)
         still, moving = (likelihood(path_score(table, cuts, one), energy, values) for one in (0.0, slope))
-        drifts = moving - still >= DRIFT_EVIDENCE and table.length_s >= LEAST_DRIFT_S
+        drifts = (moving - still >= DRIFT_EVIDENCE and table.length_s >= LEAST_DRIFT_S
+                  and abs(slope) < 0.99 * DRIFT_RANGE_MS)
         rank = (moving if drifts else still) - JUMP_COST * len(cuts) - DRIFT_COST * drifts
         candidates.append((rank, -len(cuts), cuts, slope, uncertainty, drifts))
     _, _, cuts, slope, uncertainty, drifts = max(candidates)
