@@ -264,9 +264,9 @@ def test_a_picture_that_darkens_is_seen(longer):
 
 
 def test_a_picture_that_pulses_is_seen(longer):
-    found = inspect_clip(with_pictures(longer, lambda times: 1 + 0.02 * torch.sin(2 * math.pi * 4 * times)))
+    found = inspect_clip(with_pictures(longer, lambda times: 1 + 0.02 * torch.sin(2 * math.pi * 5 * times)))
     assert inspect_clip(longer)["flicker_levels"].state == "fine"
-    assert found["flicker_levels"].state != "fine" and "pulses 4.0 times" in found["flicker_levels"].verdict
+    assert found["flicker_levels"].state != "fine" and "pulses 5.0 times" in found["flicker_levels"].verdict
 
 
 def test_a_head_that_stands_still_and_another_face_are_seen(longer):

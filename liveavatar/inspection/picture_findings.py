@@ -41,6 +41,7 @@ LEAST_S = 3.0                       # of video for what compares the end with th
 END_S = 1.0
 LEAST_PICTURES = 16                 # for flicker and seams
 FLICKER_CLEAR = 6.0                 # times the median line
+LEAST_HZ, LEAST_FLICKER = 3.0, 0.3          # of what counts as flicker; levels
 BRIGHTER, MUCH_BRIGHTER = 6.0, 15.0         # levels
 OTHER_COLOUR, QUITE_OTHER_COLOUR = 4.0, 10.0        # CIE 1976
 FROZEN, MOSTLY_FROZEN = 0.9, 0.6
@@ -100,7 +101,7 @@ def seam_findings(clip: Clip, changes: Tensor, block_frames: int | None) -> Iter
         yield missing("block_frames", "Length of a block", "neither", "no regular jumps are found")
         return
     every = f"every {seams.period} pictures ({seams.period * clip.step_s:.2f} s), from picture {seams.first} on"
-    stronger = f"{seams.ratio - 1:.0%} more than around"
+    stronger = f"{seams.ratio - 1:.0%} more than around" if seams.ratio < 2 else f"{seams.ratio:.1f} times as much"
     if seams.period < SHORTEST_BLOCK and not block_frames:
         state, verdict = NOTABLE, f"{every[0].upper()}{every[1:]}, the picture changes {stronger}: a frame rate was " \
                                   "converted by leaving out pictures."
@@ -155,13 +156,19 @@ def light_findings(clip: Clip, brightness: Tensor) -> Iterator[Finding]:
 def flicker_finding(clip: Clip, whole: Tensor) -> Finding:
     """Say whether the whole picture pulses."""
     lines = spectrum(clip.at_rate(whole, clip.fps).float(), clip.fps)
-    clear = lines.prominence >= FLICKER_CLEAR and lines.peak_levels >= 0.3
-    state = FINE if not clear else NOTABLE if lines.peak_levels < 1.5 else FAULT
-    verdict = (f"The picture pulses {lines.peak_hz:.1f} times a second, by {lines.peak_levels:.1f} levels of 255."
+    fast = lines.hertz >= LEAST_HZ
+    if not fast.any():
+        return missing("flicker_levels", "Flicker", "lower", f"{clip.fps:.1f} pictures a second are too few")
+    levels, best = lines.levels[fast], int(lines.levels[fast].argmax())
+    peak, hertz = float(levels[best]), float(lines.hertz[fast][best])
+    times = peak / max(float(levels.median()), 1e-6)
+    clear = times >= FLICKER_CLEAR and peak >= LEAST_FLICKER
+    state = FINE if not clear else NOTABLE if peak < 1.5 else FAULT
+    verdict = (f"The picture pulses {hertz:.1f} times a second, by {peak:.1f} levels of 255."
                if clear else "The brightness does not pulse.")
-    return Finding("flicker_levels", "Flicker", lines.peak_levels, "lower", verdict, state, GOOD if clear else FAIR,
-                   f"the strongest rhythm above 1 Hz, at {lines.peak_hz:.1f} Hz, is {lines.prominence:.1f} times the "
-                   f"median; chance reaches about 3")
+    return Finding("flicker_levels", "Flicker", peak, "lower", verdict, state, GOOD if clear else FAIR,
+                   f"the strongest rhythm above {LEAST_HZ:g} Hz, at {hertz:.1f} Hz, is {times:.1f} times the median; chance "
+                   "reaches about 3, slower rhythms are gestures")
 
 
 # ------------------------------------------------------------------------------------------------- face
