@@ -25,7 +25,7 @@ FLOORS = (
      "decoder", "video", "strength"),
     ("backends",),
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
-    ("metrics", "vram", "run", "preview", "step_frames", "export"),
+    ("metrics", "inspection", "vram", "run", "preview", "step_frames", "export"),
     ("study",),
     ("cli", "demo", "doctor", "__main__"),
     ("training",),

@@ -24,7 +24,7 @@ from liveavatar.inspection.pictures import changes_of, cuts_of, find_seams, lab_
 from liveavatar.inspection.sync import RATE_HZ, sync_of
 from liveavatar.speech import join, samples, viseme_curves
 from liveavatar.study.inspection_page import inspection_page
-from liveavatar.types import InputError, Speech
+from liveavatar.types import Speech
 from liveavatar.video import VideoWriter
 
 FPS = 25
@@ -148,8 +148,8 @@ def test_another_frame_rate_or_uneven_times_do_not_move_the_result(film, clip, t
 
 
 def test_time_stamps_count_also_where_the_sound_begins_later(film, clip, tmp_path):
-    path = encode(tmp_path / "late.mkv", film.frames.numpy(), cut(film.speech, FRAMES), regular(FRAMES), sound_codec="flac",
-                  sound_hz=16000, sound_at_s=0.12)
+    path = encode(tmp_path / "late.mkv", film.frames.numpy(), cut(film.speech, FRAMES), regular(FRAMES),
+                  sound_codec="flac", sound_hz=16000, sound_at_s=0.12)
     assert find_sync(read_clip(path)).offset_ms == pytest.approx(find_sync(clip).offset_ms - 120, abs=6)
 
 

@@ -71,7 +71,7 @@ class Cursor(traitlets.HasTraits):
 
 
 class VideoOpener:
-    """The name `open`: asked of a class it opens a video, asked of a view it is ipywidgets' own, the way to a browser."""
+    """The name `open`: asked of a class it opens a video, asked of a view it is that of ipywidgets."""
 
     def __get__(self, view: LiveView | None, kind: type[LiveView]) -> Callable:
         return partial(view_of_video, kind) if view is None else super(LiveView, view).open

@@ -96,8 +96,8 @@ def offset_finding(clip: Clip, sync: Sync, face: FaceTrust | None) -> Finding:
     else:
         state, verdict = FAULT, f"The lips are {by}{where}: people mind."
     trust = GOOD if peak >= 0.5 and sure <= 15 else FAIR if peak >= 0.35 and sure <= 30 else POOR
-    because = (f"the correlation of mouth and loudness is {peak:.2f} there (true videos reach 0.5 to 0.8), and {face.because}. "
-               "Real mouths lead the sound a little: compare differences between real videos")
+    because = (f"the correlation of mouth and loudness is {peak:.2f} there (true videos reach 0.5 to 0.8), and "
+               f"{face.because}. Real mouths lead the sound a little: compare differences between real videos")
     return Finding(name, label, late, better, verdict, state, weakest(trust, face.trust), because, sure)
 
 
@@ -180,8 +180,8 @@ def silence_findings(clip: Clip, sync: Sync, face: FaceTrust | None) -> Iterator
     state = FINE if ratio < MOVES else NOTABLE if ratio < MOVES_MUCH else FAULT
     verdict = {FINE: "The mouth rests in silence.", NOTABLE: "The mouth moves a little in silence."}.get(
         state, "The mouth moves in silence.")
-    yield Finding(*names[0], ratio, "lower", f"{verdict[:-1]} ({ratio:.0%} of its motion while speaking).", state, trust,
-                  because)
+    yield Finding(*names[0], ratio, "lower", f"{verdict[:-1]} ({ratio:.0%} of its motion while speaking).", state,
+                  trust, because)
     state = FINE if share < 0.2 else NOTABLE if share < 0.6 else FAULT
     yield Finding(*names[1], share, "lower", f"The mouth is open in {share:.0%} of the silence.", state,
                   weakest(trust, FAIR), f"{because}; some people rest with their lips apart")

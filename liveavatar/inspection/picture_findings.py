@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from liveavatar.inspection.clip import Clip
@@ -167,8 +166,8 @@ def flicker_finding(clip: Clip, whole: Tensor) -> Finding:
     verdict = (f"The picture pulses {hertz:.1f} times a second, by {peak:.1f} levels of 255."
                if clear else "The brightness does not pulse.")
     return Finding("flicker_levels", "Flicker", peak, "lower", verdict, state, GOOD if clear else FAIR,
-                   f"the strongest rhythm above {LEAST_HZ:g} Hz, at {hertz:.1f} Hz, is {times:.1f} times the median; chance "
-                   "reaches about 3, slower rhythms are gestures")
+                   f"the strongest rhythm above {LEAST_HZ:g} Hz, at {hertz:.1f} Hz, is {times:.1f} times the median; "
+                   "chance reaches about 3, slower rhythms are gestures")
 
 
 # ------------------------------------------------------------------------------------------------- face

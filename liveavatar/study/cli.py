@@ -33,7 +33,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     told.add_argument("--most", type=int, default=None, help="at most so many videos of a sweep")
     told.set_defaults(run=report)
 
-    seen = commands.add_parser("inspect-video", help="any video: late lips, seams, drift, flicker ... in plain sentences")
+    seen = commands.add_parser("inspect-video", help="any video: late lips, seams, drift ... in plain sentences")
     seen.add_argument("video", help="file of any size, codec and frame rate")
     seen.add_argument("--sound", default=None, metavar="FILE", help="another recording, from the first picture on")
     seen.add_argument("--block_frames", type=int, default=None,

@@ -137,9 +137,11 @@ def time_charts(found: Inspection) -> str:
 
 def lanes_of(found: Inspection) -> Iterator[Lane]:
     """List the curves that are known."""
-    known = (("opening", "mouth", "0 closed, 1 open", 1.0, "rv-mouth"), ("offset_ms", "lips late", "ms", 100.0, "iv-line"),
-             ("yaw_deg", "head turns", "degrees", 4.0, "iv-line"), ("brightness_levels", "brightness", "of 255", 8.0, "iv-line"),
-             ("skin_delta_e", "skin colour", "difference ΔE", 4.0, "iv-line"), ("identity_change", "other face", "share", 0.3, "iv-line"),
+    known = (("opening", "mouth", "0 closed, 1 open", 1.0, "rv-mouth"),
+             ("offset_ms", "lips late", "ms", 100.0, "iv-line"), ("yaw_deg", "head turns", "degrees", 4.0, "iv-line"),
+             ("brightness_levels", "brightness", "of 255", 8.0, "iv-line"),
+             ("skin_delta_e", "skin colour", "difference ΔE", 4.0, "iv-line"),
+             ("identity_change", "other face", "share", 0.3, "iv-line"),
              ("change_levels", "change", "of 255", 0.5, "iv-thin"))
     for name, label, unit, least, kind in known:
         if name in found.courses:
@@ -255,9 +257,10 @@ def offset_chart(found: Inspection) -> str:
     ticks = range(-int(lags[-1] // step) * step, int(lags[-1]) + 1, step)
     points = " ".join(f"{x(lag):.1f},{y(value):.1f}" for lag, value in zip(lags, values, strict=True))
     parts = [f'<rect class=iv-band x={x(-125):.1f} y=8 width={x(45) - x(-125):.1f} height={bottom - 8} />',
-             f'<path class=rv-axis d="M{left} {y(0):.1f}H{wide - 26}" />', f'<polyline class=iv-line points="{points}" />',
-             *(f'<text class=rv-small text-anchor=middle x={x(value):.0f} y={bottom + 15}>{value:+d}</text>' for value in ticks
-               if value), f'<text class=rv-small text-anchor=middle x={x(0):.0f} y={bottom + 15}>0 ms</text>',
+             f'<path class=rv-axis d="M{left} {y(0):.1f}H{wide - 26}" />',
+             f'<polyline class=iv-line points="{points}" />',
+             *(f'<text class=rv-small text-anchor=middle x={x(value):.0f} y={bottom + 15}>{value:+d}</text>'
+               for value in ticks if value), f'<text class=rv-small text-anchor=middle x={x(0):.0f} y={bottom + 15}>0 ms</text>',
              *(f'<text class=rv-small text-anchor=end x={left - 5} y={y(value) + 4:.1f}>{value:g}</text>'
                for value in (0, 0.5)),
              f'<text class=rv-small x={x(lags[0])} y={bottom + 29}>lips early</text>',
@@ -265,8 +268,8 @@ def offset_chart(found: Inspection) -> str:
     if curve.applies:
         parts.append(f'<path class=iv-jump d="M{x(curve.best_ms):.1f} 8V{bottom}" />')
     return (f'<figure class=iv-figure><svg viewBox="0 0 {wide} {tall}" class=iv-offset role=img '
-            f'aria-label="correlation of mouth and sound at every delay">{"".join(parts)}</svg><figcaption>Correlation of the mouth with the '
-            'loudness of the vowels at every delay. Shaded: what people do not notice (ITU-R BT.1359-1).</figcaption>'
+            f'aria-label="correlation of mouth and sound at every delay">{"".join(parts)}</svg>'
+            '<figcaption>Correlation of the mouth with the loudness of the vowels at every delay. Shaded: what people do not notice (ITU-R BT.1359-1).</figcaption>'
             "</figure>")
 
 
