@@ -3,7 +3,7 @@
     python benchmarks/inspect_video.py [--quick] [--only codecs rates ...] [--portraits DIR]
 
 Rendered avatars speak the sample recordings; their mouths are known. --portraits DIR adds photographs that are made to
-speak by warping (`liveavatar.puppets`), whose mouths are known too: DIR as `liveavatar.puppets.read_portraits` takes it.
+speak by warping (`liveavatar.puppets`), whose mouths are known too: DIR as `read_portraits` there takes it.
 Nothing of them is kept but the figures. Writes benchmarks/results/inspect_video.md.
 """
 
@@ -189,7 +189,8 @@ def codecs(folder: Path, quick: bool) -> str:
         rows.append([name, len(read), f"{path.stat().st_size / len(frames) * FPS / 125:.0f}",
                      f"{read[0] * FRAME_MS:+.1f}", f"{np.mean(errors):.3f}", f"{max(errors):.3f}"])
     return (f"A rendered avatar of 128 px, {len(frames) / FPS:.0f} s; the sound moved by whole frames of 40 ms. Faces "
-            "are read once for each codec, for the pictures are the same; time stamps and sound are read from every file. "
+            "are read once for each codec, for the pictures are the same; time stamps and sound are read from every "
+            "file. "
             "What is read without a shift, then how far the others are from that and the shift:\n\n" +
             table(["codecs", "shifts", "kbit/s in all", "unshifted, ms", "mean error, frames", "largest"], rows))
 

@@ -260,7 +260,8 @@ def offset_chart(found: Inspection) -> str:
              f'<path class=rv-axis d="M{left} {y(0):.1f}H{wide - 26}" />',
              f'<polyline class=iv-line points="{points}" />',
              *(f'<text class=rv-small text-anchor=middle x={x(value):.0f} y={bottom + 15}>{value:+d}</text>'
-               for value in ticks if value), f'<text class=rv-small text-anchor=middle x={x(0):.0f} y={bottom + 15}>0 ms</text>',
+               for value in ticks if value),
+             f'<text class=rv-small text-anchor=middle x={x(0):.0f} y={bottom + 15}>0 ms</text>',
              *(f'<text class=rv-small text-anchor=end x={left - 5} y={y(value) + 4:.1f}>{value:g}</text>'
                for value in (0, 0.5)),
              f'<text class=rv-small x={x(lags[0])} y={bottom + 29}>lips early</text>',
@@ -269,8 +270,8 @@ def offset_chart(found: Inspection) -> str:
         parts.append(f'<path class=iv-jump d="M{x(curve.best_ms):.1f} 8V{bottom}" />')
     return (f'<figure class=iv-figure><svg viewBox="0 0 {wide} {tall}" class=iv-offset role=img '
             f'aria-label="correlation of mouth and sound at every delay">{"".join(parts)}</svg>'
-            '<figcaption>Correlation of the mouth with the loudness of the vowels at every delay. Shaded: what people do not notice (ITU-R BT.1359-1).</figcaption>'
-            "</figure>")
+            '<figcaption>Correlation of the mouth with the loudness of the vowels at every delay. '
+            "Shaded: what people do not notice (ITU-R BT.1359-1).</figcaption></figure>")
 
 
 # ------------------------------------------------------------------------------------------------- the figures
