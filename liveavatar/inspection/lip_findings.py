@@ -147,7 +147,7 @@ def loudness_findings(clip: Clip, sync: Sync, face: FaceTrust | None) -> Iterato
         error = (1 - peak ** 2) / math.sqrt(max(INDEPENDENT_HZ * clip.duration_s, 2))
         yield Finding(name, label, peak, "higher", f"The mouth follows the loudness of the vowels {how} ({peak:.2f}).",
                       state, weakest(GOOD if error < 0.1 else FAIR, face.trust),
-                      "at the best delay; perfect videos reach 0.5 to 0.8, the sound of another video less than 0.25",
+                      "at the best delay; perfect videos reach 0.5 to 0.8, the sound of another video less than 0.3",
                       error)
     name, label = "opening_share", "Mouth opens as far as"
     if clip.faceless:
