@@ -4,6 +4,7 @@
     liveavatar avatar --seed 7 --output portrait.png
     liveavatar sweep --grid steps=3,4,5 --grid seed=1,2 --out sweep --report report.html
     liveavatar report sweep --output report.html
+    liveavatar inspect-video clip.mp4 --report report.html
     liveavatar audio-preprocess --input speech.wav --output features.safetensors
     liveavatar plan --size "704*384" --sample_steps 4 --gpu "RTX 4090" --gpus 5
     liveavatar lab

@@ -559,6 +559,10 @@ class Run:
             self.memory.record.save(folder)
         return saved
 
+    def show_finished(self, blocks: dict[int, Block]) -> None:
+        """Become a run that is over and has made these blocks, without any work: of a video that exists already."""
+        self._blocks, self._done_s, self._state = dict(blocks), self.total_s, FINISHED
+
     # ------------------------------------------------------------------ the worker
 
     def _go(self, until: type | None) -> None:

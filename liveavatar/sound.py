@@ -123,6 +123,7 @@ class Track:
         self._damaged, self._tail_damaged, self._broken = 0, 0, False
         self._end_s = 0.0                        # of the last packet of any stream, by the file's own clock
         self._samples = 0                        # that were read
+        self.began_s = 0.0                       # when its first sample is heard, by the file's own clock
         try:
             self._file = open(path, "rb")
         except OSError as error:
@@ -147,6 +148,7 @@ class Track:
         self._first = next(self._frames, None)
         if self._first is None and self._damaged:
             raise InputError(f"{self.path} is damaged: no sound can be decoded; give {FORMATS}")
+        self.began_s = 0.0 if self._first is None else self._first.time or 0.0
         self.rate_hz = self._stream.rate if self._first is None else self._first.rate
         if not self.rate_hz:
             raise InputError(f"{self.path} does not say how many samples a second it has; save it anew as wav or flac")

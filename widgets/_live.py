@@ -20,13 +20,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import anywidget
 import traitlets
 
+from liveavatar.files import user_path
 from liveavatar.glossary import TERMS
 from liveavatar.interrupts import stop_on_interrupt
 from liveavatar.run import LONGEST_GOODBYE_S, PAUSED, READY, RUNNING, Change, Run, replay
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     import os
 
     from PIL.Image import Image
+
+    from liveavatar.types import Speech
 
     Source = Run | Trace | str | os.PathLike
 
@@ -65,6 +68,25 @@ class Cursor(traitlets.HasTraits):
 
     def __repr__(self) -> str:
         return f"Cursor(time_s={self.time_s:.3f})"
+
+
+class VideoOpener:
+    """The name `open`: asked of a class it opens a video, asked of a view it is that of ipywidgets."""
+
+    def __get__(self, view: LiveView | None, kind: type[LiveView]) -> Callable:
+        return partial(view_of_video, kind) if view is None else super(LiveView, view).open
+
+
+def view_of_video(kind: type[LiveView], path: str | os.PathLike, sound: str | os.PathLike | Speech | None = None,
+                  **options: object) -> LiveView:
+    """Show any video file in a view of a kind.
+
+    path: any size, codec and frame rate that FFmpeg reads; sound: another recording instead of its own, or Speech with
+    phonemes; options: as for the view itself. Raises InputError for files that cannot be read.
+    """
+    from liveavatar.inspection import open_video
+
+    return kind(open_video(path, sound), **{"controls": False} | options)
 
 
 class LiveView(anywidget.AnyWidget):
@@ -116,13 +138,15 @@ class LiveView(anywidget.AnyWidget):
 
     # ------------------------------------------------------------------ for users
 
+    open = VideoOpener()        # LipView.open("clip.mp4")
+
     def watch(self, source: Source | None) -> None:
-        """Show a run, or what was saved of one: a Run, a Trace or a folder. None shows nothing."""
+        """Show a run, what was saved of one, or any video: a Run, a Trace, a folder or a file. None shows nothing."""
         self._unsubscribe()
         self._unsubscribe = do_nothing
         with self._lock:
             try:
-                self.run = source if source is None or isinstance(source, Run) else replay(source)
+                self.run = run_of(source)
                 self._report("watch", "")
             except InputError as problem:
                 self.run = None
@@ -350,6 +374,17 @@ class LiveView(anywidget.AnyWidget):
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
                 raise InputError(f"{type(self).__name__} has no {name!r}; {hint}")
+
+
+def run_of(source: Source | None) -> Run | None:
+    """Return what a view is given as a Run: a Run itself, a Trace or the folder of a saved run, or a video file."""
+    if source is None or isinstance(source, Run):
+        return source
+    if not isinstance(source, Trace) and user_path(source).is_file():
+        from liveavatar.inspection import open_video
+
+        return open_video(source)
+    return replay(source)
 
 
 class Worker(Protocol):

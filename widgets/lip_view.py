@@ -38,7 +38,7 @@ class LipView(LiveView):
     """
 
     script = "lip_view.js"
-    nothing = "No lips to read yet: give a run, LipView(run), or the folder of a saved one, LipView('folder')."
+    nothing = "No lips to read yet: give a run, LipView(run), the folder of a saved one, or LipView.open('clip.mp4')."
     drawn_after = ()                                 # but after every look at the mouth
 
     against = traitlets.Enum(["sounds", "loudness"], "sounds", help="what the mouth is compared with: the mouth that "

@@ -10,10 +10,10 @@ import numpy as np
 import traitlets
 
 from liveavatar.preview import encoded, strip
-from liveavatar.run import RUNNING, Run, replay
+from liveavatar.run import RUNNING, Run
 from liveavatar.types import Block, InputError
 from widgets._decoding import GUESS, decoding
-from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, sentence
+from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, run_of, sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +37,7 @@ class Player(LiveView):
 
     script = "player.js"
     libraries = ("compare", "player_engine", "present")
-    nothing = "Nothing to play yet: give a run, Player(run), or the folder of a saved one, Player('folder')."
+    nothing = "Nothing to play yet: give a run, Player(run), the folder of a saved one, or a video, Player('a.mp4')."
     drawn_after = (Block,)
 
     show = traitlets.Enum(list(SHOWN), "side", help="how two runs are compared: " + ", ".join(SHOWN)).tag(
@@ -72,11 +72,11 @@ class Player(LiveView):
             self.compare(other)
 
     def compare(self, other: Source | None) -> None:
-        """Show another run, or a saved one, against the first. None: the first alone again."""
+        """Show another run, a saved one or a video file against the first. None: the first alone again."""
         self._leave_other()
         with self._lock:
             try:
-                self.other = other if other is None or isinstance(other, Run) else replay(other)
+                self.other = run_of(other)
                 self._report("compare", "")
             except InputError as problem:
                 self.other = None
@@ -276,7 +276,7 @@ def facts_of(run: Run) -> dict:
 def different_choices(a: Run, b: Run) -> list[tuple[str, str]]:
     """What was chosen differently: [("4 steps", "2 steps"), ...]"""
     words = {"student": "{}", "sample_steps": "{} steps", "schedule": "{} noise", "sample_solver": "{}",
-             "base_seed": "seed {}", "duration_s": "{} s"}
+             "base_seed": "seed {}", "duration_s": "{} s", "video": "{}"}
     first = dict.fromkeys(words)                                     # what matters most is said first
     ours, theirs = (first | run.facts.config | {"backend": run.facts.backend, "student": model_of(run)}
                     for run in (a, b))

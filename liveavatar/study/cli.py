@@ -1,8 +1,9 @@
-"""`liveavatar sweep` and `liveavatar report`."""
+"""`liveavatar sweep`, `liveavatar report` and `liveavatar inspect-video`."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,16 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     told.add_argument("--output", "-o", default="report.html", help="(default: %(default)s)")
     told.add_argument("--most", type=int, default=None, help="at most so many videos of a sweep")
     told.set_defaults(run=report)
+
+    seen = commands.add_parser("inspect-video", help="any video: late lips, seams, drift ... in plain sentences")
+    seen.add_argument("video", help="file of any size, codec and frame rate")
+    seen.add_argument("--sound", default=None, metavar="FILE", help="another recording, from the first picture on")
+    seen.add_argument("--block_frames", type=int, default=None,
+                      help="pictures in a block of the model that made it (default: found, if seams can be seen)")
+    seen.add_argument("--duration", dest="duration_s", type=float, default=None, help="inspect so many seconds only")
+    seen.add_argument("--report", default=None, metavar="FILE.html", help="write a page that plays and scrubs")
+    seen.add_argument("--json", action="store_true", help="every figure for programs")
+    seen.set_defaults(run=inspect)
 
 
 def sweep(asked: argparse.Namespace) -> int:
@@ -62,6 +73,30 @@ def report(asked: argparse.Namespace) -> int:
     path = write_report(asked.source, asked.output, most=asked.most)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, plays without a kernel and without a network")
     return 0
+
+
+def inspect(asked: argparse.Namespace) -> int:
+    """Measure a video of any origin."""
+    from liveavatar.inspection import inspect_video
+    from liveavatar.study.report import check_report, write_page
+
+    output = None if asked.report is None else check_report(asked.report)
+    found = inspect_video(asked.video, asked.sound, block_frames=asked.block_frames, duration_s=asked.duration_s,
+                          progress=told_progress if sys.stderr.isatty() else None)
+    print(found.to_json() if asked.json else f"{found.verdict}\n\n{found.table()}")
+    for note in found.clip.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if output is not None:
+        from liveavatar.study.inspection_page import inspection_page
+
+        path = write_page(inspection_page(found), output, "inspect less of it with --duration")
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, plays without a network", file=sys.stderr)
+    return 0
+
+
+def told_progress(seconds: float) -> None:
+    """Say on the same line of the terminal how far a video is read."""
+    print(f"\r{seconds:.0f} s read ", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager

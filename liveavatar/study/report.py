@@ -38,14 +38,24 @@ BARS = 400                      # of the loudness
 def write_report(source: str | os.PathLike | Sweep | Run, output: str | os.PathLike = "report.html", *,
                  most: int | None = None) -> Path:
     """Write the report of a sweep, a run, or a video file. most: at most so many videos of a sweep, the first ones."""
+    output = check_report(output)
+    return write_page(page_of(source, most), output,
+                      "show fewer videos of a sweep with --most, or make shorter ones")
+
+
+def check_report(output: str | os.PathLike) -> Path:
+    """Return the path of a report, ~ expanded. Raises InputError where its ending is not that of a web page."""
     output = user_path(output)
     if output.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"output {output} ends in {output.suffix or 'nothing'!r}; a report is a web page: report.html")
-    page = page_of(source, most)
+    return output
+
+
+def write_page(page: str, output: Path, remedy: str) -> Path:
+    """Write a page whole or not at all. Raises InputError where it is too large, with what to do about it."""
     size = len(page.encode())
     if size > MOST_BYTES:
-        raise InputError(f"the report would have {size / 1e6:.0f} MB, more than {MOST_BYTES / 1e6:.0f}; show fewer "
-                         "videos of a sweep with --most, or make shorter ones")
+        raise InputError(f"the report would have {size / 1e6:.0f} MB, more than {MOST_BYTES / 1e6:.0f}; {remedy}")
     output.parent.mkdir(parents=True, exist_ok=True)
     write_whole(output, lambda part: part.write_text(page, encoding="utf-8"))
     return output

@@ -238,7 +238,7 @@ def chart(report: Report, speech: Speech | None) -> str:
     ticks = [step * tick for tick in range(int(seconds / step) + 1)]
     parts += [f'<text class=rv-small text-anchor=middle x={x(tick):.0f} y={CHART[1] - 4}>{tick:g} s</text>'
               for tick in ticks]
-    parts.append(f'<line id=cursor x1={LEFT} x2={LEFT} y1=0 y2={MOUTH[1]} />')
+    parts.append(f'<line class=rv-cursor x1={LEFT} x2={LEFT} y1=0 y2={MOUTH[1]} />')
     return (f'<h2>Mouth and sound</h2><svg id=chart class=rv-chart viewBox="0 0 {CHART[0]} {CHART[1]}" role=img '
             f'aria-label="sound and opening of the mouth over time">{"".join(parts)}</svg>')
 

@@ -216,7 +216,7 @@ class WanBackend:
                 setattr(self, name, None)
 
     def encode_audio(self, speech: Speech) -> AudioFeatures:
-        return self._encoder("audio").hear(speech)
+        return self._encoder("audio").encode_audio(speech)
 
     def encode_text(self, prompt: Prompt) -> Tensor:
         return self._encoder("text").read(prompt.text, self._deferred.empty.config.text_len)

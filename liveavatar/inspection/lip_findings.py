@@ -1,0 +1,222 @@
+"""Figures of lips against sound: delay, drift, jumps, silence, closure, openness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from liveavatar.faces.curves import face_height
+from liveavatar.inspection.clip import Clip
+from liveavatar.inspection.findings import (
+    FAIR,
+    FAULT,
+    FINE,
+    GOOD,
+    NEUTRAL,
+    NOTABLE,
+    POOR,
+    Finding,
+    missing,
+    number,
+    weakest,
+)
+from liveavatar.inspection.sync import INDEPENDENT_HZ, LEAST_DRIFT_S, RATE_HZ, Sync, sync_of, unknown
+from liveavatar.metrics.lips import ACCEPTABLE_MS, DETECTABLE_MS, only_opening, phoneme_report
+from liveavatar.metrics.quality import silent_frames
+
+FPS = 25.0                          # at which silence and phonemes are looked at
+GAP_S = 0.25                        # gaps in the face longer than this are left out
+LEAST_SILENCE_S = 0.4
+MOVES, MOVES_MUCH = 0.3, 0.5        # motion in silence against that while speaking
+OPEN_IN_SILENCE = 0.25              # opening from which a mouth counts as open though nobody speaks
+LEAST_FACE_PX, FAIR_FACE_PX = 40, 80        # height of the face; benchmarks/results/inspect_video.md
+TURNED_DEG = 30.0
+LEAST_CLOSURE, FAIR_CLOSURE = 0.5, 0.75
+DRIFT_MATTERS_MS = 30.0             # over the whole video
+
+
+@dataclass(frozen=True)
+class FaceTrust:
+    """How far a face can be read."""
+
+    trust: str
+    because: str
+
+
+def face_trust(clip: Clip) -> FaceTrust:
+    """Judge by the size of the face and how far it is turned."""
+    height = float(face_height(clip.track.points).nanmedian()) / clip.face_scale
+    yaw = float(clip.track.head_pose_deg[:, 0].abs().nanmedian())
+    said = f"the face is {height:.0f} px high"
+    trust = POOR if height < LEAST_FACE_PX else FAIR if height < FAIR_FACE_PX else GOOD
+    if yaw > TURNED_DEG:
+        trust, said = weakest(trust, FAIR), f"{said} and turned by {yaw:.0f} degrees"
+    if clip.most_faces > 1:
+        said += f"; {clip.most_faces} faces are seen at once, and the largest, most central one is read"
+    return FaceTrust(trust, said)
+
+
+def find_sync(clip: Clip) -> Sync:
+    """Compare lips and sound, or say why that cannot be done."""
+    if clip.faceless or clip.soundless:
+        return unknown(clip.faceless or clip.soundless)
+    known = clip.at_rate(clip.track.found.float(), RATE_HZ) > 0.5
+    return sync_of(clip.at_rate(clip.opening, RATE_HZ), known, clip.speech)
+
+
+def lip_findings(clip: Clip, sync: Sync) -> Iterator[Finding]:
+    """Yield every figure of lips against sound."""
+    face = None if clip.faceless else face_trust(clip)
+    yield offset_finding(clip, sync, face)
+    yield drift_finding(clip, sync, face)
+    yield jump_finding(sync, face)
+    yield from loudness_findings(clip, sync, face)
+    yield from silence_findings(clip, sync, face)
+    yield closure_finding(clip, sync, face)
+
+
+def offset_finding(clip: Clip, sync: Sync, face: FaceTrust | None) -> Finding:
+    """Say how late the lips are."""
+    name, label, better = "offset_ms", "Delay of the lips", "nearer to 0"
+    if not sync.applies:
+        return missing(name, label, better, sync.reason)
+    late, sure, peak = sync.offset_ms, sync.uncertainty_ms, sync.curve.peak
+    by = f"{abs(late):.0f} ms {'late' if late > 0 else 'early'} (± {sure:.0f} ms)"
+    where = " between the jumps" if sync.jumps else ""
+    if DETECTABLE_MS[0] <= late <= DETECTABLE_MS[1]:
+        together = abs(late) <= max(2 * sure, 20)
+        state, verdict = FINE, (f"Lips and sound are together{where} ({late:+.0f} ± {sure:.0f} ms)." if together else
+                                f"The lips are {by}{where}, too little for people to notice.")
+    elif ACCEPTABLE_MS[0] <= late <= ACCEPTABLE_MS[1]:
+        state, verdict = NOTABLE, f"The lips are {by}{where}: people notice, few mind."
+    else:
+        state, verdict = FAULT, f"The lips are {by}{where}: people mind."
+    trust = GOOD if peak >= 0.5 and sure <= 15 else FAIR if peak >= 0.35 and sure <= 30 else POOR
+    because = (f"the correlation of mouth and loudness is {peak:.2f} there (true videos reach 0.5 to 0.8), and "
+               f"{face.because}. Real mouths lead the sound a little: compare differences between real videos")
+    return Finding(name, label, late, better, verdict, state, weakest(trust, face.trust), because, sure)
+
+
+def drift_finding(clip: Clip, sync: Sync, face: FaceTrust | None) -> Finding:
+    """Say whether the delay grows."""
+    name, label, better = "drift_ms_per_minute", "Drift of the delay", "nearer to 0"
+    if not sync.applies:
+        return missing(name, label, better, sync.reason)
+    if math.isnan(sync.drift_ms_per_minute):
+        return missing(name, label, better, f"{clip.duration_s:.1f} s are too short, {LEAST_DRIFT_S:g} s are needed")
+    drift, sure = sync.drift_ms_per_minute, sync.drift_uncertainty
+    in_all = drift * clip.duration_s / 60
+    if not sync.drifts:
+        state, verdict = FINE, f"No drift is seen (less than {number(abs(drift) + 2 * sure)} ms a minute)."
+    else:
+        state = NOTABLE if abs(in_all) < DRIFT_MATTERS_MS else FAULT
+        way = "fall behind" if drift > 0 else "run ahead of"
+        verdict = f"The lips {way} the sound by {abs(drift):.0f} ms a minute, {abs(in_all):.0f} ms in all."
+    trust = GOOD if sure < 15 else FAIR if sure < 40 else POOR
+    return Finding(name, label, drift, better, verdict, state, weakest(trust, face.trust),
+                   f"± {number(sure)} ms a minute over {clip.duration_s:.0f} s: longer videos tell more", sure)
+
+
+def jump_finding(sync: Sync, face: FaceTrust | None) -> Finding:
+    """Say where the delay jumps."""
+    name, label, better = "jumps_count", "Jumps of the delay", "lower"
+    if not sync.applies:
+        return missing(name, label, better, sync.reason)
+    if not sync.jumps:
+        return Finding(name, label, 0.0, better, "The delay does not jump.", FINE, weakest(GOOD, face.trust),
+                       "jumps of 120 ms are found nineteen times of twenty, of 80 ms four times of five")
+    places = ", ".join(f"at {one.time_s:.1f} s by {one.by_ms:+.0f} ms" for one in sync.jumps)
+    weak = min(one.evidence for one in sync.jumps) < 11
+    return Finding(name, label, float(len(sync.jumps)), better, f"The delay of the lips jumps {places}.", FAULT,
+                   weakest(FAIR if weak else GOOD, face.trust), "the time is right to about half a second")
+
+
+def loudness_findings(clip: Clip, sync: Sync, face: FaceTrust | None) -> Iterator[Finding]:
+    """Say how well the opening follows the vowels, and how far it opens."""
+    name, label = "loudness_correlation", "Mouth follows the vowels"
+    peak = sync.curve.peak
+    if math.isnan(peak):
+        yield missing(name, label, "higher", sync.reason)
+    else:
+        state = FINE if peak >= 0.45 else NOTABLE if peak >= 0.3 else FAULT
+        how = {FINE: "well", NOTABLE: "loosely", FAULT: "hardly"}[state]
+        error = (1 - peak ** 2) / math.sqrt(max(INDEPENDENT_HZ * clip.duration_s, 2))
+        yield Finding(name, label, peak, "higher", f"The mouth follows the loudness of the vowels {how} ({peak:.2f}).",
+                      state, weakest(GOOD if error < 0.1 else FAIR, face.trust),
+                      "at the best delay; perfect videos reach 0.5 to 0.8, the sound of another video less than 0.3",
+                      error)
+    name, label = "opening_share", "Mouth opens as far as"
+    if clip.faceless:
+        yield missing(name, label, "neither", clip.faceless)
+        return
+    wide = float(clip.opening.quantile(0.95))
+    state = FAULT if wide < 0.1 else NEUTRAL
+    verdict = "The mouth hardly opens." if wide < 0.1 else f"The mouth opens as far as {wide:.2f} (1 is wide open)."
+    yield Finding(name, label, wide, "neither", verdict, state, weakest(FAIR, face.trust),
+                  "in units of rendered avatars, 95 % of the time less; not calibrated on photographs")
+
+
+def silence_findings(clip: Clip, sync: Sync, face: FaceTrust | None) -> Iterator[Finding]:
+    """Say whether the mouth rests while nobody speaks."""
+    names = (("silence_motion_ratio", "Mouth moves in silence"), ("silence_open_share", "Mouth open in silence"))
+    opening, silent = at_the_sounds(clip, sync)
+    reason = clip.faceless or clip.soundless
+    quiet_s = 0.0 if reason else float(silent.sum()) / FPS
+    if not reason and quiet_s < LEAST_SILENCE_S:
+        reason = f"only {quiet_s:.1f} s are silent"
+    if reason:
+        yield from (missing(name, label, "lower", reason) for name, label in names)
+        return
+    speed = opening.diff().abs()
+    both_silent, both_loud = silent[1:] & silent[:-1], ~silent[1:] & ~silent[:-1]
+    ratio = float(speed[both_silent].mean() / speed[both_loud].mean().clamp(min=1e-6))
+    share = float((opening[silent] > OPEN_IN_SILENCE).double().mean())
+    trust = weakest(GOOD if quiet_s >= 2 else FAIR if quiet_s >= 1 else POOR, face.trust)
+    because = f"{quiet_s:.1f} s are silent; noise and music count as sound"
+    state = FINE if ratio < MOVES else NOTABLE if ratio < MOVES_MUCH else FAULT
+    verdict = {FINE: "The mouth rests in silence.", NOTABLE: "The mouth moves a little in silence."}.get(
+        state, "The mouth moves in silence.")
+    yield Finding(*names[0], ratio, "lower", f"{verdict[:-1]} ({ratio:.0%} of its motion while speaking).", state,
+                  trust, because)
+    state = FINE if share < 0.2 else NOTABLE if share < 0.6 else FAULT
+    yield Finding(*names[1], share, "lower", f"The mouth is open in {share:.0%} of the silence.", state,
+                  weakest(trust, FAIR), f"{because}; some people rest with their lips apart")
+
+
+def at_the_sounds(clip: Clip, sync: Sync) -> tuple[Tensor, Tensor]:
+    """Return the opening (N,) at FPS, moved by the delay onto the sounds, and where nobody speaks (N,) bool."""
+    if clip.faceless or clip.soundless:
+        return torch.empty(0), torch.empty(0, dtype=torch.bool)
+    opening = clip.at_rate(clip.opening, FPS)
+    late = 0 if math.isnan(sync.offset_ms) else round(sync.offset_ms / 1000 * FPS)
+    wave = torch.from_numpy(clip.speech.wave)
+    silent = silent_frames(wave, len(opening), clip.speech.rate_hz, FPS)
+    if late > 0:
+        return opening[late:], silent[:len(silent) - late]
+    return opening[:len(opening) + late], silent[-late:]
+
+
+def closure_finding(clip: Clip, sync: Sync, face: FaceTrust | None) -> Finding:
+    """Say how often the lips meet in p, b and m."""
+    name, label, better = "closure_share", "Lips meet in p, b and m", "higher"
+    reason = clip.faceless or clip.soundless or ("" if clip.speech.phonemes else
+                                                 "the phonemes of this recording are not known")
+    if reason:
+        return missing(name, label, better, reason)
+    late_s = 0.0 if math.isnan(sync.offset_ms) else sync.offset_ms / 1000
+    from liveavatar.inspection.clip import shifted
+
+    opening = clip.at_rate(clip.opening, FPS).float()
+    spoken = shifted(clip.speech, late_s)
+    check = phoneme_report(only_opening(opening), spoken, FPS).check("bilabial closure")
+    if not check.of:
+        return missing(name, label, better, "no p, b or m is spoken")
+    state = FINE if check.share >= FAIR_CLOSURE else NOTABLE if check.share >= LEAST_CLOSURE else FAULT
+    error = math.sqrt(max(check.share * (1 - check.share), 0.01) / check.of)
+    return Finding(name, label, check.share, better, f"The lips meet in {check.share:.0%} of {check.of} p, b and m.",
+                   state, weakest(FAIR if check.of >= 10 else POOR, face.trust),
+                   f"the delay is taken off first; true curves keep {check.reachable:.0%}", error)
