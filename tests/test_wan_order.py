@@ -67,7 +67,7 @@ def events(monkeypatch):
     monkeypatch.setattr(wan, "bring_transformer", loading)
     note(wan.AudioEncoder, "encode_audio", "sound")
     note(wan, "encode_reference", "portrait")
-    note(wan.TextEncoder, "read", "words")
+    note(wan.TextEncoder, "encode_text", "words")
     note(pipeline, "roll_out", "steps")
     return noted
 

@@ -42,21 +42,21 @@ def test_only_the_words_are_computed_and_equal_the_masked_512_rows_of_the_releas
     padded = torch.zeros(1, 512, dtype=torch.long)
     padded[0, :4] = torch.tensor(ids)
     masked = encoder.network(padded, attention_mask=(padded != 0).long()).last_hidden_state[:, :4]
-    torch.testing.assert_close(encoder.read("a dwarf laughs"), masked, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(encoder.encode_text("a dwarf laughs"), masked, rtol=1e-5, atol=1e-5)
 
 
 def test_a_long_prompt_is_cut_and_still_ends(encoder):
-    assert encoder.read("laughs " * 900).shape == (1, 512, 16)
-    assert encoder.read("laughs " * 900, most_tokens=24).shape == (1, 24, 16)
-    assert encoder.read("").shape == (1, 1, 16)
+    assert encoder.encode_text("laughs " * 900).shape == (1, 512, 16)
+    assert encoder.encode_text("laughs " * 900, most_tokens=24).shape == (1, 24, 16)
+    assert encoder.encode_text("").shape == (1, 1, 16)
 
 
 def test_a_network_that_rests_elsewhere_is_given_back_as_it_was(encoder):
     network, before = encoder.network, encoder.network.shared.weight.data_ptr()
-    expected = encoder.read("a dwarf")
+    expected = encoder.encode_text("a dwarf")
     with torch.inference_mode(), pytest.raises(ZeroDivisionError), lent(network, torch.clone):
         assert network.shared.weight.data_ptr() != before
-        assert torch.equal(encoder.read("a dwarf"), expected)
+        assert torch.equal(encoder.encode_text("a dwarf"), expected)
         raise ZeroDivisionError                                    # whatever happens meanwhile
     assert network.shared.weight.data_ptr() == before and not network.shared.weight.is_inference()
     assert network.encoder.embed_tokens.weight is network.shared.weight
@@ -69,6 +69,6 @@ def test_text_is_tidied_as_in_training():
 
 def test_random_words_need_no_tokenizer():
     encoder = random_text_encoder(CONFIG, torch.float32, AT_HOME)
-    features = encoder.read("né")
+    features = encoder.encode_text("né")
     assert features.shape == (1, 4, 16) and features.isfinite().all()           # three bytes and the end
     assert encoder.network.encoder.embed_tokens.weight is encoder.network.shared.weight

@@ -219,7 +219,7 @@ class WanBackend:
         return self._encoder("audio").encode_audio(speech)
 
     def encode_text(self, prompt: Prompt) -> Tensor:
-        return self._encoder("text").read(prompt.text, self._deferred.empty.config.text_len)
+        return self._encoder("text").encode_text(prompt.text, self._deferred.empty.config.text_len)
 
     def encode_image(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The portrait, and the portrait standing still before the video begins, both encoded."""
@@ -236,7 +236,7 @@ class WanBackend:
         return pose_latents(self.vae, check_pose_video(pose_video), size, frames, clip_frames, self.fps)
 
     def unconditional(self, condition: Condition) -> Condition:
-        return replace(condition, text=self._encoder("text").read(""), audio=torch.zeros_like(condition.audio))
+        return replace(condition, text=self._encoder("text").encode_text(""), audio=torch.zeros_like(condition.audio))
 
     def _encoder(self, name: str) -> TextEncoder | AudioEncoder:
         encoder = getattr(self, name)

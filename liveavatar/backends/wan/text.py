@@ -54,7 +54,7 @@ class TextEncoder:
         self.network, self.tokenize, self.residence = network, tokenize, residence
 
     @torch.inference_mode()
-    def read(self, text: str, most_tokens: int = 512) -> Tensor:
+    def encode_text(self, text: str, most_tokens: int = 512) -> Tensor:
         """-> (1, L, text_dim) in main memory, L at most `most_tokens`
 
         A prompt that comes when the transformer fills the GPU is encoded on the CPU, and a warning says so: the same
