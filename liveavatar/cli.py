@@ -156,7 +156,7 @@ def audio_preprocess(asked: argparse.Namespace) -> int:
     speech = prepare_audio(backend, asked.input, config)
     if backend.name == "mini":                             # its weights are at hand
         backend = backend.load(device="cpu")
-    elif not hasattr(backend.hear, "__self__"):            # no class method: it needs weights
+    elif not hasattr(backend.encode_audio, "__self__"):            # no class method: it needs weights
         raise InputError(f"{backend.name} hears with networks of its own; from Python: "
                          f"liveavatar.load({backend.name!r}, ...).encode_audio({asked.input!r})")
     features = encode_audio(backend, speech, config)

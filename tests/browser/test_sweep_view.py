@@ -110,7 +110,7 @@ def test_the_report_of_one_video_plays_and_its_curves_lead_it(book, chromium, tm
     box = page.locator("#chart").bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 20)
     page.wait_for_function("() => Math.abs(document.getElementById('video').currentTime - 1) < 0.1")
-    page.wait_for_function("() => Number(document.getElementById('cursor').getAttribute('x1')) > 450")
+    page.wait_for_function("() => Number(document.querySelector('.rv-cursor').getAttribute('x1')) > 450")
     assert "undefined" not in page.inner_text("main") and complaints == []
     page.close()
 
