@@ -1,6 +1,9 @@
 """A backend small enough for tests: the real transformer and sampler at toy size, encoders whose answers are known."""
 
+import asyncio
 import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -99,3 +102,9 @@ def face(height: int = 64, width: int = 64) -> Portrait:
     rows, columns = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)
     return Portrait(torch.stack([rows.expand(-1, width), columns.expand(height, -1), 0.5 * (rows + columns)]),
                     source="slope")
+
+
+def run_elsewhere(coroutine: Coroutine) -> object:
+    """Run a coroutine in a thread of its own: browser tests leave a loop running in the main one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()

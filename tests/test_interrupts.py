@@ -3,10 +3,10 @@
 import asyncio
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
+from fakes import run_elsewhere
 
 from liveavatar import interrupts
 
@@ -24,12 +24,6 @@ class Work:
         while self.running:
             time.sleep(0.01)
         return self.stopped
-
-
-def run_elsewhere(coroutine) -> object:
-    """The result of a coroutine, in a thread of its own: browser tests leave a loop running in this one."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture

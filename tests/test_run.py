@@ -1,11 +1,10 @@
 """A run on a worker thread: what is seen, how it is steered, how it ends. No clock decides a test."""
 
-import asyncio
 import threading
 
 import pytest
 import torch
-from fakes import FakeBackend, face, tone
+from fakes import FakeBackend, face, run_elsewhere, tone
 
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
@@ -216,7 +215,7 @@ def test_a_run_can_be_awaited():
     async def wait_for(run: Run):
         return await run
 
-    assert isinstance(asyncio.run(wait_for(make_run().start())), Trace)
+    assert isinstance(run_elsewhere(wait_for(make_run().start())), Trace)
 
 
 def test_nothing_is_printed(capfd):
