@@ -25,7 +25,7 @@ demo: setup
 	$(QUIET) $(BIN)/python -m liveavatar demo
 
 test: setup voices browser
-	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
