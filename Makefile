@@ -35,6 +35,7 @@ lab: setup
 
 setup: $(STAMP)
 
+# An environment that works stays as it is: with another Python laid over it, it would hold parts of two.
 # The last line lets librosa compile its kernels once (they are kept); otherwise the first sound would seem to hang.
 $(STAMP): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c '$(FITS)' 2>/dev/null; then \
@@ -47,7 +48,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "Where pip is not set up otherwise, it takes the build of torch with CUDA: 6 GB on disk in all."; \
 		echo "Without an NVIDIA GPU 2 GB will do: stop this, then: make $(MAKECMDGOALS) TORCH_INDEX=$(CPU_INDEX)"; \
 	else echo "It takes about 2 GB on disk."; fi
-	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -c '$(FITS)' 2>/dev/null || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH_INDEX:%=--extra-index-url %) -c constraints.txt -e ".[test]"
 	$(BIN)/python -c 'import librosa, numpy as np; w = np.ones(16000, "f4"); librosa.feature.melspectrogram(y=librosa.resample(w, orig_sr=16000, target_sr=8000), sr=8000)'
 	touch $(STAMP)

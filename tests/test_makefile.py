@@ -40,6 +40,17 @@ def test_the_first_python_that_fits_is_taken(machine):
     assert status == 0 and '"python3.12" -m venv' in said
 
 
+def test_an_environment_that_works_is_kept_whatever_python_comes_first(machine, tmp_path):
+    make = machine(python3=True)
+    (tmp_path / "bin" / "touch").symlink_to(shutil.which("touch"))
+    inside = tmp_path / "venv" / "bin" / "python"
+    inside.parent.mkdir(parents=True)
+    inside.write_text("#!/bin/sh\nexit 0\n")
+    inside.chmod(0o755)
+    assert make("setup")[0] == 0 and not (tmp_path / "venv" / "pyvenv.cfg").exists()
+    assert '|| "python3" -m venv' in make("-n", "-B", "setup")[1]      # where it does not work
+
+
 def test_without_one_it_says_what_to_install_and_stops(machine):
     make = machine(python3=False)
     status, said = make("setup")
