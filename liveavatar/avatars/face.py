@@ -20,7 +20,7 @@ from .drawing import (
     soft,
     stroke,
 )
-from .geometry import Head, eye_centre, head_frame, lip_line, look, mouth, tuck_depth
+from .geometry import Head, eye_centre, head_frame, lip_edges, lip_line, look, mouth
 from .traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 
 THROAT, PALATE = (0.34, 0.08, 0.11), (0.17, 0.03, 0.05)
@@ -55,22 +55,13 @@ def lips(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
     shape, pixel, aperture = mouth(who, move), head.pixel, move["mouth_aperture"]
-    x, y = head.x - shape.x, head.y - shape.y
-    half_width = shape.half_width * (1 - 0.14 * head.yaw * torch.sign(x))
-    across = (x / half_width).clamp(-1, 1)
-    bow = 1 - across * across                                           # 1 in the middle, 0 at the corners
-    arc = torch.sqrt(bow + 1e-6) - 1e-3
-    opening = 0.75 * bow + 0.25 * arc
-    opening = opening + (arc - opening) * 0.7 * move["lip_rounding"]    # rounder lips, rounder hole
-    line = lip_line(shape, across)
-    upper, lower = line - shape.up * opening, line + shape.down * opening - tuck_depth(move) * bow
-    ends = x.abs() - half_width
+    edges = lip_edges(shape, move, head)
+    x, y, half_width, bow, line, upper, lower, ends = edges
 
     thick = shape.lip * (bow + 1e-6) ** 0.7
     cupid = 0.007 * torch.exp(-((x / 0.026) ** 2)) * shape.lip
     top, bottom = upper - 0.030 * thick + cupid, lower + 0.039 * thick * (1 - 0.6 * move["lip_tuck"])
     skin_lips = coverage(torch.maximum(torch.maximum(top - y, y - bottom), ends), pixel)
-    inside = torch.maximum(torch.maximum(upper - y, y - lower), ends)
 
     lip = who.colour("lips")
     dark = lip[0] * 0.76, lip[1] * 0.66, lip[2] * 0.68
@@ -80,7 +71,7 @@ def lips(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
     gloss = soft(ellipse(x + 0.016, y - lower - 0.014 * shape.lip, 0.042, 0.008), 0.035)
     image = over(image, lighter(lip, 0.42), gloss * skin_lips * 0.6)
 
-    image = _open_mouth(image, move, shape, x, y - line, inside, half_width, pixel)
+    image = _open_mouth(image, move, shape, x, y - line, edges.inside, half_width, pixel)
     closed = smoothstep(0.08, 0.01, aperture)
     seam = torch.maximum((y - 0.5 * (upper + lower)).abs() - 0.0085, ends - 0.004)
     image = over(image, scaled(dark, 0.50), coverage(seam, pixel) * closed)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .drawing import ellipse, melt
+from .drawing import box, ellipse, melt, smoothstep, stroke
 from .traits import Named
 
 FRAMING = 1.17          # half heights of a square picture in one unit
@@ -49,6 +49,50 @@ class Mouth(NamedTuple):
     down: Tensor        # how far the lower lip's edge is below it
     lift: Tensor        # how far a smile raises the corners
     lip: Tensor         # thickness of the lips, about 1
+
+
+class Lips(NamedTuple):
+    """The edges of the opening between the lips, and where a pixel lies against them. All (B, H, W), units."""
+
+    x: Tensor           # from the middle of the mouth
+    y: Tensor
+    half_width: Tensor
+    bow: Tensor         # 1 in the middle, 0 at the corners
+    line: Tensor        # height of the closed mouth's line
+    upper: Tensor       # height of the upper lip's edge
+    lower: Tensor
+    ends: Tensor        # distance beyond the corners, below 0 between them
+
+    @property
+    def inside(self) -> Tensor:
+        """Distance to the outline of the opening, below 0 within."""
+        return torch.maximum(torch.maximum(self.upper - self.y, self.y - self.lower), self.ends)
+
+
+class Glasses(NamedTuple):
+    """Where glasses are. All (B, H, W), units."""
+
+    u: Tensor           # outward from a lens' centre
+    v: Tensor
+    side: Tensor        # -1 or 1: the lens that a pixel belongs to
+    lens: Tensor        # distances: to the outline of the lens,
+    arm: Tensor         # the middle of the arm
+    bridge: Tensor      # and the middle of the bridge
+    seen: Tensor        # how far the arm is seen, 0..1
+
+
+class Hand(NamedTuple):
+    """The hand on a pixel's side of the picture. Planes (B, H, W)."""
+
+    side: Tensor        # -1 or 1
+    out: Tensor         # from the middle of the picture outward, units
+    down: Tensor
+    wrist: tuple[Tensor, Tensor]
+    u: Tensor           # in palms, in the frame of the hand: the thumb at u > 0
+    v: Tensor           # fingers at v < 0
+    spread: Tensor
+    curl: Tensor
+    pixel: Tensor       # palms
 
 
 # ---------------------------------------------------------------- picture and view
@@ -132,6 +176,20 @@ def lip_line(shape: Mouth, across: Tensor | float) -> Tensor:
     return shape.lift * (0.30 - across * across)
 
 
+def lip_edges(shape: Mouth, motion: Named, head: Head) -> Lips:
+    """Place the edges of the lips."""
+    x, y = head.x - shape.x, head.y - shape.y
+    half_width = shape.half_width * (1 - 0.14 * head.yaw * torch.sign(x))
+    across = (x / half_width).clamp(-1, 1)
+    bow = 1 - across * across
+    arc = torch.sqrt(bow + 1e-6) - 1e-3
+    opening = 0.75 * bow + 0.25 * arc
+    opening = opening + (arc - opening) * 0.7 * motion["lip_rounding"]    # rounder lips, rounder hole
+    line = lip_line(shape, across)
+    return Lips(x, y, half_width, bow, line, line - shape.up * opening,
+                line + shape.down * opening - tuck_depth(motion) * bow, x.abs() - half_width)
+
+
 def tuck_depth(motion: Named) -> Tensor:
     """How far 'f' draws the lower lip up, units."""
     return motion["lip_tuck"] * 0.014
@@ -145,6 +203,34 @@ def eye_centre(identity: Named, motion: Named, side: Tensor | float) -> tuple[Te
     far = (side * yaw).clamp(min=0)
     return (side * (identity["eye_distance"] - far * 0.012) + yaw * 0.120,
             identity["eye_height"] + motion["head_pitch"] * 0.085)
+
+
+def glasses_frame(identity: Named, head: Head) -> Glasses:
+    """Place two lenses, a bridge and the arms."""
+    size, square = identity["glasses_size"], identity["glasses_square"]
+    middle, apart = head.x - head.yaw * 0.130, identity["eye_distance"] + 0.006
+    side = torch.sign(middle)
+    far = (side * head.yaw).clamp(min=0)
+    u = (middle.abs() - apart + far * 0.012) / (1 - 0.14 * far)
+    v = head.y - identity["eye_height"] - 0.012 - head.pitch * 0.09
+    lens = box(u, v, size, size * (0.96 - 0.14 * square), size * (0.95 - 0.55 * square))
+    arm, _ = stroke(u, v, (size, -0.03), (head.half_width + 0.02 - apart - side * head.yaw * 0.13, -0.02))
+    gap = apart - size + 0.004
+    bridge, _ = stroke(middle, v + 0.024 + 2.2 * middle * middle, (-gap, 0.0), (gap, 0.0))
+    return Glasses(u, v, side, lens, arm, bridge, smoothstep(0.9, 0.3, head.yaw * side))
+
+
+def hand_frame(motion: Named, view: View) -> Hand:
+    """Carry the view into the frame of the hand on each side."""
+    side = torch.sign(view.x)
+    x, y, angle, spread, curl = hand_pose(motion, side)
+    cos, sin = torch.cos(angle * side), torch.sin(angle * side)         # mirrored: x grows away from the middle
+    out, down = view.x.abs(), view.y
+    palm_x, palm_y = x.abs(), y
+    wrist = palm_x - sin * 0.085, palm_y + cos * 0.085
+    u, v = out - palm_x, down - palm_y
+    u, v = -(cos * u + sin * v) / HAND_SCALE, (cos * v - sin * u) / HAND_SCALE
+    return Hand(side, out, down, wrist, u, v, spread, curl, view.pixel / HAND_SCALE)
 
 
 def hand_pose(motion: Named, side: Tensor | int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .drawing import Planes, box, circle, coverage, dim, lighter, mix, over, scaled, smoothstep, soft, stroke
+from .drawing import Planes, circle, coverage, dim, lighter, mix, over, scaled, smoothstep, soft
 from .figure import curl_outline
-from .geometry import head_distance, head_frame, look
+from .geometry import glasses_frame, head_distance, head_frame, look
 from .traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 
 FRAME = (0.12, 0.12, 0.15)
@@ -17,21 +17,11 @@ def glasses(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tenso
     """Two lenses with a shine, a bridge and the arms."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
-    worn, size, square = who["glasses"], who["glasses_size"], who["glasses_square"]
-    colour = mix(FRAME, who.colour("accent"), who["glasses_accent"])
-    middle, apart = head.x - head.yaw * 0.130, who["eye_distance"] + 0.006
-    side = torch.sign(middle)
-    far = (side * head.yaw).clamp(min=0)
-    u = (middle.abs() - apart + far * 0.012) / (1 - 0.14 * far)         # outward from a lens' centre
-    v = head.y - who["eye_height"] - 0.012 - head.pitch * 0.09
-    lens = box(u, v, size, size * (0.96 - 0.14 * square), size * (0.95 - 0.55 * square))
+    worn, colour = who["glasses"], mix(FRAME, who.colour("accent"), who["glasses_accent"])
+    u, v, side, lens, arm, bridge, seen = glasses_frame(who, head)
     image = over(image, (1.0, 1.0, 1.0), coverage(lens, head.pixel) * 0.10 * worn)
     shine = coverage(torch.maximum((u * side + v * 0.9 + 0.035).abs() - 0.016, lens + 0.014), head.pixel, 2)
     image = over(image, (1.0, 1.0, 1.0), shine * 0.30 * worn)
-    arm, _ = stroke(u, v, (size, -0.03), (head.half_width + 0.02 - apart - side * head.yaw * 0.13, -0.02))
-    seen = smoothstep(0.9, 0.3, head.yaw * side)
-    gap = apart - size + 0.004
-    bridge, _ = stroke(middle, v + 0.024 + 2.2 * middle * middle, (-gap, 0.0), (gap, 0.0))
     image = over(image, colour, coverage(arm - 0.012, head.pixel) * worn * seen)
     return over(image, colour, coverage(torch.minimum(lens.abs() - 0.0135, bridge - 0.013), head.pixel) * worn)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .drawing import Planes, box, coverage, dim, mix, over, scaled, shadow_of, smoothstep, stroke
-from .geometry import HAND_SCALE, hand_pose, look
+from .geometry import hand_frame, look
 from .traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 
 # from the little finger to the index, in palms: where it begins, how it fans out (radians), how long it is
@@ -20,15 +20,9 @@ def hands(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor)
     """Both arms at once: every pixel draws the one on its side of the picture."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     view = look(move, x, y)
-    side = torch.sign(view.x)
-    hand_x, hand_y, angle, spread, curl = hand_pose(move, side)
-    cos, sin = torch.cos(angle * side), torch.sin(angle * side)         # mirrored: x grows away from the middle
-    out, down = view.x.abs(), view.y
-    palm_x, palm_y = hand_x.abs(), hand_y
-    image = _sleeve(image, who, out, down, (palm_x - sin * 0.085, palm_y + cos * 0.085), view.pixel)
-    u, v = out - palm_x, down - palm_y
-    u, v = -(cos * u + sin * v) / HAND_SCALE, (cos * v - sin * u) / HAND_SCALE    # thumb at u > 0, fingers at v < 0
-    return _hand(image, who, u, v, spread, curl, view.pixel / HAND_SCALE)
+    hand = hand_frame(move, view)
+    image = _sleeve(image, who, hand.out, hand.down, hand.wrist, view.pixel)
+    return _hand(image, who, hand.u, hand.v, hand.spread, hand.curl, hand.pixel)
 
 
 def _sleeve(image: Planes, who: Named, x: Tensor, y: Tensor, wrist: tuple[Tensor, Tensor], pixel: Tensor) -> Planes:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..drawing import Colour, Planes, box, coverage, ellipse, lighter, scaled, smoothstep, soft, stroke
+from ..drawing import Colour, Planes, box, coverage, ellipse, lighter, scaled, smoothstep, soft
 from ..figure import curl_outline
-from ..geometry import Head, head_distance, head_frame, look
+from ..geometry import Head, glasses_frame, head_distance, head_frame, look
+from ..hair import FRAME
 from ..traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 from .noise import noise, noise_1d, resolved
 from .paint import dim, mix, over
 from .shading import rounded
 
-FRAME = (0.12, 0.12, 0.15)
 STRANDS = 36.0          # in one unit
 SEED = 60.0             # cells that a seed of 0..1 spans
 
@@ -127,21 +127,11 @@ def _hairline(who: Named, head: Head, across: Tensor) -> Tensor:
 
 def _glasses(image: Planes, who: Named, head: Head) -> Planes:
     """Two lenses with a shine, a bridge and the arms, and their shadow on the skin."""
-    worn, size, square = who["glasses"], who["glasses_size"], who["glasses_square"]
-    colour = mix(FRAME, who.colour("accent"), who["glasses_accent"])
-    middle, apart = head.x - head.yaw * 0.130, who["eye_distance"] + 0.006
-    side = torch.sign(middle)
-    far = (side * head.yaw).clamp(min=0)
-    u = (middle.abs() - apart + far * 0.012) / (1 - 0.14 * far)         # outward from a lens' centre
-    v = head.y - who["eye_height"] - 0.012 - head.pitch * 0.09
-    lens = box(u, v, size, size * (0.96 - 0.14 * square), size * (0.95 - 0.55 * square))
+    worn, colour = who["glasses"], mix(FRAME, who.colour("accent"), who["glasses_accent"])
+    u, v, side, lens, arm, bridge, seen = glasses_frame(who, head)
     image = over(image, (0.93, 0.97, 1.0), coverage(lens, head.pixel) * (0.05 + 0.13 * smoothstep(0.1, -0.1, v)) * worn)
     gleam = coverage(torch.maximum((u * side + v * 0.9 + 0.035).abs() - 0.018, lens + 0.014), head.pixel, 3)
     image = over(image, (1.0, 1.0, 1.0), gleam * 0.22 * worn)
-    arm, _ = stroke(u, v, (size, -0.03), (head.half_width + 0.02 - apart - side * head.yaw * 0.13, -0.02))
-    seen = smoothstep(0.9, 0.3, head.yaw * side)
-    gap = apart - size + 0.004
-    bridge, _ = stroke(middle, v + 0.024 + 2.2 * middle * middle, (-gap, 0.0), (gap, 0.0))
     wire = torch.minimum(lens.abs() - 0.0115, bridge - 0.0105)
     image = dim(image, (0.66, 0.56, 0.54), soft(wire - 0.004, 0.04) * worn * 0.45)
     image = over(image, scaled(colour, 0.8), coverage(arm - 0.010, head.pixel) * worn * seen)

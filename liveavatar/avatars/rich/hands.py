@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..drawing import Colour, Planes, box, coverage, melt, scaled, shadow_of, smoothstep, soft, stroke
-from ..geometry import HAND_SCALE, hand_pose, look
+from ..geometry import hand_frame, look
 from ..hands import ELBOW, FINGER_RADIUS, FINGERS
 from ..traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 from .body import SEED, SHADOW, sleeve, threads
@@ -27,16 +27,9 @@ def hands(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor)
     """Paint both arms at once: every pixel draws the one on its side of the picture."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     view = look(move, x, y)
-    side = torch.sign(view.x)
-    hand_x, hand_y, angle, spread, curl = hand_pose(move, side)
-    cos, sin = torch.cos(angle * side), torch.sin(angle * side)         # mirrored: x grows away from the middle
-    out, down = view.x.abs(), view.y
-    palm_x, palm_y = hand_x.abs(), hand_y
-    wrist = palm_x - sin * 0.085, palm_y + cos * 0.085
-    image = _sleeve(image, who, side, out, down, wrist, view.pixel)
-    u, v = out - palm_x, down - palm_y
-    u, v = -(cos * u + sin * v) / HAND_SCALE, (cos * v - sin * u) / HAND_SCALE    # thumb at u > 0, fingers at v < 0
-    return _hand(image, who, u, v, spread, curl, side, view.pixel / HAND_SCALE)
+    hand = hand_frame(move, view)
+    image = _sleeve(image, who, hand.side, hand.out, hand.down, hand.wrist, view.pixel)
+    return _hand(image, who, hand.u, hand.v, hand.spread, hand.curl, hand.side, hand.pixel)
 
 
 def _sleeve(image: Planes, who: Named, side: Tensor, x: Tensor, y: Tensor, wrist: tuple[Tensor, Tensor],

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..drawing import Planes, circle, coverage, ellipse, lighter, scaled, shadow_of, smoothstep, soft
-from ..geometry import Mouth, head_frame, lip_line, look, mouth, tuck_depth
+from ..geometry import Mouth, head_frame, lip_edges, lip_line, look, mouth
 from ..traits import IDENTITY_COLUMNS, MOTION_COLUMNS, Named
 from .noise import noise_1d, resolved
 from .paint import dim, mix, over
@@ -23,19 +23,10 @@ def lips(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
     shape, pixel = mouth(who, move), head.pixel
-    x, y = head.x - shape.x, head.y - shape.y
-    half_width = shape.half_width * (1 - 0.14 * head.yaw * torch.sign(x))
-    across = (x / half_width).clamp(-1, 1)
-    bow = 1 - across * across                                           # 1 in the middle, 0 at the corners
-    arc = torch.sqrt(bow + 1e-6) - 1e-3
-    opening = 0.75 * bow + 0.25 * arc
-    opening = opening + (arc - opening) * 0.7 * move["lip_rounding"]    # rounder lips, rounder hole
-    line = lip_line(shape, across)
-    upper, lower = line - shape.up * opening, line + shape.down * opening - tuck_depth(move) * bow
-    ends = x.abs() - half_width
-    inside = torch.maximum(torch.maximum(upper - y, y - lower), ends)
+    edges = lip_edges(shape, move, head)
+    x, y, half_width, bow, line, upper, lower, ends = edges
     image = _lip_skin(image, who, move, shape, x, y, (upper, lower, ends, bow), pixel)
-    image = _open_mouth(image, who, move, shape, x, y - line, inside, half_width, pixel)
+    image = _open_mouth(image, who, move, shape, x, y - line, edges.inside, half_width, pixel)
     closed = smoothstep(0.08, 0.01, move["mouth_aperture"])
     seam = torch.maximum((y - 0.5 * (upper + lower)).abs() - 0.0045 - 0.0035 * bow, ends - 0.006)
     dark = scaled(who.colour("lips"), 0.30)
