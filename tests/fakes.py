@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -108,3 +108,11 @@ def run_elsewhere(coroutine: Coroutine) -> object:
     """Run a coroutine in a thread of its own: browser tests leave a loop running in the main one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
+
+
+def wait_until(happened: Callable[[], object], patience_s: float = 30) -> None:
+    """Wait for what another thread does."""
+    patient_until = time.monotonic() + patience_s
+    while not happened():
+        assert time.monotonic() < patient_until
+        time.sleep(0.01)

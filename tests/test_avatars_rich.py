@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy
 import pytest
 import torch
+from test_avatars import pose
 
 from liveavatar.avatars import (
     LANDMARKS,
@@ -42,13 +43,6 @@ def person(**traits):
     for name, value in ({"glasses": 0.0, "beard": 0.0, "moustache": 0.0} | traits).items():
         identity[0, identity_index(name)] = value
     return identity
-
-
-def pose(**traits):
-    motion = rest_pose(1)
-    for name, value in traits.items():
-        motion[0, motion_index(name)] = value
-    return motion
 
 
 # ---------------------------------------------------------------- the plain world stays

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fakes import FakeBackend, face, tone
+from fakes import FakeBackend, face, tone, wait_until
 
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
@@ -57,13 +57,6 @@ def watched() -> tuple[Run, MemoryWatch]:
     return run, watch
 
 
-def wait_until(happened) -> None:
-    patient_until = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < patient_until
-        time.sleep(0.01)
-
-
 def test_without_a_gpu_it_says_in_words_that_it_is_this_process():
     meter = meter_for(FakeBackend())
     assert isinstance(meter, ProcessMeter) and "No NVIDIA GPU" in meter.words
@@ -72,11 +65,11 @@ def test_without_a_gpu_it_says_in_words_that_it_is_this_process():
 
 def test_a_hundred_megabytes_are_seen_and_so_is_their_end():
     with MemoryWatch(period_s=0.01) as watch:
-        wait_until(lambda: len(watch.record) > 3)
+        wait_until(lambda: len(watch.record) > 3, patience_s=20)
         ballast = np.ones(100 * MIB // 8)
-        wait_until(lambda: watch.record.left_over > 90 * MIB)
+        wait_until(lambda: watch.record.left_over > 90 * MIB, patience_s=20)
         del ballast
-        wait_until(lambda: watch.record.left_over < 50 * MIB)
+        wait_until(lambda: watch.record.left_over < 50 * MIB, patience_s=20)
     assert watch.record.peak.bytes - watch.record.values[0] > 90 * MIB
 
 
@@ -85,7 +78,7 @@ def test_even_a_short_block_is_seen_at_its_beginning_and_its_end():
     with MemoryWatch(period_s=10) as watch:
         ballast = np.ones(200 * MIB // 8)
     record = watch.record
-    assert len(record) >= 2 and record.left_over > 100 * MIB and (np.diff(record.times_s) > 0).all()
+    assert len(record) >= 2 and record.left_over > 160 * MIB and (np.diff(record.times_s) > 0).all()
     assert record.peak.when == "while it was watched" and len(ballast)
 
 
@@ -94,14 +87,14 @@ def test_many_may_be_called_after_a_look():
     watch.subscribe(lambda: called.append("first"))
     unsubscribe = watch.subscribe(lambda: called.append("second"))
     with watch:
-        wait_until(lambda: {"first", "second"} <= set(called))
+        wait_until(lambda: {"first", "second"} <= set(called), patience_s=20)
         unsubscribe()
-        wait_until(lambda: called[-3:] == ["first"] * 3)
+        wait_until(lambda: called[-3:] == ["first"] * 3, patience_s=20)
 
 
 def test_it_begins_and_ends_with_its_run(watched):
     run, watch = watched
-    wait_until(lambda: not watch.going)
+    wait_until(lambda: not watch.going, patience_s=20)
     record = watch.record
     assert record.times_s[0] < record.labels[1].began_s and record.times_s[-1] > record.labels[-1].ended_s
     assert (np.diff(record.times_s) > 0).all()

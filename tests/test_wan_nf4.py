@@ -8,7 +8,7 @@ import torch
 from fakes import face, tone
 from test_wan_precision import rings_apart, steps_with
 from torch import nn
-from wan_fakes import TRANSFORMER, off, small_lora, small_transformer
+from wan_fakes import TRANSFORMER, off, small_lora, small_transformer, traced_graphs
 
 from liveavatar.backends.wan.backend import WanBackend
 from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
@@ -114,14 +114,7 @@ def test_wide_weights_are_gone_before_the_next_layer_is_read():
 
 
 def test_compiled_layers_compute_the_same_and_share_their_graphs(monkeypatch):
-    graphs, compile_ = [], torch.compile
-
-    def graph_of(graph, _):
-        graphs.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(torch, "compile", lambda work, dynamic, options=None: compile_(work, dynamic=dynamic,
-                                                                                       backend=graph_of))
+    graphs = traced_graphs(monkeypatch)
     model = bring_transformer(TRANSFORMER, random_source(CPU), CPU, torch.float32, nf4=True)
     plain = steps_with(model, rings_apart())[0]
     torch._dynamo.reset()

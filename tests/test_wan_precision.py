@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import nn
-from wan_fakes import TRANSFORMER, off, small_lora, small_transformer
+from wan_fakes import TRANSFORMER, off, small_lora, small_transformer, traced_graphs
 
 from liveavatar.backends.wan import fp8_attention, networks, preset, recorded
 from liveavatar.backends.wan.backend import WanBackend
@@ -180,14 +180,7 @@ def test_five_graphs_serve_all_layers_and_blocks_and_a_few_more_rings_in_8_bits(
     """They are only traced here. The ring goes round, and no block asks for another graph."""
     import torch._dynamo
 
-    graphs, compile_ = [], torch.compile
-
-    def graph_of(graph, _):
-        graphs.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(torch, "compile", lambda work, dynamic, options=None: compile_(work, dynamic=dynamic,
-                                                                                       backend=graph_of))
+    graphs = traced_graphs(monkeypatch)
     model = small_transformer().eval()
     layouts = ((5, {}), (7, {"fp8": True}))
     plain = [steps_with(model, rings_apart(**options), 5)[0] for _, options in layouts]

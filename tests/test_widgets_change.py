@@ -1,10 +1,9 @@
 """StepChange without a browser: what each step changed, live and from saved runs, in pictures, numbers and words."""
 
-import time
 
 import numpy as np
 import pytest
-from fakes import FakeBackend, face, tone
+from fakes import FakeBackend, face, tone, wait_until
 from test_widgets_views import decoded_picture
 
 from liveavatar.avatars.portraits import avatar
@@ -32,13 +31,6 @@ def run() -> Run:
     made = make_run()
     made.start().result()
     return made
-
-
-def wait_until(happened) -> None:
-    patient_until = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < patient_until
-        time.sleep(0.01)
 
 
 def painted(view: StepChange) -> tuple[dict, dict]:

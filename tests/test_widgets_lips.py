@@ -1,14 +1,13 @@
 """LipView without a browser: true renderings have known lips, so what it says of them is known."""
 
 import json
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from fakes import FakeBackend, face, tone
+from fakes import FakeBackend, face, tone, wait_until
 
 from liveavatar.avatars.motion import talk
 from liveavatar.avatars.renderer import render
@@ -67,13 +66,6 @@ def frames() -> torch.Tensor:
 @pytest.fixture(scope="module")
 def run(frames) -> Run:
     return shown(frames)
-
-
-def wait_until(happened) -> None:
-    patient_until = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < patient_until
-        time.sleep(0.02)
 
 
 def test_what_is_drawn_is_what_the_metric_measures(run, frames):

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import traitlets
-from fakes import FakeBackend, face, tone
+from fakes import FakeBackend, face, tone, wait_until
 from PIL import Image
 
 import widgets
@@ -55,13 +55,6 @@ def finished() -> Run:
 
 def hello(view: LiveView) -> None:
     view._hear(view, {"kind": "hello"}, [])
-
-
-def wait_until(happened) -> None:
-    patient_until = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < patient_until
-        time.sleep(0.01)
 
 
 def test_a_view_says_what_it_lacks_instead_of_failing():

@@ -1,11 +1,10 @@
 """MemoryView without a browser: it watches its run, sends what is new, and shows what was saved."""
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fakes import FakeBackend, face, tone
+from fakes import FakeBackend, face, tone, wait_until
 
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
@@ -30,10 +29,7 @@ def view() -> MemoryView:
     run = make_run()
     made = MemoryView(run)
     run.start().result()
-    patient_until = time.monotonic() + 20
-    while made.watcher.going:
-        assert time.monotonic() < patient_until
-        time.sleep(0.02)
+    wait_until(lambda: not made.watcher.going, patience_s=20)
     return made
 
 

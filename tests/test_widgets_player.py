@@ -1,11 +1,10 @@
 """Player without a browser: which pictures and sounds are sent when, and what can be asked from Python."""
 
 import io
-import time
 
 import numpy as np
 import pytest
-from fakes import FakeBackend, face, tone
+from fakes import FakeBackend, face, tone, wait_until
 from PIL import Image
 
 from liveavatar.config import GenerationConfig
@@ -35,13 +34,6 @@ def other() -> Run:
     made = make_run(base_seed=1, sample_steps=2)
     made.start().result()
     return made
-
-
-def wait_until(happened) -> None:
-    patient_until = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < patient_until
-        time.sleep(0.01)
 
 
 def films(buffers: dict) -> list[tuple]:

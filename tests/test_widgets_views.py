@@ -1,12 +1,11 @@
 """StepGrid, ScheduleView and CacheView without a browser: what they show can be had from Python by the same name."""
 
 import io
-import time
 
 import numpy as np
 import pytest
 import torch
-from fakes import FakeBackend, face, tone
+from fakes import FakeBackend, face, tone, wait_until
 from PIL import Image
 
 from liveavatar.config import GenerationConfig
@@ -32,13 +31,6 @@ def run() -> Run:
     made = make_run()
     made.start().result()
     return made
-
-
-def wait_until(happened) -> None:
-    patient_until = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < patient_until
-        time.sleep(0.01)
 
 
 def decoded_picture(data: bytes) -> np.ndarray:

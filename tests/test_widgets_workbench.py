@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from fakes import FakeBackend, tone
+from fakes import FakeBackend, tone, wait_until
 
 import widgets
 from liveavatar import speech as speech_module
@@ -37,13 +37,6 @@ class Counted:
     def __call__(self, *arguments):
         self.times += 1
         return self.function(*arguments)
-
-
-def wait_until(happened) -> None:
-    patient_until = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < patient_until
-        time.sleep(0.01)
 
 
 def test_one_click_makes_a_video_that_all_views_show(tmp_path):

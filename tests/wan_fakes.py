@@ -29,6 +29,19 @@ def write_checkpoint(folder: Path) -> Path:
     return folder
 
 
+def traced_graphs(monkeypatch) -> list:
+    """The graphs that torch.compile makes from now on; they are only traced, and run as they are."""
+    graphs, compile_ = [], torch.compile
+
+    def graph_of(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda work, dynamic, options=None: compile_(work, dynamic=dynamic,
+                                                                                       backend=graph_of))
+    return graphs
+
+
 def off(one, other):
     """How far, of the norm."""
     return ((one.float() - other.float()).norm() / other.float().norm()).item()
