@@ -149,8 +149,6 @@ def prepare_portrait(backend: Backend | type[Backend], image: Image,
 
 def cropped(portrait: Portrait, backend: Backend | type[Backend], config: GenerationConfig) -> Portrait:
     """Crop a photograph: to head and shoulders where the model was trained on such portraits, or to a box."""
-    from liveavatar.faces import crop_to_head_and_shoulders
-
     height, width = portrait.pixels.shape[-2:]
     if config.crop == "none" or (config.crop == "auto" and (portrait.identity is not None or
                                                             not backend.expects_head_and_shoulders)):
@@ -161,6 +159,8 @@ def cropped(portrait: Portrait, backend: Backend | type[Backend], config: Genera
             raise InputError(f"crop is {left},{top},{right},{bottom}, but {portrait.source or 'the picture'} is "
                              f"{width} x {height} px; the box must lie inside")
         return replace(portrait, pixels=portrait.pixels[:, top:bottom, left:right], identity=None)
+    from liveavatar.faces import crop_to_head_and_shoulders
+
     aspect = backend.default_size[1] / backend.default_size[0] if config.size is None else width / height
     framing = crop_to_head_and_shoulders(portrait.pixels, aspect=min(max(aspect, 0.5), 2.0), required=False)
     if framing is None:

@@ -39,10 +39,10 @@ from liveavatar.inputs import (
     prepare_prompt,
     remark_on,
 )
-from liveavatar.rollout import Rollout, roll_out
+from liveavatar.rollout import Rollout, block_generator, roll_out
 from liveavatar.runfolder import RunFolder, check_new
 from liveavatar.signals import exit_on_signals
-from liveavatar.strength import sound_generator, weaken_portrait, weaken_sound
+from liveavatar.strength import weaken_portrait, weaken_sound
 from liveavatar.threads import adapted_threads
 from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
 from liveavatar.version import __version__
@@ -57,8 +57,8 @@ DEFAULTS = GenerationConfig()
 def load(name: str = "mini", **options: object) -> Pipeline:
     """Bring a model's weights and return the pipeline that drives it.
 
-    mini takes student=4 (or 1, 2, 3, 6, 8 steps; False: the many-step base), dtype="auto" | "float32" | "bfloat16",
-    compile=False,
+    mini takes student=4 (a student that the weights hold; False: the many-step base), dtype="auto" | "float32" |
+    "bfloat16", compile=False,
     weights="shipped" | "random" | a folder, device="auto" | "cpu" | "cuda".
     wan-s2v-14b takes checkpoint_dir=..., lora=... or weights="random", and more: `backends.wan.WanBackend.load`.
     """
@@ -302,7 +302,8 @@ class Pipeline:
                 pose = self.backend.encode_pose(config.pose_video, inputs.size, frames, config.infer_frames)
         if not self.keep_encoders and hasattr(self.backend, "release_encoders"):
             self.backend.release_encoders()
-        audio = weaken_sound(features.values[..., :frames], config.sound_strength, sound_generator(config.base_seed))
+        audio = weaken_sound(features.values[..., :frames], config.sound_strength,
+                             block_generator(config.base_seed, "sound"))
         return Condition(reference, motion, text, audio, self.backend.frames_per_latent, pose)
 
     def _check(self, config: GenerationConfig) -> None:

@@ -19,7 +19,6 @@ from torch import Tensor
 from liveavatar.cache import ConditionCache, KeysValues, RingCache
 from liveavatar.config import GenerationConfig
 from liveavatar.sampler import (
-    RELEASED_SHIFT,
     Guidance,
     Modulation,
     Schedule,
@@ -64,8 +63,9 @@ class Constants:
     uncond: Branch | None            # without words and sound; None when there is no guidance
 
 
-def block_generator(base_seed: int, block: int) -> torch.Generator:
-    """The source of every random draw of one block; see the top of this module."""
+def block_generator(base_seed: int, block: int | str) -> torch.Generator:
+    """Make the source of every random draw of one block; see the top of this module. Draws for a whole video have
+    a name instead of a number: "sound"."""
     digest = hashlib.sha256(f"liveavatar:{base_seed}:{block}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -86,8 +86,7 @@ def audio_of_block(audio: Tensor, block: int, frames: int, sees_past: bool) -> T
 def schedule_of(backend: Backend, config: GenerationConfig) -> Schedule:
     """The noise levels of a block: the ones asked for, or those the weights were trained on."""
     kind = backend.trained.schedule if config.schedule == "trained" else config.schedule
-    trained = backend.trained.shift if kind == "trained" else RELEASED_SHIFT
-    return make_schedule(kind, config.sample_steps, trained if config.shift is None else config.shift)
+    return make_schedule(kind, config.sample_steps, backend.trained.shift_for(kind, config.shift))
 
 
 @torch.inference_mode()

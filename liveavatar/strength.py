@@ -6,7 +6,6 @@ features of the sound are mixed with noise. What the condition leaves open is wh
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from math import ceil
 
@@ -40,12 +39,6 @@ def weaken_portrait(portrait: Portrait, size: tuple[int, int], strength: float) 
 
     pixels = fit_portrait(portrait, size)
     return replace(portrait, pixels=blur_portrait(pixels[None], blur_px(strength))[0])
-
-
-def sound_generator(base_seed: int) -> torch.Generator:
-    """Make the source of the noise that weakens the sound: one seed is one video."""
-    digest = hashlib.sha256(f"liveavatar:{base_seed}:sound".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def weaken_sound(features: Tensor, strength: float | Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -13,7 +13,7 @@ import traitlets
 from liveavatar.backends import Trained
 from liveavatar.config import SOLVERS
 from liveavatar.preview import to_bytes
-from liveavatar.sampler import SCHEDULES, Schedule, make_schedule
+from liveavatar.sampler import RELEASED_SHIFT, SCHEDULES, Schedule, make_schedule
 from liveavatar.types import InputError, Step
 from widgets._live import Body, Buffers, LiveView
 
@@ -133,13 +133,11 @@ class ScheduleView(LiveView):
         for block, step in self.run.seen:
             self._times.setdefault(step, []).append(self.run.look(block, step).milliseconds)
         self.solver = self.run.facts.solver or self.solver
-        name, shift = config.get("schedule", "own"), config.get("shift")
-        if shift is None:
-            trained = self.run.backend.trained if name == "trained" and self.run.backend is not None else Trained()
-            shift = trained.shift
-        named = isinstance(name, str) and name in SCHEDULES and len(sigmas) > 1 and np.allclose(
-            make_schedule(name, len(sigmas) - 1, shift).sigmas, sigmas)
-        if named:
+        name = config.get("schedule", "own")
+        known = isinstance(name, str) and name in SCHEDULES and len(sigmas) > 1
+        trained = self.run.backend.trained if known and self.run.backend is not None else Trained()
+        shift = trained.shift_for(name, config.get("shift")) or RELEASED_SHIFT
+        if known and np.allclose(make_schedule(name, len(sigmas) - 1, shift).sigmas, sigmas):
             self.schedule, self.steps, self.shift = name, len(sigmas) - 1, shift
         else:
             self._use_of_run(sigmas)

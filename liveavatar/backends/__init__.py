@@ -33,6 +33,11 @@ class Trained:
     size: tuple[int, int] | None = None     # (height, width); None: the backend's
     photographs: bool = False               # of heads and shoulders, beside rendered avatars
 
+    def shift_for(self, schedule: object, asked: float | None) -> float | None:
+        """Choose the shift of a schedule, by name or its own levels: the one asked for, or for "trained" that of
+        training; None is the released model's."""
+        return self.shift if asked is None and schedule == "trained" else asked
+
 
 class PictureDecoder(Protocol):
     def decode(self, latents: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def discriminator_loss(true: Tensor, decoded: Tensor, weight: Tensor) -> Tensor:
 
 def decoder_loss(score: Tensor, features: list[Tensor], true_features: list[Tensor], weight: Tensor) -> Tensor:
     """How far decoded pictures are from being taken for true, and their features from those of the truth."""
-    matching = sum((one - other.detach()).abs().mean() for one, other in zip(features, true_features, strict=True))
+    matching = sum((one - other).abs().mean() for one, other in zip(features, true_features, strict=True))
     return MATCHING_WEIGHT * matching / len(features) - ADVERSARIAL_WEIGHT * (score * weight).mean()
 
 
@@ -88,7 +88,9 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace) -> No
         loop.update("discriminator", cost)
         if share >= BEGINS:
             with autocast(clips.device):
-                (score, features), (_, wanted) = judge(decoded), judge(true)
+                with torch.no_grad():
+                    wanted = judge(true)[1]
+                score, features = judge(decoded)
                 loss = loss + decoder_loss(score.float(), features, wanted, patches)
         loop.update("vae", loss)
         loop.show(loss=loss, l1=absolute, mse=square, detail=detail, discriminator=cost)
