@@ -266,6 +266,7 @@ class Run:
         self._state = READY
         self._held = False                               # pause was asked for
         self._until: type | None = None                  # the kind of event after which to rest again
+        self._asked_since = False                        # going on was asked for after the last event
         self._subscribers: dict[int, Callback] = {}
         self._next_number = 0
         self._thread: Thread | None = None
@@ -570,8 +571,7 @@ class Run:
             if self.over:
                 raise InputError(f"this run is over ({self._state}); make a new one to go again")
             begins = self._thread is None
-            self._held, self._until = until is not None, until
-            self._state = RUNNING
+            self._ask(until)
             if begins:
                 self.began_s = time.perf_counter()
                 self._thread = Thread(target=self._work, name="liveavatar-run", daemon=True)
@@ -581,6 +581,11 @@ class Run:
             _going.add(self)
             stop_on_interrupt(self)
             self._thread.start()
+
+    def _ask(self, until: type | None) -> None:
+        """Let the worker go on, up to the next event of a kind; called with the lock held."""
+        self._held, self._until, self._state = until is not None, until, RUNNING
+        self._asked_since = True
 
     def _work(self) -> None:
         """Draw the events from the source, one by one, as far as is allowed."""
@@ -609,7 +614,8 @@ class Run:
 
     def _rest_after(self, event: object) -> None:
         with self._changed:
-            reached = self._until if self._until is not None and isinstance(event, self._until) else None
+            answers = self._until is not None and not self._asked_since and isinstance(event, self._until)
+            reached = self._until if answers else None
             if reached is not None:
                 self._until, self._state = None, PAUSED
         if reached is not None:
@@ -617,6 +623,7 @@ class Run:
 
     def _note(self, event: Step | Block | Video, began_s: float, ended_s: float) -> None:
         with self._changed:
+            self._asked_since = False
             self._work_s += ended_s - began_s
             self._marks.extend(marks_of(event, began_s, ended_s))
             if isinstance(event, Step):

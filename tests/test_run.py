@@ -145,6 +145,17 @@ def test_pause_rests_between_steps():
     run.result()
 
 
+def test_a_step_asked_for_before_the_worker_has_come_to_rest_is_made():
+    run = make_run(9.6)
+    witness = Witness(run)
+    run.subscribe(lambda event: (run.pause(), run.step()) if isinstance(event, Step) and event.index == 1 else None)
+    run.start()
+    witness.wait_for_state("paused", 2)                  # the first is that of pause() itself
+    assert witness.kinds == "SSS"
+    run.stop()
+    run.result()
+
+
 def test_the_error_of_the_worker_is_kept_and_raised_again():
     backend = FakeBackend()
     backend.decoder = lambda condition=None: None

@@ -18,6 +18,7 @@ from diffusers import (
     UNet2DModel,
     UniPCMultistepScheduler,
 )
+from fakes import wait_until
 from tiny_pipelines import TINY_PIPELINES
 
 import liveavatar
@@ -325,16 +326,14 @@ def test_another_thread_stops_and_steps_a_call():
         pipe(**call)
     assert run.state == STOPPED and len(run.seen) == 2
 
-    run, told = liveavatar.watch(pipe), threading.Event()
+    run = liveavatar.watch(pipe)
     run.subscribe(lambda event: run.pause() if isinstance(event, Step) and event.index == 0 else None)
-    run.subscribe(lambda event: told.set() if run.state == PAUSED else None)
     with run:
         worker = threading.Thread(target=lambda: pipe(**call))
         worker.start()
-        assert told.wait(20) and len(run.seen) == 1
-        told.clear()
+        wait_until(lambda: run.state == PAUSED and len(run.seen) == 1)
         run.step()
-        assert told.wait(20) and len(run.seen) == 2
+        wait_until(lambda: run.state == PAUSED and len(run.seen) == 2)
         run.resume()
         worker.join(20)
     assert len(run.seen) == STEPS and run.complaints == [] and isinstance(run.blocks[0], Block)

@@ -217,7 +217,7 @@ class WatchedRun(Run):
             raise InputError("a watched pipeline begins when it is called: with run: pipe(...)")
         self._refuse_main_thread()
         with self._changed:
-            self._held, self._until, self._state = until is not None, until, RUNNING
+            self._ask(until)
             self._changed.notify_all()
         self._tell(Change(RUNNING))
 
