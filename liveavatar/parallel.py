@@ -476,11 +476,6 @@ def latents_like(backend: Backend, condition: Condition) -> Tensor:
 
 # ------------------------------------------------------------------------------------------------ the whole
 
-def started_by_torchrun() -> bool:
-    """Whether this process is one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-
-
 def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig | None = None, *,
              output: str | os.PathLike = "out.mp4", backend: str = "mini", vae: str = "auto",
              stop: threading.Event | None = None, progress: bool = True, **options: object) -> Video | None:

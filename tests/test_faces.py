@@ -24,7 +24,7 @@ from liveavatar.faces import (
     read_faces,
 )
 from liveavatar.faces.crops import Squares, sample
-from liveavatar.faces.curves import _template, eye_opening, face_height
+from liveavatar.faces.curves import eye_opening, face_height, rigid_template
 from liveavatar.faces.detection import merge, tile_levels
 from liveavatar.faces.framing import FaceExtent, place_crop
 from liveavatar.faces.networks import WEIGHTS, load_networks, restore
@@ -203,7 +203,7 @@ def test_no_faces_have_no_landmarks():
 
 def mean_face() -> torch.Tensor:
     """(478, 3): points of a mean face that looks ahead; those that are not in it lie between the eyes."""
-    names, rows = _template()
+    names, rows = rigid_template()
     points = torch.zeros(478, 3)
     points[names] = rows.float() * 100
     return points

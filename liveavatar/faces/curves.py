@@ -85,7 +85,7 @@ def head_pose(points: Tensor) -> Tensor:
 
     -> (..., 3)
     """
-    names, template = _template()
+    names, template = rigid_template()
     seen = points[..., names, :].double()
     known = seen.isfinite().all((-1, -2))
     seen = torch.where(known[..., None, None], seen, template.expand_as(seen))
@@ -102,7 +102,7 @@ def head_pose(points: Tensor) -> Tensor:
     return torch.where(known[..., None], angles, torch.nan).to(points.dtype)
 
 
-def _template() -> tuple[list[int], Tensor]:
+def rigid_template() -> tuple[list[int], Tensor]:
     """Return the numbers of the points of the mean face and where they lie: (48, 3) float64."""
     rows = {**ON_THE_MIDDLE}
     for (right, left), (x, y, z) in ON_BOTH_SIDES.items():

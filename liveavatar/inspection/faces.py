@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liveavatar.faces.curves import _template, eye_distance
+from liveavatar.faces.curves import eye_distance, rigid_template
 from liveavatar.faces.track import FaceTrack
 from liveavatar.inspection.follow import FacePixels
 from liveavatar.metrics.reader import fill_gaps
@@ -76,7 +76,7 @@ def shape_change(track: FaceTrack, first: Tensor, last: Tensor) -> float:
     """
     if not (first.any() and last.any()):
         return math.nan
-    names, _ = _template()
+    names, _ = rigid_template()
     one, other = (centred(track.points[chosen][:, names], track.points[chosen]) for chosen in (first, last))
     left, _, right = torch.linalg.svd(one.T @ other)
     turn = left @ torch.diag(torch.tensor([1.0, 1.0, float(torch.linalg.det(left @ right).sign())])) @ right

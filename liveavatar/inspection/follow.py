@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from liveavatar.faces.crops import Squares, sample
-from liveavatar.faces.curves import eye_distance, mouth_aperture
+from liveavatar.faces.curves import mouth_aperture
 from liveavatar.faces.detection import LEAST_PRESENCE, detect_faces
 from liveavatar.faces.networks import POINTS
 from liveavatar.faces.track import IRIS_POINTS, read_faces
-from liveavatar.metrics.reader import LUMINANCE
+from liveavatar.metrics.texture import luminance
 
 NEAR = 2.2                  # side of the region in which a face is looked for again, in heights of its landmarks
 SEARCHES = 4                # chunks without a face in which small faces are searched for
@@ -121,7 +121,7 @@ def measure_pixels(pictures: np.ndarray, points: Tensor) -> FacePixels:
         face, mouth, right, left, *skin = crops
         colour = torch.stack([patch.mean((1, 2)) for patch in skin]).mean(0)
         measured.skin[index] = 255 * colour
-        measured.aligned[index] = (255 * grey(face)).round().clamp(0, 255).byte()
+        measured.aligned[index] = (255 * luminance(face)).round().clamp(0, 255).byte()
         detail = fine_detail(torch.stack([mouth, right, left]))
         measured.mouth_detail[index], measured.eye_detail[index] = detail[0], detail[1:].mean()
         if aperture[index] > OPEN:
@@ -146,11 +146,6 @@ def crops_of(picture: np.ndarray, points: Tensor) -> tuple[Tensor, Squares]:
     return sample(torch.from_numpy(picture).permute(2, 0, 1)[None], squares, CROP_PX), squares
 
 
-def grey(pictures: Tensor) -> Tensor:
-    """(..., 3, H, W) -> (..., H, W) luminance"""
-    return torch.einsum("c,...chw->...hw", torch.tensor(LUMINANCE), pictures)
-
-
 def fine_detail(crops: Tensor) -> Tensor:
     """Return the mean absolute detail of crops (N, 3, H, W) 0..1, in levels of 255: (N,)"""
     from liveavatar.metrics.texture import detail
@@ -171,14 +166,6 @@ def teeth_share(mouth: Tensor, squares: Squares, points: Tensor, skin: Tensor) -
     pixels = mouth[:, inside]
     if pixels.shape[1] < 4:
         return torch.nan
-    bright = grey(pixels[..., None])[..., 0] > BRIGHT * float(grey(skin[:, None, None]))
+    bright = luminance(pixels[..., None])[..., 0] > BRIGHT * float(luminance(skin[:, None, None]))
     pale = 1 - pixels.amin(0) / pixels.amax(0).clamp(min=1e-3) < PALE
     return float((bright & pale).float().mean())
-
-
-def face_px(points: Tensor, scale: float) -> float:
-    """Return the median distance between the outer corners of the eyes in px of the file; NaN without a face.
-
-    points (T, 478, 3) px of pictures that were made `scale` times as large
-    """
-    return float(eye_distance(points).nanmedian()) / scale

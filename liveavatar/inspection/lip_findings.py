@@ -29,7 +29,6 @@ from liveavatar.metrics.lips import ACCEPTABLE_MS, DETECTABLE_MS, only_opening, 
 from liveavatar.metrics.quality import silent_frames
 
 FPS = 25.0                          # at which silence and phonemes are looked at
-GAP_S = 0.25                        # gaps in the face longer than this are left out
 LEAST_SILENCE_S = 0.4
 MOVES, MOVES_MUCH = 0.3, 0.5        # motion in silence against that while speaking
 OPEN_IN_SILENCE = 0.25              # opening from which a mouth counts as open though nobody speaks

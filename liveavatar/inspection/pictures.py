@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liveavatar.metrics.reader import LUMINANCE
+from liveavatar.metrics.texture import grey
 
 SHORTEST_BLOCK = 6              # pictures; what repeats faster is the cadence of a converted frame rate
 LONGEST_BLOCK = 250
@@ -48,7 +48,7 @@ class Seams:
 
 def luminance_of(pictures: Tensor) -> Tensor:
     """(T, h, w, 3) uint8 -> (T, h, w) levels of 255"""
-    return torch.cat([part.float() @ torch.tensor(LUMINANCE) for part in pictures.split(128)])
+    return torch.cat([grey(part) for part in pictures.split(128)])
 
 
 def changes_of(pictures: Tensor) -> Tensor:

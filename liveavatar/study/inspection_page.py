@@ -83,9 +83,9 @@ def playable(clip: Clip) -> tuple[str, bytes]:
 
 def plain(clip: Clip) -> bool:
     """Tell whether browsers know pixels and sound of a file, and the sound inspected is its own."""
-    import av
+    from liveavatar.inspection.decoding import opened
 
-    with av.open(str(clip.path)) as container:
+    with opened(clip.path) as container:
         pixels = container.streams.video[0].codec_context.pix_fmt
         names = [stream.codec_context.name for stream in container.streams.audio]
         ends_s = float(container.duration or 0) / 1e6
