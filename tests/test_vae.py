@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, load_vae, save_vae
+from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, load_vae, save_vae, take_from
 from liveavatar.types import InputError
 
 SMALL = VAEConfig(encoder_channels=(8, 8, 8), decoder_channels=(16, 8, 8), decoder_blocks=(2, 1, 1))
@@ -51,8 +51,8 @@ def test_streaming_equals_one_shot(vae, pieces):
 def test_memory_is_one_picture_of_features_per_block(vae):
     short = vae.decode_stream(torch.randn(1, 16, 1, 4, 4))[1]
     long = vae.decode_stream(torch.randn(1, 16, 9, 4, 4))[1]
-    assert [m.shape for m in short] == [(1, 16, 4, 4), (1, 16, 4, 4), (1, 8, 8, 8), (1, 8, 16, 16)]
-    assert [m.shape for m in long] == [m.shape for m in short]
+    assert [m.shape for m in short.blocks] == [(1, 16, 4, 4), (1, 16, 4, 4), (1, 8, 8, 8), (1, 8, 16, 16)]
+    assert [m.shape for m in long.blocks] == [m.shape for m in short.blocks]
 
 
 def test_the_future_changes_nothing(vae):
@@ -109,3 +109,48 @@ def test_the_shipped_size_stays_small():
     vae = VideoVAE()
     assert sum(p.numel() for p in vae.encoder.parameters()) < 4e6
     assert sum(p.numel() for p in vae.decoder.parameters()) < 3.2e6
+
+
+# ------------------------------------------------------------------ copying from the portrait
+
+@pytest.fixture
+def copying():
+    torch.manual_seed(0)
+    vae = VideoVAE(replace(SMALL, stride=16, latent_channels=24, tail=4, copy_channels=8)).eval()
+    for parameter in vae.parameters():
+        parameter.data.add_(0.05 * torch.randn(parameter.shape))
+    return vae.requires_grad_(False)
+
+
+def test_pixels_are_taken_from_where_the_displacement_says():
+    picture = torch.rand(1, 3, 6, 8)
+    displacement = torch.zeros(1, 2, 6, 8)
+    displacement[:, 0], displacement[:, 1] = 2, -1
+    taken = take_from(picture, displacement)
+    torch.testing.assert_close(taken[..., 1:, :6], picture[..., :5, 2:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(taken[..., 1:, 7], picture[..., :5, 7], atol=1e-5, rtol=0)   # the edge, beyond it
+
+
+def test_a_piece_by_piece_decoder_copies_as_one_shot_does(copying):
+    latents, portrait = torch.randn(2, 24, 4, 4, 2), torch.rand(2, 3, 64, 32)
+    memory, streamed = copying.remember(portrait), []
+    for piece in latents.split((1, 3), dim=2):
+        video, memory = copying.decode_stream(piece, memory)
+        streamed.append(video)
+    torch.testing.assert_close(torch.cat(streamed, 2), copying.decode(latents, portrait), atol=1e-5, rtol=0)
+    torch.testing.assert_close(copying.decode(latents[1:], portrait[1:]), copying.decode(latents, portrait)[1:],
+                               atol=1e-5, rtol=0)
+
+
+def test_what_is_copied_comes_from_the_portrait_and_without_one_all_is_painted(copying, tmp_path):
+    latents, portrait = torch.randn(1, 24, 1, 4, 2), torch.rand(1, 3, 64, 32)
+    plain = VideoVAE(replace(copying.config, copy_channels=0)).eval()
+    plain.load_state_dict({name: value for name, value in copying.state_dict().items() if "copy" not in name})
+    assert torch.equal(copying.decode(latents), plain.decode(latents))
+    copying.portrait_copy.out.weight.zero_()
+    copying.portrait_copy.out.bias[:2], copying.portrait_copy.out.bias[2:] = 0, 20
+    copied = copying.decode(latents, portrait)
+    torch.testing.assert_close(copied, portrait[:, :, None].expand_as(copied), atol=1e-5, rtol=0)
+    save_vae(plain, tmp_path / "vae.safetensors")
+    grown = load_vae(tmp_path / "vae.safetensors", copy_channels=8)
+    assert (grown.decode(latents, portrait) - plain.decode(latents)).abs().max() < 0.05   # begins as if plain

@@ -29,6 +29,7 @@ from liveavatar.training.dataset import (
     displacement_loss,
     encode_clips,
     flow_loss,
+    shown,
     velocity_and_flow,
     widen,
 )
@@ -154,8 +155,8 @@ class FlowMatching:
         x, told = torch.lerp(clean, noise, widen(sigma)), ClipCondition(*condition)
         v, flow = velocity_and_flow(self.model, x, sigma, told)
         loss = flow_loss(v, clean, noise, sigma, emphasis)
-        off = clean.new_zeros(()) if flow is None else displacement_loss(flow, displacement, known, told.reference,
-                                                                         emphasis)
+        off = clean.new_zeros(()) if flow is None else displacement_loss(flow, displacement,
+                                                                         known * emphasis * shown(told.reference))
         (loss + DISPLACEMENT_WEIGHT * off).backward()
         return loss.detach(), off.detach()
 

@@ -247,12 +247,16 @@ def rollout(model: CausalS2VTransformer, noise: Tensor, condition: ClipCondition
     return steps
 
 
-def displacement_loss(flow: Tensor, displacement: Tensor, known: Tensor, reference: Tensor, emphasis: Tensor) -> Tensor:
-    """How far the flow is from the true displacement, both (B, 2, F, h, w), latent pixels on average over where it is
-    known (B, 1, F, h, w). Clips without a portrait, reference (B, C, 1, h, w) zero, do not count."""
-    weight = known * emphasis * (reference.abs().amax((1, 2, 3, 4), keepdim=True) > 0.1)
+def displacement_loss(flow: Tensor, displacement: Tensor, weight: Tensor) -> Tensor:
+    """How far the flow is from the true displacement, both (B, 2, F, h, w), in latent pixels on average where the
+    weight (B, 1, F, h, w) is."""
     error = torch.nn.functional.huber_loss(flow, displacement, reduction="none", delta=0.25) * 4
     return (error.sum(1, keepdim=True) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def shown(reference: Tensor) -> Tensor:
+    """Which clips have a portrait: reference (B, C, 1, h, w), zero without one -> (B, 1, 1, 1, 1) bool"""
+    return reference.abs().amax((1, 2, 3, 4), keepdim=True) > 0.1
 
 
 def flow_loss(v: Tensor, clean: Tensor, noise: Tensor, sigma: Tensor, emphasis: Tensor) -> Tensor:

@@ -1,12 +1,16 @@
 """Sharpen the decoder of a trained VAE while its latents stay what they are, so that every transformer still fits.
 
     python -m liveavatar.training.decoder --corpus .train/corpus.npz --portraits portraits \
-        --vae .train/vae/vae.safetensors --work .train/decoder --total_minutes 4 --compile
+        --vae .train/vae/vae.safetensors --work .train/decoder --copy 32 --total_minutes 4 --compile
 
 To the losses of `training.vae` comes a discriminator that judges small patches: it learns to tell decoded pictures from
 true ones, and the decoder learns to be taken for true (hinge loss, Lim & Ye 2017, arXiv:1705.02894; patches as in
 Isola et al. 2017, arXiv:1611.07004; for autoencoders Esser et al. 2021, arXiv:2012.09841, eq. 7). Its inner features
 are matched too, which keeps it from inventing. The latents get a little noise, as a transformer's have errors.
+
+With `--copy` the decoder also learns to copy from the portrait (`PortraitCopy`). Of photographs it is known from where
+in the portrait each place comes: that is learned beside the pictures. Some steps show no portrait, and some portraits
+are blurred, so that everything can still be painted.
 """
 
 from __future__ import annotations
@@ -21,16 +25,19 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from liveavatar.backends.mini.vae import VideoVAE, load_vae, save_vae
 from liveavatar.compiling import compile_function
+from liveavatar.strength import blur_portrait, blur_px
 
 from .clips import Clips
-from .dataset import emphasis_bells, emphasis_weights
+from .dataset import displacement_loss, emphasis_bells, emphasis_weights
 from .loop import Learner, TrainingLoop, add_arguments, autocast, budget_of, parse_size, rank, start
 from .vae import evaluate_worlds, picture_losses
 from .worlds import add_world_arguments, clips_of
 
 ADVERSARIAL_WEIGHT, MATCHING_WEIGHT = 0.02, 0.5
 BEGINS = 0.1                    # share of the budget from which on the discriminator is listened to
-LATENT_NOISE = 0.1              # at the most, of unit variance
+LATENT_NOISE = 0.2              # at the most, of unit variance
+DISPLACEMENT_WEIGHT = 0.02
+NO_PORTRAIT, BLURRED_PORTRAIT = 0.2, 0.15      # shares: of steps, of clips
 JUDGED_FRAMES = 4               # of each clip, in a step
 
 
@@ -67,17 +74,24 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace) -> No
     """Run the loop until its budget is used."""
     vae: VideoVAE = loop.learners["vae"].model
     judge: PatchDiscriminator = loop.learners["discriminator"].model
-    decode = compile_function(vae.reconstruct, dynamic=False) if arguments.compile else vae.reconstruct
-    spread = vae.latent_std[:, None, None, None]
+    decode = vae.reconstruct_and_tell
+    decode = compile_function(decode, dynamic=False) if arguments.compile else decode
+    copies, cell_px = vae.portrait_copy is not None, vae.config.stride // 4
     for share in loop:
-        drawn = clips.draw(arguments.batch, arguments.frames, audio=False)
+        drawn = clips.draw(arguments.batch, arguments.frames, audio=False, portrait=copies,
+                           cell_px=cell_px if copies else 0)
         weight = emphasis_weights(emphasis_bells(drawn.points, clips.size))                     # (B, T, H, W)
-        with autocast(clips.device), torch.no_grad():
-            latents = vae.posterior(drawn.video)[0].float()
-        strength = LATENT_NOISE * clips.noise(len(latents), 1, 1, 1, 1).abs().clamp(max=1)
+        portrait = shown_portraits(drawn.portrait, clips) if copies else None
+        latents = noisy_latents(vae, drawn.video, clips)
         with autocast(clips.device):
-            again = decode(latents + strength * spread * clips.noise(*latents.shape)).float()
+            again, displacement = decode(latents, portrait)
+        again = again.float()
         loss, absolute, _, square, detail = picture_losses(again, drawn.video, weight)
+        off = loss.new_zeros(())
+        if displacement is not None:
+            counts = (drawn.known * F.avg_pool2d(weight, cell_px))[:, None]
+            off = displacement_loss(displacement, drawn.displacement.permute(0, 4, 1, 2, 3), counts)
+            loss = loss + DISPLACEMENT_WEIGHT * off
         start_at = int(torch.randint(arguments.frames - JUDGED_FRAMES + 1, (), generator=clips.generator))
         chosen = slice(start_at, start_at + JUDGED_FRAMES)
         true, decoded = (video[:, :, chosen].transpose(1, 2).flatten(0, 1) for video in (drawn.video, again))
@@ -93,12 +107,32 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace) -> No
                 score, features = judge(decoded)
                 loss = loss + decoder_loss(score.float(), features, wanted, patches)
         loop.update("vae", loss)
-        loop.show(loss=loss, l1=absolute, mse=square, detail=detail, discriminator=cost)
+        loop.show(loss=loss, l1=absolute, mse=square, detail=detail, discriminator=cost,
+                  displacement=off)
+
+
+def noisy_latents(vae: VideoVAE, video: Tensor, clips: Clips) -> Tensor:
+    """Encode clips (B, 3, T, H, W), and add noise of a strength of its own to each."""
+    with autocast(clips.device), torch.no_grad():
+        latents = vae.posterior(video)[0].float()
+    strength = LATENT_NOISE * clips.noise(len(latents), 1, 1, 1, 1).abs().clamp(max=1)
+    return latents + strength * vae.latent_std[:, None, None, None] * clips.noise(*latents.shape)
+
+
+def shown_portraits(portraits: Tensor, clips: Clips) -> Tensor | None:
+    """Choose what the decoder may copy from: portraits (B, 3, H, W), some of them blurred, or in some steps none."""
+    generator = clips.generator
+    if float(torch.rand((), generator=generator)) < NO_PORTRAIT:
+        return None
+    blurred = torch.rand(len(portraits), 1, 1, 1, generator=generator) < BLURRED_PORTRAIT
+    cell_px = blur_px(float(torch.rand((), generator=generator)))
+    return torch.where(blurred.to(portraits.device), blur_portrait(portraits, cell_px), portraits)
 
 
 def add_arguments_of_decoder(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     add_world_arguments(add_arguments(parser))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
+    parser.add_argument("--copy", type=int, default=0, help="channels of what copies from the portrait; 0: none")
     parser.add_argument("--batch", type=int, default=12, help="clips in a step, on each GPU")
     parser.add_argument("--frames", type=int, default=12, help="video frames in a clip")
     parser.add_argument("--lr", type=float, default=3e-4)
@@ -113,8 +147,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     arguments = add_arguments_of_decoder(parser).parse_args(argv)
     device, _ = start(arguments)
     generator = torch.Generator().manual_seed(arguments.seed + 1000 * rank())     # on the host, where clips are planned
-    vae = load_vae(arguments.vae, device).to(memory_format=torch.channels_last)
-    vae.requires_grad_(False).decoder.requires_grad_(True)
+    vae = load_vae(arguments.vae, device, arguments.copy).to(memory_format=torch.channels_last)
+    for part in filter(None, (vae.requires_grad_(False).decoder, vae.portrait_copy)):
+        part.requires_grad_(True)
     judge = PatchDiscriminator().to(device, memory_format=torch.channels_last)
     clips = clips_of(arguments, "train", device, parse_size(arguments.size), generator)
     learner = Learner(vae, arguments.lr, export=save_vae)

@@ -6,6 +6,9 @@ Every layer is a 2-D convolution over single pictures. Time enters through `MemB
 for the previous picture, so decoding can pause after any latent frame: the memory is one picture of features per
 block. There is no special first frame: a portrait is four copies of one picture, one latent frame.
 
+A decoder with `PortraitCopy` is also shown the portrait: it finds where in it each pixel comes from, copies what the
+portrait shows and paints what it does not (open mouths, closed eyes). Its memory then holds the portrait as well.
+
 Inside, pictures of all times and clips lie in one batch with time outermost, (T*B, C, H, W): "the previous picture" is
 then a shift by B along the first axis, and the memory format (channels_last or not) is left alone.
 """
@@ -13,9 +16,10 @@ then a shift by B along the first axis, and the memory format (channels_last or 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +33,20 @@ LOGVAR_RANGE = (-12.0, 4.0)
 Memory = tuple[Tensor, ...]   # one (B, C, H, W) per MemBlock: features of the last picture seen
 
 
+class DecoderMemory(NamedTuple):
+    """What the decoder takes with it from one piece of a video to the next."""
+
+    blocks: Memory | None = None        # None before the first piece
+    portrait: Tensor | None = None      # (B, 3, H, W) 0..1, the picture to copy from; None: everything is painted
+    features: Tensor | None = None      # (B, D, h, w) what the first layer adds for it
+
+
 @dataclass(frozen=True)
 class VAEConfig:
     """Widths and numbers of blocks at three resolutions: 4/stride, 2/stride and 1/stride of the picture's side for the
     encoder, and back for the decoder. `tail` is the width of one more layer of the decoder at half the side, 0 for none
-    (a stride of 16 only). `mix` puts one more convolution into every block, as the weights of version 0.1 have it."""
+    (a stride of 16 only). `mix` puts one more convolution into every block, as the weights of version 0.1 have it.
+    `copy_channels` is the width of a decoder's `PortraitCopy`, 0 for none."""
 
     stride: int = 8
     latent_channels: int = 16
@@ -43,6 +56,7 @@ class VAEConfig:
     decoder_blocks: tuple[int, int, int] = (4, 2, 1)
     tail: int = 0
     mix: bool = False
+    copy_channels: int = 0
 
 
 class MemBlock(nn.Module):
@@ -106,17 +120,62 @@ class Tower(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, batch: int, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        before = iter(memory) if memory is not None else None
-        after = []
-        for layer in self.layers:
-            if isinstance(layer, MemBlock):
-                x, left = layer(x, batch, next(before) if before is not None else None)
-                after.append(left)
-            elif isinstance(layer, (Shrink, Grow)):
-                x = layer(x, batch)
-            else:
-                x = layer(x)
-        return x, tuple(after)
+        return run_layers(self.layers, x, batch, memory)
+
+
+def run_layers(layers: Iterable[nn.Module], x: Tensor, batch: int,
+               memory: Memory | None = None) -> tuple[Tensor, Memory]:
+    """Run layers in a row. -> what the last one computes, and what each MemBlock leaves"""
+    before = iter(memory) if memory is not None else None
+    after = []
+    for layer in layers:
+        if isinstance(layer, MemBlock):
+            x, left = layer(x, batch, next(before) if before is not None else None)
+            after.append(left)
+        elif isinstance(layer, (Shrink, Grow)):
+            x = layer(x, batch)
+        else:
+            x = layer(x)
+    return x, tuple(after)
+
+
+class PortraitCopy(nn.Module):
+    """Find in the portrait what the decoder's pictures show, and copy it: a displacement for each cell of the last
+    features, and how much of each pixel is copied (Siarohin et al. 2019, arXiv:2003.00196, move pictures like this)."""
+
+    def __init__(self, latent_channels: int, deep: int, shallow: int, width: int, cell_px: int) -> None:
+        super().__init__()
+        self.cell_px = cell_px
+        self.enter = nn.Conv2d(latent_channels, deep, 3, padding=1)         # its latents, for the first layer
+        self.middle = nn.Conv2d(shallow, width, 3, padding=1)
+        self.out = nn.Conv2d(width, 2 + self.cell_px**2, 3, padding=1)
+        for layer in (self.enter, self.out):                                # begins by copying next to nothing
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.out.bias[2:], -4.0)
+
+    def forward(self, x: Tensor, painted: Tensor, portrait: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (T*B, D, H/S, W/S) features, painted (T*B, 3, H, W) and portrait (B, 3, H, W), both 0..1
+
+        -> pictures (T*B, 3, H, W); displacement (T*B, 2, H/S, W/S) across and down in cells of S pixels, where in
+        the portrait a cell comes from as seen from where it is; share (T*B, 1, H, W) 0..1 that is copied
+        """
+        said = self.out(F.silu(self.middle(x))).float()
+        displacement, share = said[:, :2], F.pixel_shuffle(said[:, 2:], self.cell_px).sigmoid()
+        times = len(x) // len(portrait)
+        fine = F.interpolate(displacement, scale_factor=self.cell_px, mode="bilinear", align_corners=False)
+        copied = take_from(portrait.float().repeat(times, 1, 1, 1), self.cell_px * fine)
+        return painted + share.to(painted.dtype) * (copied.to(painted.dtype) - painted), displacement, share
+
+
+def take_from(pictures: Tensor, displacement: Tensor) -> Tensor:
+    """Take each pixel from elsewhere in a picture: pictures (N, C, H, W), displacement (N, 2, H, W) across and down in
+    pixels  ->  (N, C, H, W), bilinear between pixels, the edge repeated beyond it"""
+    H, W = pictures.shape[-2:]
+    x, y = (torch.arange(n, device=pictures.device, dtype=displacement.dtype) for n in (W, H))
+    places = torch.stack([(2 * (x + displacement[:, 0]) + 1) / W - 1,
+                          (2 * (y[:, None] + displacement[:, 1]) + 1) / H - 1], -1)
+    return F.grid_sample(pictures, places, padding_mode="border", align_corners=False)
 
 
 class VideoVAE(nn.Module):
@@ -140,6 +199,8 @@ class VideoVAE(nn.Module):
             nn.Conv2d(config.latent_channels, d1, 3, padding=1), nn.SiLU(), *_blocks(m1, d1, config.mix),
             Grow(d1, d2), *_blocks(m2, d2, config.mix),
             Grow(d2, d3), *_blocks(m3, d3, config.mix), *_last_layers(d3, patch, config.tail)])
+        self.portrait_copy = None if not config.copy_channels else PortraitCopy(config.latent_channels, d1, d3,
+                                                                                config.copy_channels, patch)
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
@@ -151,10 +212,38 @@ class VideoVAE(nn.Module):
         mean, logvar = _clips(x, len(video)).chunk(2, dim=1)
         return mean, logvar.clamp(*LOGVAR_RANGE)
 
-    def reconstruct(self, raw: Tensor) -> Tensor:
-        """raw latents, as `posterior` gives them  ->  video that may leave 0..1 a little. For training."""
-        x, _ = self.decoder(raw.permute(2, 0, 1, 3, 4).flatten(0, 1), len(raw))
-        return _clips(x, len(raw)) * 0.5 + 0.5
+    def reconstruct(self, raw: Tensor, portrait: Tensor | None = None) -> Tensor:
+        """raw latents, as `posterior` gives them, and a portrait (B, 3, H, W) to copy from  ->  video that may leave
+        0..1 a little. For training."""
+        return self.reconstruct_and_tell(raw, portrait)[0]
+
+    def reconstruct_and_tell(self, raw: Tensor, portrait: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Also tell where in the portrait each cell was looked for: (B, 2, T, H/S, W/S) in cells of S pixels."""
+        pictures, displacement, _ = self._decode(raw, self.remember(portrait))
+        return _clips(pictures, len(raw)), None if displacement is None else _clips(displacement, len(raw))
+
+    def remember(self, portrait: Tensor | None) -> DecoderMemory:
+        """Return the memory with which a video begins. portrait: (B, 3, H, W) 0..1, the size of the video"""
+        if portrait is None or self.portrait_copy is None:
+            return DecoderMemory()
+        portrait = portrait.to(self.latent_std.dtype)
+        latents = self.encode_portrait(portrait).detach()
+        return DecoderMemory(None, portrait, self.portrait_copy.enter(latents[:, :, 0]))
+
+    def _decode(self, raw: Tensor, memory: DecoderMemory) -> tuple[Tensor, Tensor | None, DecoderMemory]:
+        """raw (B, C, F, h, w)  ->  pictures (4F*B, 3, H, W) about 0..1, displacement of the copy, memory"""
+        x, B = raw.permute(2, 0, 1, 3, 4).flatten(0, 1), len(raw)
+        first, *layers = self.decoder.layers
+        x = first(x)
+        if memory.features is not None:
+            x = x + memory.features.repeat(raw.shape[2], 1, 1, 1)
+        last = len(_last_layers(1, self.config.stride // 4, self.config.tail))
+        x, blocks = run_layers(layers[:-last], x, B, memory.blocks)
+        painted, _ = run_layers(layers[-last:], x, B)
+        painted, displacement = painted * 0.5 + 0.5, None
+        if memory.portrait is not None:
+            painted, displacement, _ = self.portrait_copy(x, painted, memory.portrait)
+        return painted, displacement, memory._replace(blocks=blocks)
 
     def encode(self, video: Tensor) -> Tensor:
         """video (B, 3, T, H, W) 0..1  ->  latents (B, C, T/4, h, w), unit variance in each channel."""
@@ -165,15 +254,17 @@ class VideoVAE(nn.Module):
         """picture (B, 3, H, W) 0..1  ->  its latent frame (B, C, 1, h, w)."""
         return self.encode(picture[:, :, None].expand(-1, -1, FRAMES_PER_LATENT, -1, -1))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """latents (B, C, F, h, w) of unit variance  ->  video (B, 3, 4F, H, W) 0..1."""
-        return self.decode_stream(latents)[0]
+    def decode(self, latents: Tensor, portrait: Tensor | None = None) -> Tensor:
+        """latents (B, C, F, h, w) of unit variance, portrait (B, 3, H, W) to copy from  ->  video (B, 3, 4F, H, W)
+        0..1."""
+        return self.decode_stream(latents, self.remember(portrait))[0]
 
-    def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """Decode a piece of a longer video; memory is what the piece before left behind, None at the start."""
+    def decode_stream(self, latents: Tensor, memory: DecoderMemory | None = None) -> tuple[Tensor, DecoderMemory]:
+        """Decode a piece of a longer video; memory is what the piece before left behind, at the start what `remember`
+        returns, or None."""
         raw = latents * _channel(self.latent_std) + _channel(self.latent_mean)
-        x, memory = self.decoder(raw.permute(2, 0, 1, 3, 4).flatten(0, 1), len(raw), memory)
-        return (_clips(x, len(raw)) * 0.5 + 0.5).clamp(0, 1), memory
+        pictures, _, memory = self._decode(raw, memory or DecoderMemory())
+        return _clips(pictures, len(raw)).clamp(0, 1), memory
 
 
 def _last_layers(channels: int, patch: int, tail: int) -> list[nn.Module]:
@@ -214,13 +305,14 @@ def save_vae(vae: VideoVAE, path: str | Path, dtype: torch.dtype = torch.float16
     save_file(state, str(path), metadata={"config": json.dumps(asdict(vae.config))})
 
 
-def load_vae(path: str | Path, device: torch.device | str = "cpu") -> VideoVAE:
-    """Read what `save_vae` wrote; float32, ready to use."""
+def load_vae(path: str | Path, device: torch.device | str = "cpu", copy_channels: int | None = None) -> VideoVAE:
+    """Read what `save_vae` wrote; float32, ready to use. copy_channels: give it a new `PortraitCopy`, if it has none"""
     from safetensors import safe_open
     with safe_open(str(path), framework="pt") as file:
         fields = json.loads(file.metadata()["config"])
         state = {name: file.get_tensor(name).float() for name in file.keys()}   # noqa: SIM118
     config = VAEConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
-    vae = VideoVAE(config)
-    vae.load_state_dict(state)
+    begins = bool(copy_channels) and not config.copy_channels
+    vae = VideoVAE(replace(config, copy_channels=copy_channels) if begins else config)
+    vae.load_state_dict(state, strict=not begins)
     return vae.requires_grad_(False).eval().to(device)
