@@ -43,9 +43,14 @@ def decode_block(vae: StreamingVAE, latents: Tensor, memory: Memory | None) -> t
 class Decoder:
     """Decodes the blocks of one video in their order. A new video needs a new decoder."""
 
-    def __init__(self, vae: StreamingVAE) -> None:
+    def __init__(self, vae: StreamingVAE, picture: Tensor | None = None) -> None:
+        """picture: (1, 3, H, W) 0..1 of the portrait, for a VAE that copies from it; others ignore it"""
         self._vae = vae
         self._memory: Memory | None = None
+        if picture is not None and hasattr(vae, "remember"):
+            weight = next(vae.parameters())
+            with torch.inference_mode(), adapted_threads(weight.device):
+                self._memory = vae.remember(picture.to(weight.device, weight.dtype))
 
     def decode(self, latents: Tensor) -> Tensor:
         """(1, C, F, h, w) -> (T, H, W, 3) uint8"""

@@ -42,7 +42,7 @@ from liveavatar.inputs import (
 from liveavatar.rollout import Rollout, block_generator, roll_out
 from liveavatar.runfolder import RunFolder, check_new
 from liveavatar.signals import exit_on_signals
-from liveavatar.strength import weaken_portrait, weaken_sound
+from liveavatar.strength import picture_to_copy, weaken_portrait, weaken_sound
 from liveavatar.threads import adapted_threads
 from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
 from liveavatar.version import __version__
@@ -304,7 +304,10 @@ class Pipeline:
             self.backend.release_encoders()
         audio = weaken_sound(features.values[..., :frames], config.sound_strength,
                              block_generator(config.base_seed, "sound"))
-        return Condition(reference, motion, text, audio, self.backend.frames_per_latent, pose)
+        picture = None
+        if getattr(self.backend, "copies_portrait", False):
+            picture = picture_to_copy(inputs.portrait, inputs.size, config.portrait_strength)
+        return Condition(reference, motion, text, audio, self.backend.frames_per_latent, pose, picture)
 
     def _check(self, config: GenerationConfig) -> None:
         if config.guidance != 1.0 and self.backend.about().get("student"):

@@ -37,6 +37,7 @@ from liveavatar.runfolder import read_portrait, write_portrait
 from liveavatar.signals import exit_on_signals
 from liveavatar.sound import Sound
 from liveavatar.step_frames import StepFrames
+from liveavatar.strength import picture_to_copy
 from liveavatar.trace import MIB, Trace
 from liveavatar.types import Block, InputError, Phoneme, Portrait, Speech, Step
 from liveavatar.video import Video
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from liveavatar.backends import Backend, PictureDecoder
+    from liveavatar.backends.mini.vae import VideoVAE
     from liveavatar.inputs import Audio, Image
     from liveavatar.pipeline import Pipeline
     from liveavatar.preview import LatentMap
@@ -430,10 +432,20 @@ class Run:
         """
         from liveavatar.preview import shipped_vae
 
-        if self.backend is not None:
+        if self.backend is None:
+            vae = shipped_vae(self._saved_vae) if self._saved_vae else None
+        elif getattr(self.backend, "copies_portrait", False):
+            vae = self.backend.vae
+        else:
             return self.backend.decoder()
-        vae = shipped_vae(self._saved_vae) if self._saved_vae else None
-        return None if vae is None else Decoder(vae)
+        return None if vae is None else Decoder(vae, self._picture_to_copy(vae))
+
+    def _picture_to_copy(self, vae: VideoVAE) -> Tensor | None:
+        """Return what a VAE that copies from the portrait was shown of it: (1, 3, H, W)"""
+        if vae.portrait_copy is None or self._last is None:
+            return None
+        height, width = (vae.config.stride * side for side in self._last.x.shape[-2:])
+        return picture_to_copy(self.portrait, (height, width), self.facts.config.get("portrait_strength", 1.0))
 
     # ------------------------------------------------------------------ watching
 

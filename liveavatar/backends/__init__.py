@@ -55,7 +55,8 @@ class Backend(Protocol):
     new_caches (rings where it wants them), load_transformer and release_encoders (for networks that are on the device
     one after the other: `transformer` is then not asked for before everything is encoded), trim_frames (pictures left
     out at the beginning, their sound kept), remarks (what its weights were not trained for, of speech and a
-    configuration), blocks_join (False: each block is a video of its own, decoded without the one before).
+    configuration), blocks_join (False: each block is a video of its own, decoded without the one before),
+    copies_portrait (True: the condition also holds the portrait's picture, for the decoder).
     """
 
     name: ClassVar[str]

@@ -135,8 +135,13 @@ class MiniBackend:
 
         return replace(condition, text=nothing_said(), audio=torch.zeros_like(condition.audio))
 
+    @property
+    def copies_portrait(self) -> bool:
+        """Whether its decoder copies from the portrait what that shows."""
+        return self.vae.portrait_copy is not None
+
     def decoder(self, condition: Condition | None = None) -> Decoder:
-        return Decoder(self.vae)
+        return Decoder(self.vae, None if condition is None else condition.picture)
 
     def about(self) -> dict:
         return dict(self._about)
