@@ -482,7 +482,7 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     """`pipeline.generate` by all processes that torchrun has started. The rank that decodes returns the video, the
     others None. Beside the video a time line is written: out.timeline.json.
     """
-    from liveavatar.backends import find
+    from liveavatar.backends import find_for
     from liveavatar.inputs import prepare, remark_on
     from liveavatar.pipeline import load_once
     from liveavatar.video import check_output
@@ -491,7 +491,7 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     if config.guidance != 1.0:
         raise InputError(f"guidance is {config.guidance}; it is made by one process only: start without torchrun, or "
                          "leave it at 1.0")
-    kind = find(backend)
+    kind = find_for(backend, options)
     path = check_output(output)
     inputs = prepare(kind, audio, image, prompt, config)
     inputs.check_output(path)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from liveavatar.backends import find
+from liveavatar.backends import find, find_for
 from liveavatar.config import GenerationConfig
 from liveavatar.files import printable, user_path
 from liveavatar.inputs import (
@@ -76,7 +76,7 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
              output: str | os.PathLike = "out.mp4", backend: str = "mini", run_dir: str | os.PathLike | None = None,
              stop: Event | None = None, progress: bool = True, **options: object) -> Video:
     """Inputs to video in one call. Whatever cannot be used is refused before any weights are loaded."""
-    kind = find(backend)
+    kind = find_for(backend, options)
     path = check_output(output)
     if run_dir is not None:
         check_new(run_dir)

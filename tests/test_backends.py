@@ -15,13 +15,13 @@ from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
 from liveavatar.conditions import fit_portrait
 from liveavatar.config import GenerationConfig
 from liveavatar.lora import Adapter
-from liveavatar.pipeline import Pipeline
+from liveavatar.pipeline import Pipeline, generate
 from liveavatar.run import Run, replay
 from liveavatar.speech import samples
 from liveavatar.training.listener import Listener, export_listener
 from liveavatar.training.ship import ship
 from liveavatar.transformer import CausalS2VTransformer
-from liveavatar.types import Block, Prompt
+from liveavatar.types import Block, InputError, Prompt
 from liveavatar.weights import FILE_BYTES, load_part, read_manifest, save_part, split_by_size
 
 SMALL_VAE = VAEConfig(8, 16, (4, 4, 4), (1, 1, 1), (8, 8, 8), (1, 1, 1))
@@ -64,6 +64,20 @@ def test_a_video_from_saved_weights(weights, tmp_path):
     config = GenerationConfig(sample_steps=2, size="64*64")
     video = pipe.render(tone(0.8), face(), "smiling", config, output=tmp_path / "out.mp4", progress=False)
     assert (video.frames, video.size, video.complete) == (20, (64, 64), True)
+
+
+@pytest.mark.filterwarnings("ignore:no voice was found", "ignore:no face was found")
+def test_inputs_are_prepared_as_the_weights_expect_before_they_are_loaded(weights, tmp_path):
+    folder = shutil.copytree(weights[0], tmp_path / "weights")
+    config = read_manifest(folder).config["base"] | {"trained": asdict(Trained(32, size=(64, 32), photographs=True))}
+    save_part(folder, "base", load_part(read_manifest(folder), "base"), config)
+    video = generate(tone(0.4), face(80, 40), config=GenerationConfig(sample_steps=1), output=tmp_path / "out.mp4",
+                     weights=folder, student=False, progress=False)
+    assert video.size == (64, 32)
+    with pytest.raises(InputError, match="student is 5"):
+        generate(tone(0.4), face(), output=tmp_path / "no.mp4", weights=folder, student=5)
+    with pytest.raises(InputError, match="weights are missing"):
+        generate(tone(0.4), face(), output=tmp_path / "no.mp4", weights=tmp_path)
 
 
 def test_what_the_model_is_told_has_the_shapes_the_interface_names(weights):

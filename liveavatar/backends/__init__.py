@@ -56,7 +56,8 @@ class Backend(Protocol):
     one after the other: `transformer` is then not asked for before everything is encoded), trim_frames (pictures left
     out at the beginning, their sound kept), remarks (what its weights were not trained for, of speech and a
     configuration), blocks_join (False: each block is a video of its own, decoded without the one before),
-    copies_portrait (True: the condition also holds the portrait's picture, for the decoder).
+    copies_portrait (True: the condition also holds the portrait's picture, for the decoder), for_weights (the class as
+    the weights of these options of `load` expect inputs).
     """
 
     name: ClassVar[str]
@@ -102,6 +103,12 @@ BACKENDS: dict[str, str] = {   # name -> module:class
     "mini": "liveavatar.backends.mini:MiniBackend",
     "wan-s2v-14b": "liveavatar.backends.wan.backend:WanBackend",
 }
+
+
+def find_for(name: str, options: dict[str, object]) -> type[Backend]:
+    """The class of a backend as the weights that these options bring expect inputs; no weights are loaded."""
+    kind = find(name)
+    return kind.for_weights(**options) if hasattr(kind, "for_weights") else kind
 
 
 def find(name: str) -> type[Backend]:

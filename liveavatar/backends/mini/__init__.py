@@ -47,7 +47,7 @@ class MiniBackend:
     rate_hz = 16_000
     block_latents = 3
     frames_per_latent = 4
-    size_multiple, default_size = 16, (128, 128)        # of the shipped weights
+    size_multiple, default_size = 16, (128, 128)        # of weights that do not say otherwise
     expects_rendered, expects_head_and_shoulders = True, False
     sees_past_sound = True
 
@@ -57,12 +57,21 @@ class MiniBackend:
         self.ear = ear.requires_grad_(False).eval()
         self.vae = vae.requires_grad_(False).eval()
         self.trained = trained
-        self.default_size = trained.size or self.default_size
-        self.expects_rendered, self.expects_head_and_shoulders = not trained.photographs, trained.photographs
-        self.size_multiple = vae.config.stride * transformer.config.patch
+        for name, value in expectations(trained, vae.config, transformer.config.patch).items():
+            setattr(self, name, value)
         self.compiled_threads: int | None = None         # the count that compiled code is made for
         LOADED.add(self)
         self._about = about
+
+    @classmethod
+    def for_weights(cls, student: Student = 4, weights: str | os.PathLike = "shipped", **others: object) -> type:
+        """Return a subclass that expects inputs as these weights do, without loading them."""
+        manifest = read_manifest(WEIGHTS if weights in ("shipped", "random") else user_path(weights))
+        part = "base"
+        if student is not False and weights != "random":
+            part = part_of(4 if student is True else student, manifest)
+        expected = expectations(trained_for(manifest, part), vae_config(manifest), base_options(manifest)["patch"])
+        return type(cls.__name__, (cls,), expected)
 
     @classmethod
     def load(cls, student: Student = 4, dtype: str = "auto", compile: bool = False,
@@ -219,6 +228,12 @@ def base_options(manifest: Manifest) -> dict:
     """Read how the transformer of a folder of weights is shaped."""
     settings = {name: value for name, value in manifest.config.get("base", {}).items() if name != "trained"}
     return transformer_options(vae_config(manifest)) | settings
+
+
+def expectations(trained: Trained, vae: VAEConfig, patch: int) -> dict[str, object]:
+    """Say what inputs weights expect: attributes of a backend."""
+    return {"default_size": trained.size or MiniBackend.default_size, "size_multiple": vae.stride * patch,
+            "expects_rendered": not trained.photographs, "expects_head_and_shoulders": trained.photographs}
 
 
 def trained_for(manifest: Manifest, part: str) -> Trained:
