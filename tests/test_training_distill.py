@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from liveavatar.backends.mini import preset
-from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
+from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, load_vae, save_vae
 from liveavatar.sampler import trained_schedule
 from liveavatar.training import base as base_stage
-from liveavatar.training import distill, listener
+from liveavatar.training import distill, listener, review
 from liveavatar.training.dataset import (
     FULL,
     ClipCondition,
@@ -72,6 +72,12 @@ def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(opt
     adapter, _ = load_pieces(folder / "student", "student")
     assert all(key.startswith("base_model.model.") for key in adapter)
     assert any(value.abs().max() > 0 for key, value in adapter.items() if "lora_B" in key)
+    save_vae(load_vae(folder / "vae.safetensors", copy_channels=4), folder / "copying.safetensors")
+    found = review.main(["--work", str(folder / "review"), "--base", str(folder / "base" / "base.safetensors"),
+                         "--students", str(folder / "student:2"), "--base_steps", "2", "--frames", "24", *toy[:10],
+                         "--vae", str(folder / "copying.safetensors"), "--clips", "2", "--device", "cpu"])["avatars"]
+    assert found["truth"]["detail"] == 1 and {"VAE", "VAE and portrait", "student_2 none after 1"} <= set(found)
+    assert (folder / "review" / "avatars_steps_student_2_full.png").exists()
 
 
 def options_of_toy():

@@ -152,9 +152,9 @@ def displacement_of_latents(displacement: Tensor, known: Tensor) -> tuple[Tensor
     return moved.mean(2).permute(0, 4, 1, 2, 3).half(), known.amin(2)[:, None].half()
 
 
-def encode(how: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
-    with autocast(pictures.device):
-        return how(pictures).float()
+def encode(how: Callable[..., Tensor], *pictures: Tensor) -> Tensor:
+    with autocast(pictures[0].device):
+        return how(*pictures).float()
 
 
 # ---------------------------------------------------------------------------------------------- emphasis

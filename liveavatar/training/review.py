@@ -67,26 +67,30 @@ def load_networks(arguments: argparse.Namespace, device: torch.device) -> Networ
     return Networks(vae, regressor, models)
 
 
+def portraits_of(drawn: ClipBatch) -> dict[str, Tensor | None]:
+    """What is seen of the portraits (B, 3, H, W) at each strength; None: nothing."""
+    return {name: None if cell_px == float("inf") else blur_portrait(drawn.portrait, cell_px) if cell_px else
+            drawn.portrait for name, cell_px in STRENGTHS.items()}
+
+
 @torch.no_grad()
 def conditions_of(drawn: ClipBatch, networks: Networks, audio_encoder) -> dict[str, ClipCondition]:
     """What steers the clips, for each strength of the portrait."""
     from liveavatar.conditions import controls_vector
 
     audio, text = encode_audio(audio_encoder, drawn.mel), controls_vector(drawn.controls).to(drawn.mel.device)
-    full = encode(networks.vae.encode_portrait, drawn.portrait)
-    made = {}
-    for name, cell_px in STRENGTHS.items():
-        reference = full
-        if cell_px:
-            reference = (torch.zeros_like(full) if cell_px == float("inf") else
-                         encode(networks.vae.encode_portrait, blur_portrait(drawn.portrait, cell_px)))
-        made[name] = ClipCondition(reference, audio, text)
-    return made
+    nothing = torch.zeros_like(encode(networks.vae.encode_portrait, drawn.portrait))
+    return {name: ClipCondition(nothing if portrait is None else encode(networks.vae.encode_portrait, portrait), audio,
+                                text) for name, portrait in portraits_of(drawn).items()}
 
 
 @torch.no_grad()
-def decoded(vae: VideoVAE, latents: Tensor) -> Tensor:
-    return torch.cat([encode(vae.decode, part).clamp(0, 1) for part in latents.split(8)])
+def decoded(vae: VideoVAE, latents: Tensor, portraits: Tensor | None = None) -> Tensor:
+    """Decode clips, some at a time; a decoder that copies from portraits (B, 3, H, W) is shown them."""
+    if portraits is None:
+        return torch.cat([encode(vae.decode, part).clamp(0, 1) for part in latents.split(8)])
+    return torch.cat([encode(vae.decode, *part).clamp(0, 1)
+                      for part in zip(latents.split(8), portraits.split(8), strict=True)])
 
 
 @torch.no_grad()
@@ -145,7 +149,8 @@ class Review:
         shown = range(schedule.steps) if schedule.steps <= 8 else [schedule.steps - 1]
         rows = [self.drawn.video[:PICTURED, :, T // 2]]
         for step in shown:
-            video = decoded(self.networks.vae, torch.cat([part[step][1] for part in steps]))
+            video = decoded(self.networks.vae, torch.cat([part[step][1] for part in steps]),
+                            portraits_of(self.drawn)[strength])
             self.measure(f"{name} {strength} after {step}", video)
             rows.append(video[:PICTURED, :, T // 2])
         self.sheet(f"steps_{name}_{strength}", rows)
@@ -180,8 +185,10 @@ def main(argv: list[str] | None = None) -> dict:
         clips = Clips(held.speech, [replace(world, share=1.0)], device, torch.Generator().manual_seed(9))
         drawn = clips.draw(arguments.clips, arguments.frames, portrait=True, lead=AUDIO_HISTORY)
         review = Review(kind, drawn, networks, arguments.work)
-        review.measure("VAE", decoded(networks.vae, torch.cat([encode(networks.vae.encode, part)
-                                                               for part in drawn.video.split(8)])))
+        latents = torch.cat([encode(networks.vae.encode, part) for part in drawn.video.split(8)])
+        review.measure("VAE", decoded(networks.vae, latents))
+        if networks.vae.portrait_copy is not None:
+            review.measure("VAE and portrait", decoded(networks.vae, latents, drawn.portrait))
         for strength, condition in conditions_of(drawn, networks, audio_encoder).items():
             for name in networks.models:
                 review.walk(name, strength, condition)
