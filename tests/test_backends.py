@@ -176,6 +176,7 @@ def test_a_decoder_that_copies_is_shown_the_portrait_in_the_video_and_in_every_v
     backend = MiniBackend.load(weights="random", dtype="float32")
     backend.vae = VideoVAE(replace(backend.vae.config, copy_channels=8)).requires_grad_(False).eval()
     backend.vae.portrait_copy.out.bias[2:] = 20                       # all is copied
+    backend.vae.portrait_copy.nearness.fill_(9)                       # from where it is
     pipe, portrait = Pipeline(backend), face(40, 40)
     config = GenerationConfig(size=(32, 32), sample_steps=1)
     run = Run.of(pipe, tone(0.6), portrait, config=config)

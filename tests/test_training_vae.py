@@ -263,7 +263,7 @@ def test_training_resumes_where_it_stopped(corpus, tmp_path):
     assert names >= {"vae.safetensors", "checkpoint.safetensors", "training.json", "sheet_avatars.png", "loss.png"}
 
 
-@pytest.mark.parametrize("copy", [0, 8])
+@pytest.mark.parametrize("copy", [0, 4, 8])
 def test_the_decoder_is_sharpened_and_the_latents_stay(corpus, tmp_path, copy):
     train_vae(corpus, tmp_path / "vae")
     before = load_vae(tmp_path / "vae" / "vae.safetensors", copy_channels=copy)
@@ -271,11 +271,11 @@ def test_the_decoder_is_sharpened_and_the_latents_stay(corpus, tmp_path, copy):
         "--corpus", str(corpus), "--work", str(tmp_path / "decoder"), "--total_steps", "3", "--device", "cpu",
         "--vae", str(tmp_path / "vae" / "vae.safetensors"), "--size", "32*32", "--batch", "2", "--frames", "4",
         "--people", "16", "--log_every", "1", "--evaluation_clips", "2", "--evaluation_frames", "4",
-        "--copy", str(copy)])
+        "--copy", str(copy), *["--only_copy"][:copy == 4]])
     after = load_vae(tmp_path / "decoder" / "vae.safetensors").state_dict()
     moved = {name.split(".")[0] for name, tensor in before.state_dict().items()
              if not torch.allclose(tensor, after[name], atol=1e-6)}
-    assert moved == ({"decoder", "portrait_copy"} if copy else {"decoder"})
+    assert moved == {0: {"decoder"}, 4: {"portrait_copy"}, 8: {"decoder", "portrait_copy"}}[copy]
     assert set(scores) == {"avatars", "avatars_copied"} if copy else {"avatars"}
 
 

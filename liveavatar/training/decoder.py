@@ -81,7 +81,7 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace) -> No
         drawn = clips.draw(arguments.batch, arguments.frames, audio=False, portrait=copies,
                            cell_px=cell_px if copies else 0)
         weight = emphasis_weights(emphasis_bells(drawn.points, clips.size))                     # (B, T, H, W)
-        portrait = shown_portraits(drawn.portrait, clips) if copies else None
+        portrait = shown_portraits(drawn.portrait, clips, NO_PORTRAIT * (not arguments.only_copy)) if copies else None
         latents = noisy_latents(vae, drawn.video, clips)
         with autocast(clips.device):
             again, displacement = decode(latents, portrait)
@@ -119,10 +119,10 @@ def noisy_latents(vae: VideoVAE, video: Tensor, clips: Clips) -> Tensor:
     return latents + strength * vae.latent_std[:, None, None, None] * clips.noise(*latents.shape)
 
 
-def shown_portraits(portraits: Tensor, clips: Clips) -> Tensor | None:
-    """Choose what the decoder may copy from: portraits (B, 3, H, W), some of them blurred, or in some steps none."""
+def shown_portraits(portraits: Tensor, clips: Clips, none: float) -> Tensor | None:
+    """Choose what the decoder may copy from: portraits (B, 3, H, W), some of them blurred, in a share of steps none."""
     generator = clips.generator
-    if float(torch.rand((), generator=generator)) < NO_PORTRAIT:
+    if float(torch.rand((), generator=generator)) < none:
         return None
     blurred = torch.rand(len(portraits), 1, 1, 1, generator=generator) < BLURRED_PORTRAIT
     cell_px = blur_px(float(torch.rand((), generator=generator)))
@@ -133,6 +133,7 @@ def add_arguments_of_decoder(parser: argparse.ArgumentParser) -> argparse.Argume
     add_world_arguments(add_arguments(parser))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--copy", type=int, default=0, help="channels of what copies from the portrait; 0: none")
+    parser.add_argument("--only_copy", action="store_true", help="leave the decoder as it is")
     parser.add_argument("--batch", type=int, default=12, help="clips in a step, on each GPU")
     parser.add_argument("--frames", type=int, default=12, help="video frames in a clip")
     parser.add_argument("--lr", type=float, default=3e-4)
@@ -148,8 +149,11 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     device, _ = start(arguments)
     generator = torch.Generator().manual_seed(arguments.seed + 1000 * rank())     # on the host, where clips are planned
     vae = load_vae(arguments.vae, device, arguments.copy).to(memory_format=torch.channels_last)
-    for part in filter(None, (vae.requires_grad_(False).decoder, vae.portrait_copy)):
-        part.requires_grad_(True)
+    if arguments.only_copy and vae.portrait_copy is None:
+        parser.error("--only_copy needs --copy CHANNELS, for example 32")
+    vae.requires_grad_(False).decoder.requires_grad_(not arguments.only_copy)
+    if vae.portrait_copy is not None:
+        vae.portrait_copy.requires_grad_(True)
     judge = PatchDiscriminator().to(device, memory_format=torch.channels_last)
     clips = clips_of(arguments, "train", device, parse_size(arguments.size), generator)
     learner = Learner(vae, arguments.lr, export=save_vae)

@@ -38,7 +38,7 @@ class DecoderMemory(NamedTuple):
 
     blocks: Memory | None = None        # None before the first piece
     portrait: Tensor | None = None      # (B, 3, H, W) 0..1, the picture to copy from; None: everything is painted
-    features: Tensor | None = None      # (B, D, h, w) what the first layer adds for it
+    described: Tensor | None = None     # (B, E, h, w) of its latents: see `PortraitCopy.describe`
 
 
 @dataclass(frozen=True)
@@ -140,32 +140,62 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor, batch: int,
 
 
 class PortraitCopy(nn.Module):
-    """Find in the portrait what the decoder's pictures show, and copy it: a displacement for each cell of the last
-    features, and how much of each pixel is copied (Siarohin et al. 2019, arXiv:2003.00196, move pictures like this)."""
+    """Find in the portrait what the decoder has painted, and copy it from there (Siarohin et al. 2019,
+    arXiv:2003.00196, move pictures like this; here the places are found by matching latents).
 
-    def __init__(self, latent_channels: int, deep: int, shallow: int, width: int, cell_px: int) -> None:
+    Two looks: latents of the video are matched with those of the portrait nearby; then the painted picture and the
+    copy, side by side at a coarse scale, say how to correct the place and how much of each pixel is copied.
+    """
+
+    REACH = 4                   # latent pixels to each side in which a match is looked for
+
+    def __init__(self, latent_channels: int, painted_channels: int, width: int, cell_px: int) -> None:
+        """painted_channels: of the decoder's last features, whose cells have a side of cell_px pixels"""
         super().__init__()
         self.cell_px = cell_px
-        self.enter = nn.Conv2d(latent_channels, deep, 3, padding=1)         # its latents, for the first layer
-        self.middle = nn.Conv2d(shallow, width, 3, padding=1)
-        self.out = nn.Conv2d(width, 2 + self.cell_px**2, 3, padding=1)
-        for layer in (self.enter, self.out):                                # begins by copying next to nothing
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.describe = nn.Sequential(nn.Conv2d(latent_channels, 2 * width, 3, padding=1), nn.SiLU(),
+                                      nn.Conv2d(2 * width, width, 3, padding=1))
+        self.sharpness = nn.Parameter(torch.tensor(3.0))                    # of a match, as a logarithm
+        self.nearness = nn.Parameter(torch.tensor(-1.5))                    # how much what is nearer is preferred
+        self.middle = nn.Conv2d(painted_channels + 6, width, 3, padding=1)
+        self.out = nn.Conv2d(width, 2 + cell_px**2, 3, padding=1)
+        nn.init.zeros_(self.out.weight)                                     # begins by copying next to nothing
+        nn.init.zeros_(self.out.bias)
         nn.init.constant_(self.out.bias[2:], -4.0)
 
-    def forward(self, x: Tensor, painted: Tensor, portrait: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (T*B, D, H/S, W/S) features, painted (T*B, 3, H, W) and portrait (B, 3, H, W), both 0..1
+    def forward(self, latents: Tensor, x: Tensor, painted: Tensor, portrait: Tensor,
+                described: Tensor) -> tuple[Tensor, Tensor]:
+        """latents (F*B, C, h, w), features x (T*B, D, H/S, W/S), painted (T*B, 3, H, W) and portrait (B, 3, H, W) 0..1,
+        described (B, E, h, w) what `describe` says of the portrait's latents
 
-        -> pictures (T*B, 3, H, W); displacement (T*B, 2, H/S, W/S) across and down in cells of S pixels, where in
-        the portrait a cell comes from as seen from where it is; share (T*B, 1, H, W) 0..1 that is copied
+        -> pictures (T*B, 3, H, W), and for each cell of S pixels where in the portrait it comes from, as seen from
+        where it is: (T*B, 2, H/S, W/S) across and down in cells
         """
-        said = self.out(F.silu(self.middle(x))).float()
-        displacement, share = said[:, :2], F.pixel_shuffle(said[:, 2:], self.cell_px).sigmoid()
-        times = len(x) // len(portrait)
-        fine = F.interpolate(displacement, scale_factor=self.cell_px, mode="bilinear", align_corners=False)
-        copied = take_from(portrait.float().repeat(times, 1, 1, 1), self.cell_px * fine)
-        return painted + share.to(painted.dtype) * (copied.to(painted.dtype) - painted), displacement, share
+        B, S = len(portrait), self.cell_px
+        found = self.match(self.describe(latents), described)
+        found = found.unflatten(0, (-1, B)).repeat_interleave(FRAMES_PER_LATENT, 0).flatten(0, 1)
+        scale = x.shape[-1] / found.shape[-1]
+        place = scale * F.interpolate(found, x.shape[-2:], mode="bilinear", align_corners=False)
+        coarse = F.avg_pool2d(portrait, S).float().repeat(len(x) // B, 1, 1, 1)
+        seen = torch.cat([x, F.avg_pool2d(painted, S), take_from(coarse, place).to(x.dtype)], 1)
+        said = self.out(F.silu(self.middle(seen))).float()
+        place, share = place + said[:, :2], F.pixel_shuffle(said[:, 2:], S).sigmoid()
+        fine = S * F.interpolate(place, scale_factor=S, mode="bilinear", align_corners=False)
+        copied = take_from(portrait.float().repeat(len(x) // B, 1, 1, 1), fine)
+        return torch.lerp(painted.float(), copied, share).to(painted.dtype), place
+
+    def match(self, frames: Tensor, portrait: Tensor) -> Tensor:
+        """Descriptions (F*B, E, h, w) and (B, E, h, w)  ->  (F*B, 2, h, w) float32, the mean offset of what is alike
+        within REACH, across and down in latent pixels"""
+        B, E, h, w = portrait.shape
+        frames, portrait = (F.normalize(one.float(), dim=1) for one in (frames, portrait))
+        side = 2 * self.REACH + 1
+        around = F.unfold(portrait, side, padding=self.REACH).view(B, E, side**2, h * w)
+        alike = torch.einsum("fbdn,bdkn->fbkn", frames.view(-1, B, E, h * w), around) * self.sharpness.exp()
+        along = torch.arange(-self.REACH, self.REACH + 1, device=alike.device, dtype=alike.dtype)
+        offsets = torch.stack([along.repeat(side), along.repeat_interleave(side)])              # (2, side * side)
+        far = offsets.square().sum(0)[:, None] * self.nearness.exp()
+        return torch.einsum("ck,fbkn->fbcn", offsets, (alike - far).softmax(2)).reshape(-1, 2, h, w)
 
 
 def take_from(pictures: Tensor, displacement: Tensor) -> Tensor:
@@ -199,7 +229,7 @@ class VideoVAE(nn.Module):
             nn.Conv2d(config.latent_channels, d1, 3, padding=1), nn.SiLU(), *_blocks(m1, d1, config.mix),
             Grow(d1, d2), *_blocks(m2, d2, config.mix),
             Grow(d2, d3), *_blocks(m3, d3, config.mix), *_last_layers(d3, patch, config.tail)])
-        self.portrait_copy = None if not config.copy_channels else PortraitCopy(config.latent_channels, d1, d3,
+        self.portrait_copy = None if not config.copy_channels else PortraitCopy(config.latent_channels, d3,
                                                                                 config.copy_channels, patch)
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
@@ -228,22 +258,19 @@ class VideoVAE(nn.Module):
             return DecoderMemory()
         portrait = portrait.to(self.latent_std.dtype)
         latents = self.encode_portrait(portrait).detach()
-        return DecoderMemory(None, portrait, self.portrait_copy.enter(latents[:, :, 0]))
+        return DecoderMemory(None, portrait, self.portrait_copy.describe(latents[:, :, 0]))
 
     def _decode(self, raw: Tensor, memory: DecoderMemory) -> tuple[Tensor, Tensor | None, DecoderMemory]:
-        """raw (B, C, F, h, w)  ->  pictures (4F*B, 3, H, W) about 0..1, displacement of the copy, memory"""
-        x, B = raw.permute(2, 0, 1, 3, 4).flatten(0, 1), len(raw)
-        first, *layers = self.decoder.layers
-        x = first(x)
-        if memory.features is not None:
-            x = x + memory.features.repeat(raw.shape[2], 1, 1, 1)
+        """raw (B, C, F, h, w)  ->  pictures (4F*B, 3, H, W) about 0..1, where they were copied from, memory"""
+        flat, B = raw.permute(2, 0, 1, 3, 4).flatten(0, 1), len(raw)
         last = len(_last_layers(1, self.config.stride // 4, self.config.tail))
-        x, blocks = run_layers(layers[:-last], x, B, memory.blocks)
-        painted, _ = run_layers(layers[-last:], x, B)
-        painted, displacement = painted * 0.5 + 0.5, None
+        x, blocks = run_layers(self.decoder.layers[:-last], flat, B, memory.blocks)
+        painted, _ = run_layers(self.decoder.layers[-last:], x, B)
+        painted, place = painted * 0.5 + 0.5, None
         if memory.portrait is not None:
-            painted, displacement, _ = self.portrait_copy(x, painted, memory.portrait)
-        return painted, displacement, memory._replace(blocks=blocks)
+            latents = (flat - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
+            painted, place = self.portrait_copy(latents, x, painted, memory.portrait, memory.described)
+        return painted, place, memory._replace(blocks=blocks)
 
     def encode(self, video: Tensor) -> Tensor:
         """video (B, 3, T, H, W) 0..1  ->  latents (B, C, T/4, h, w), unit variance in each channel."""
