@@ -51,8 +51,8 @@ def test_streaming_equals_one_shot(vae, pieces):
 def test_memory_is_one_picture_of_features_per_block(vae):
     short = vae.decode_stream(torch.randn(1, 16, 1, 4, 4))[1]
     long = vae.decode_stream(torch.randn(1, 16, 9, 4, 4))[1]
-    assert [m.shape for m in short.blocks] == [(1, 16, 4, 4), (1, 16, 4, 4), (1, 8, 8, 8), (1, 8, 16, 16)]
-    assert [m.shape for m in long.blocks] == [m.shape for m in short.blocks]
+    assert [m.shape for m in short] == [(1, 16, 4, 4), (1, 16, 4, 4), (1, 8, 8, 8), (1, 8, 16, 16)]
+    assert [m.shape for m in long] == [m.shape for m in short]
 
 
 def test_the_future_changes_nothing(vae):

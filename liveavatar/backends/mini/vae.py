@@ -19,7 +19,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,15 +29,8 @@ from liveavatar.types import InputError
 FRAMES_PER_LATENT = 4
 LOGVAR_RANGE = (-12.0, 4.0)
 
-Memory = tuple[Tensor, ...]   # one (B, C, H, W) per MemBlock: features of the last picture seen
-
-
-class DecoderMemory(NamedTuple):
-    """What the decoder takes with it from one piece of a video to the next."""
-
-    blocks: Memory | None = None        # None before the first piece
-    portrait: Tensor | None = None      # (B, 3, H, W) 0..1, the picture to copy from; None: everything is painted
-    described: Tensor | None = None     # (B, E, h, w) of its latents: see `PortraitCopy.describe`
+Memory = tuple[Tensor, ...]   # one (B, C, H, W) per MemBlock: features of the last picture seen. With `PortraitCopy`,
+                              # before them the portrait and what is said of it, empty where there is none
 
 
 @dataclass(frozen=True)
@@ -252,25 +244,26 @@ class VideoVAE(nn.Module):
         pictures, displacement, _ = self._decode(raw, self.remember(portrait))
         return _clips(pictures, len(raw)), None if displacement is None else _clips(displacement, len(raw))
 
-    def remember(self, portrait: Tensor | None) -> DecoderMemory:
+    def remember(self, portrait: Tensor | None) -> Memory | None:
         """Return the memory with which a video begins. portrait: (B, 3, H, W) 0..1, the size of the video"""
         if portrait is None or self.portrait_copy is None:
-            return DecoderMemory()
+            return None
         portrait = portrait.to(self.latent_std.dtype)
         latents = self.encode_portrait(portrait).detach()
-        return DecoderMemory(None, portrait, self.portrait_copy.describe(latents[:, :, 0]))
+        return portrait, self.portrait_copy.describe(latents[:, :, 0])
 
-    def _decode(self, raw: Tensor, memory: DecoderMemory) -> tuple[Tensor, Tensor | None, DecoderMemory]:
+    def _decode(self, raw: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor | None, Memory]:
         """raw (B, C, F, h, w)  ->  pictures (4F*B, 3, H, W) about 0..1, where they were copied from, memory"""
         flat, B = raw.permute(2, 0, 1, 3, 4).flatten(0, 1), len(raw)
+        copied = () if self.portrait_copy is None else memory[:2] if memory else 2 * (raw.new_empty(0),)
         last = len(_last_layers(1, self.config.stride // 4, self.config.tail))
-        x, blocks = run_layers(self.decoder.layers[:-last], flat, B, memory.blocks)
+        x, blocks = run_layers(self.decoder.layers[:-last], flat, B, (memory or ())[len(copied):] or None)
         painted, _ = run_layers(self.decoder.layers[-last:], x, B)
         painted, place = painted * 0.5 + 0.5, None
-        if memory.portrait is not None:
+        if copied and copied[0].numel():
             latents = (flat - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
-            painted, place = self.portrait_copy(latents, x, painted, memory.portrait, memory.described)
-        return painted, place, memory._replace(blocks=blocks)
+            painted, place = self.portrait_copy(latents, x, painted, *copied)
+        return painted, place, (*copied, *blocks)
 
     def encode(self, video: Tensor) -> Tensor:
         """video (B, 3, T, H, W) 0..1  ->  latents (B, C, T/4, h, w), unit variance in each channel."""
@@ -286,11 +279,11 @@ class VideoVAE(nn.Module):
         0..1."""
         return self.decode_stream(latents, self.remember(portrait))[0]
 
-    def decode_stream(self, latents: Tensor, memory: DecoderMemory | None = None) -> tuple[Tensor, DecoderMemory]:
+    def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """Decode a piece of a longer video; memory is what the piece before left behind, at the start what `remember`
         returns, or None."""
         raw = latents * _channel(self.latent_std) + _channel(self.latent_mean)
-        pictures, _, memory = self._decode(raw, memory or DecoderMemory())
+        pictures, _, memory = self._decode(raw, memory)
         return _clips(pictures, len(raw)).clamp(0, 1), memory
 
 
