@@ -119,6 +119,17 @@ def interrupt_with(number, monkeypatch):
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal():
+    """Whoever starts the tests with nohup or & has some of them ignored."""
+    ignored = [number for number, _ in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_interrupted_it_leaves_what_is_done(given, capsys, monkeypatch, number, code):
     """Ctrl-C; docker stop, Slurm and timeout; a terminal that is closed."""

@@ -151,9 +151,9 @@ class PortraitCopy(nn.Module):
         self.nearness = nn.Parameter(torch.tensor(-1.5))                    # how much what is nearer is preferred
         self.middle = nn.Conv2d(painted_channels + 6, width, 3, padding=1)
         self.out = nn.Conv2d(width, 2 + cell_px**2, 3, padding=1)
-        nn.init.zeros_(self.out.weight)                                     # begins by copying next to nothing
+        nn.init.zeros_(self.out.weight)                                     # begins by copying little
         nn.init.zeros_(self.out.bias)
-        nn.init.constant_(self.out.bias[2:], -4.0)
+        nn.init.constant_(self.out.bias[2:], -2.5)
 
     def forward(self, latents: Tensor, x: Tensor, painted: Tensor, portrait: Tensor,
                 described: Tensor) -> tuple[Tensor, Tensor]:
