@@ -27,6 +27,7 @@ from torch import Tensor
 
 from liveavatar.backends import find, find_for
 from liveavatar.config import GenerationConfig
+from liveavatar.decoder import name_of_vae
 from liveavatar.files import printable, user_path
 from liveavatar.inputs import (
     Audio,
@@ -40,7 +41,7 @@ from liveavatar.inputs import (
     remark_on,
 )
 from liveavatar.rollout import Rollout, block_generator, roll_out
-from liveavatar.runfolder import RunFolder, check_new
+from liveavatar.runfolder import RunFolder, StepWriter, check_new
 from liveavatar.signals import exit_on_signals
 from liveavatar.strength import picture_to_copy, weaken_portrait, weaken_sound
 from liveavatar.threads import adapted_threads
@@ -244,7 +245,8 @@ class Pipeline:
         path, folder = check_output(output), None
         inputs.check_output(path)
         if run_dir is not None:
-            description = self._describe(inputs, config) | {"output": str(path.absolute())}
+            description = self._describe(inputs, config) | {"output": str(path.absolute()),
+                                                            "vae": name_of_vae(self.backend)}
             folder = RunFolder.create(run_dir, description, inputs.speech, inputs.portrait)
         yield from self._stream(inputs, config, path, folder, stop, keep_latents, progress, watch or Stopwatch())
 
@@ -342,6 +344,7 @@ class BlockStream:
         self.watch = watch
         self._backend, self._block_frames = pipeline.backend, pipeline.block_frames
         self._condition, self._config, self._folder = condition, config, folder
+        self._steps = None if folder is None else StepWriter(folder)
         self._decoder: PictureDecoder = pipeline.backend.decoder(condition)
         self._waiting: list[Tensor] = []                       # latents of blocks made but not decoded
         self._kept: list[Tensor] | None = [] if keep_latents else None
@@ -358,6 +361,9 @@ class BlockStream:
                 step, rollout = next(steps, (None, None))
             if step is None:
                 break
+            if self._steps is not None:
+                with self.watch.measure("save"):
+                    self._steps.write(step)
             if rollout is not None:
                 self._finish(step.x, rollout)
             yield step

@@ -6,7 +6,6 @@ cost, at an eighth of the size. The real decoder shows all of it.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liveavatar.decoder import name_of_vae
 from liveavatar.types import InputError, Portrait, Step
 
 if TYPE_CHECKING:
@@ -95,15 +95,6 @@ def fit_backend(backend: Backend) -> LatentMap:
     pairs = [looked_at(backend, portrait) for portrait in fit_portraits()]
     latents, colours = (np.concatenate(part) for part in zip(*pairs, strict=True))
     return fit_map(latents, colours)
-
-
-def name_of_vae(owner: Backend | VideoVAE) -> str:
-    """A short name for the weights of a VAE, or of a backend's, the same in every number format; "" without one."""
-    vae = owner if isinstance(owner, torch.nn.Module) else getattr(owner, "vae", None)
-    if vae is None:
-        return ""
-    weight = next(vae.parameters()).detach().to("cpu", torch.bfloat16).float()
-    return hashlib.sha256(weight.numpy().tobytes()).hexdigest()[:16]
 
 
 @cache
@@ -254,6 +245,8 @@ def encoded(picture: np.ndarray, form: str, **options: object) -> bytes:
 
 
 HEAT = ((120, 28, 109), (187, 55, 84), (249, 142, 9), (252, 222, 100), (252, 255, 220))    # violet, orange, white
+TICKS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)     # differences that may be written at a scale
+LEAST_BETWEEN = 0.13     # of the scale's length, between two of them
 SEEN_BELOW = 0.32        # place on the scale below which the picture behind shines through
 
 
@@ -284,6 +277,16 @@ def on_scale(changes: np.ndarray, reach: float) -> np.ndarray:
     """Differences (..., H, W) 0..1 -> their place 0..1 on a scale that ends at `reach`: the square root of the share,
     so that small ones can be seen beside large ones."""
     return np.sqrt(np.clip(changes / max(reach, 1e-6), 0, 1))
+
+
+def scale_ticks(reach: float) -> list[tuple[float, str]]:
+    """[(place 0..1 on the colour scale, difference in percent), ...]; the first and the last always."""
+    found = [(0.0, "0")]
+    for value in TICKS[1:]:
+        place = float(on_scale(np.float64(value), reach))
+        if value < reach and place - found[-1][0] >= LEAST_BETWEEN <= 1 - place:
+            found.append((place, f"{100 * value:g}"))
+    return [*found, (1.0, f"{100 * reach:g} %")]
 
 
 def strip(frames: np.ndarray, height: int | None = None) -> np.ndarray:

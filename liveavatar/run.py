@@ -572,9 +572,12 @@ class Run:
             self.memory.record.save(folder)
         return saved
 
-    def show_finished(self, blocks: dict[int, Block]) -> None:
-        """Become a run that is over and has made these blocks, without any work: of a video that exists already."""
-        self._blocks, self._done_s, self._state = dict(blocks), self.total_s, FINISHED
+    def show_finished(self, blocks: dict[int, Block], vae: str = "") -> None:
+        """Become a run that is over and has made these blocks, without any work: of a video that exists already.
+
+        vae: the name (`name_of_vae`) of what decodes its latents, where it has some
+        """
+        self._blocks, self._done_s, self._state, self._saved_vae = dict(blocks), self.total_s, FINISHED, vae
 
     # ------------------------------------------------------------------ the worker
 

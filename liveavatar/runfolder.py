@@ -7,6 +7,7 @@
         block_00000.safetensors    latents of each finished block
         caches_0.safetensors       keys and values after the newest block, or the one before: two files in turn
         caches_1.safetensors
+        steps/                         the first blocks after each of their steps: a trace, for reports and views
 
 A block attends to earlier blocks as they were at its own noise level, and those to earlier ones: keys and values cannot
 be made again from finished latents. So they are written after every block (mini: about 30 MB), newest only. Every file
@@ -30,9 +31,11 @@ from liveavatar.config import GenerationConfig
 from liveavatar.files import printable, user_path, utf8_path, write_whole
 from liveavatar.rollout import Rollout
 from liveavatar.sound import Sound
-from liveavatar.types import InputError, Portrait, Prompt, Speech
+from liveavatar.trace import MIB, Trace
+from liveavatar.types import InputError, Portrait, Prompt, Speech, Step
 
 FORMAT = 1
+STEPS_BYTES = 128 * MIB            # of steps that are kept: those of mini's first minute and more
 ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}      # names of files need not be UTF-8
 
 
@@ -116,8 +119,17 @@ class RunFolder:
             state = save(tensors, about)
             write_whole(self.path / f"caches_{finished % 2}.safetensors", lambda part: part.write_bytes(state))
         except OSError as error:
-            raise InputError(f"run folder {self.path} cannot be written ({error.strerror or error}); free some space, "
-                             f"then go on with resume({str(self.path)!r})") from error
+            raise self.unwritable(error) from error
+
+    def unwritable(self, error: OSError) -> InputError:
+        """Say that the disk refused something of this run, and what to do."""
+        return InputError(f"run folder {self.path} cannot be written ({error.strerror or error}); free some space, "
+                          f"then go on with resume({str(self.path)!r})")
+
+    def steps(self) -> Trace:
+        """Open the steps that were kept; an empty trace where there are none, as in the folders of version 0.1."""
+        path = self.path / "steps"
+        return Trace.load(path) if (path / "trace.json").is_file() else Trace(folder=path, velocity=False)
 
     def finished(self) -> int:
         """How many blocks in a row are there."""
@@ -168,6 +180,28 @@ class RunFolder:
             if block <= self.finished():
                 states.append((block, path))
         return states
+
+
+class StepWriter:
+    """Keeps the steps of a run's first blocks in its folder, up to STEPS_BYTES: x and the clean prediction of each."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        try:
+            self._trace = folder.steps()
+        except InputError:                            # damaged: the run matters more
+            self._trace = Trace(folder=folder.path / "steps", velocity=False)
+        self._folder, self._full = folder, False
+
+    def write(self, step: Step) -> None:
+        """Take a step; after the last one of a block they are on disk. Raises InputError where they cannot be."""
+        if self._full:
+            return
+        self._trace.record(step)
+        if step.last:
+            try:
+                self._full = self._trace.flush() >= STEPS_BYTES
+            except OSError as error:
+                raise self._folder.unwritable(error) from error
 
 
 def check_new(path: str | os.PathLike) -> Path:

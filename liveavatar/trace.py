@@ -102,11 +102,16 @@ class Trace:
             steps = [self.step(*key) for key in sorted(self._numbers) if key[0] == block]
             tensors = {f"{step.index}.{name}": getattr(step, name) for step in steps for name in self._kept}
             write_whole(folder / block_file(block), partial(write_tensors, tensors))
-        numbers = [self._numbers[key] for key in sorted(self._numbers)]
-        description = {"format": 1, "kept": list(self._kept), "steps": numbers}
-        text = json.dumps(description, indent=1)
-        write_whole(folder / "trace.json", lambda part: part.write_text(text, encoding="utf-8"))
+        self._write_description(folder)
         return folder
+
+    def flush(self) -> int:
+        """Move all that is in memory to the trace's folder, so that `load(folder)` finds it even if this process ends
+        now. Returns the bytes of the files there."""
+        for block in sorted({block for block, _ in self._tensors}):
+            self._spill(block)
+        self._write_description(self._spill_folder())
+        return sum(path.stat().st_size for path in self._files.values())
 
     @classmethod
     def load(cls, folder: str | os.PathLike, limit_bytes: int = 512 * MIB) -> Trace:
@@ -122,6 +127,12 @@ class Trace:
         trace._numbers = {(step["block"], step["index"]): step for step in description["steps"]}
         trace._files = {block: folder / block_file(block) for block in trace.blocks}
         return trace
+
+    def _write_description(self, folder: Path) -> None:
+        """Write trace.json: what is not a tensor."""
+        numbers = [self._numbers[key] for key in sorted(self._numbers)]
+        text = json.dumps({"format": 1, "kept": list(self._kept), "steps": numbers}, indent=1)
+        write_whole(folder / "trace.json", lambda part: part.write_text(text, encoding="utf-8"))
 
     def _resolve(self, number: int, known: tuple[int, ...], name: str) -> int:
         if number < 0 and -number <= len(known):

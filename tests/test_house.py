@@ -25,7 +25,7 @@ FLOORS = (
      "decoder", "video", "strength"),
     ("backends",),
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
-    ("metrics", "inspection", "vram", "run", "preview", "step_frames", "export", "interop"),
+    ("metrics", "inspection", "vram", "run", "preview", "step_frames", "export", "interop", "runs"),
     ("study",),
     ("cli", "demo", "doctor", "__main__"),
     ("training",),

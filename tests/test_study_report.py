@@ -167,12 +167,16 @@ def test_a_run_has_a_report_with_every_step(tmp_path):
     run.start().result()
     page = write_report(run, tmp_path / "r.html").read_text()
     data = data_of(page)
-    assert len(data["strips"]) == 3 and data["tiles"] == 7  # one picture for each 4 frames that are seen
-    assert "What each step changed" in page and "step 2 finishes it" in page and "previews" not in page
+    steps = data["steps"]
+    assert len(steps["strips"]) == 3 and len(steps["starts_s"]) == 7        # one picture for each 4 frames
+    assert all(strip["guess"] and strip["change"] for strip in steps["strips"])
+    assert len(steps["words"]) == 3 and all(len(sentences) == 3 for _, sentences in steps["words"])
+    assert "step 2 finishes it" in page and steps["note"] == ""
     assert data["duration_s"] == pytest.approx(1.0) and max(data["loudness"]) == 1.0
     saved = write_report(run.save(tmp_path / "seen"), tmp_path / "again.html").read_text()
-    assert len(data_of(saved)["strips"]) == 3               # without its model, in the colours of the latents
-    assert "these are previews" in saved and "What each step changed" not in saved
+    steps = data_of(saved)["steps"]                         # without its model, in the colours of the latents
+    assert len(steps["strips"]) == 3 and not any(strip["change"] for strip in steps["strips"])
+    assert "these are previews" in steps["note"] and "finishes it" not in saved
 
 
 def test_the_pictures_of_a_run_are_what_was_made():
@@ -181,16 +185,51 @@ def test_the_pictures_of_a_run_are_what_was_made():
     from liveavatar.config import GenerationConfig
     from liveavatar.pipeline import Pipeline
     from liveavatar.run import Run
-    from liveavatar.study.report import pictures_of
+    from liveavatar.study.steps_section import steps_of
 
     run = Run.of(Pipeline(FakeBackend()), tone(0.9), face(32, 32), "", GenerationConfig(sample_steps=2))
     run.start().result()
-    last = list(pictures_of(run, [run.look(block, 1) for block in run.trace.blocks]))
     shown = [frame for block in run.blocks for frame in block.frames[::4].numpy()]
-    assert all(abs(a.astype(int) - b).max() <= 1 for a, b in zip(last, shown, strict=False))
+    steps = steps_of(run)
+    assert all(abs(a.astype(int) - b).max() <= 1 for a, b in zip(steps.guesses[-1], shown, strict=True))
+    assert steps.starts_s == tuple(pytest.approx(0.16 * place) for place in range(len(shown)))
+    assert len(steps_of(run, most_s=0.4).first) == 1        # of a long video, the beginning
     run.backend = None
-    coarse = list(pictures_of(run, [run.look(0, 0)]))
-    assert coarse[0].shape == (4, 4, 3) and len(set(map(bytes, coarse))) > 1
+    coarse = steps_of(run).guesses[0]
+    assert coarse.shape[1:] == (4, 4, 3) and len(set(map(bytes, coarse))) > 1
+
+
+def test_the_report_of_a_folder_made_on_the_command_line_shows_its_steps(tmp_path):
+    import liveavatar
+    from liveavatar.cli import main
+    from liveavatar.config import GenerationConfig
+    from liveavatar.runs import open_run
+    from liveavatar.speech import samples
+
+    asked = GenerationConfig(sample_steps=2, duration_s=0.6)
+    liveavatar.generate(samples()["welcome"], liveavatar.avatar(seed=1), "waving", asked, output=tmp_path / "me.mp4",
+                        run_dir=tmp_path / "run", progress=False)
+    assert main(["report", str(tmp_path / "run"), "--output", str(tmp_path / "r.html")]) == 0
+    steps = data_of((tmp_path / "r.html").read_text())["steps"]
+    assert len(steps["strips"]) == 2 and all(strip["guess"] and strip["change"] for strip in steps["strips"])
+    assert steps["portrait"] and steps["note"] == "" and "step 1 finishes it" in steps["words"][1][0]
+    run = open_run(tmp_path / "run")                         # what a view is given
+    assert run.state == "finished" and run.seen == ((0, 0), (0, 1), (1, 0), (1, 1)) and run.decodes
+    assert [len(block.frames) for block in run.blocks] == [12, 3]
+
+
+def test_steps_that_were_not_kept_are_said_to_be_missing(fake, tmp_path):
+    import shutil
+
+    from fakes import face, tone
+
+    from liveavatar.config import GenerationConfig
+
+    fake.render(tone(0.5), face(32, 32), "", GenerationConfig(sample_steps=1), run_dir=tmp_path / "run",
+                output=tmp_path / "me.mp4", progress=False)
+    shutil.rmtree(tmp_path / "run" / "steps")
+    page = write_report(tmp_path / "run", tmp_path / "r.html").read_text()
+    assert "The steps of this run were not kept" in text_of(page) and data_of(page)["steps"] is None
 
 
 def test_a_folder_with_nothing_in_it_is_refused(tmp_path):

@@ -10,12 +10,11 @@ from liveavatar.avatars.portraits import avatar
 from liveavatar.config import GenerationConfig
 from liveavatar.metrics.steps import change_map, difference
 from liveavatar.pipeline import Pipeline
-from liveavatar.preview import heat, on_scale
+from liveavatar.preview import heat, on_scale, scale_ticks
 from liveavatar.run import Run, replay
 from liveavatar.types import InputError
 from widgets import Cursor, StepChange
 from widgets._decoding import decoding
-from widgets.step_change import ticks
 
 SIZE = (32, 48)
 
@@ -78,7 +77,7 @@ def test_colours_lie_on_the_face_or_on_black():
     assert on_face[0, 0].tolist() == [100, 100, 100] and on_black[0, 0].tolist() == [0, 0, 0]
     assert on_face[0, 1].tolist() == on_black[0, 1].tolist() and on_black[0, 1].min() > 200
     assert on_scale(np.array([0.0, 0.1, 0.4, 0.9]), 0.4).tolist() == [0, 0.5, 1, 1]
-    assert [words for _, words in ticks(0.5)] == ["0", "1", "5", "10", "20", "30", "50 %"]
+    assert [words for _, words in scale_ticks(0.5)] == ["0", "1", "5", "10", "20", "30", "50 %"]
 
 
 def test_while_stepping_it_shows_what_there_is():

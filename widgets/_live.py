@@ -27,10 +27,9 @@ from typing import TYPE_CHECKING, Protocol
 import anywidget
 import traitlets
 
-from liveavatar.files import user_path
 from liveavatar.glossary import TERMS
 from liveavatar.interrupts import stop_on_interrupt
-from liveavatar.run import LONGEST_GOODBYE_S, PAUSED, READY, RUNNING, Change, Run, replay
+from liveavatar.run import LONGEST_GOODBYE_S, PAUSED, READY, RUNNING, Change, Run
 from liveavatar.trace import Trace
 from liveavatar.types import Block, InputError, Step
 from widgets._saved import still_html
@@ -377,14 +376,12 @@ class LiveView(anywidget.AnyWidget):
 
 
 def run_of(source: Source | None) -> Run | None:
-    """Return what a view is given as a Run: a Run itself, a Trace or the folder of a saved run, or a video file."""
+    """Return what a view is given as a Run: a Run itself, a Trace, the folder of a run, or a video file."""
     if source is None or isinstance(source, Run):
         return source
-    if not isinstance(source, Trace) and user_path(source).is_file():
-        from liveavatar.inspection import open_video
+    from liveavatar.runs import open_run
 
-        return open_video(source)
-    return replay(source)
+    return open_run(source)
 
 
 class Worker(Protocol):

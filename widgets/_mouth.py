@@ -30,7 +30,7 @@ from liveavatar.backends.mini import choose_dtype
 from liveavatar.faces import detect_faces, read_faces
 from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
 from liveavatar.metrics.reader import LIPS, as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
-from liveavatar.metrics.regressor import CROP_PX, MOUTH, SIDE_PX, FaceRegressor, cut_square
+from liveavatar.metrics.regressor import MOUTH, FaceRegressor, cut_square
 from liveavatar.run import LONGEST_GOODBYE_S, RUNNING, Run
 from liveavatar.threads import set_threads_here
 from widgets._live import before_the_end
@@ -131,15 +131,6 @@ def as_fast() -> torch.autocast:
     """The number format in which `read_face` reads too."""
     kind = choose_dtype("auto", torch.device("cpu"))
     return torch.autocast("cpu", kind, enabled=kind != torch.float32)
-
-
-def mouth_box(size: tuple[int, int], across: float, down: float) -> tuple[slice, slice]:
-    """Rows and columns of the square around a mouth at one place, -1..1, in pictures of a size (height, width)."""
-    square = min(size)
-    side = round(square * CROP_PX / SIDE_PX)
-    top, left = (round((long + square * place - side) / 2) for long, place in zip(size, (down, across), strict=True))
-    top, left = (min(max(start, 0), long - side) for long, start in zip(size, (top, left), strict=True))
-    return slice(top, top + side), slice(left, left + side)
 
 
 class MouthReader:

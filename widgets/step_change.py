@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 import traitlets
 
-from liveavatar.metrics.steps import StepEffect, change_map, common_reach, describe, step_effects
-from liveavatar.metrics.texture import sample_places
-from liveavatar.preview import encoded, heat, on_scale, strip
+from liveavatar.metrics.block_changes import BlockChanges, changes_of
+from liveavatar.metrics.steps import StepEffect, describe
+from liveavatar.preview import encoded, heat, scale_ticks, strip
 from liveavatar.run import RUNNING, Run
 from liveavatar.types import InputError
 from widgets._decoding import CHANGE, decoding
@@ -29,30 +27,6 @@ AGAINST = {"before": "the step before", "finished": "the finished picture"}
 PORTRAIT, FOLLOW = -1, -2          # in place of a step
 QUALITY = {"quality": 92, "subsampling": 0}
 BLOCKS_KEPT = 6                    # whose pictures are kept packed
-READ_FRAMES = 3                    # of each guess, whose mouths are read
-TICKS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-LEAST_BETWEEN = 0.13               # of the colour bar's length, between two numbers on it
-
-
-@dataclass(frozen=True)
-class BlockChanges:
-    """The decoded guesses of one block after each of its steps, and what the steps did."""
-
-    block: int
-    guesses: tuple[np.ndarray, ...]      # (T, H, W, 3) uint8 each
-    portrait: np.ndarray | None          # (H, W, 3) uint8, as large as they are; None where it is not known
-    finished: bool                       # the last guess is that of the last step
-    effects: tuple[StepEffect, ...]
-    reach: float                         # end of the scale of all differences to the step before, 0..1
-
-    def before(self, step: int) -> np.ndarray | None:
-        """Return what a step began from: the guess before, or the portrait."""
-        return self.guesses[step - 1] if step else self.portrait
-
-    def change(self, step: int, against: str = "before") -> np.ndarray | None:
-        """Return where a step changed the picture, or what is left after it: (T, H, W) 0..1; None if not known."""
-        other = self.before(step) if against == "before" else self.guesses[-1] if self.finished else None
-        return None if other is None else change_map(self.guesses[step], other)
 
 
 class StepChange(LiveView):
@@ -164,7 +138,7 @@ class StepChange(LiveView):
         if self.run is None or shown is None:
             return None
         return change_picture(shown.portrait, shown.guesses, self._pictures(shown), self._title(shown),
-                              describe(shown.effects), ticks(shown.reach))
+                              describe(shown.effects), scale_ticks(shown.reach))
 
     def _made(self, block: int) -> int:
         """How many steps of a block are made."""
@@ -175,7 +149,7 @@ class StepChange(LiveView):
     def _prepare(self, run: Run, block: int, made: int, against: str, on_face: bool) -> None:
         """Decode a block's guesses, measure and pack them. In the decoding thread."""
         shown = self._changes_of(run, block, made)
-        pack = packed(shown, [overlay(shown, step, against, on_face) for step in range(made)])
+        pack = packed(shown, [shown.overlay(step, against, on_face) for step in range(made)])
         with self._lock:
             if self.run is run:                            # else the view was given another run meanwhile
                 self._packs[block, made, against, on_face] = pack
@@ -193,42 +167,11 @@ class StepChange(LiveView):
         return found
 
     def _pictures(self, shown: BlockChanges) -> list[np.ndarray]:
-        return [overlay(shown, step, self.against, self.on_face) for step in range(len(shown.guesses))]
+        return [shown.overlay(step, self.against, self.on_face) for step in range(len(shown.guesses))]
 
     def _title(self, shown: BlockChanges) -> str:
         what = "What each step changed" if self.against == "before" else "What is left after each step"
         return f"{what}, block {shown.block}"
-
-
-def changes_of(run: Run, block: int, made: int) -> BlockChanges:
-    """Decode a block's guesses after its first `made` steps and measure what the steps did."""
-    guesses = tuple(run.step_frames.decode(block, step) for step in range(made))
-    portrait = run.step_frames.portrait(guesses[0].shape[1:3])
-    finished = made == run.facts.steps
-    mouths, box = read_mouths(run, guesses)
-    effects = step_effects(guesses, portrait, finished=finished, mouths=mouths, mouth_box=box)
-    pairs = zip(guesses, (portrait, *guesses), strict=False)
-    reach = common_reach([change_map(guess, before) for guess, before in pairs if before is not None])
-    return BlockChanges(block, guesses, portrait, finished, effects, reach)
-
-
-def read_mouths(run: Run, guesses: Sequence[np.ndarray]) -> tuple[list[float], tuple[slice, slice] | None]:
-    """Opening of the mouth in each guess, and rows and columns around it; nothing where the face is no rendered one,
-    since only those can be read."""
-    if run.portrait is None or run.portrait.identity is None:
-        return [], None
-    from liveavatar.metrics.reader import load_reader
-    from widgets._mouth import full_look, mouth_box
-
-    frames = np.stack([guess[place] for guess in guesses for place in sample_places(len(guess), READ_FRAMES).tolist()])
-    table = full_look(torch.from_numpy(frames), load_reader()).reshape(len(guesses), -1, 7)
-    return table[:, :, 0].mean(1).tolist(), mouth_box(guesses[0].shape[1:3], *table[-1, :, -2:].mean(0).tolist())
-
-
-def overlay(shown: BlockChanges, step: int, against: str, on_face: bool) -> np.ndarray | None:
-    """A step's differences as colours, (T, H, W, 3) uint8, over its guess or on black; None where there are none."""
-    changes = shown.change(step, against)
-    return None if changes is None else heat(on_scale(changes, shown.reach), shown.guesses[step] if on_face else None)
 
 
 def packed(shown: BlockChanges, overlays: Sequence[np.ndarray | None]) -> tuple[Body, Buffers]:
@@ -238,20 +181,10 @@ def packed(shown: BlockChanges, overlays: Sequence[np.ndarray | None]) -> tuple[
                 for name, value in vars(effect).items()} for effect in shown.effects]
     body: Body = {"block": shown.block, "made": len(shown.guesses), "headline": headline, "sentences": sentences,
                   "effects": effects, "portrait": shown.portrait is not None, "finished": shown.finished,
-                  "ticks": ticks(shown.reach), "scale": heat(np.linspace(0, 1, 64)[None])[0].tolist()}
+                  "ticks": scale_ticks(shown.reach), "scale": heat(np.linspace(0, 1, 64)[None])[0].tolist()}
     named = {f"guess/{step}": guess for step, guess in enumerate(shown.guesses)}
     named |= {f"change/{step}": colours for step, colours in enumerate(overlays) if colours is not None}
     if shown.portrait is not None:
         named[f"guess/{PORTRAIT}"] = shown.portrait[None]
     return body, {f"{name}/{len(frames)}/{frames.shape[2]}/{frames.shape[1]}": encoded(strip(frames), "JPEG", **QUALITY)
                   for name, frames in named.items()}
-
-
-def ticks(reach: float) -> list[tuple[float, str]]:
-    """[(place 0..1 on the colour scale, difference in percent), ...]; the first and the last always."""
-    found = [(0.0, "0")]
-    for value in TICKS[1:]:
-        place = float(on_scale(np.float64(value), reach))
-        if value < reach and place - found[-1][0] >= LEAST_BETWEEN <= 1 - place:
-            found.append((place, f"{100 * value:g}"))
-    return [*found, (1.0, f"{100 * reach:g} %")]

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import base64
 import html
-import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveavatar.files import user_path, write_whole
-from liveavatar.glossary import explain
 from liveavatar.study.page import filled
 from liveavatar.study.sweep import FAILED, Result, Sweep
 from liveavatar.study.video_page import run_folder_page, video_page
@@ -27,11 +25,8 @@ if TYPE_CHECKING:
     import numpy
 
     from liveavatar.run import Run
-    from liveavatar.types import Step
 
 MOST_BYTES = 25_000_000
-TILE_PX = 128                   # longer side of a step's picture
-COLUMNS = 16                    # of those pictures in one sheet
 BARS = 400                      # of the loudness
 
 
@@ -71,9 +66,9 @@ def page_of(source: str | os.PathLike | Sweep | Run, most: int | None) -> str:
     if (path / "sweep.json").is_file():
         return sweep_page(Sweep.open(path), most)
     if (path / "trace.json").is_file():
-        from liveavatar.run import replay
+        from liveavatar.runs import open_run
 
-        return run_page(replay(path), path.name)
+        return run_page(open_run(path), path.name)
     if (path / "run.json").is_file():
         return run_folder_page(path)
     if path.suffix.lower() in (".mp4", ".webm") and path.is_file():
@@ -127,84 +122,21 @@ def numbers_table(data: dict) -> str:
 # ------------------------------------------------------------------------------------------- a run
 
 def run_page(run: Run, name: str) -> str:
-    """What a run has kept: the pictures of its blocks, every step's guess as the decoder draws it (where none is at
-    hand, in the colours of its latents), and what each step did."""
-    blocks, steps = run.blocks, run.seen
-    if not blocks or not steps:
+    """Put together the page of a run: its video, and what each step predicted and changed, as its views show it."""
+    from liveavatar.study.steps_section import effects_table, steps_data, steps_of
+
+    blocks = run.blocks
+    if not blocks or not run.seen:
         raise InputError("this run has no pictures yet; wait for run.result(), or save one that was finished")
-    guesses = [list(pictures_of(run, [run.look(block, index) for block in whole_blocks(run)]))
-               for index in range(run.facts.steps)]
-    strips, tile = strips_of(run, guesses)
-    data = {"video": base64.b64encode(video_of(run)).decode(), "strips": strips, "tile": tile, "columns": COLUMNS,
-            "tiles": len(guesses[0]), "fps": run.facts.fps,
-            "frames_per_latent": run.facts.frames_per_latent,
-            "duration_s": sum(len(block.frames) for block in blocks) / run.facts.fps, "loudness": loudness_of(run)}
-    lead = (f"{data['duration_s']:.2f} s of video in {run.facts.steps} steps a block ({run.facts.solver}), "
-            f"{run.x_realtime:.2f}x real time. Drag the line under the pictures: each step's guess follows."
-            + ("" if run.decodes else " No decoder was at hand, so these are previews: colours of the latents."))
-    return filled(f"A run: {name}", lead, data, ("sweep_grid.js", "report_run.js"),
-                  ("sweep_grid.css", "report_run.css"), effects_table(run, guesses) if run.decodes else "")
-
-
-def whole_blocks(run: Run) -> list[int]:
-    """List the blocks of which every step was made; of a run that was stopped, the last one may not be."""
-    seen = set(run.seen)
-    return [block for block in run.trace.blocks if (block, run.facts.steps - 1) in seen]
-
-
-def effects_table(run: Run, guesses: Sequence[Sequence[numpy.ndarray]]) -> str:
-    """What each step changed in the whole video, as numbers and in words."""
-    import numpy as np
-
-    from liveavatar.metrics.steps import describe, percent, step_effects
-
-    stacks = [np.stack(pictures) for pictures in guesses]
-    effects = step_effects(stacks, run.step_frames.portrait(stacks[0].shape[1:3]))
-    headline, sentences = describe(effects)
-    columns = (("change", "changed", "change"), ("left", "left", "left"), ("done", "done", "done"),
-               ("detail", "detail", "detail_kept"))
-    head = "".join(f'<th title="{html.escape(explain(term))}">{words}</th>' for term, words, _ in columns)
-    rows = "".join(
-        f"<tr><th>step {effect.index}</th>"
-        + "".join(f"<td>{'–' if math.isnan(value) else percent(value)}</td>"
-                  for value in (getattr(effect, field) for *_, field in columns))
-        + f"<td>{html.escape(sentence)}</td></tr>" for effect, sentence in zip(effects, sentences, strict=True))
-    return (f"<h2>What each step changed</h2><p>{html.escape(headline)}</p>"
-            f"<div class=wide><table><tr><th></th>{head}<th>in words</th></tr>{rows}</table></div>")
-
-
-def strips_of(run: Run, guesses: Sequence[Sequence[numpy.ndarray]]) -> tuple[list[dict], tuple[int, int]]:
-    """One JPEG for each step: the guesses of all latent frames, COLUMNS in a row; and the size of one, px."""
-    import numpy as np
-    from PIL import Image
-
-    from liveavatar.preview import jpeg
-
-    strips, tile = [], (0, 0)
-    for index, guess in enumerate(guesses):
-        made = [run.look(block, index) for block in whole_blocks(run)]
-        pictures = [Image.fromarray(picture) for picture in guess]
-        scale = TILE_PX / max(pictures[0].size)
-        tile = tuple(round(side * scale) for side in pictures[0].size)
-        rows = -(-len(pictures) // COLUMNS)
-        sheet = Image.new("RGB", (COLUMNS * tile[0], rows * tile[1]))
-        for place, picture in enumerate(pictures):
-            small = picture.resize(tile, Image.Resampling.BICUBIC)
-            sheet.paste(small, (place % COLUMNS * tile[0], place // COLUMNS * tile[1]))
-        strips.append({"jpeg": base64.b64encode(jpeg(np.asarray(sheet), 80)).decode(), "sigma": made[0].sigma,
-                       "sigma_next": made[0].sigma_next,
-                       "milliseconds": sum(step.milliseconds for step in made) / len(made)})
-    return strips, tile
-
-
-def pictures_of(run: Run, steps: Sequence[Step]) -> Iterator[numpy.ndarray]:
-    """What the guesses of one step look like, one picture (h, w, 3) uint8 for each latent frame: decoded where there is
-    a decoder, else in the colours of the latents."""
-    for step in steps:
-        if run.decodes:
-            yield from run.step_frames.decode(step.block, step.index)[::run.facts.frames_per_latent]
-        else:
-            yield from run.step_frames.preview(step.block, step.index)
+    steps = steps_of(run)
+    data = {"video": base64.b64encode(video_of(run)).decode(), "steps": steps_data(run, steps),
+            "fps": run.facts.fps, "duration_s": sum(len(block.frames) for block in blocks) / run.facts.fps,
+            "loudness": loudness_of(run)}
+    speed = f", {run.x_realtime:.2f}x real time" if run.x_realtime else ""
+    lead = (f"{data['duration_s']:.2f} s of video in {run.facts.steps} steps a block ({run.facts.solver}){speed}. "
+            "Drag the line under the pictures: what each step predicted follows.")
+    return filled(f"A run: {name}", lead, data, ("sweep_grid.js", "report_steps.js", "report_run.js"),
+                  ("sweep_grid.css", "report_steps.css", "report_run.css"), effects_table(steps))
 
 
 def video_of(run: Run) -> bytes:

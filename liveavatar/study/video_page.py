@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy
 
     from liveavatar.metrics.report import Report, Row
+    from liveavatar.run import Run
 
 MEASURED_S = 30.0               # of a long video, its first seconds
 BARS = 300                      # of the loudness
@@ -48,6 +49,7 @@ class Material:
     portrait: Portrait | None = None     # of a run folder
     speech: Speech | None = None
     blocks: str = ""                     # how far a run folder is
+    run: Run | None = None               # of a run folder, with its steps
 
 
 def video_page(path: Path) -> str:
@@ -59,18 +61,19 @@ def video_page(path: Path) -> str:
 
 
 def run_folder_page(folder: Path) -> str:
-    """Write the page of a run folder of `liveavatar generate --run_dir`: of its video, with portrait and speech."""
-    from liveavatar.files import user_path
+    """Write the page of a run folder of `liveavatar generate --run_dir`: its video, portrait, speech and steps."""
     from liveavatar.runfolder import RunFolder
+    from liveavatar.runs.opening import open_run_folder, video_of_folder
 
-    run = RunFolder(folder)
-    about = run.read()
-    path = user_path(about.get("output", ""))
-    if not path.is_file():
-        raise InputError(f"the run in {folder} has no video yet (it was to be {path}); make it with: "
-                         f"liveavatar generate --resume {folder}")
-    speech, portrait, _ = run.inputs()
-    return page_of(Material(path, {"generated": True} | about, portrait, speech, f"{run.finished()} finished blocks"))
+    kept = RunFolder(folder)
+    about = kept.read()
+    path = video_of_folder(kept)
+    if path is None:
+        raise InputError(f"the run in {folder} has no video yet (it was to be {about.get('output', 'unknown')}); "
+                         f"make it with: liveavatar generate --resume {folder}")
+    run = open_run_folder(folder, pictures=False)
+    return page_of(Material(path, {"generated": True} | about, run.portrait, run.speech,
+                            f"{kept.finished()} finished blocks", run))
 
 
 def page_of(made: Material) -> str:
@@ -84,13 +87,30 @@ def page_of(made: Material) -> str:
         side.append(f'<figure><img alt="the portrait" src="data:image/jpeg;base64,{portrait_jpeg(made.portrait)}">'
                     "<figcaption>the portrait</figcaption></figure>")
     rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in facts)
+    steps, section = steps_part(made.run)
     body = (f"<div class=rv-top><div class=rv-side>{''.join(side)}</div><div class=wide><table class=rv-facts>{rows}"
-            f"</table></div></div>{chart(report, waves)}{numbers(report)}")
+            f"</table></div></div>{section}{chart(report, waves)}{numbers(report)}")
     seconds = report.frames / report.fps
     what = "the file itself" if seconds < MEASURED_S else f"the first {MEASURED_S:g} s of the file itself"
     lead = f"The numbers below were measured on {what}. Click into the curves to go to that moment."
-    data = {"duration_s": seconds, "left": LEFT / CHART[0], "right": RIGHT / CHART[0]}
-    return filled(f"A video: {made.path.name}", lead, data, ("report_video.js",), ("report_video.css",), body)
+    data = {"duration_s": seconds, "left": LEFT / CHART[0], "right": RIGHT / CHART[0],
+            "steps": steps}
+    return filled(f"A video: {made.path.name}", lead, data, ("sweep_grid.js", "report_steps.js", "report_video.js"),
+                  ("report_video.css", "report_steps.css"), body)
+
+
+def steps_part(run: Run | None) -> tuple[dict | None, str]:
+    """Return the steps of a run folder for the page's script, and the section that shows them."""
+    if run is None:
+        return None, ""
+    from liveavatar.study.steps_section import effects_table, steps_data, steps_of
+
+    heading = "<h2>What each step predicted and changed</h2>"
+    steps = steps_of(run)
+    if steps is None:
+        return None, (f"{heading}<p>The steps of this run were not kept: it was begun by a version before 0.2, or its "
+                      "folder steps/ is gone.</p>")
+    return steps_data(run, steps), f"{heading}<section id=steps></section>{effects_table(steps)}"
 
 
 # ------------------------------------------------------------------------------------------- measuring

@@ -1,4 +1,4 @@
-/* The report of a run: the video and, at the moment it shows, what each sampler step believed the picture to be. */
+/* The report of a run: the video and, at the moment it shows, what each sampler step predicted. */
 const data = JSON.parse(document.getElementById("data").textContent);
 const view = document.getElementById("view");
 view.classList.add("rr");
@@ -8,25 +8,18 @@ const video = sgElement("video", { playsinline: true, preload: "auto", src: `dat
 const play = sgElement("button", { type: "button", class: "sg-button sg-main", title: "Play or pause (space)", onclick: () => toggle() }, "Play");
 const scrub = sgElement("input", { type: "range", min: 0, max: data.duration_s, step: 0.001, value: 0, class: "sg-scrub", "aria-label": "time", oninput: () => seek(Number(scrub.value)) });
 const clock = sgElement("output", { class: "sg-clock" });
-const strips = data.strips.map((strip) => { const picture = new Image(); picture.src = `data:image/jpeg;base64,${strip.jpeg}`; picture.onload = () => draw(); return picture; });
-const screens = data.strips.map((strip, index) => {
-  const canvas = sgElement("canvas", { width: data.tile[0], height: data.tile[1] });
-  const belief = sgElement("figure", { class: "rr-step" }, canvas, sgElement("figcaption", {}, sgElement("b", {}, `after step ${index}`), sgElement("span", {}, `noise ${strip.sigma.toFixed(2)} to ${strip.sigma_next.toFixed(2)}, ${strip.milliseconds.toFixed(0)} ms`)));
-  return { canvas, belief };
-});
 const wave = sgElement("canvas", { class: "rr-wave", role: "img", "aria-label": "sound, and where the video stands" });
-view.append(sgElement("div", { class: "sg sg-bar" }, play, scrub, clock),
-  sgElement("div", { class: "rr-row" }, sgElement("figure", { class: "rr-step rr-video" }, video, sgElement("figcaption", {}, sgElement("b", {}, "the video"), sgElement("span", {}, "after the last step, decoded"))), ...screens.map(({ belief }) => belief)), wave);
+const shown = sgElement("figure", { class: "rr-video" }, video, sgElement("figcaption", {}, "the video"));
+view.append(sgElement("div", { class: "sg sg-bar" }, play, scrub, clock), shown, wave);
+const stepsBox = sgElement("section", {}, sgElement("h2", {}, "What each step predicted and changed"));
+if (data.steps) view.append(stepsBox);
+const drawSteps = data.steps ? buildSteps(data.steps, stepsBox) : () => {};
 
 let time = 0;
 function toggle() { video.paused ? video.play() : video.pause(); }
 function seek(to) { time = Math.min(Math.max(to, 0), data.duration_s); video.currentTime = time; draw(); }
 function draw() {
-  const frame = Math.min(Math.floor(time * data.fps / data.frames_per_latent + 1e-6), data.tiles - 1), [w, h] = data.tile;
-  screens.forEach(({ canvas }, index) => {
-    const pen = canvas.getContext("2d"), column = frame % data.columns, row = Math.floor(frame / data.columns);
-    if (strips[index].complete) pen.drawImage(strips[index], column * w, row * h, w, h, 0, 0, w, h);
-  });
+  drawSteps(time);
   scrub.value = time;
   clock.textContent = `${time.toFixed(2)} s`;
   drawWave();

@@ -1,6 +1,8 @@
 /* The report of one video: the lines in the curves follow the video, and a click into them leads it. */
 const data = JSON.parse(document.getElementById("data").textContent);
 const video = document.getElementById("video");
+const drawSteps = data.steps ? buildSteps(data.steps, document.getElementById("steps")) : null;
+let drawnAt = -1;
 const cursors = document.querySelectorAll(".rv-cursor");
 
 function follow() {
@@ -11,6 +13,7 @@ function follow() {
     cursor.setAttribute("x1", x);
     cursor.setAttribute("x2", x);
   }
+  if (drawSteps && video.currentTime !== drawnAt) drawSteps(drawnAt = video.currentTime);
   requestAnimationFrame(follow);
 }
 

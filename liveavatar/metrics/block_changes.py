@@ -1,0 +1,84 @@
+"""The decoded predictions of one block after each of its steps, and what the steps changed.
+
+    run, block  --changes_of-->  BlockChanges: pictures, differences on one scale, effects as numbers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from liveavatar.metrics.regressor import CROP_PX, SIDE_PX
+from liveavatar.metrics.steps import StepEffect, change_map, common_reach, step_effects
+from liveavatar.metrics.texture import sample_places
+from liveavatar.preview import heat, on_scale
+
+if TYPE_CHECKING:
+    from liveavatar.run import Run
+
+READ_FRAMES = 3                    # of each guess, whose mouths are read
+
+
+@dataclass(frozen=True)
+class BlockChanges:
+    """The decoded guesses of one block after each of its steps, and what the steps did."""
+
+    block: int
+    guesses: tuple[np.ndarray, ...]      # (T, H, W, 3) uint8 each
+    portrait: np.ndarray | None          # (H, W, 3) uint8, as large as they are; None where it is not known
+    finished: bool                       # the last guess is that of the last step
+    effects: tuple[StepEffect, ...]
+    reach: float                         # end of the scale of all differences to the step before, 0..1
+
+    def before(self, step: int) -> np.ndarray | None:
+        """Return what a step began from: the guess before, or the portrait."""
+        return self.guesses[step - 1] if step else self.portrait
+
+    def change(self, step: int, against: str = "before") -> np.ndarray | None:
+        """Return where a step changed the picture, or what is left after it: (T, H, W) 0..1; None if not known."""
+        other = self.before(step) if against == "before" else self.guesses[-1] if self.finished else None
+        return None if other is None else change_map(self.guesses[step], other)
+
+    def overlay(self, step: int, against: str = "before", on_face: bool = True) -> np.ndarray | None:
+        """Return a step's differences as colours, (T, H, W, 3) uint8, over its guess or on black."""
+        changes = self.change(step, against)
+        return None if changes is None else heat(on_scale(changes, self.reach), self.guesses[step] if on_face else None)
+
+
+def changes_of(run: Run, block: int, made: int) -> BlockChanges:
+    """Decode a block's guesses after its first `made` steps and measure what the steps did."""
+    guesses = tuple(run.step_frames.decode(block, step) for step in range(made))
+    portrait = run.step_frames.portrait(guesses[0].shape[1:3])
+    finished = made == run.facts.steps
+    mouths, box = read_mouths(run, guesses)
+    effects = step_effects(guesses, portrait, finished=finished, mouths=mouths, mouth_box=box)
+    pairs = zip(guesses, (portrait, *guesses), strict=False)
+    reach = common_reach([change_map(guess, before) for guess, before in pairs if before is not None])
+    return BlockChanges(block, guesses, portrait, finished, effects, reach)
+
+
+def read_mouths(run: Run, guesses: Sequence[np.ndarray]) -> tuple[list[float], tuple[slice, slice] | None]:
+    """Opening of the mouth in each guess, and rows and columns around it; nothing where the face is no rendered one,
+    since only those can be read."""
+    if run.portrait is None or run.portrait.identity is None:
+        return [], None
+    from liveavatar.metrics.reader import read_face
+
+    frames = np.stack([guess[place] for guess in guesses for place in sample_places(len(guess), READ_FRAMES).tolist()])
+    reading = read_face(torch.from_numpy(frames))
+    opening = reading.motion[:, 0].clamp(min=0).reshape(len(guesses), -1).mean(1)      # read to either side of 0
+    place = reading.place[:, :2].reshape(len(guesses), -1, 2)[-1].mean(0)        # of the finished picture
+    return opening.tolist(), mouth_box(guesses[0].shape[1:3], *place.tolist())
+
+
+def mouth_box(size: tuple[int, int], across: float, down: float) -> tuple[slice, slice]:
+    """Rows and columns of the square around a mouth at one place, -1..1, in pictures of a size (height, width)."""
+    square = min(size)
+    side = round(square * CROP_PX / SIDE_PX)
+    top, left = (round((long + square * place - side) / 2) for long, place in zip(size, (down, across), strict=True))
+    top, left = (min(max(start, 0), long - side) for long, start in zip(size, (top, left), strict=True))
+    return slice(top, top + side), slice(left, left + side)
