@@ -1,6 +1,7 @@
 """The command line. Bad input is answered with one sentence and exit code 2, before weights load.
 
     liveavatar generate --audio speech.wav --image portrait.png --prompt "smiling, in warm light" --output out.mp4
+    liveavatar generate --again out.mp4 --base_seed 7 --output other.mp4
     liveavatar avatar --seed 7 --output portrait.png
     liveavatar sweep --grid steps=3,4,5 --grid seed=1,2 --out sweep --report report.html
     liveavatar report sweep --output report.html
@@ -38,6 +39,7 @@ from liveavatar.version import __version__
 from liveavatar.wording import did_you_mean
 
 if TYPE_CHECKING:
+    from liveavatar.runs import Recipe
     from liveavatar.types import Speech
     from liveavatar.video import Video
 
@@ -46,6 +48,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WORKBENCH = "00_workbench.ipynb"
 LAB_SETTINGS = Path(__file__).resolve().parent / "jupyter"     # defaults: JupyterLab does not ask about its news
 DEFAULTS = GenerationConfig()
+DEFAULT_STUDENT = 4
 DEFAULT_VOICE = "espeak:en-us"
 DEFAULT_OUTPUT, DEFAULT_FEATURES, DEFAULT_PORTRAIT = "out.mp4", "features.safetensors", "portrait.png"
 
@@ -73,11 +76,13 @@ def generate(asked: argparse.Namespace) -> int:
     """A portrait speaks."""
     if asked.resume is not None:
         return go_on(asked)
+    recipe = None if asked.again is None else use_recipe(asked)
     options = load_options(asked)
     settings = {option.name: getattr(asked, option.name) for option in fields(GenerationConfig)
                 if getattr(asked, option.name, None) is not None}
     config = GenerationConfig(**settings)
-    check_names(asked)
+    if recipe is None:
+        check_names(asked)
     if asked.teacher is False and config.guidance != 1.0:
         raise InputError(f"--sample_guide_scale is {config.guidance}; only the many-step base gains from guidance: "
                          "add --teacher, or leave it out")
@@ -92,12 +97,39 @@ def generate(asked: argparse.Namespace) -> int:
 
         check_room(config, options, asked.force)
     audio = spoken(asked.text, asked.voice) if asked.text is not None else asked.audio
+    if recipe is not None:
+        from liveavatar.runs import inputs_of
+
+        audio, asked.image = inputs_of(recipe, audio, asked.image)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:         # one of several processes that torchrun has started
         return by_many(asked, audio, config, output, options)
     with stop_on_signals() as stop:
         video = pipeline.generate(audio, asked.image, asked.prompt, config, output=output,
                                   backend=asked.backend, run_dir=asked.run_dir, stop=stop, **options)
     return report(video, stop)
+
+
+def use_recipe(asked: argparse.Namespace) -> Recipe:
+    """Take from a video of ours all that was not given: model, prompt and settings. -> its recipe"""
+    from liveavatar.runs import read_recipe
+
+    if asked.audio is not None and asked.text is not None:
+        raise InputError("give either --audio speech.wav or --text \"Hello.\", not both")
+    recipe = read_recipe(asked.again)
+    for option in fields(GenerationConfig):
+        given, kept = getattr(asked, option.name, None), getattr(recipe.config, option.name)
+        if given is None or given == getattr(DEFAULTS, option.name):
+            setattr(asked, option.name, kept)
+    asked.prompt = asked.prompt or recipe.prompt
+    model = recipe.backend
+    asked.backend = model.get("name", asked.backend)
+    if asked.dtype == "auto":
+        asked.dtype = model.get("dtype", "auto")
+    if model.get("student") is False:
+        asked.teacher = True
+    elif "student" in model and asked.student == DEFAULT_STUDENT:
+        asked.student = model["student"]
+    return recipe
 
 
 def load_options(asked: argparse.Namespace) -> dict:
@@ -438,6 +470,9 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--text", help="words to be spoken by a synthetic voice instead of a recording")
     given.add_argument("--voice", default=DEFAULT_VOICE, help="for --text (default: %(default)s)")
     given.add_argument("--image", help="portrait")
+    given.add_argument("--again", metavar="VIDEO", help="make a video of ours, or a run folder, again: model, prompt "
+                       "and settings are its own unless given here; inputs are found by their hashes beside it or in "
+                       "the current folder")
     given.add_argument("--prompt", default="", help="how: gesture, mood, lighting, energy")
     add_stretch(given)
 
@@ -465,7 +500,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--backend", default="mini", help="(default: %(default)s)")
     add_switch(model, "--teacher", False, "the many-step base instead of the fast student")
-    model.add_argument("--student", type=student_name, default=4,
+    model.add_argument("--student", type=student_name, default=DEFAULT_STUDENT,
                        help="the student distilled for so many steps (default: %(default)s)")
     model.add_argument("--weights", default="shipped", help="shipped, random or a folder (default: %(default)s)")
     model.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")

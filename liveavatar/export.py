@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from liveavatar.files import write_whole
 from liveavatar.types import InputError
-from liveavatar.video import VideoWriter, check_output, read_frames, read_provenance
+from liveavatar.video import VideoWriter, check_output, read_frames
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -28,7 +28,7 @@ def export_video(run: Run, path: str | os.PathLike) -> Path:
     if made is not None and made.path.suffix.lower() == output.suffix.lower():
         write_whole(output, lambda part: shutil.copyfile(made.path, part))
         return output
-    about = {"generated": True, "config": run.facts.config} if made is None else read_provenance(made.path)
+    about = {"generated": True, "config": run.facts.config} | run.provenance
     with VideoWriter(output, picture_size(run), run.facts.fps, run.speech, about) as writer:
         for frames in decoded_frames(run):
             writer.write(frames)

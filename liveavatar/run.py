@@ -222,6 +222,7 @@ class Generation:
         self.facts = Facts(backend.fps, backend.frames_per_latent, backend.block_latents,
                            int(min(frames, config.most_frames)), schedule_of(backend, config).sigmas,
                            config.sample_solver or backend.trained.solver, backend.name, config.to_dict())
+        self.provenance = pipeline.provenance(self._inputs, config)
 
     def events(self, stop: Event) -> Iterator[Step | Block | Video]:
         if self._output is not None:
@@ -279,6 +280,7 @@ class Run:
         self._last: Step | None = None
         self._video: Video | None = None
         self._latent_map: LatentMap | None = None
+        self.provenance: dict = getattr(source, "provenance", {})      # what its video says of its origin
         self._saved_vae = ""                             # of a saved run: the name of the VAE that decoded it
         self.step_frames = StepFrames(self)              # its steps as decoded pictures
         self.memory: MemoryWatch | None = None           # what looked at the memory meanwhile, where something did
@@ -558,7 +560,7 @@ class Run:
         if self.portrait is not None:
             write_portrait(folder / "portrait.safetensors", self.portrait)
         description = {
-            "format": 1, "facts": asdict(self.facts), "speech": speech,
+            "format": 1, "facts": asdict(self.facts), "speech": speech, "provenance": self.provenance,
             "vae": self._saved_vae if self.backend is None else name_of_vae(self.backend),
             "latent_map": None if latent_map is None else latent_map.to_dict(),
             "rings": [asdict(ring) for ring in self.rings.values()],
@@ -743,7 +745,7 @@ def replay(trace: Trace | str | os.PathLike, pace: float = 0.0, facts: Facts | N
     speech = load_speech(folder, about["speech"])
     run = Run(Recording(loaded, known, blocks, pace, backend, speech), loaded, record=False)
     run._latent_map = about["latent_map"] and LatentMap.from_dict(about["latent_map"])
-    run._saved_vae = about.get("vae", "")
+    run._saved_vae, run.provenance = about.get("vae", ""), about.get("provenance", {})
     if (folder / "portrait.safetensors").exists():       # runs saved by version 0.1 have none
         run.portrait = read_portrait(folder / "portrait.safetensors")
     run.rings = {ring["level"]: Ring(**ring) for ring in about["rings"]}
