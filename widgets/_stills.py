@@ -148,11 +148,11 @@ def schedule_picture(schedule: Schedule, note: str) -> Image.Image:
     return page
 
 
-def sweep_picture(pictures: list[tuple[str, np.ndarray]], columns: int = 6) -> Image.Image:
-    """One picture (H, W, 3) uint8 a video, with its name."""
+def sweep_picture(pictures: list[tuple[str, np.ndarray]], columns: int = 6, title: str = "") -> Image.Image:
+    """Lay out one picture (H, W, 3) uint8 a video, with its name."""
     side, gap, top = 128, 10, 46
     rows, columns = -(-len(pictures) // columns), min(len(pictures), columns)
-    page, pen = sheet(14 + columns * (side + gap), top + rows * (side + 36), f"A sweep of {len(pictures)} videos")
+    page, pen = sheet(14 + columns * (side + gap), top + rows * (side + 36), title or f"A sweep of {len(pictures)} videos")
     for number, (name, picture) in enumerate(pictures):
         x, y = 14 + number % columns * (side + gap), top + number // columns * (side + 36)
         small = Image.fromarray(picture)

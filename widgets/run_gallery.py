@@ -114,7 +114,7 @@ class RunGallery(LiveView):
         pictures = [(f"{entry.name}, seed {entry.recipe.config.base_seed}", thumbnail(entry))
                     for entry in self.entries[:MOST_IN_STILL]]
         found = [(label, picture) for label, picture in pictures if picture is not None]
-        return sweep_picture(found) if found else None
+        return sweep_picture(found, title=f"The newest {len(found)} runs") if found else None
 
     # ------------------------------------------------------------------ drawing
 
