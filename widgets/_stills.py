@@ -152,7 +152,8 @@ def sweep_picture(pictures: list[tuple[str, np.ndarray]], columns: int = 6, titl
     """Lay out one picture (H, W, 3) uint8 a video, with its name."""
     side, gap, top = 128, 10, 46
     rows, columns = -(-len(pictures) // columns), min(len(pictures), columns)
-    page, pen = sheet(14 + columns * (side + gap), top + rows * (side + 36), title or f"A sweep of {len(pictures)} videos")
+    page, pen = sheet(14 + columns * (side + gap), top + rows * (side + 36),
+                      title or f"A sweep of {len(pictures)} videos")
     for number, (name, picture) in enumerate(pictures):
         x, y = 14 + number % columns * (side + gap), top + number // columns * (side + 36)
         small = Image.fromarray(picture)

@@ -1,0 +1,20 @@
+"""Runs that were made before: open them again, list them, compare them, and make them again.
+
+    folder or file  --open_run-->     Run, for views and reports
+    folder          --list_runs-->    entries with recipe and figures; delete(entry)
+    video           --read_recipe-->  Recipe; inputs_of(recipe) finds the inputs by their hashes
+"""
+
+from __future__ import annotations
+
+from liveavatar.lazy import lazy_names
+
+_HOME = {
+    "open_run": "opening", "open_run_folder": "opening",
+    "list_runs": "history", "Entry": "history", "delete": "history", "thumbnail": "history",
+    "read_recipe": "recipe", "Recipe": "recipe", "find_inputs": "recipe", "inputs_of": "recipe",
+    "differences": "recipe",
+}
+
+__all__ = list(_HOME)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)
