@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from wan_runs import clock, command_here, device_here
 
-from liveavatar.backends.wan.fp8_attention import FP8, Scales, attend_plainly, has_fp8_kernels, keep_values, rounded
+from liveavatar.backends.wan.fp8_attention import FP8, Scales, attend_plainly, has_fp8_kernels, to_fp8, write_values
 from liveavatar.transformer import attention
 
 HEADS, HEAD_DIM, ASKED, SEEN = 40, 128, 3168, 15_312
@@ -42,8 +42,8 @@ class Told:
         scale = torch.full((1, heads, 1, 1), SCALE, device=device)
         of_q = torch.full((1, 1, 1, 1), SCALE, device=device)
         columns = torch.zeros(1, heads, HEAD_DIM, seen, device=device).to(FP8)
-        keep_values(columns, v, scale, shuffled=True)
-        return cls((q, k, v), (rounded(q, of_q), rounded(k, scale).contiguous(), columns, Scales(of_q, scale, scale),
+        write_values(columns, v, scale, shuffled=True)
+        return cls((q, k, v), (to_fp8(q, of_q), to_fp8(k, scale).contiguous(), columns, Scales(of_q, scale, scale),
                                True, dtype))
 
     def head(self, index: int) -> tuple:

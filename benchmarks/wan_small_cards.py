@@ -30,12 +30,12 @@ import numpy as np
 import torch
 from wan_runs import GIB, clean, clock, command_here, device_here
 
-from liveavatar.backends.wan import rings
+from liveavatar.backends.wan import split_cache
 from liveavatar.backends.wan.audio import random_audio_encoder
 from liveavatar.backends.wan.backend import WanBackend
 from liveavatar.backends.wan.networks import DeferredTransformer, bring_transformer, empty_transformer, random_source
+from liveavatar.backends.wan.offload import OffloadPolicy
 from liveavatar.backends.wan.preset import Networks
-from liveavatar.backends.wan.residence import Residence
 from liveavatar.backends.wan.text import random_text_encoder
 from liveavatar.backends.wan.vae import random_vae
 from liveavatar.config import GenerationConfig, parse_size
@@ -109,18 +109,18 @@ class Bus:
     @contextmanager
     def counted(self) -> Iterator[None]:
         """Count in here; all copies between devices of the rings go through one function."""
-        plain = rings.copy_by_heads
+        plain = split_cache.copy_by_heads
 
         def copy(into: torch.Tensor, origin: torch.Tensor) -> None:
             if into.device != origin.device:
                 self.bytes += origin.nbytes
             plain(into, origin)
 
-        rings.copy_by_heads = copy
+        split_cache.copy_by_heads = copy
         try:
             yield
         finally:
-            rings.copy_by_heads = plain
+            split_cache.copy_by_heads = plain
 
 
 def cap(device: torch.device, card_gb: int) -> None:
@@ -150,9 +150,9 @@ class Bench:
     def __init__(self, tiny: bool) -> None:
         self.tiny, self.device = tiny, device_here()
         self.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        self.networks, home = Networks.asked("tiny" if tiny else None), Residence(self.device, rests_elsewhere=True)
-        self.text = random_text_encoder(self.networks.text, self.dtype, home)
-        self.audio = random_audio_encoder(self.networks.audio, self.dtype, home)
+        self.networks, policy = Networks.asked("tiny" if tiny else None), OffloadPolicy(self.device, to_host=True)
+        self.text = random_text_encoder(self.networks.text, self.dtype, policy)
+        self.audio = random_audio_encoder(self.networks.audio, self.dtype, policy)
         self.vae = random_vae(self.networks.vae, self.device, self.dtype)
 
     def backend(self, row: Row) -> WanBackend:

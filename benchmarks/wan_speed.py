@@ -41,7 +41,7 @@ class Row:
     fp8_cache: bool = False
     compiled: bool = False
     cudnn: bool = True
-    courier: bool = True                  # rings are fetched on a stream of their own
+    copy_stream: bool = True              # rings are fetched on a stream of their own
     own_condition: bool = False           # each ring holds the condition: nothing is fetched, 2 GiB more a step
     fp8_attention: bool = False
     recorded: bool = True                 # steps are repeated as one launch, where they are compiled
@@ -54,7 +54,8 @@ ROWS = (
     Row("bf16 compiled", 205, "bf16 eager, cuDNN attention", compiled=True),
     Row("fp8 compiled", 162, "bf16 compiled", fp8=True, compiled=True),
     Row("fp8 compiled, fp8 caches", 164, "fp8 compiled", fp8=True, compiled=True, fp8_cache=True),
-    Row("fp8 compiled, rings fetched on the same stream", 169, "fp8 compiled", fp8=True, compiled=True, courier=False),
+    Row("fp8 compiled, rings fetched on the same stream", 169, "fp8 compiled", fp8=True, compiled=True,
+        copy_stream=False),
     Row("fp8 compiled, a condition in each ring", 162, "fp8 compiled", fp8=True, compiled=True, own_condition=True),
     Row("fp8 compiled, steps not recorded", 169, "fp8 compiled", fp8=True, compiled=True, recorded=False),
     Row("fp8 eager", 300, "bf16 eager, cuDNN attention", fp8=True),
@@ -106,8 +107,8 @@ class Bench:
         began = clock(self.device)
         video = Video.begin(self.backend, self.size, row.steps)
         video.lay_rings()
-        if not row.courier:
-            video.caches[0].desk.courier = None
+        if not row.copy_stream:
+            video.caches[0].staging.copy_stream = None
         prepared_s = clock(self.device) - began
         video.steps()
         video.decode()

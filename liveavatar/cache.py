@@ -1,4 +1,4 @@
-"""What a block remembers: one ring of keys and values per noise level, and one condition cache shared by all.
+"""The key-value caches: one ring of keys and values per noise level, and one condition cache shared by all.
 
 Timestep forcing (Live Avatar, section 3): at sampler step i a block attends to earlier blocks *as they were at step i*,
 so every noise level keeps a cache of its own and no extra clean pass is needed. The released system always keeps four;
@@ -26,34 +26,34 @@ class KeysValues(NamedTuple):
     v: Tensor   # (B, heads, M, head_dim)
 
 
-class Place(NamedTuple):
+class CacheSlices(NamedTuple):
     """Parts of one layer's buffers, for one block: two to be written, and all that the block may then attend to."""
 
     condition: KeysValues   # (B, heads, condition_tokens, head_dim)
     block: KeysValues       # (B, heads, F * frame_tokens, head_dim)
-    seen: KeysValues        # (B, heads, M, head_dim), the other two included
+    visible: KeysValues     # (B, heads, M, head_dim), the other two included
 
 
 WIDE = torch.complex128     # 16 bytes, the most that a GPU's thread reads at once
 
 
-def carry(into: Tensor, origin: Tensor) -> None:
+def copy_vectorized(into: Tensor, origin: Tensor) -> None:
     """Copy stretches of heads (B, heads, M, head_dim). No two of them are neighbours, so torch would copy number by
     number, which takes a GPU several times as long as 16 bytes at once."""
     if into.is_cuda and not torch.compiler.is_compiling():
-        into, origin = widest(into, origin)
+        into, origin = widest_views(into, origin)
     into.copy_(origin)
 
 
-def widest(into: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
-    """The same bytes as fewer, wider numbers, where they allow it."""
-    if into.dtype != origin.dtype or torch.is_grad_enabled() or not (is_wide(into) and is_wide(origin)):
+def widest_views(into: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
+    """View the same bytes as fewer, wider numbers, where their strides allow it."""
+    if into.dtype != origin.dtype or torch.is_grad_enabled() or not (is_aligned(into) and is_aligned(origin)):
         return into, origin
     return into.view(WIDE), origin.view(WIDE)
 
 
-def is_wide(x: Tensor) -> bool:
-    """Whether all of it begins and ends at multiples of 16 bytes."""
+def is_aligned(x: Tensor) -> bool:
+    """Say whether all stretches begin and end at multiples of 16 bytes."""
     steps = (x.storage_offset(), x.shape[-1], *x.stride()[:-1])
     return x.stride(-1) == 1 and all(step * x.element_size() % WIDE.itemsize == 0 for step in steps)
 
@@ -89,7 +89,7 @@ class RingCache:
     capacity: int           # latent frames
     end: int = 0            # latent frames written since the beginning; the next block starts here
 
-    past = None             # how the transformer looks into it, where that is not `transformer.Past`
+    attention_class = None  # of the self-attention that reads it, where that is not `transformer.CachedAttention`
 
     @classmethod
     def empty(cls, layers: int, batch: int, heads: int, head_dim: int, *, condition_tokens: int, frame_tokens: int,
@@ -104,41 +104,41 @@ class RingCache:
 
     @property
     def held(self) -> tuple[int, ...]:
-        """The latent frames in the ring, oldest first."""
+        """Return the latent frames in the ring, oldest first."""
         return tuple(range(max(0, self.end - self.capacity), self.end))
 
     @property
     def slot(self) -> int:
-        """Where the next latent frame will be written, 0..capacity-1."""
+        """Return where the next latent frame will be written, 0..capacity-1."""
         return self.end % self.capacity
 
-    def open(self, layer: int, tokens: int) -> Place:
-        """Where one block of so many tokens is to be put: latent frames that fit the ring without crossing its seam.
+    def open(self, layer: int, tokens: int) -> CacheSlices:
+        """Return where one block of so many tokens goes: latent frames that fit the ring without crossing its seam.
 
-        Nothing is copied: whoever asks fills `condition`, its keys rotated for this block, and `block`; then `close`.
+        Nothing is copied: the caller fills `condition`, its keys rotated for this block, and `block`; then `close`.
         """
-        return self.place(self.k[layer], self.v[layer], tokens)
+        return self.slices(self.k[layer], self.v[layer], tokens)
 
-    def close(self, layer: int, place: Place) -> None:
-        """The place is filled."""
+    def close(self, layer: int, slices: CacheSlices) -> None:
+        """Note that the slices are filled."""
 
-    def place(self, k: Tensor, v: Tensor, tokens: int) -> Place:
-        """The parts of one layer's buffers (B, heads, condition_tokens + capacity * frame_tokens, head_dim)."""
-        first, last, valid = self.places(tokens)
+    def slices(self, k: Tensor, v: Tensor, tokens: int) -> CacheSlices:
+        """Cut out the parts of one layer's buffers (B, heads, condition_tokens + capacity * frame_tokens, head_dim)."""
+        first, last, valid = self.bounds(tokens)
         parts = slice(0, self.condition_tokens), slice(first, last), slice(0, valid)
-        return Place(*(KeysValues(k[:, :, part], v[:, :, part]) for part in parts))
+        return CacheSlices(*(KeysValues(k[:, :, part], v[:, :, part]) for part in parts))
 
-    def places(self, tokens: int) -> tuple[int, int, int]:
-        """Where a block of so many tokens begins and ends, and where what may be seen ends; condition included."""
+    def bounds(self, tokens: int) -> tuple[int, int, int]:
+        """Return where a block of so many tokens begins and ends and where the visible ones end, condition included."""
         first = self.condition_tokens + self.slot * self.frame_tokens
         last = first + tokens
         wrapped = self.end >= self.capacity
         return first, last, self.condition_tokens + self.capacity * self.frame_tokens if wrapped else last
 
     def advance(self, frames: int) -> RingCache:
-        """The same buffers, `frames` latent frames later."""
+        """Return the same buffers, `frames` latent frames later."""
         return replace(self, end=self.end + frames)
 
     def clone(self) -> RingCache:
-        """A copy that later blocks will not overwrite: for branching and for saving."""
+        """Copy the ring, so that later blocks do not overwrite it: for branching and for saving."""
         return replace(self, k=self.k.clone(), v=self.v.clone())

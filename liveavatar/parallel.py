@@ -410,7 +410,7 @@ def some_steps(backend: Backend, constants: Constants, config: GenerationConfig,
     if pose is not None:
         first = block * backend.block_latents
         pose = pose[:, :, first:first + backend.block_latents].to(backend.device)
-    turned = model.turn(block * backend.block_latents, backend.block_latents, cond.portrait)
+    rope = model.rope_tables(block * backend.block_latents, backend.block_latents, cond.portrait)
     for index in range(steps.stop):
         sigma, sigma_next = sigmas[index], sigmas[index + 1]
         draws = constants.solver == "renoise" and sigma_next > 0
@@ -419,7 +419,7 @@ def some_steps(backend: Backend, constants: Constants, config: GenerationConfig,
             continue                                      # another rank's; only its random draw had to be passed
         with notes.span("step", block, index):
             velocity, caches[index] = model(x, constants.levels[index], context, cond.portrait, caches[index],
-                                             pose, turned)
+                                             pose, rope)
             x = move(x, velocity, sigma, sigma_next, constants.solver, None if fresh is None else fresh.to(x))
             if x.is_cuda:
                 torch.cuda.synchronize(x.device)

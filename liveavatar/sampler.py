@@ -144,13 +144,13 @@ def denoise_block(model: CausalS2VTransformer, noise: Tensor, context: Context, 
         raise InputError(f"{schedule.steps} steps need as many caches, got {len(caches)}; "
                          "one noise level's keys cannot serve another")
     levels = levels or model_levels(model, schedule, noise.device)
-    x, turned = noise, model.turn(caches[0].end, noise.shape[2], condition)
+    x, rope = noise, model.rope_tables(caches[0].end, noise.shape[2], condition)
     for index, (sigma, sigma_next) in enumerate(pairwise(schedule.sigmas)):
         began = time.perf_counter()
-        velocity, cache = model(x, levels[index], context, condition, caches[index], pose, turned)
+        velocity, cache = model(x, levels[index], context, condition, caches[index], pose, rope)
         if guidance is not None:
             free, _ = model(x, levels[index], guidance.context, guidance.condition, guidance.caches[index], pose,
-                            turned)
+                            rope)
             velocity = free + guidance.scale * (velocity - free)
         fresh = (torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
                  if solver == "renoise" and sigma_next > 0 else None)

@@ -30,7 +30,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from liveavatar.cache import ConditionCache, KeysValues, Place, RingCache, carry
+from liveavatar.cache import CacheSlices, ConditionCache, KeysValues, RingCache, copy_vectorized
 
 SMALLEST_SIGMA = 0.02          # below it a predicted picture is not turned into a velocity exactly
 MOTION_FRAMES = (1, 2, 16)     # newest latents at full, half and quarter resolution (FramePack)
@@ -41,30 +41,30 @@ KERNELS: Sequence[SDPBackend] = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_AT
                                  SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)           # learnt: the first that can
 
 
-class Rotation(NamedTuple):
-    """Rotary position embedding of a run of tokens (Su et al. 2021, arXiv:2104.09864)."""
+class RopeTable(NamedTuple):
+    """Rotary position embedding (RoPE) of a run of tokens (Su et al. 2021, arXiv:2104.09864)."""
 
     cos: Tensor   # (..., M, head_dim / 2)
     sin: Tensor
 
 
-class Turned(NamedTuple):
-    """Where a block stands in time, as angles."""
+class RopeTables(NamedTuple):
+    """RoPE of one block, which stands at its place in time."""
 
-    block: Rotation       # (M, head_dim / 2) each
-    condition: Rotation   # of the condition, as the block sees it
+    block: RopeTable       # (M, head_dim / 2) each
+    condition: RopeTable   # of the condition, as the block sees it
 
 
 class Modulation(NamedTuple):
-    """What a noise level does to each layer: shift, scale, gate for attention, then for the mlp."""
+    """The effect of a noise level on each layer: shift, scale, gate for attention, then for the mlp."""
 
     layers: tuple[Tensor, ...]   # per layer (B, F, 6, D) float32; F is 1 when all frames share the level
     head: Tensor                 # (B, F, 2, D)
     sigma: Tensor                # (B, F) the noise level itself, 0..1
 
 
-class HeardLayer(NamedTuple):
-    """What one audio layer needs, computed once per block."""
+class AudioLayerContext(NamedTuple):
+    """Inputs of one audio injection, computed once per block."""
 
     tokens: KeysValues           # (B * F, heads, 5, head_dim)
     shift: Tensor                # (B * F, 1, D)
@@ -73,14 +73,14 @@ class HeardLayer(NamedTuple):
 
 @dataclass(frozen=True)
 class Context:
-    """Everything a block is told besides its own latents; the same at every sampler step."""
+    """The condition of one block: text and audio; the same at every sampler step."""
 
     text: tuple[KeysValues, ...]      # per layer
-    audio: dict[int, HeardLayer]      # by layer
+    audio: dict[int, AudioLayerContext]      # by layer
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention without a mask: what may not be seen is not passed. (B, heads, N | M, head_dim)
+    """Compute softmax attention without a mask: hidden tokens are not passed. (B, heads, N | M, head_dim)
 
     diffusers' dispatch offers the same kernels behind (B, N, heads, head_dim); it would make whole copies of keys and
     values to turn them round, and it has no second choice where the first cannot serve. So torch is asked directly.
@@ -94,24 +94,24 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F_.scaled_dot_product_attention(q, k, v)
 
 
-def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turn each pair of neighbouring channels by its position's angle. x (..., M, head_dim)"""
+def apply_rope(x: Tensor, table: RopeTable) -> Tensor:
+    """Rotate each pair of neighbouring channels by its position's angle. x (..., M, head_dim)"""
     pairs = x.float().unflatten(-1, (-1, 2))
-    cos, sin = rotation
-    turned = pairs * cos.unsqueeze(-1) + pairs.flip(-1) * torch.stack((-sin, sin), -1)
-    return turned.flatten(-2).to(x.dtype)
+    cos, sin = table
+    rotated = pairs * cos.unsqueeze(-1) + pairs.flip(-1) * torch.stack((-sin, sin), -1)
+    return rotated.flatten(-2).to(x.dtype)
 
 
-def rotate_into(place: Tensor, x: Tensor, rotation: Rotation) -> None:
-    """Put turned keys where they are attended to: compiled, they are written once and nowhere else."""
-    place.copy_(rotate(x, rotation))
+def write_rotated(into: Tensor, x: Tensor, table: RopeTable) -> None:
+    """Write rotated keys where they are attended to: compiled, they are written once and nowhere else."""
+    into.copy_(apply_rope(x, table))
 
 
-def keep(q: Tensor, k: Tensor, v: Tensor, rotation: Rotation, block: KeysValues) -> Tensor:
-    """Put a block's keys, turned, and its values where they are attended to; the queries, turned."""
-    rotate_into(block.k, k, rotation)
-    carry(block.v, v)
-    return rotate(q, rotation)
+def write_block(q: Tensor, k: Tensor, v: Tensor, table: RopeTable, block: KeysValues) -> Tensor:
+    """Put a block's keys, rope, and its values where they are attended to; the queries, rotated."""
+    write_rotated(block.k, k, table)
+    copy_vectorized(block.v, v)
+    return apply_rope(q, table)
 
 
 def layer_norm(x: Tensor, eps: float = NORM_EPS) -> Tensor:
@@ -134,7 +134,7 @@ def in_float32(linear: nn.Module, x: Tensor) -> Tensor:
     return F_.linear(x.float(), linear.weight.float(), linear.bias.float())
 
 
-def in_whole_eights(linear: nn.Module, x: Tensor) -> Tensor:
+def linear_in_eights(linear: nn.Module, x: Tensor) -> Tensor:
     """A linear layer over few rows x (B, M, D), the same for any number of threads.
 
     MKL adds up 5 to 7 rows in an order that depends on how many threads it has, eight rows always in the same one.
@@ -186,58 +186,60 @@ class Attention(nn.Module):
         return KeysValues(self.split(self.norm_k(self.k(x))), self.split(self.v(x)))
 
 
-See = Callable[[Tensor, Tensor, Tensor], Tensor]   # q, k, v of the tokens, not rotated -> (B, heads, N, head_dim)
+# q, k, v of the tokens, not rotated -> (B, heads, N, head_dim)
+AttentionFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Past:
-    """What one layer of a block may see: itself, the ring of earlier blocks, and the condition."""
+class CachedAttention:
+    """Self-attention of one layer: a block sees itself, the ring of earlier blocks, and the condition."""
 
     model: CausalS2VTransformer
     layer: int
     cache: RingCache
     condition: ConditionCache
-    tables: Rotation             # of the block
-    beside: Rotation             # of the condition, as this block sees it
+    table: RopeTable             # of the block
+    condition_table: RopeTable             # of the condition, as this block sees it
 
-    keep = staticmethod(keep)
+    write_block = staticmethod(write_block)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        place = self.open(k.shape[2])
-        return self.look(self.keep(q, k, v, self.tables, place.block), place)
+        slices = self.open(k.shape[2])
+        return self.attend(self.write_block(q, k, v, self.table, slices.block), slices)
 
-    def open(self, tokens: int) -> Place:
-        """Where a block of so many tokens is to be kept; the condition is there already."""
-        place = self.cache.open(self.layer, tokens)
-        self.model.lay(place.condition.k, self.condition.k[self.layer], self.beside)
-        carry(place.condition.v, self.condition.v[self.layer])
-        return place
+    def open(self, tokens: int) -> CacheSlices:
+        """Return where a block of so many tokens is to be written; the condition is written here."""
+        slices = self.cache.open(self.layer, tokens)
+        self.model.write_condition(slices.condition.k, self.condition.k[self.layer], self.condition_table)
+        copy_vectorized(slices.condition.v, self.condition.v[self.layer])
+        return slices
 
-    def look(self, q: Tensor, place: Place) -> Tensor:
-        """Attend to all that is there, the block included."""
-        self.cache.close(self.layer, place)
-        return attention(q, *place.seen)
+    def attend(self, q: Tensor, slices: CacheSlices) -> Tensor:
+        """Attend to all visible tokens, the block included. q (B, heads, N, head_dim), rotated"""
+        self.cache.close(self.layer, slices)
+        return attention(q, *slices.visible)
 
 
-def clip_past(tables: Rotation, condition_k: Tensor, condition_v: Tensor, block: int, window: int) -> See:
-    """What the blocks of a clip may see: themselves, earlier blocks within the ring, and the condition.
+def clip_attention(table: RopeTable, condition_k: Tensor, condition_v: Tensor, block: int,
+                   window: int) -> AttentionFunction:
+    """Return self-attention of a clip: its blocks see themselves, earlier blocks within the ring, and the condition.
 
     condition_k (K, B, heads, M, head_dim), rotated for each of K blocks; block and window in tokens
     """
-    def see(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k = rotate(q, tables), rotate(k, tables)
-        seen = []
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k = apply_rope(q, table), apply_rope(k, table)
+        attended = []
         for rotated, end in zip(condition_k, range(block, q.shape[2] + 1, block), strict=True):
             past = slice(max(0, end - window), end)
-            seen.append(attention(q[:, :, end - block:end],
+            attended.append(attention(q[:, :, end - block:end],
                                   torch.cat([rotated.to(k.dtype), k[:, :, past]], 2),
                                   torch.cat([condition_v.to(v.dtype), v[:, :, past]], 2)))
-        return torch.cat(seen, 2)
+        return torch.cat(attended, 2)
 
-    return see
+    return attend
 
 
-class KeptLayers:
+class KeysValuesCollector:
     """Collects keys and values of all layers as (layers, B, heads, M, head_dim).
 
     Without gradients each layer's are written to their place at once, so they are never held twice.
@@ -276,35 +278,35 @@ class Layer(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.GELU("tanh"), nn.Linear(ffn_dim, dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim ** 0.5)
 
-    def forward(self, x: Tensor, modulation: Tensor, text: KeysValues, see: See) -> Tensor:
+    def forward(self, x: Tensor, modulation: Tensor, text: KeysValues, self_attention: AttentionFunction) -> Tensor:
         """x (B, F, n, D), modulation (B, F or 1, 6, D) float32  ->  (B, F, n, D) float32
 
         Three pieces with an attention after the first and the second; a GPU's backend compiles each piece.
         """
-        q, k, v = self.ask(x, modulation)
-        x, q = self.take_in(x, see(q, k, v), modulation)
-        return self.answer(x, attention(q, *text), modulation)
+        q, k, v = self.qkv(x, modulation)
+        x, q = self.self_attention_residual(x, self_attention(q, k, v), modulation)
+        return self.cross_attention_ffn(x, attention(q, *text), modulation)
 
-    def ask(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of self-attention, each (B, heads, F * n, head_dim), not rotated."""
+    def qkv(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute queries, keys and values of self-attention, each (B, heads, F * n, head_dim), not rotated."""
         shift, scale = modulation[:, :, 0:2].unsqueeze(3).unbind(2)                           # each (B, F or 1, 1, D)
         h = modulated(self.self_attn.q, x, shift, scale).flatten(1, 2)     # in 8 bits it is rounded once for all three
         k, v = self.self_attn.keys_values(h)
         return self.self_attn.queries(h), k, v
 
-    def take_in(self, x: Tensor, seen: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
-        """Add what self-attention saw (B, heads, F * n, head_dim); the stream in float32, and queries for the text."""
+    def self_attention_residual(self, x: Tensor, attended: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
+        """Add self-attention's output (B, heads, F * n, head_dim) -> x in float32, and queries for the text."""
         gate = modulation[:, :, 2].unsqueeze(2)
-        x = torch.addcmul(x.float(), self.self_attn.merge(seen).unflatten(1, x.shape[1:3]).float(), gate)
+        x = torch.addcmul(x.float(), self.self_attn.merge(attended).unflatten(1, x.shape[1:3]).float(), gate)
         h = x.bfloat16() if self.released_rounding else x
         h = F_.layer_norm(h.float(), h.shape[-1:], self.norm3.weight.float(), self.norm3.bias.float(), self.norm3.eps)
         h = h.bfloat16() if self.released_rounding else h
         return x, self.cross_attn.queries(h.to(self.ffn[0].weight.dtype).flatten(1, 2))
 
-    def answer(self, x: Tensor, read: Tensor, modulation: Tensor) -> Tensor:
-        """Add what was read in the text (B, heads, F * n, head_dim), then the mlp."""
+    def cross_attention_ffn(self, x: Tensor, attended: Tensor, modulation: Tensor) -> Tensor:
+        """Add cross-attention's output (B, heads, F * n, head_dim), then that of the mlp."""
         shift, scale, gate = modulation[:, :, 3:6].unsqueeze(3).unbind(2)
-        parts = x, self.cross_attn.merge(read).unflatten(1, x.shape[1:3])
+        parts = x, self.cross_attn.merge(attended).unflatten(1, x.shape[1:3])
         x = parts[0] + parts[1]
         h = modulated(self.ffn[0], x, shift, scale, parts)
         return torch.addcmul(x, self.ffn(h).float(), gate)
@@ -337,22 +339,22 @@ class AudioTokens(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, A, T)  ->  local (B, T/4, tokens + 1, D), whole (B, T/4, D)"""
         B = len(x)
-        local = self.climb(self.conv1_local(x).unflatten(1, (self.tokens, -1)).flatten(0, 1))
+        local = self.downsample(self.conv1_local(x).unflatten(1, (self.tokens, -1)).flatten(0, 1))
         local = local.unflatten(0, (B, self.tokens)).transpose(1, 2)
         local = torch.cat([local, self.padding_tokens.to(local).expand(B, local.shape[1], 1, -1)], 2)
-        return local, in_whole_eights(self.final_linear, self.climb(self.conv1_global(x)))
+        return local, linear_in_eights(self.final_linear, self.downsample(self.conv1_global(x)))
 
-    def climb(self, x: Tensor) -> Tensor:
+    def downsample(self, x: Tensor) -> Tensor:
         """(B, D/4, T) -> (B, T/4, D): norm and activate, twice at half the rate and twice the width."""
-        x = self.settle(self.conv2(self.settle(x)))
-        return self.settle(self.conv3(x)).transpose(1, 2)
+        x = self.norm_activate(self.conv2(self.norm_activate(x)))
+        return self.norm_activate(self.conv3(x)).transpose(1, 2)
 
     @staticmethod
-    def settle(x: Tensor) -> Tensor:
+    def norm_activate(x: Tensor) -> Tensor:
         return F_.silu(layer_norm(x.transpose(1, 2)).to(x.dtype)).transpose(1, 2)
 
 
-class AudioEncoder(nn.Module):
+class CausalAudioEncoder(nn.Module):
     """Mix the speech encoder's layers with learned weights, then make tokens."""
 
     def __init__(self, layers: int, audio_dim: int, dim: int, tokens: int) -> None:
@@ -405,14 +407,14 @@ class DetailHead(nn.Module):
         self.out = nn.Conv2d(channels, out_dim, 3, padding=1)
         self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim ** 0.5)
 
-    def forward(self, said: Tensor, x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """said (B, 3 + 2 channels, F, h, w), x (B, C, F, h, w), reference (B, C, 1, h, w)  ->  clean latents
+    def forward(self, output: Tensor, x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """output (B, 3 + 2 channels, F, h, w), x (B, C, F, h, w), reference (B, C, 1, h, w)  ->  clean latents
         (B, C, F, h, w), and from where in the portrait each is copied (B, 2, F, h, w), across and down"""
-        gate, flow, scale, shift = said.split(self.split, 1)
+        gate, flow, scale, shift = output.split(self.split, 1)
         copied = gate.sigmoid() * warp(reference.float(), flow)
-        scale, shift, seen = (part.transpose(1, 2).flatten(0, 1).to(self.enter.weight.dtype)
+        scale, shift, pixels = (part.transpose(1, 2).flatten(0, 1).to(self.enter.weight.dtype)
                               for part in (scale, shift, torch.cat([x.to(copied.dtype), copied], 1)))
-        h = F_.silu(torch.addcmul(shift, self.enter(seen), 1 + scale))
+        h = F_.silu(torch.addcmul(shift, self.enter(pixels), 1 + scale))
         detail = self.out(F_.silu(self.middle(h)))
         return copied + detail.unflatten(0, (len(x), -1)).transpose(1, 2), flow
 
@@ -454,7 +456,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
 
     _repeated_blocks = ["Layer"]
     _no_split_modules = ["Layer"]
-    lay = staticmethod(rotate_into)      # of the condition; a backend may put a compiled one here
+    write_condition = staticmethod(write_rotated)      # of the condition; a backend may put a compiled one here
 
     @register_to_config
     def __init__(self, dim: int = 5120, ffn_dim: int = 13824, num_heads: int = 40, num_layers: int = 40,
@@ -476,16 +478,18 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(Layer(dim, ffn_dim, num_heads, eps, released_rounding) for _ in range(num_layers))
         self.head = DetailHead(dim, out_dim, patch, detail_channels) if detail_channels else Head(dim, out_dim, patch)
-        self.casual_audio_encoder = AudioEncoder(audio_layers, audio_dim, dim, num_audio_token)
+        self.casual_audio_encoder = CausalAudioEncoder(audio_layers, audio_dim, dim, num_audio_token)
         self.audio_injector = AudioInjector(len(audio_inject_layers), dim, num_heads, eps)
         self.trainable_cond_mask = nn.Embedding(3, dim)      # noisy, portrait, motion
         if enable_framepack:
             self.frame_packer = FramePacker(in_dim, dim)
 
-    # ------------------------------------------------------------------ what is told, computed once
+    # ------------------------------------------------------------------ condition, encoded once
 
     def encode_text(self, text: Tensor) -> tuple[KeysValues, ...]:
-        """Text features -> keys and values of every layer. text (B, L, text_dim), padded with zero rows to text_len.
+        """Encode text features as keys and values of every layer.
+
+        text (B, L, text_dim), padded with zero rows to text_len
 
         The padding is attended to, as released: its rows carry the biases of the text mlp.
         """
@@ -495,22 +499,22 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         text = self.text_embedding(text.to(self.text_embedding[0].weight.dtype))
         return tuple(layer.cross_attn.keys_values(text) for layer in self.blocks)
 
-    def encode_audio(self, audio: Tensor) -> dict[int, HeardLayer]:
-        """Audio features -> what each audio layer hears.
+    def encode_audio(self, audio: Tensor) -> dict[int, AudioLayerContext]:
+        """Encode audio features as the inputs of each audio injection.
 
-        audio (B, layers, A, 9 + 4F): 9 video frames of history, then 4 for each of F latent frames. Latent frame f is
-        told of the sound up to the end of its own video frames, 4f + 3, and no further.
+        audio (B, layers, A, 9 + 4F): 9 video frames of history, then 4 for each of F latent frames. Latent frame f sees
+        the sound up to the end of its own video frames, 4f + 3, and no further.
         """
         dtype = self.text_embedding[0].weight.dtype
         local, whole = self.casual_audio_encoder(audio.to(dtype))
         skip = -(-AUDIO_HISTORY // 4)                                       # latent frames that are history
         local, whole = local[:, skip:].flatten(0, 1), whole[:, skip:].flatten(0, 1)
         injector = self.audio_injector
-        return {layer: HeardLayer(attend.keys_values(local), *norm.shift_scale(whole)) for layer, attend, norm in
+        return {layer: AudioLayerContext(attend.keys_values(local), *norm.shift_scale(whole)) for layer, attend, norm in
                 zip(self.config.audio_inject_layers, injector.injector, injector.injector_adain_layers, strict=True)}
 
     def modulate(self, timestep: Tensor) -> Modulation:
-        """Noise level -> shift, scale and gate of every layer. timestep (B, F), 0..1000 = 1000 * sigma"""
+        """Compute shift, scale and gate of every layer for a noise level. timestep (B, F), 0..1000 = 1000 * sigma"""
         half = self.config.freq_dim // 2
         rate = torch.arange(half, device=timestep.device, dtype=torch.float64)
         angle = timestep.double().unsqueeze(-1) * torch.pow(10000.0, -rate / half)
@@ -523,8 +527,8 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
 
     # ------------------------------------------------------------------ positions
 
-    def rotation(self, frame: Tensor, row: Tensor, column: Tensor) -> Rotation:
-        """Angles of tokens at (frame, row, column), each (..., M) in tokens; any frame number, without end."""
+    def rope_table(self, frame: Tensor, row: Tensor, column: Tensor) -> RopeTable:
+        """Compute the RoPE table of tokens at (frame, row, column), each (..., M) in tokens; frames without end."""
         head_dim = self.config.dim // self.config.num_heads
         space = 2 * (head_dim // 6)                                         # channels for rows, and for columns
         angles = []
@@ -533,30 +537,30 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
             angles.append(position.double().unsqueeze(-1) * torch.pow(10000.0, -rate))
         angle = torch.cat(angles, -1)
         dtype = torch.float16 if self.config.released_rounding else torch.float32
-        return Rotation(angle.cos().to(dtype).float(), angle.sin().to(dtype).float())
+        return RopeTable(angle.cos().to(dtype).float(), angle.sin().to(dtype).float())
 
-    def rotation_of_frames(self, frames: Tensor, grid: tuple[int, int]) -> Rotation:
-        """Angles of whole latent frames. frames (..., F)  ->  (..., F * rows * columns, head_dim / 2)"""
+    def rope_of_frames(self, frames: Tensor, grid: tuple[int, int]) -> RopeTable:
+        """Compute the RoPE table of latent frames. frames (..., F)  ->  (..., F * rows * columns, head_dim / 2)"""
         rows, columns = (torch.arange(n, device=frames.device) for n in grid)
         where = torch.broadcast_tensors(frames[..., None, None], rows[:, None], columns)
-        return self.rotation(*(axis.flatten(-3) for axis in where))
+        return self.rope_table(*(axis.flatten(-3) for axis in where))
 
-    def rotation_of_motion(self, grid: tuple[int, int], device: torch.device) -> Rotation:
-        """Angles of the packed motion tokens: they stay where they were, before the first block."""
+    def rope_of_motion(self, grid: tuple[int, int], device: torch.device) -> RopeTable:
+        """Compute the RoPE table of the packed motion tokens: they stay where they were, before the first block."""
         parts = []
         for shrink, frames in ((1, (-1,)), (2, (-3,)), (4, (-19, -14, -9, -4))):
             axes = [torch.tensor(frames),
                     *(torch.linspace(0, n - 1, n // shrink, dtype=torch.float64).long() for n in grid)]
-            parts.append(self.rotation(*(axis.flatten().to(device) for axis in torch.meshgrid(*axes, indexing="ij"))))
-        return Rotation(*(torch.cat(tables, -2) for tables in zip(*parts, strict=True)))
+            parts.append(self.rope_table(*(axis.flatten().to(device) for axis in torch.meshgrid(*axes, indexing="ij"))))
+        return RopeTable(*(torch.cat(tables, -2) for tables in zip(*parts, strict=True)))
 
-    def rotation_of_condition(self, condition: ConditionCache, start: Tensor) -> Rotation:
-        """Angles of the condition tokens as blocks that begin at latent frames `start` (K,) see them -> (K, M, hd/2)"""
+    def rope_of_condition(self, condition: ConditionCache, start: Tensor) -> RopeTable:
+        """Compute the RoPE table (K, M, hd/2) of the condition, for blocks that begin at latent frames `start` (K,)"""
         portrait = (start + self.config.reference_distance).clamp(min=REFERENCE_POSITION)
-        tables = self.rotation_of_frames(portrait[:, None], condition.grid)                   # (K, reference, hd/2)
+        tables = self.rope_of_frames(portrait[:, None], condition.grid)                   # (K, reference, hd/2)
         if condition.tokens > condition.reference_tokens:
-            motion = self.rotation_of_motion(condition.grid, start.device)
-            tables = Rotation(*(torch.cat([near, far.expand(len(start), *far.shape)], 1)
+            motion = self.rope_of_motion(condition.grid, start.device)
+            tables = RopeTable(*(torch.cat([near, far.expand(len(start), *far.shape)], 1)
                                 for near, far in zip(tables, motion, strict=True)))
         return tables
 
@@ -572,60 +576,61 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
                              "this model has no frame packer: pass motion=None")
         mask = self.trainable_cond_mask.weight
         grid = self.grid(reference)
-        tokens = self.patches(self.patch_embedding, reference)[:, 0] + mask[1]               # (B, n, D)
-        tables = self.rotation_of_frames(torch.full((1,), REFERENCE_POSITION, device=tokens.device), grid)
+        tokens = self.patchify(self.patch_embedding, reference)[:, 0] + mask[1]               # (B, n, D)
+        tables = self.rope_of_frames(torch.full((1,), REFERENCE_POSITION, device=tokens.device), grid)
         if motion is not None:
             dtype = self.patch_embedding.weight.dtype
             packed = torch.cat(self.frame_packer(motion.to(dtype)), 1)
             tokens = torch.cat([tokens, packed + mask[2]], 1)
-            far = self.rotation_of_motion(grid, tokens.device)
-            tables = Rotation(*(torch.cat(pair, -2) for pair in zip(tables, far, strict=True)))
-        kept = KeptLayers(len(self.blocks))
+            far = self.rope_of_motion(grid, tokens.device)
+            tables = RopeTable(*(torch.cat(pair, -2) for pair in zip(tables, far, strict=True)))
+        collector = KeysValuesCollector(len(self.blocks))
 
-        def see_each_other(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            kept.append(k, v)
-            return attention(rotate(q, tables), rotate(k, tables), v)
+        def attend_to_condition(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            collector.append(k, v)
+            return attention(apply_rope(q, tables), apply_rope(k, tables), v)
 
         level = self.modulate(torch.zeros(1, 1, device=tokens.device))
         x = tokens.unsqueeze(1)
         for index, layer in enumerate(self.blocks):
-            x = layer(x, level.layers[index], text[index], see_each_other).to(tokens.dtype)
+            x = layer(x, level.layers[index], text[index], attend_to_condition).to(tokens.dtype)
         detail = reference if self.config.detail_channels else None
-        return ConditionCache(*kept.stacked(), grid[0] * grid[1], grid, detail)
+        return ConditionCache(*collector.stacked(), grid[0] * grid[1], grid, detail)
 
     def forward(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
-                pose: Tensor | None = None, turned: Turned | None = None) -> tuple[Tensor, RingCache]:
-        """Velocity of one block at one noise level, and the cache that now holds the block.
+                pose: Tensor | None = None, rope: RopeTables | None = None) -> tuple[Tensor, RingCache]:
+        """Predict the velocity of one block at one noise level; return it and the cache that now holds the block.
 
         x (B, C, F, h, w) noisy latents; the block starts at latent frame `cache.end`  ->  velocity (B, C, F, h, w)
-        turned: `turn(cache.end, F, condition)`, if it was computed before: all steps of a block have the same
+        rope: `rope_tables(cache.end, F, condition)`, if it was computed before: all steps of a block have the same
         """
-        turned = turned or self.turn(cache.end, x.shape[2], condition)
-        return self.run_layers(x, level, context, condition, cache, turned, pose), cache.advance(x.shape[2])
+        rope = rope or self.rope_tables(cache.end, x.shape[2], condition)
+        return self.run_layers(x, level, context, condition, cache, rope, pose), cache.advance(x.shape[2])
 
-    def turn(self, start: int, frames: int, condition: ConditionCache) -> Turned:
-        """Angles for a block that begins at latent frame `start`."""
+    def rope_tables(self, start: int, frames: int, condition: ConditionCache) -> RopeTables:
+        """Compute the RoPE tables of a block that begins at latent frame `start`."""
         begins = torch.full((1,), start, device=condition.k.device)
-        block = self.rotation_of_frames(begins + torch.arange(frames, device=begins.device), condition.grid)
-        return Turned(block, Rotation(*(table[0] for table in self.rotation_of_condition(condition, begins))))
+        block = self.rope_of_frames(begins + torch.arange(frames, device=begins.device), condition.grid)
+        return RopeTables(block, RopeTable(*(table[0] for table in self.rope_of_condition(condition, begins))))
 
     def run_layers(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
-                   turned: Turned, pose: Tensor | None = None) -> Tensor:
-        """What `forward` does when the angles are known; the block's keys and values are in the ring then."""
-        past = cache.past or Past
+                   rope: RopeTables, pose: Tensor | None = None) -> Tensor:
+        """Do what `forward` does with known RoPE tables; the block's keys and values are in the ring then."""
+        cached_attention = cache.attention_class or CachedAttention
         tokens = self.embed(x, pose)
         for index in range(len(self.blocks)):
-            tokens = self.run_layer(index, tokens, level, context, past(self, index, cache, condition, *turned))
-        return self.velocity(x, self.finish(x, tokens, level, condition)[0], level)
+            self_attention = cached_attention(self, index, cache, condition, *rope)
+            tokens = self.run_layer(index, tokens, level, context, self_attention)
+        return self.velocity(x, self.output_head(x, tokens, level, condition)[0], level)
 
     def forward_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
                      pose: Tensor | None = None) -> Tensor:
-        """Velocity of a whole clip in one pass, each block seeing what `forward` would have shown it."""
+        """Predict the velocity of a whole clip in one pass, each block seeing what it sees in `forward`."""
         return self.clip_and_flow(x, level, context, condition, pose)[0]
 
     def clip_and_flow(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
                       pose: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Velocity of a whole clip, and from where in the portrait its pixels are copied (`DetailHead`).
+        """Predict the velocity of a whole clip, and from where in the portrait its pixels are copied (`DetailHead`).
 
         With timestep forcing a block's past is at its own noise level, so a sampler step of all blocks needs no loop
         over time: this is how the model is trained. x (B, C, F, h, w), F a multiple of block_frames
@@ -633,14 +638,14 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
         frames, grid = x.shape[2], self.grid(x)
         block, tokens = self.config.block_frames, grid[0] * grid[1]
         starts = torch.arange(0, frames, block, device=x.device)
-        tables = self.rotation_of_frames(torch.arange(frames, device=x.device), grid)
-        beside = Rotation(*(table[:, None, None] for table in self.rotation_of_condition(condition, starts)))
+        tables = self.rope_of_frames(torch.arange(frames, device=x.device), grid)
+        condition_table = RopeTable(*(table[:, None, None] for table in self.rope_of_condition(condition, starts)))
         h = self.embed(x, pose)
         for index in range(len(self.blocks)):
-            see = clip_past(tables, rotate(condition.k[index], beside), condition.v[index], block * tokens,
-                            self.config.cache_frames * tokens)
-            h = self.run_layer(index, h, level, context, see)
-        predicted, flow = self.finish(x, h, level, condition)
+            attend = clip_attention(tables, apply_rope(condition.k[index], condition_table), condition.v[index],
+                                    block * tokens, self.config.cache_frames * tokens)
+            h = self.run_layer(index, h, level, context, attend)
+        predicted, flow = self.output_head(x, h, level, condition)
         return self.velocity(x, predicted, level), flow
 
     # ------------------------------------------------------------------ their shared parts
@@ -648,54 +653,58 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
     def grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // self.config.patch, latents.shape[-1] // self.config.patch
 
-    def patches(self, embedding: nn.Conv3d, latents: Tensor) -> Tensor:
-        """(B, C, F, h, w) -> (B, F, n, D), as a matrix product: an order faster than a convolution on CPUs."""
+    def patchify(self, embedding: nn.Conv3d, latents: Tensor) -> Tensor:
+        """Embed patches, (B, C, F, h, w) -> (B, F, n, D), by a matrix product: on CPUs ten times as fast
+        as a convolution."""
         (B, C, F, _, _), (rows, columns), patch = latents.shape, self.grid(latents), self.config.patch
         pieces = latents.reshape(B, C, F, rows, patch, columns, patch).permute(0, 2, 3, 5, 1, 4, 6)
         pieces = pieces.reshape(B, F, rows * columns, C * patch * patch)
         return F_.linear(pieces.to(embedding.weight.dtype), embedding.weight.flatten(1), embedding.bias)
 
     def embed(self, x: Tensor, pose: Tensor | None) -> Tensor:
-        tokens = self.patches(self.patch_embedding, x)
-        tokens = tokens + (self.cond_encoder.bias if pose is None else self.patches(self.cond_encoder, pose))
+        tokens = self.patchify(self.patch_embedding, x)
+        tokens = tokens + (self.cond_encoder.bias if pose is None else self.patchify(self.cond_encoder, pose))
         return tokens + self.trainable_cond_mask.weight[0]
 
-    def run_layer(self, index: int, x: Tensor, level: Modulation, context: Context, see: See) -> Tensor:
-        """One layer and, where there is one, its audio injection. x (B, F, n, D)"""
+    def run_layer(self, index: int, x: Tensor, level: Modulation, context: Context,
+                  self_attention: AttentionFunction) -> Tensor:
+        """Run one layer and, where there is one, its audio injection. x (B, F, n, D)"""
         dtype = x.dtype
-        x = self.blocks[index](x, level.layers[index], context.text[index], see).to(dtype)
-        heard = context.audio.get(index)
-        if heard is None:
+        x = self.blocks[index](x, level.layers[index], context.text[index], self_attention).to(dtype)
+        audio = context.audio.get(index)
+        if audio is None:
             return x
-        return self.listen(self.audio_injector.injector[self.config.audio_inject_layers.index(index)], x, heard)
+        return self.inject_audio(self.audio_injector.injector[self.config.audio_inject_layers.index(index)], x, audio)
 
     @staticmethod
-    def listen(attend: Attention, x: Tensor, heard: HeardLayer) -> Tensor:
-        """Add what each latent frame hears: it attends to its own audio tokens. x (B, F, n, D)"""
-        h = layer_norm(x.flatten(0, 1), eps=1e-5) * (1 + heard.scale) + heard.shift           # (B * F, n, D)
-        return x + attend.merge(attention(attend.queries(h.to(attend.q.weight.dtype)), *heard.tokens)).view_as(x)
+    def inject_audio(attend: Attention, x: Tensor, audio: AudioLayerContext) -> Tensor:
+        """Let each latent frame attend to its own audio tokens, and add the result. x (B, F, n, D)"""
+        h = layer_norm(x.flatten(0, 1), eps=1e-5) * (1 + audio.scale) + audio.shift           # (B * F, n, D)
+        return x + attend.merge(attention(attend.queries(h.to(attend.q.weight.dtype)), *audio.tokens)).view_as(x)
 
-    def finish(self, x: Tensor, tokens: Tensor, level: Modulation,
+    def output_head(self, x: Tensor, tokens: Tensor, level: Modulation,
                condition: ConditionCache) -> tuple[Tensor, Tensor | None]:
-        """Noisy latents x (B, C, F, h, w) and what the layers made of them -> what the network predicts, like x, and
-        with a `DetailHead` its flow"""
+        """Turn tokens (B, F, n, D) into the network's prediction (B, C, F, h, w) and, with a `DetailHead`, its flow.
+
+        x (B, C, F, h, w) noisy latents
+        """
         shift, scale = level.head.unsqueeze(3).unbind(2)                       # each (B, F, 1, D)
         with torch.autocast(tokens.device.type, enabled=False):
             last = torch.addcmul(shift, layer_norm(tokens), 1 + scale)
-            said = self.pixels(in_float32(self.head.head, last), condition.grid)
+            output = self.unpatchify(in_float32(self.head.head, last), condition.grid)
         if not self.config.detail_channels:
-            return said.to(tokens.dtype), None
-        clean, flow = self.head(said, x, condition.reference)
+            return output.to(tokens.dtype), None
+        clean, flow = self.head(output, x, condition.reference)
         return clean.to(tokens.dtype), flow
 
-    def pixels(self, out: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Numbers of each token, channels innermost, -> latent pixels (B, C, F, h, w)"""
+    def unpatchify(self, out: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Rearrange the numbers of each token, channels innermost, to latent pixels (B, C, F, h, w)"""
         (B, F), patch = out.shape[:2], self.config.patch
         out = out.view(B, F, *grid, patch, patch, -1)                          # 'fhwpqrc->cfphqwr'
         return out.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, out.shape[-1], F, grid[0] * patch, grid[1] * patch)
 
     def velocity(self, x: Tensor, predicted: Tensor, level: Modulation) -> Tensor:
-        """The velocity that a prediction means. x, predicted (B, C, F, h, w)"""
+        """Convert a prediction to a velocity. x, predicted (B, C, F, h, w)"""
         if self.config.prediction == "velocity":
             return predicted
         sigma = level.sigma[:, None, :, None, None].clamp(min=SMALLEST_SIGMA)
@@ -704,7 +713,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
     # ------------------------------------------------------------------ caches
 
     def new_cache(self, condition: ConditionCache) -> RingCache:
-        """An empty ring for one noise level, to fit this condition."""
+        """Make an empty ring for one noise level, to fit this condition."""
         k = condition.k
         return RingCache.empty(len(self.blocks), k.shape[1], k.shape[2], k.shape[4],
                                condition_tokens=condition.tokens, frame_tokens=math.prod(condition.grid),

@@ -35,11 +35,11 @@ class StraightTo:
     def modulate(self, timestep):
         return timestep.item() / 1000
 
-    def turn(self, start, frames, condition):
+    def rope_tables(self, start, frames, condition):
         return start, frames
 
-    def __call__(self, x, sigma, context, condition, cache, pose, turned):
-        assert turned == (cache.end, x.shape[2])
+    def __call__(self, x, sigma, context, condition, cache, pose, rope):
+        assert rope == (cache.end, x.shape[2])
         return (x - self.target) / sigma, Remembered(cache.written + 1)
 
 

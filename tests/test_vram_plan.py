@@ -57,7 +57,7 @@ def test_a_cache_is_as_large_as_the_one_that_a_run_makes():
     tokens = 12 * 384                                    # latent frames in a ring x tokens of a frame
     assert parts.ring_alone == 819_200 * tokens          # keys and values of a token over all layers, in bfloat16
     assert parts.ring == parts.ring_alone and parts.condition == 819_200 * 384 * 5 // 2
-    assert parts.desk * 20 == parts.ring + parts.condition          # two of forty layers
+    assert parts.staging * 20 == parts.ring + parts.condition          # two of forty layers
     small = shapes("mini", (128, 128), "float32")
     ring = RingCache.empty(8, 1, 4, 64, condition_tokens=64, frame_tokens=64, capacity=9, dtype=torch.float32,
                            device="cpu")
@@ -123,7 +123,7 @@ def test_caches_in_main_memory_cost_transfers_and_leave_two_layers():
 def test_a_condition_in_each_ring_is_counted_and_is_the_first_to_go():
     once, each = (plan(size=SMALL, gpu="H200", condition_in_rings=each) for each in (False, True))
     parts = shapes("wan-s2v-14b", (256, 384))
-    assert each.moments[-2].bytes - once.moments[-2].bytes == 4 * parts.condition - parts.desk
+    assert each.moments[-2].bytes - once.moments[-2].bytes == 4 * parts.condition - parts.staging
     assert plan(gpu="H100", condition_in_rings=True).changes[0].words.startswith("condition kept once")
     with pytest.raises(InputError, match="caches on the GPU in bf16"):
         plan(size=SMALL, condition_in_rings=True, caches="fp8")
@@ -132,7 +132,7 @@ def test_a_condition_in_each_ring_is_counted_and_is_the_first_to_go():
 def test_attention_in_8_bits_has_fp8_caches_with_a_condition_in_each():
     narrow, eight = plan(size=SMALL, gpu="H200", caches="fp8"), plan(size=SMALL, gpu="H200", fp8_attention=True)
     parts = shapes("wan-s2v-14b", (256, 384), caches="fp8")
-    assert eight.moments[-2].bytes - narrow.moments[-2].bytes == 4 * (parts.condition // 2) - parts.desk
+    assert eight.moments[-2].bytes - narrow.moments[-2].bytes == 4 * (parts.condition // 2) - parts.staging
     assert eight.time.step_s < narrow.time.step_s and "attention in 8 bits" in eight.settings.words
     assert all(change.settings.fp8_attention is False for change in plan(gpu="RTX 4090", fp8_attention=True).changes
                if change.settings.offload_kv_cache)

@@ -14,10 +14,10 @@ from wan_fakes import AUDIO_NET, write_audio
 
 from liveavatar.backends.wan import audio, checkpoints, preset
 from liveavatar.backends.wan.audio import AudioEncoder, pieces, places, random_audio_encoder, read_audio_encoder
-from liveavatar.backends.wan.residence import Residence
+from liveavatar.backends.wan.offload import OffloadPolicy
 from liveavatar.types import InputError, Speech
 
-AT_HOME = Residence(torch.device("cpu"))
+AT_HOME = OffloadPolicy(torch.device("cpu"))
 PIECES_DIFFER_AT_MOST = 0.05       # of the features' size: hearing 2 s instead of 6 s at once, with untrained layers
 
 

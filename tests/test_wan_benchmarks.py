@@ -110,13 +110,13 @@ def test_what_the_rings_send_over_the_bus_is_counted():
     import torch
     import wan_small_cards as small
 
-    from liveavatar.backends.wan import rings
+    from liveavatar.backends.wan import split_cache
 
     bus, here, there = small.Bus(), torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4, device="meta")
     with bus.counted():
-        rings.copy_by_heads(there, here)
-        rings.copy_by_heads(here, here.clone())
-    assert bus.bytes == here.nbytes and rings.copy_by_heads.__module__ == rings.__name__
+        split_cache.copy_by_heads(there, here)
+        split_cache.copy_by_heads(here, here.clone())
+    assert bus.bytes == here.nbytes and split_cache.copy_by_heads.__module__ == split_cache.__name__
 
 
 def test_the_error_of_every_format_is_written_down(tmp_path):

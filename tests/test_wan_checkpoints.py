@@ -13,7 +13,7 @@ from wan_fakes import TEXT_NET, TRANSFORMER, VAE_NET, small_lora, small_transfor
 
 from liveavatar.backends.wan import checkpoints, preset
 from liveavatar.backends.wan.checkpoints import open_checkpoint, read_lora, read_pickle
-from liveavatar.backends.wan.residence import Residence
+from liveavatar.backends.wan.offload import OffloadPolicy
 from liveavatar.backends.wan.text import read_text_encoder
 from liveavatar.backends.wan.vae import read_vae
 from liveavatar.types import InputError
@@ -175,7 +175,8 @@ def test_a_vae_or_text_encoder_that_lacks_tensors(copy):
         read_vae(path, VAE_NET, CPU, torch.float32)
     wider = preset.UMT5_XXL | TEXT_NET | {"d_ff": 64}
     with pytest.raises(InputError, match=r"wi_0.weight is \(32, 16\), expected \(64, 16\)"):
-        read_text_encoder(copy / checkpoints.TEXT, copy / checkpoints.TOKENIZER, wider, torch.float32, Residence(CPU))
+        read_text_encoder(copy / checkpoints.TEXT, copy / checkpoints.TOKENIZER, wider, torch.float32,
+                          OffloadPolicy(CPU))
 
 
 def test_a_lora_by_file_and_by_folder_and_by_a_name_on_the_hub(tmp_path):

@@ -122,7 +122,7 @@ def test_attention_is_given_to_the_first_kernel_that_can():
 def test_the_kernel_for_8_bits_attends_as_the_emulation_does(heads, width, seen, shuffled):
     """The weights are rounded too, with three bits behind the leading one, and are but nearly powers of 2: some 3 % in
     all. Keys beyond those seen hold what the format cannot: nothing of it may be read."""
-    from liveavatar.backends.wan.fp8_attention import Scales, attend_plainly, has_fp8_kernels, keep_values, rounded
+    from liveavatar.backends.wan.fp8_attention import Scales, attend_plainly, has_fp8_kernels, to_fp8, write_values
     from liveavatar.backends.wan.precision import FP8
 
     if not has_fp8_kernels(DEVICE):
@@ -134,10 +134,10 @@ def test_the_kernel_for_8_bits_attends_as_the_emulation_does(heads, width, seen,
     q, k, v = (torch.randn(2, n, heads, width, device=DEVICE).transpose(1, 2) for n in (70, seen, seen))
     keys = torch.full((2, heads, room, width), float("nan"), device=DEVICE).to(FP8)
     values = torch.full((2, heads, width, room), float("nan"), device=DEVICE).to(FP8)
-    keys[:, :, :seen].copy_(rounded(k, scale))
-    keep_values(values[..., :seen], v, scale, shuffled)
+    keys[:, :, :seen].copy_(to_fp8(k, scale))
+    write_values(values[..., :seen], v, scale, shuffled)
     scales = Scales(scale[:1, :1], scale, scale)
-    told = rounded(q, scales.q), keys[:, :, :seen], values[..., :seen], scales, shuffled, torch.bfloat16
+    told = to_fp8(q, scales.q), keys[:, :, :seen], values[..., :seen], scales, shuffled, torch.bfloat16
     made = attend(*told)
     assert made.shape == q.shape and off(made, attend_plainly(*told)) < 0.05
     assert off(made, torch.nn.functional.scaled_dot_product_attention(q, k, v)) < 0.09
@@ -146,7 +146,7 @@ def test_the_kernel_for_8_bits_attends_as_the_emulation_does(heads, width, seen,
 def test_the_kernel_for_8_bits_loses_no_small_weight_among_many():
     """All values are 1, so is what is seen. The units add 8-bit products with some 14 bits: over 15,312 keys the later
     ones would vanish beside the sum of the earlier ones, if they were added there."""
-    from liveavatar.backends.wan.fp8_attention import Scales, has_fp8_kernels, keep_values, rounded
+    from liveavatar.backends.wan.fp8_attention import Scales, has_fp8_kernels, to_fp8, write_values
     from liveavatar.backends.wan.precision import FP8
 
     if not has_fp8_kernels(DEVICE):
@@ -157,8 +157,8 @@ def test_the_kernel_for_8_bits_loses_no_small_weight_among_many():
     q, k = torch.randn(1, 1, 70, 128, device=DEVICE), torch.randn(1, 1, 15_312, 128, device=DEVICE)
     scale = torch.full((1, 1, 1, 1), 2.0**-6, device=DEVICE)
     values = torch.zeros(1, 1, 128, 15_312, device=DEVICE).to(FP8)
-    keep_values(values, torch.ones_like(k), scale, shuffled=True)
-    seen = attend(rounded(q, scale), rounded(k, scale), values, Scales(scale, scale, scale), True, torch.float32)
+    write_values(values, torch.ones_like(k), scale, shuffled=True)
+    seen = attend(to_fp8(q, scale), to_fp8(k, scale), values, Scales(scale, scale, scale), True, torch.float32)
     assert (seen - 1).abs().max() < 0.005
 
 

@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 from fakes import face, tone
-from test_wan_precision import rings_apart, steps_with
+from test_wan_precision import split_caches_with, steps_with
 from torch import nn
 from wan_fakes import TRANSFORMER, off, small_lora, small_transformer, traced_graphs
 
@@ -116,10 +116,10 @@ def test_wide_weights_are_gone_before_the_next_layer_is_read():
 def test_compiled_layers_compute_the_same_and_share_their_graphs(monkeypatch):
     graphs = traced_graphs(monkeypatch)
     model = bring_transformer(TRANSFORMER, random_source(CPU), CPU, torch.float32, nf4=True)
-    plain = steps_with(model, rings_apart())[0]
+    plain = steps_with(model, split_caches_with())[0]
     torch._dynamo.reset()
     WanBackend(model, None, None, None, {}).compile()
-    assert torch.equal(steps_with(model, rings_apart())[0], plain) and len(graphs) == 5       # as without rounding
+    assert torch.equal(steps_with(model, split_caches_with())[0], plain) and len(graphs) == 5   # as without rounding
     torch._dynamo.reset()
 
 

@@ -16,7 +16,7 @@ import liveavatar
 from liveavatar import parallel, pipeline
 from liveavatar.backends.wan import backend as wan
 from liveavatar.backends.wan import preset
-from liveavatar.backends.wan.residence import Residence
+from liveavatar.backends.wan.offload import OffloadPolicy
 from liveavatar.backends.wan.text import random_text_encoder
 from liveavatar.backends.wan.vae import StreamingWanVAE, WanDecoder
 from liveavatar.config import GenerationConfig
@@ -152,14 +152,14 @@ def test_after_loading_the_adapter_is_gone(tmp_path, monkeypatch):
 
 def test_a_prompt_for_which_the_gpu_has_no_room_is_encoded_on_the_cpu(monkeypatch):
     config = {"feed_forward_proj": "gated-gelu", "dropout_rate": 0.0} | TEXT_NET
-    at_home = random_text_encoder(config, torch.float32, Residence(torch.device("cpu")))
-    elsewhere = random_text_encoder(config, torch.float32, Residence(torch.device("cuda"), rests_elsewhere=True))
+    at_home = random_text_encoder(config, torch.float32, OffloadPolicy(torch.device("cpu")))
+    elsewhere = random_text_encoder(config, torch.float32, OffloadPolicy(torch.device("cuda"), to_host=True))
 
-    def full(residence, network):
+    def full(offload, network):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     expected = at_home.encode_text("hello")
-    monkeypatch.setattr(Residence, "at_work", full)
+    monkeypatch.setattr(OffloadPolicy, "on_device", full)
     with pytest.warns(UserWarning, match="the prompt is encoded on the CPU"):
         assert torch.equal(elsewhere.encode_text("hello"), expected)
     with pytest.raises(torch.OutOfMemoryError):

@@ -11,14 +11,14 @@ from wan_fakes import TRANSFORMER, off, small_lora, small_transformer, traced_gr
 
 from liveavatar.backends.wan import fp8_attention, networks, preset, recorded
 from liveavatar.backends.wan.backend import WanBackend
-from liveavatar.backends.wan.fp8_attention import Scales, attend_plainly, fp8_rings, keep, keep_values, query_scales
+from liveavatar.backends.wan.fp8_attention import Scales, attend_plainly, fp8_rings, query_scales, write_values
 from liveavatar.backends.wan.networks import bring_transformer, empty_transformer, random_source
 from liveavatar.backends.wan.precision import FP8, Fp8Linear, RoundedGelu, fp8_targets, quantise_rows
-from liveavatar.backends.wan.rings import apart_rings, in_one_pass, narrow, widen
-from liveavatar.cache import WIDE, ConditionCache, widest
+from liveavatar.backends.wan.split_cache import compile_once, dequantize, quantize, split_caches
+from liveavatar.cache import WIDE, ConditionCache, widest_views
 from liveavatar.lora import merge_lora, targets
 from liveavatar.sampler import denoise_block, model_levels, released_schedule
-from liveavatar.transformer import Context, rotate
+from liveavatar.transformer import Context, apply_rope
 from liveavatar.types import InputError
 
 CPU = torch.device("cpu")
@@ -121,40 +121,40 @@ def on_the_device(model, condition, steps):
     return tuple(model.new_cache(condition) for _ in range(steps))
 
 
-def rings_apart(**options):
-    return lambda model, condition, steps: apart_rings(condition, model.config.cache_frames, steps, **options)
+def split_caches_with(**options):
+    return lambda model, condition, steps: split_caches(condition, model.config.cache_frames, steps, **options)
 
 
 @pytest.mark.parametrize("on_host", [False, True])
 def test_rings_without_the_condition_in_them_change_nothing(on_host):
     model = small_transformer().eval()
-    (here, near), (there, far) = steps_with(model, on_the_device), steps_with(model, rings_apart(on_host=on_host))
+    (here, near), (there, far) = steps_with(model, on_the_device), steps_with(model, split_caches_with(on_host=on_host))
     assert torch.equal(here, there)
     for ours, theirs in zip(near, far, strict=True):
         assert (ours.end, ours.held, ours.slot) == (theirs.end, theirs.held, theirs.slot)
         assert torch.equal(ours.k[:, :, :, ours.condition_tokens:], theirs.k)
-    assert far[0].desk is far[1].desk                              # two places on the device, however many steps
+    assert far[0].staging is far[1].staging                              # two places on the device, however many steps
 
 
 def test_rings_in_8_bits_take_half_and_change_the_picture_a_little():
     model = small_transformer().eval()
-    exact, wide = steps_with(model, rings_apart())
-    rounded, narrow = steps_with(model, rings_apart(fp8=True))
+    exact, wide = steps_with(model, split_caches_with())
+    rounded, narrow = steps_with(model, split_caches_with(fp8=True))
     assert narrow[0].bytes * 4 == wide[0].bytes and narrow[0].k.dtype == FP8         # a quarter of float32
     kept = narrow[1].k.float() * narrow[1].scales.k.float()
     assert (kept - wide[1].k).norm() / wide[1].k.norm() < 0.05
     assert 0 < (exact - rounded).norm() / exact.norm() < 0.01                       # 7e-4 when this was written
-    again, _ = steps_with(model, rings_apart(fp8=True, on_host=True))
+    again, _ = steps_with(model, split_caches_with(fp8=True, on_host=True))
     assert torch.equal(again, rounded)
 
 
 def test_stretches_of_heads_are_copied_as_they_are_however_they_lie():
     for dtype, width, wide in ((torch.bfloat16, 16, True), (torch.float32, 12, True), (torch.bfloat16, 12, False),
                                (FP8, 16, True)):
-        origin = torch.randn(1, 7, 3, width).to(dtype).transpose(1, 2)               # (B, heads, M, head_dim), turned
+        origin = torch.randn(1, 7, 3, width).to(dtype).transpose(1, 2)     # (B, heads, M, head_dim), transposed
         for into in (torch.zeros(1, 3, 20, width).to(dtype), torch.zeros(1, 3, 20, width + 1).to(dtype)[..., 1:]):
             with torch.inference_mode():
-                to, which = widest(into[:, :, 5:12], origin)
+                to, which = widest_views(into[:, :, 5:12], origin)
                 to.copy_(which)
             assert (to.dtype == WIDE) == (wide and into.is_contiguous())
             assert torch.equal(into[:, :, 5:12].float(), origin.float())
@@ -166,7 +166,7 @@ def test_stretches_of_heads_are_copied_as_they_are_however_they_lie():
 def test_compiled_copies_write_in_place_what_plain_ones_do_for_stretches_of_any_length():
     scale, k = torch.tensor([0.5, 4.0]).bfloat16().view(1, 2, 1, 1), torch.randn(1, 2, 40, 16).bfloat16()
     made = []
-    for shrink, grow in ((narrow, widen), (in_one_pass(narrow), in_one_pass(widen))):
+    for shrink, grow in ((quantize, dequantize), (compile_once(quantize), compile_once(dequantize))):
         stored, wide = torch.zeros(1, 2, 40, 16).to(FP8), torch.zeros(1, 2, 50, 16).bfloat16()
         for begin, end in ((0, 10), (10, 40)):
             shrink(stored[:, :, begin:end], k[:, :, begin:end], scale)
@@ -183,21 +183,21 @@ def test_five_graphs_serve_all_layers_and_blocks_and_a_few_more_rings_in_8_bits(
     graphs = traced_graphs(monkeypatch)
     model = small_transformer().eval()
     layouts = ((5, {}), (7, {"fp8": True}))
-    plain = [steps_with(model, rings_apart(**options), 5)[0] for _, options in layouts]
+    plain = [steps_with(model, split_caches_with(**options), 5)[0] for _, options in layouts]
     own, rounded = steps_with(model, on_the_device, 5)[0], steps_with(model, in_8_bits, 5)[0]
     torch._dynamo.reset()
-    in_one_pass.cache_clear()
-    fp8_attention.in_one_pass.cache_clear()
+    compile_once.cache_clear()
+    fp8_attention.compile_once.cache_clear()
     WanBackend(model, None, None, None, {}).compile()
     for (count, options), expected in zip(layouts, plain, strict=True):
-        assert torch.equal(steps_with(model, rings_apart(**options, compiled=True), 5)[0], expected)
+        assert torch.equal(steps_with(model, split_caches_with(**options, compiled=True), 5)[0], expected)
         assert len(graphs) == count
     assert torch.equal(steps_with(model, on_the_device, 5)[0], own) and len(graphs) == 7     # a condition in each ring
     made = steps_with(model, lambda *told: in_8_bits(*told, compiled=True), 5)[0]             # all in 8 bits
     assert torch.equal(made, rounded) and len(graphs) == 13
     torch._dynamo.reset()
-    in_one_pass.cache_clear()
-    fp8_attention.in_one_pass.cache_clear()
+    compile_once.cache_clear()
+    fp8_attention.compile_once.cache_clear()
 
 
 def in_8_bits(model, condition, steps, compiled=False):
@@ -218,7 +218,7 @@ def test_attention_in_8_bits_changes_the_picture_a_little():
 def test_a_condition_in_8_bits_is_laid_once_and_anew_when_it_is_another():
     model = small_transformer().eval()
     _, (ring, _) = steps_with(model, in_8_bits)
-    assert ring.told.condition is not None and ring.clone().told is not ring.told
+    assert ring.written.condition is not None and ring.clone().written is not ring.written
     torch.manual_seed(8)
     text = model.encode_text(torch.randn(1, 5, 16))
     another = model.prefill(torch.randn(1, 16, 1, 8, 8), torch.randn(1, 16, 19, 8, 8), text)
@@ -226,8 +226,8 @@ def test_a_condition_in_8_bits_is_laid_once_and_anew_when_it_is_another():
     level, before = model.modulate(torch.full((1, 1), 600.0)), ring.clone()
     with torch.inference_mode():
         velocity, _ = model(noise, level, context, another, ring)
-        assert ring.told.condition is another and before.told.condition is not another
-        before.told.condition = None                                                # all of it is laid again
+        assert ring.written.condition is another and before.written.condition is not another
+        before.written.condition = None                                                # all of it is laid again
         assert torch.equal(model(noise, level, context, another, before)[0], velocity)
         assert torch.equal(model(noise, level, context, another, ring)[0], velocity)
 
@@ -240,11 +240,11 @@ def test_no_query_is_too_large_for_8_bits_and_zeros_stay_zeros():
     attend = model.blocks[0].self_attn
     q[:, :, 4] = attend.split(attend.norm_q(torch.eye(24)[3].view(1, 1, 24)))[:, :, 0]     # a token in one number
     q[:, :, 5] = 0
-    turn = model.rotation_of_frames(torch.arange(3), (4, 4))
-    block = ring.stretch(0, 40, 88)
-    asked = keep(q, k, v, turn, block)
-    keep_values(block.v, asked.v, block.scales.v)
-    assert off(asked.q[:, :, 4].float() * block.scales.q[0], rotate(q, turn)[:, :, 4]) < 0.05
+    turn = model.rope_of_frames(torch.arange(3), (4, 4))
+    block = ring.part(0, 40, 88)
+    asked = fp8_attention.write_block(q, k, v, turn, block)
+    write_values(block.v, asked.v, block.scales.v)
+    assert off(asked.q[:, :, 4].float() * block.scales.q[0], apply_rope(q, turn)[:, :, 4]) < 0.05
     assert not asked.q[:, :, 5].float().any()
     alone = attend_plainly(asked.q, *block, torch.float32)                          # of these 48 tokens alone
     assert off(alone[:, :, 5], v.mean(2)) < 0.05                                    # who asks nothing sees the mean
@@ -256,23 +256,23 @@ def test_values_may_lie_in_the_order_of_the_products():
     seen = []
     for shuffled in (False, True):
         columns = torch.zeros(1, 2, 12, 48, dtype=FP8)
-        keep_values(columns, v, one, shuffled)
+        write_values(columns, v, one, shuffled)
         seen.append(attend_plainly(q.to(FP8), k.to(FP8), columns, Scales(one, one, one), shuffled, torch.float32))
         order = columns[0, 0, 0, 16:32].float()
     assert torch.equal(*seen)
     assert torch.equal(order, v[0, 0, 16:32, 0][[0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15]].to(FP8).float())
 
 
-def test_a_step_that_broke_off_leaves_nothing_on_the_desk():
+def test_a_step_that_broke_off_leaves_nothing_in_the_staging_buffer():
     model = small_transformer().eval()
-    _, rings = steps_with(model, rings_apart())
-    ring, desk = rings[1], rings[1].desk
-    desk.holds = [(id(ring.k), 0), (id(ring.k), 1)]                # as if it had stopped just before it was attended to
-    desk.k.fill_(float("nan"))
+    _, rings = steps_with(model, split_caches_with())
+    ring, staging = rings[1], rings[1].staging
+    staging.contents = [(id(ring.k), 0), (id(ring.k), 1)]     # as if it had stopped just before it was attended to
+    staging.k.fill_(float("nan"))
     place = ring.open(0, 3 * ring.frame_tokens)
     for side in (*place.condition, *place.block):
         side.zero_()
-    assert place.seen.k.isfinite().all()
+    assert place.visible.k.isfinite().all()
 
 
 class Repeated:

@@ -8,11 +8,11 @@ pytest.importorskip("transformers", reason="wan-s2v-14b needs the extra `wan`")
 from wan_fakes import TEXT_NET, write_text
 
 from liveavatar.backends.wan import checkpoints, preset
-from liveavatar.backends.wan.residence import Residence, lent
+from liveavatar.backends.wan.offload import OffloadPolicy, moved_weights
 from liveavatar.backends.wan.text import empty_encoder, random_text_encoder, read_text_encoder, tidy, transformers_name
 
 CONFIG = preset.UMT5_XXL | TEXT_NET
-AT_HOME = Residence(torch.device("cpu"))
+AT_HOME = OffloadPolicy(torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +54,13 @@ def test_a_long_prompt_is_cut_and_still_ends(encoder):
 def test_a_network_that_rests_elsewhere_is_given_back_as_it_was(encoder):
     network, before = encoder.network, encoder.network.shared.weight.data_ptr()
     expected = encoder.encode_text("a dwarf")
-    with torch.inference_mode(), pytest.raises(ZeroDivisionError), lent(network, torch.clone):
+    with torch.inference_mode(), pytest.raises(ZeroDivisionError), moved_weights(network, torch.clone):
         assert network.shared.weight.data_ptr() != before
         assert torch.equal(encoder.encode_text("a dwarf"), expected)
         raise ZeroDivisionError                                    # whatever happens meanwhile
     assert network.shared.weight.data_ptr() == before and not network.shared.weight.is_inference()
     assert network.encoder.embed_tokens.weight is network.shared.weight
-    assert Residence(torch.device("cuda"), rests_elsewhere=True).home.type == "cpu"
+    assert OffloadPolicy(torch.device("cuda"), to_host=True).storage_device.type == "cpu"
 
 
 def test_text_is_tidied_as_in_training():

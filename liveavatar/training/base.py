@@ -126,8 +126,8 @@ def compile_for_training(model: CausalS2VTransformer) -> None:
     torch._dynamo.config.recompile_limit = 32       # teacher, student and fake score, with gradients and without
     for layer in model.blocks:
         layer.compile(dynamic=False)
-    model.listen = torch.compile(model.listen, dynamic=False)
-    model.finish = torch.compile(model.finish, dynamic=False)
+    model.inject_audio = torch.compile(model.inject_audio, dynamic=False)
+    model.output_head = torch.compile(model.output_head, dynamic=False)
 
 
 class FlowMatching:

@@ -33,7 +33,7 @@ from liveavatar.training.loop import (
     rank,
     start,
 )
-from liveavatar.transformer import AUDIO_HISTORY, AudioEncoder
+from liveavatar.transformer import AUDIO_HISTORY, CausalAudioEncoder
 
 SKIPPED = -(-AUDIO_HISTORY // 4)                    # latent frames that are history
 TARGETS = (*VISEME_PARAMETERS, "loudness", "speaking")
@@ -46,7 +46,7 @@ class Listener(nn.Module):
     def __init__(self, dim: int, tokens: int) -> None:
         super().__init__()
         self.ear = Ear()
-        self.encoder = AudioEncoder(1, self.ear.dim, dim, tokens)
+        self.encoder = CausalAudioEncoder(1, self.ear.dim, dim, tokens)
         self.read_ear = nn.Linear(self.ear.dim, len(TARGETS))
         self.read_tokens = nn.Linear(tokens * dim, 4 * len(TARGETS))
         self.read_whole = nn.Linear(dim, 4 * len(TARGETS))

@@ -21,7 +21,7 @@ FITS, TIGHT, NOT = "fits", "tight", "does not fit"
 SPREADS = ("one", "tpp", "fsdp")
 OWNERS = {
     "transformer": "transformer weights", "gathered": "gathered layers (FSDP)", "rings": "caches of the steps",
-    "condition": "condition cache, text, and the desk", "text_encoder": "text encoder",
+    "condition": "condition cache, text, and the staging buffer", "text_encoder": "text encoder",
     "audio_encoder": "audio encoder",
     "vae": "VAE weights", "vae_state": "VAE state", "activations": "activations", "slack": "allocator and CUDA",
     "libraries": "Python, libraries and what else the process holds",
@@ -325,7 +325,7 @@ def weights_on_gpu(asked: Settings, parts: Shapes) -> dict[str, int]:
 
 def condition_bytes(asked: Settings, parts: Shapes) -> int:
     if asked.layout == "ours":
-        return parts.condition + (0 if asked.condition_in_rings or asked.fp8_attention else parts.desk)
+        return parts.condition + (0 if asked.condition_in_rings or asked.fp8_attention else parts.staging)
     tokens = 2.5 * parts.frame_tokens
     return int(parts.condition * max(RELEASED_CONDITION_TOKENS, tokens) / tokens)
 

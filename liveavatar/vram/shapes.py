@@ -125,7 +125,7 @@ class Shapes:
     frame_tokens: int
     ring: int                   # one step's cache; of mini with the condition in front
     ring_alone: int             # without it
-    desk: int                   # two layers' condition and ring side by side, where the rings are apart from it
+    staging: int                   # two layers' condition and ring side by side, where the rings are apart from it
     condition: int              # condition cache
     text: int                   # keys and values of the words
     prefill: Cost

@@ -29,7 +29,7 @@ from liveavatar.weights import Manifest, load_part, read_manifest
 if TYPE_CHECKING:
     from liveavatar.backends.mini.ear import Ear
     from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
-    from liveavatar.transformer import CausalS2VTransformer, See
+    from liveavatar.transformer import AttentionFunction, CausalS2VTransformer
 
 WEIGHTS = Path(__file__).parent / "weights"
 RANDOM_SEED = 0
@@ -174,25 +174,25 @@ class MiniBackend:
     def compile(self) -> None:
         """Compile the repeated parts: needs a C++ compiler and takes a while before the first picture."""
         for layer in self.transformer.blocks:
-            layer.forward = without_the_past(compile_function(layer.forward, dynamic=False))
+            layer.forward = without_kv_cache(compile_function(layer.forward, dynamic=False))
         self.vae.decode_stream = compile_function(self.vae.decode_stream, dynamic=False)
         self.compiled_threads = self.vae.compiled_threads = threads_now() if self.device.type == "cpu" else None
 
 
-class Aside:
-    """A look at the past that stays out of compiled code: it depends on how many blocks there are, which would be
-    compiled anew for every block."""
+class UncompiledAttention:
+    """Self-attention with the KV cache, kept out of compiled code: its shapes depend on how many blocks there are, so
+    it would be compiled anew for every block."""
 
-    def __init__(self, see: See) -> None:
-        self._see = see
+    def __init__(self, self_attention: AttentionFunction) -> None:
+        self._self_attention = self_attention
 
     @torch.compiler.disable
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return self._see(q, k, v)
+        return self._self_attention(q, k, v)
 
 
-def without_the_past(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda x, modulation, text, see: forward(x, modulation, text, Aside(see))
+def without_kv_cache(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda x, modulation, text, attend: forward(x, modulation, text, UncompiledAttention(attend))
 
 
 def random_networks() -> tuple[CausalS2VTransformer, VideoVAE, Ear]:

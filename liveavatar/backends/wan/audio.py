@@ -23,7 +23,7 @@ from torch import Tensor
 
 from liveavatar.backends.wan.checkpoints import damaged
 from liveavatar.backends.wan.networks import randomise
-from liveavatar.backends.wan.residence import Residence
+from liveavatar.backends.wan.offload import OffloadPolicy
 from liveavatar.types import AudioFeatures, InputError, Speech
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def places(frames: int, hidden: int) -> Tensor:
 class AudioEncoder:
     """Sound -> features."""
 
-    def __init__(self, network: Wav2Vec2Model, residence: Residence, piece_s: float = PIECE_S,
+    def __init__(self, network: Wav2Vec2Model, offload: OffloadPolicy, piece_s: float = PIECE_S,
                  context_s: float = CONTEXT_S) -> None:
-        self.network, self.residence = network, residence
+        self.network, self.offload = network, offload
         self.piece, self.context = round(piece_s * HIDDEN_HZ), round(context_s * HIDDEN_HZ)
         config = network.config
         self.stride = math.prod(config.conv_stride)                                        # samples: 320
@@ -99,14 +99,14 @@ class AudioEncoder:
     def pieces_of(self, wave: np.ndarray, where: Tensor, hidden: int) -> Iterator[tuple[int, Tensor]]:
         """First video frame and features (n, layers, A), piece after piece."""
         mean, scale = wave.mean(dtype=np.float64), 1 / math.sqrt(wave.var(dtype=np.float64) + 1e-7)
-        with self.residence.at_work(self.network) as network:
+        with self.offload.on_device(self.network) as network:
             for piece in pieces(hidden, self.piece, self.context):
                 chosen = ((where >= piece.first) & (where < piece.last)).nonzero()[:, 0]
                 if not len(chosen):
                     continue
                 end = len(wave) if piece.heard_last == hidden else (piece.heard_last - 1) * self.stride + self.window
                 heard = (wave[piece.heard_first * self.stride:end] - mean) * scale
-                inputs = torch.from_numpy(heard.astype(np.float32))[None].to(self.residence.device, network.dtype)
+                inputs = torch.from_numpy(heard.astype(np.float32))[None].to(self.offload.device, network.dtype)
                 layers = network(inputs, output_hidden_states=True).hidden_states
                 yield int(chosen[0]), between(layers, where[chosen] - piece.heard_first).cpu()
 
@@ -137,7 +137,7 @@ def loudness(wave: np.ndarray, frames: int) -> Tensor:
     return torch.from_numpy(np.sqrt(power).clip(0, 1)).float()
 
 
-def read_audio_encoder(folder: Path, dtype: torch.dtype, residence: Residence) -> AudioEncoder:
+def read_audio_encoder(folder: Path, dtype: torch.dtype, offload: OffloadPolicy) -> AudioEncoder:
     """From the released folder; the letters it was trained to write are left out."""
     from transformers import Wav2Vec2Model
     from transformers.utils import logging
@@ -154,12 +154,12 @@ def read_audio_encoder(folder: Path, dtype: torch.dtype, residence: Residence) -
     lacking = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
     if lacking:
         raise damaged(folder, f"it lacks {lacking[0]}" + (f" and {len(lacking) - 1} more" if lacking[1:] else ""))
-    return AudioEncoder(network.requires_grad_(False).eval(), residence)
+    return AudioEncoder(network.requires_grad_(False).eval(), offload)
 
 
-def random_audio_encoder(config: dict, dtype: torch.dtype, residence: Residence) -> AudioEncoder:
+def random_audio_encoder(config: dict, dtype: torch.dtype, offload: OffloadPolicy) -> AudioEncoder:
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
     with torch.device("meta"):
         network = Wav2Vec2Model(Wav2Vec2Config(**config))
-    return AudioEncoder(randomise(network, residence.home, dtype), residence)
+    return AudioEncoder(randomise(network, offload.storage_device, dtype), offload)

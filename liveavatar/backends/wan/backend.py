@@ -23,9 +23,9 @@ from liveavatar.backends.wan.networks import (
     empty_transformer,
     random_source,
 )
+from liveavatar.backends.wan.offload import OffloadPolicy
 from liveavatar.backends.wan.preset import Networks
-from liveavatar.backends.wan.residence import Residence
-from liveavatar.backends.wan.rings import apart_rings
+from liveavatar.backends.wan.split_cache import split_caches
 from liveavatar.backends.wan.text import TextEncoder, random_text_encoder, read_text_encoder
 from liveavatar.backends.wan.transformer_file import open_transformer_file
 from liveavatar.backends.wan.vae import (
@@ -129,11 +129,11 @@ class WanBackend:
         if compile:
             check_compiler(device.type)
         kind = choose_dtype(dtype, device)
-        networks, residence = Networks.asked(config), Residence(device, offload_model)
+        networks, offload = Networks.asked(config), OffloadPolicy(device, offload_model)
         if weights == "random":
             if any(file is not None for file in (checkpoint_dir, lora, transformer_file)):
                 raise InputError('weights="random" takes no files; leave out checkpoint_dir, lora and transformer_file')
-            parts, origin = random_parts(networks, kind, residence, fp8=fp8, nf4=nf4)
+            parts, origin = random_parts(networks, kind, offload, fp8=fp8, nf4=nf4)
         elif weights == "released":
             if checkpoint_dir is None:
                 raise InputError("checkpoint_dir is missing (--ckpt_dir): the folder of "
@@ -142,7 +142,7 @@ class WanBackend:
                                  'or try weights="random", which needs no files')
             if download:
                 checkpoints.download(checkpoint_dir, lora)
-            parts, origin = released_parts(checkpoint_dir, lora, networks, kind, residence, transformer_file,
+            parts, origin = released_parts(checkpoint_dir, lora, networks, kind, offload, transformer_file,
                                            fp8=fp8, nf4=nf4)
         else:
             raise InputError(f'weights is {weights!r}; known: "released" with checkpoint_dir=..., "random"')
@@ -212,7 +212,7 @@ class WanBackend:
         """
         for name in ("text", "audio"):
             encoder = getattr(self, name)
-            if encoder is not None and encoder.residence.rests_elsewhere:
+            if encoder is not None and encoder.offload.to_host:
                 setattr(self, name, None)
 
     def encode_audio(self, speech: Speech) -> AudioFeatures:
@@ -259,7 +259,7 @@ class WanBackend:
                              self.compiled)
         if self.condition_in_rings:
             return tuple(self.transformer.new_cache(condition) for _ in range(steps))
-        return apart_rings(condition, self.transformer.config.cache_frames, steps, fp8=self.fp8_cache,
+        return split_caches(condition, self.transformer.config.cache_frames, steps, fp8=self.fp8_cache,
                            on_host=self.offload_kv_cache, compiled=self.compiled)
 
     def about(self) -> dict:
@@ -282,7 +282,8 @@ def compile_transformer(model: CausalS2VTransformer, record_steps: bool) -> None
     from liveavatar.backends.wan.recorded import RecordedSteps
 
     compile_layers(model.blocks)
-    model.listen, model.lay = (compile_function(piece, dynamic=False) for piece in (model.listen, model.lay))
+    model.inject_audio, model.write_condition = (compile_function(piece, dynamic=False) for piece in
+                                                 (model.inject_audio, model.write_condition))
     model.prefill = torch.compiler.set_stance("force_eager")(model.prefill)
     if record_steps:
         model.run_layers = RecordedSteps(model.run_layers)
@@ -308,14 +309,14 @@ Parts = tuple[DeferredTransformer, TextEncoder, AudioEncoder, StreamingWanVAE]
 
 
 def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | None, networks: Networks,
-                   dtype: torch.dtype, residence: Residence, transformer_file: str | os.PathLike | None = None,
+                   dtype: torch.dtype, offload: OffloadPolicy, transformer_file: str | os.PathLike | None = None,
                    **rounding: bool) -> tuple[Parts, dict]:
     """The three encoders and the transformer to come, from the public files, and where they came from.
 
     All files are checked first, those of the transformer too.
     """
     needs_transformers()
-    other = None if transformer_file is None else open_transformer_file(transformer_file, residence.device)
+    other = None if transformer_file is None else open_transformer_file(transformer_file, offload.device)
     checkpoint = checkpoints.open_checkpoint(checkpoint_dir, other)
     adapter = None if lora is None else checkpoints.read_lora(lora)
     if adapter is None:
@@ -327,10 +328,10 @@ def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | 
     checkpoint.shards.check_shapes(empty)          # first, or the LoRA would be blamed for a wrong config.json
     if adapter is not None:
         adapters_of(empty, adapter, preset.LORA_ALPHA)
-    device = residence.device
-    audio = read_audio_encoder(checkpoint.audio, dtype, residence)
+    device = offload.device
+    audio = read_audio_encoder(checkpoint.audio, dtype, offload)
     vae = read_vae(checkpoint.vae, networks.vae, device, dtype)
-    text = read_text_encoder(checkpoint.text, checkpoint.tokenizer, networks.text, dtype, residence)
+    text = read_text_encoder(checkpoint.text, checkpoint.tokenizer, networks.text, dtype, offload)
 
     def load() -> CausalS2VTransformer:
         transformer = bring_transformer(config, checkpoint.shards.read, device, dtype, adapter, **rounding)
@@ -342,18 +343,19 @@ def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | 
     return (DeferredTransformer(empty, device, dtype, load), text, audio, vae), origin
 
 
-def random_parts(networks: Networks, dtype: torch.dtype, residence: Residence, **rounding: bool) -> tuple[Parts, dict]:
+def random_parts(networks: Networks, dtype: torch.dtype, offload: OffloadPolicy,
+                 **rounding: bool) -> tuple[Parts, dict]:
     """Untrained networks, always the same ones on the same kind of device."""
     needs_transformers()
     warnings.warn(f"random weights: {preset.NAME} is untrained here and its pictures mean nothing; they are marked "
                   f"{RANDOM_MARK}", stacklevel=4)
-    device = residence.device
+    device = offload.device
     deferred = DeferredTransformer(
         empty_transformer(networks.transformer), device, dtype,
         lambda: bring_transformer(networks.transformer, random_source(device), device, dtype, **rounding))
     parts = (deferred,
-             random_text_encoder(networks.text, dtype, residence),
-             random_audio_encoder(networks.audio, dtype, residence),
+             random_text_encoder(networks.text, dtype, offload),
+             random_audio_encoder(networks.audio, dtype, offload),
              random_vae(networks.vae, device, dtype))
     return parts, {"weights": "random", "untrained": True, "fingerprint": "random-0", "lora": None}
 

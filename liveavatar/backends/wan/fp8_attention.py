@@ -1,7 +1,7 @@
 """Attention in 8 bits: queries, keys and values in float8 e4m3, multiplied as they lie.
 
     queries    one scale for each layer: no query can be larger, since they are normed
-    keys       one scale for each layer and head, as rings in 8 bits have; normed and turned before they are rounded
+    keys       one scale for each layer and head, as rings in 8 bits have; normed and rotated before they are rounded
     values     likewise; they lie by columns, (head_dim, M), and each 16 of them in the order that the products want,
                where the numbers of tokens are multiples of 16
 
@@ -23,10 +23,10 @@ from torch import Tensor
 
 from liveavatar.backends.wan.launch import FP8, LARGEST
 from liveavatar.backends.wan.precision import has_fp8_kernels
-from liveavatar.backends.wan.rings import power_of_two, scale_of
+from liveavatar.backends.wan.split_cache import power_of_two, scale_of
 from liveavatar.cache import ConditionCache, RingCache
 from liveavatar.compiling import compile_function
-from liveavatar.transformer import CausalS2VTransformer, Past, Rotation, attention, rotate
+from liveavatar.transformer import CachedAttention, CausalS2VTransformer, RopeTable, apply_rope, attention
 
 ALIGNED = 16                 # bytes: where a row of values may begin
 GROUP = 16                   # values that are shuffled among themselves
@@ -40,7 +40,7 @@ class Scales(NamedTuple):
     v: Tensor
 
 
-class Stretch(NamedTuple):
+class Fp8KeysValues(NamedTuple):
     """Keys and values in 8 bits."""
 
     k: Tensor                # (B, heads, M, head_dim)
@@ -49,39 +49,39 @@ class Stretch(NamedTuple):
     shuffled: bool = False   # whether values lie in the products' order
 
 
-class Asked(NamedTuple):
-    """What a block asks, in 8 bits, and its values, which are still to be put into their place."""
+class QueriesValues(NamedTuple):
+    """Queries of a block in 8 bits, and its values, which are still to be written to the cache."""
 
     q: Tensor                # (B, heads, N, head_dim)
     v: Tensor
 
 
-class Place(NamedTuple):
+class Fp8CacheSlices(NamedTuple):
     """Parts of one layer's buffers: the block's own, and all that it may attend to."""
 
-    block: Stretch
-    seen: Stretch
+    block: Fp8KeysValues
+    visible: Fp8KeysValues
 
 
-def rounded(x: Tensor, scale: Tensor) -> Tensor:
+def to_fp8(x: Tensor, scale: Tensor) -> Tensor:
     return (x.float() / scale).clamp(-LARGEST, LARGEST).to(FP8)
 
 
-def keep(q: Tensor, k: Tensor, v: Tensor, rotation: Rotation, block: Stretch) -> Asked:
-    """Put a block's keys, turned, where they are attended to; the queries, turned. All in 8 bits.
+def write_block(q: Tensor, k: Tensor, v: Tensor, table: RopeTable, block: Fp8KeysValues) -> QueriesValues:
+    """Write a block's rotated keys where they are attended to; return the rotated queries. All in 8 bits.
 
     Not the values: put by columns in the pass that does the rest row by row, they would be written number by number.
     """
-    keep_keys(block.k, k, rotation, block.scales.k)
-    return Asked(rounded(rotate(q, rotation), block.scales.q), v)
+    write_keys(block.k, k, table, block.scales.k)
+    return QueriesValues(to_fp8(apply_rope(q, table), block.scales.q), v)
 
 
-def keep_keys(into: Tensor, k: Tensor, rotation: Rotation, scale: Tensor) -> None:
-    into.copy_(rounded(rotate(k, rotation), scale))
+def write_keys(into: Tensor, k: Tensor, table: RopeTable, scale: Tensor) -> None:
+    into.copy_(to_fp8(apply_rope(k, table), scale))
 
 
-def keep_values(into: Tensor, v: Tensor, scale: Tensor, shuffled: bool = False) -> None:
-    columns = rounded(v, scale).transpose(-1, -2)
+def write_values(into: Tensor, v: Tensor, scale: Tensor, shuffled: bool = False) -> None:
+    columns = to_fp8(v, scale).transpose(-1, -2)
     into.copy_(shuffle(columns) if shuffled else columns)
 
 
@@ -95,40 +95,40 @@ def unshuffle(columns: Tensor) -> Tensor:
 
 
 @cache
-def in_one_pass(work: Callable[..., None]) -> Callable[..., None]:
+def compile_once(work: Callable[..., None]) -> Callable[..., None]:
     return compile_function(work, dynamic=False)
 
 
-class Fp8Past(Past):
-    """What one layer of a block may see, all of it in 8 bits."""
+class Fp8CachedAttention(CachedAttention):
+    """Self-attention of one layer, with keys and values in 8 bits."""
 
-    keep = staticmethod(keep)
+    write_block = staticmethod(write_block)
 
-    def open(self, tokens: int) -> Place:
+    def open(self, tokens: int) -> Fp8CacheSlices:
         ring = self.cache
-        first, last, valid = ring.places(tokens)
-        self.lay_condition(ring.stretch(self.layer, 0, ring.condition_tokens))
-        return Place(ring.stretch(self.layer, first, last), ring.stretch(self.layer, 0, valid))
+        first, last, valid = ring.bounds(tokens)
+        self.write_condition(ring.part(self.layer, 0, ring.condition_tokens))
+        return Fp8CacheSlices(ring.part(self.layer, first, last), ring.part(self.layer, 0, valid))
 
-    def lay_condition(self, place: Stretch) -> None:
+    def write_condition(self, place: Fp8KeysValues) -> None:
         """Turn the portrait's keys for this block. All else of the condition is there since the first block."""
         ring, condition = self.cache, self.condition
-        keys, values = map(self.in_one_pass, (keep_keys, keep_values))
-        there = ring.told.condition is condition
+        keys, values = map(self.compile_once, (write_keys, write_values))
+        there = ring.written.condition is condition
         turning = slice(0, condition.reference_tokens if there else condition.tokens)
-        beside = Rotation(*(table[turning] for table in self.beside))
-        keys(place.k[:, :, turning], condition.k[self.layer][:, :, turning], beside, place.scales.k)
+        condition_table = RopeTable(*(table[turning] for table in self.condition_table))
+        keys(place.k[:, :, turning], condition.k[self.layer][:, :, turning], condition_table, place.scales.k)
         if not there:
             values(place.v, condition.v[self.layer], place.scales.v, place.shuffled)
             if self.layer + 1 == len(ring.k):
-                ring.told.condition = condition
+                ring.written.condition = condition
 
-    def look(self, asked: Asked, place: Place) -> Tensor:
-        self.in_one_pass(keep_values)(place.block.v, asked.v, place.block.scales.v, place.block.shuffled)
-        return kernel_for(asked.q)(asked.q, *place.seen, self.condition.k.dtype)
+    def attend(self, queries: QueriesValues, slices: Fp8CacheSlices) -> Tensor:
+        self.compile_once(write_values)(slices.block.v, queries.v, slices.block.scales.v, slices.block.shuffled)
+        return kernel_for(queries.q)(queries.q, *slices.visible, self.condition.k.dtype)
 
-    def in_one_pass(self, work: Callable[..., None]) -> Callable[..., None]:
-        return in_one_pass(work) if self.cache.compiled else work
+    def compile_once(self, work: Callable[..., None]) -> Callable[..., None]:
+        return compile_once(work) if self.cache.compiled else work
 
 
 def attend_plainly(q: Tensor, k: Tensor, v: Tensor, scales: Scales, shuffled: bool, dtype: torch.dtype) -> Tensor:
@@ -148,7 +148,7 @@ def kernel_for(q: Tensor) -> Callable[..., Tensor]:
 
 
 @dataclass
-class Told:
+class WrittenCondition:
     """Which condition a ring holds."""
 
     condition: ConditionCache | None = None
@@ -160,23 +160,23 @@ class Fp8Ring(RingCache):
 
     scales: Scales | None = field(default=None, repr=False, compare=False)        # each with the layers in front
     compiled: bool = False
-    told: Told = field(default_factory=Told, repr=False, compare=False)
+    written: WrittenCondition = field(default_factory=WrittenCondition, repr=False, compare=False)
 
-    past = Fp8Past
+    attention_class = Fp8CachedAttention
 
-    def stretch(self, layer: int, first: int, last: int) -> Stretch:
+    def part(self, layer: int, first: int, last: int) -> Fp8KeysValues:
         """Tokens first..last of a layer."""
-        return Stretch(self.k[layer][:, :, first:last], self.v[layer][..., first:last],
+        return Fp8KeysValues(self.k[layer][:, :, first:last], self.v[layer][..., first:last],
                        Scales(*(scale[layer] for scale in self.scales)),
                        self.condition_tokens % GROUP == self.frame_tokens % GROUP == 0)
 
     def clone(self) -> Fp8Ring:
-        return replace(super().clone(), told=Told(self.told.condition))
+        return replace(super().clone(), written=WrittenCondition(self.written.condition))
 
 
 def query_scales(model: CausalS2VTransformer) -> Tensor:
     """One for each layer: (layers, 1, 1, 1, 1). Squares of a token's normed numbers add up to `dim`, so none of them is
-    larger than sqrt(dim) times the norm's largest weight; nor is it when its pair is turned."""
+    larger than sqrt(dim) times the norm's largest weight; nor is it when its pair is rotated."""
     largest = torch.stack([layer.self_attn.norm_q.weight.abs().amax() for layer in model.blocks]).float()
     return power_of_two(largest * math.sqrt(model.config.dim)).view(-1, 1, 1, 1, 1)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from liveavatar.cache import KeysValues
 from liveavatar.compiling import compile_function
-from liveavatar.transformer import Layer, Past, Rotation, See, attention
+from liveavatar.transformer import AttentionFunction, CachedAttention, Layer, RopeTable, attention
 
 Queries = Tensor | tuple[Tensor, ...]
 # Read and computed again rather than written down in between: what a piece does to a row fits into one kernel. The
@@ -21,38 +21,40 @@ Queries = Tensor | tuple[Tensor, ...]
 WHOLE_ROWS = {"realize_reads_threshold": 32, "realize_acc_reads_threshold": 64, "realize_opcount_threshold": 300}
 
 
-def ask_and_keep(layer: Layer, x: Tensor, modulation: Tensor, keep: Callable[..., Queries], tables: Rotation,
+def qkv_to_cache(layer: Layer, x: Tensor, modulation: Tensor, write_block: Callable[..., Queries], table: RopeTable,
                  block: KeysValues) -> Queries:
-    """Queries of a block; its keys and values are put into their place."""
-    return keep(*layer.ask(x, modulation), tables, block)
+    """Write keys and values of a block to the cache; return its queries."""
+    return write_block(*layer.qkv(x, modulation), table, block)
 
 
-def take_in(layer: Layer, x: Tensor, seen: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
-    return layer.take_in(x, seen, modulation)
+def self_attention_residual(layer: Layer, x: Tensor, attended: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
+    return layer.self_attention_residual(x, attended, modulation)
 
 
-def answer(layer: Layer, x: Tensor, read: Tensor, modulation: Tensor, dtype: torch.dtype) -> Tensor:
-    return layer.answer(x, read, modulation).to(dtype)
+def cross_attention_ffn(layer: Layer, x: Tensor, attended: Tensor, modulation: Tensor, dtype: torch.dtype) -> Tensor:
+    return layer.cross_attention_ffn(x, attended, modulation).to(dtype)
 
 
 def compile_layers(layers: Iterable[Layer]) -> None:
     """Let every layer run in compiled pieces."""
-    pieces = [compile_function(piece, dynamic=False, options=WHOLE_ROWS) for piece in (ask_and_keep, take_in, answer)]
+    pieces = [compile_function(piece, dynamic=False, options=WHOLE_ROWS) for piece in
+              (qkv_to_cache, self_attention_residual, cross_attention_ffn)]
     for layer in layers:
         layer.forward = in_pieces(layer, *pieces)
 
 
-def in_pieces(layer: Layer, ask_and_keep: Callable, take_in: Callable, answer: Callable) -> Callable[..., Tensor]:
+def in_pieces(layer: Layer, qkv_to_cache: Callable, self_attention_residual: Callable,
+              cross_attention_ffn: Callable) -> Callable[..., Tensor]:
     """What `Layer.forward` does, by these pieces."""
-    def forward(x: Tensor, modulation: Tensor, text: KeysValues, see: See) -> Tensor:
+    def forward(x: Tensor, modulation: Tensor, text: KeysValues, self_attention: AttentionFunction) -> Tensor:
         dtype = x.dtype
-        if isinstance(see, Past):
-            place = see.open(x.shape[1] * x.shape[2])
-            q = ask_and_keep(layer, x, modulation, see.keep, see.tables, place.block)
-            seen = see.look(q, place)
+        if isinstance(self_attention, CachedAttention):
+            slices = self_attention.open(x.shape[1] * x.shape[2])
+            q = qkv_to_cache(layer, x, modulation, self_attention.write_block, self_attention.table, slices.block)
+            attended = self_attention.attend(q, slices)
         else:
-            seen = see(*layer.ask(x, modulation))                 # the condition itself
-        x, q = take_in(layer, x, seen, modulation)
-        return answer(layer, x, attention(q, *text), modulation, dtype)
+            attended = self_attention(*layer.qkv(x, modulation))                 # the condition itself
+        x, q = self_attention_residual(layer, x, attended, modulation)
+        return cross_attention_ffn(layer, x, attention(q, *text), modulation, dtype)
 
     return forward

@@ -17,10 +17,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 from liveavatar.cache import ConditionCache, KeysValues, RingCache
 from liveavatar.compiling import first_line
 from liveavatar.graphs import Graph
-from liveavatar.transformer import Context, HeardLayer, Modulation, Rotation, Turned
+from liveavatar.transformer import AudioLayerContext, Context, Modulation, RopeTable, RopeTables
 from liveavatar.types import InputError
 
-Place = tuple[int, bool]                       # slot of the ring, and whether a pose is followed
+GraphKey = tuple[int, bool]                       # slot of the ring, and whether a pose is followed
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Records:
     """What was noted down of one ring. Nothing here holds the ring itself, so it all ends with the ring."""
 
     given: tuple[object, ...]                                    # what the graphs take for granted
-    graphs: dict[Place, Graph] = field(default_factory=dict)
+    graphs: dict[GraphKey, Graph] = field(default_factory=dict)
 
 
 class RecordedSteps:
@@ -40,15 +40,15 @@ class RecordedSteps:
         self._pools = WeakIdKeyDictionary()                      # by a condition's: the rings of a video share memory
 
     def __call__(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache, cache: RingCache,
-                 turned: Turned, pose: Tensor | None = None) -> Tensor:
-        asked = (x, level, context, condition, cache, turned, pose)
+                 rope: RopeTables, pose: Tensor | None = None) -> Tensor:
+        arguments = (x, level, context, condition, cache, rope, pose)
         if not can_record(x, cache):
-            return self._run_layers(*asked)
-        records, place = self._records_of(cache, (level, context.text, condition)), (cache.slot, pose is not None)
-        changing = tensors_of(x, turned, context, pose)
-        if place not in records.graphs:
-            records.graphs[place] = self._record(of_tensors(self._run_layers, *asked), changing, condition)
-        return records.graphs[place](*changing).clone()
+            return self._run_layers(*arguments)
+        records, key = self._records_of(cache, (level, context.text, condition)), (cache.slot, pose is not None)
+        changing = tensors_of(x, rope, context, pose)
+        if key not in records.graphs:
+            records.graphs[key] = self._record(of_tensors(self._run_layers, *arguments), changing, condition)
+        return records.graphs[key](*changing).clone()
 
     def _record(self, run: Callable[..., Tensor], changing: list[Tensor], condition: ConditionCache) -> Graph:
         try:
@@ -73,25 +73,25 @@ class RecordedSteps:
 
 
 def can_record(x: Tensor, cache: RingCache) -> bool:
-    """Whether all lies on a GPU, and the ring is full: until then the block sees more keys each time."""
+    """Say whether all lies on a GPU, and the ring is full: until then the block sees more keys each time."""
     return x.is_cuda and cache.k.is_cuda and cache.end >= cache.capacity and not torch.is_grad_enabled()
 
 
-def tensors_of(x: Tensor, turned: Turned, context: Context, pose: Tensor | None) -> list[Tensor]:
-    """All that is new with each block."""
-    heard = ((*layer.tokens, layer.shift, layer.scale) for layer in context.audio.values())
-    return [x, *turned.block, *turned.condition, *chain.from_iterable(heard), *(() if pose is None else (pose,))]
+def tensors_of(x: Tensor, rope: RopeTables, context: Context, pose: Tensor | None) -> list[Tensor]:
+    """List the tensors that are new with each block."""
+    audio = ((*layer.tokens, layer.shift, layer.scale) for layer in context.audio.values())
+    return [x, *rope.block, *rope.condition, *chain.from_iterable(audio), *(() if pose is None else (pose,))]
 
 
 def of_tensors(run_layers: Callable[..., Tensor], x: Tensor, level: Modulation, context: Context,
-               condition: ConditionCache, cache: RingCache, turned: Turned, pose: Tensor | None
+               condition: ConditionCache, cache: RingCache, rope: RopeTables, pose: Tensor | None
                ) -> Callable[..., Tensor]:
-    """The same as a function of `tensors_of`; all else stays."""
+    """Return `run_layers` as a function of `tensors_of`; everything else is bound."""
     def run(*tensors: Tensor) -> Tensor:
         each: Iterator[Tensor] = iter(tensors)
-        x, turned = next(each), Turned(*(Rotation(next(each), next(each)) for _ in Turned._fields))
-        heard = {layer: HeardLayer(KeysValues(next(each), next(each)), next(each), next(each))
+        x, rope = next(each), RopeTables(*(RopeTable(next(each), next(each)) for _ in RopeTables._fields))
+        audio = {layer: AudioLayerContext(KeysValues(next(each), next(each)), next(each), next(each))
                  for layer in context.audio}
-        return run_layers(x, level, Context(context.text, heard), condition, cache, turned, next(each, None))
+        return run_layers(x, level, Context(context.text, audio), condition, cache, rope, next(each, None))
 
     return run

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from liveavatar.backends.wan.checkpoints import damaged, fill, read_pickle
 from liveavatar.backends.wan.networks import randomise
-from liveavatar.backends.wan.residence import Residence
+from liveavatar.backends.wan.offload import OffloadPolicy
 
 if TYPE_CHECKING:
     from transformers import UMT5EncoderModel
@@ -50,8 +50,8 @@ def transformers_name(released: str) -> str:
 class TextEncoder:
     """Words -> features."""
 
-    def __init__(self, network: UMT5EncoderModel, tokenize: Tokenize, residence: Residence) -> None:
-        self.network, self.tokenize, self.residence = network, tokenize, residence
+    def __init__(self, network: UMT5EncoderModel, tokenize: Tokenize, offload: OffloadPolicy) -> None:
+        self.network, self.tokenize, self.offload = network, tokenize, offload
 
     @torch.inference_mode()
     def encode_text(self, text: str, most_tokens: int = 512) -> Tensor:
@@ -63,10 +63,10 @@ class TextEncoder:
         ids = self.tokenize(tidy(text))[:most_tokens]
         ids[-1] = END                                              # a long prompt is cut, but it still ends
         try:
-            with self.residence.at_work(self.network) as network:
-                return features_of(network, ids, self.residence.device)
+            with self.offload.on_device(self.network) as network:
+                return features_of(network, ids, self.offload.device)
         except torch.OutOfMemoryError:
-            if not self.residence.rests_elsewhere or self.residence.device.type == "cpu":
+            if not self.offload.to_host or self.offload.device.type == "cpu":
                 raise
         warnings.warn("the text encoder does not fit beside the transformer on this GPU; the prompt is encoded on the "
                       "CPU, which takes some seconds", stacklevel=2)
@@ -87,20 +87,20 @@ def tidy(text: str) -> str:
 
 
 def read_text_encoder(weights: Path, tokenizer: Path, config: dict, dtype: torch.dtype,
-                      residence: Residence) -> TextEncoder:
+                      offload: OffloadPolicy) -> TextEncoder:
     """From the released .pth file and tokenizer folder."""
     network = empty_encoder(config)
     tensors = {transformers_name(name): tensor for name, tensor in read_pickle(weights).items()}
     if "shared.weight" in tensors:
         tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"]
     fill(network, tensors, weights, dtype)
-    return TextEncoder(tied(network), read_tokenizer(tokenizer), residence)
+    return TextEncoder(tied(network), read_tokenizer(tokenizer), offload)
 
 
-def random_text_encoder(config: dict, dtype: torch.dtype, residence: Residence) -> TextEncoder:
+def random_text_encoder(config: dict, dtype: torch.dtype, offload: OffloadPolicy) -> TextEncoder:
     """Untrained, at full size or small; its tokens are the bytes of the text."""
-    network = randomise(empty_encoder(config), residence.home, dtype)
-    return TextEncoder(tied(network), lambda text: [byte + FIRST_BYTE for byte in text.encode()] + [END], residence)
+    network = randomise(empty_encoder(config), offload.storage_device, dtype)
+    return TextEncoder(tied(network), lambda text: [byte + FIRST_BYTE for byte in text.encode()] + [END], offload)
 
 
 def empty_encoder(config: dict) -> UMT5EncoderModel:

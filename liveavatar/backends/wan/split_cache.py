@@ -1,7 +1,7 @@
 """Rings without the condition in them: it is kept once for all steps, and the rings may be in 8 bits or in main memory.
 
-Attention wants one stretch of keys, so a layer's condition and ring are laid side by side on a desk. The desk has two
-places: while one is attended to, the next layer's ring comes to the other, on a stream of its own on a GPU.
+Attention wants one stretch of keys, so a layer's condition and ring are copied side by side into a staging buffer.
+It has two places: while one is attended to, the next layer's ring comes to the other, on a stream of its own on a GPU.
 
     plain     as wide as what flows. At 704*384 each step spares 2.0 GiB that a ring with its own condition would take
     fp8       float8 e4m3, one scale for each layer and head: half the memory
@@ -23,13 +23,13 @@ from torch import Tensor
 
 from liveavatar.backends.wan.launch import FP8, LARGEST
 from liveavatar.backends.wan.precision import multiplies_fp8
-from liveavatar.cache import ConditionCache, KeysValues, Place, RingCache, carry
+from liveavatar.cache import CacheSlices, ConditionCache, KeysValues, RingCache, copy_vectorized
 from liveavatar.compiling import compile_function
 
 HEADROOM = 4.0       # e4m3 is as exact far below its largest value as near it, so room above costs nothing
 
 
-class Desk:
+class StagingBuffer:
     """Two places on the device, each for the condition and ring of one layer; shared by the rings of all steps."""
 
     def __init__(self, condition: ConditionCache, ring_tokens: int, compiled: bool = False) -> None:
@@ -37,30 +37,30 @@ class Desk:
         shape = (2, batch, heads, condition.tokens + ring_tokens, head_dim)
         self.k, self.v = (torch.zeros(shape, dtype=condition.k.dtype, device=condition.k.device) for _ in "kv")
         compiled = compiled and (multiplies_fp8(self.k.device) or not self.k.is_cuda)      # older cards: not by Triton
-        self.widen, self.narrow = (in_one_pass(work) if compiled else work for work in (widen, narrow))
-        self.holds: list[tuple[int, int] | None] = [None, None]      # which ring's which layer lies in each place
-        self.courier = torch.cuda.Stream(condition.k.device) if condition.k.is_cuda else None
-        if self.courier is not None:
+        self.dequantize, self.quantize = (compile_once(work) if compiled else work for work in (dequantize, quantize))
+        self.contents: list[tuple[int, int] | None] = [None, None]      # which ring's which layer lies in each place
+        self.copy_stream = torch.cuda.Stream(condition.k.device) if condition.k.is_cuda else None
+        if self.copy_stream is not None:
             for side in (self.k, self.v):
-                side.record_stream(self.courier)                     # not given to others while it is still written
+                side.record_stream(self.copy_stream)                     # not given to others while it is still written
 
-    def fetch(self, ring: ApartRing, layer: int, tokens: int) -> None:
-        """Bring a layer's ring to its place, but for what a block of so many tokens will write over.
+    def fetch(self, ring: SplitKVCache, layer: int, tokens: int) -> None:
+        """Copy a layer's ring to its place, but for what a block of so many tokens will write over.
 
         What is still used there is waited for.
         """
         place, offset = layer % 2, ring.condition_tokens
-        if self.holds[place] == (id(ring.k), layer):
+        if self.contents[place] == (id(ring.k), layer):
             return
-        first, last, valid = ring.places(tokens)
-        with self.by_courier():
+        first, last, valid = ring.bounds(tokens)
+        with self.on_copy_stream():
             for side, stored, scale in zip((self.k[place], self.v[place]), *ring.stored(layer), strict=True):
                 for begin, end in ((offset, first), (last, valid)):
                     if begin < end:
-                        self.bring(side[:, :, begin:end], stored[:, :, begin - offset:end - offset], scale)
-        self.holds[place] = (id(ring.k), layer)
+                        self.load(side[:, :, begin:end], stored[:, :, begin - offset:end - offset], scale)
+        self.contents[place] = (id(ring.k), layer)
 
-    def bring(self, side: Tensor, stored: Tensor, scale: Tensor | None) -> None:
+    def load(self, side: Tensor, stored: Tensor, scale: Tensor | None) -> None:
         if scale is None:
             copy_by_heads(side, stored)
             return
@@ -68,51 +68,51 @@ class Desk:
             here = torch.empty(stored.shape, dtype=stored.dtype, device=side.device)
             copy_by_heads(here, stored)
             stored = here
-        self.widen(side, stored, scale)
+        self.dequantize(side, stored, scale)
 
-    def send_back(self, ring: ApartRing, layer: int, block: KeysValues) -> None:
-        """Keep one block's new keys and values in their ring."""
+    def write_back(self, ring: SplitKVCache, layer: int, block: KeysValues) -> None:
+        """Write one block's new keys and values to their ring."""
         tokens = block.k.shape[2]
         first = ring.slot * ring.frame_tokens
-        with self.by_courier():
+        with self.on_copy_stream():
             for new, stored, scale in zip(block, *ring.stored(layer), strict=True):
                 stored = stored[:, :, first:first + tokens]
                 if scale is None:
                     copy_by_heads(stored, new)
                 elif stored.device == new.device:
-                    self.narrow(stored, new, scale)
+                    self.quantize(stored, new, scale)
                 else:
                     here = torch.empty(new.shape, dtype=stored.dtype, device=new.device)
-                    self.narrow(here, new, scale)
+                    self.quantize(here, new, scale)
                     copy_by_heads(stored, here)
 
-    def arrived(self) -> None:
-        """What the courier carries may be used from here on."""
-        if self.courier is not None:
-            torch.cuda.current_stream(self.k.device).wait_stream(self.courier)
+    def wait_for_copies(self) -> None:
+        """Let the current stream wait for the copies that are under way."""
+        if self.copy_stream is not None:
+            torch.cuda.current_stream(self.k.device).wait_stream(self.copy_stream)
 
-    def by_courier(self) -> torch.cuda.StreamContext | nullcontext:
-        """What is done inside is done beside the work, but after all that has been asked for so far."""
-        if self.courier is None:
+    def on_copy_stream(self) -> torch.cuda.StreamContext | nullcontext:
+        """Run on the copy stream, after all work queued so far."""
+        if self.copy_stream is None:
             return nullcontext()
-        self.courier.wait_stream(torch.cuda.current_stream(self.k.device))
-        return torch.cuda.stream(self.courier)
+        self.copy_stream.wait_stream(torch.cuda.current_stream(self.k.device))
+        return torch.cuda.stream(self.copy_stream)
 
 
-def widen(into: Tensor, stored: Tensor, scale: Tensor) -> None:
-    """Out of 8 bits. (B, heads, M, head_dim), scale (B, heads, 1, 1)"""
+def dequantize(into: Tensor, stored: Tensor, scale: Tensor) -> None:
+    """Convert out of 8 bits. (B, heads, M, head_dim), scale (B, heads, 1, 1)"""
     into.copy_(stored)
     into.mul_(scale)
 
 
-def narrow(into: Tensor, new: Tensor, scale: Tensor) -> None:
-    """Into 8 bits."""
+def quantize(into: Tensor, new: Tensor, scale: Tensor) -> None:
+    """Convert into 8 bits."""
     into.copy_((new / scale).clamp(-LARGEST, LARGEST))
 
 
 @cache
-def in_one_pass(work: Callable[..., None]) -> Callable[..., None]:
-    """Compiled, it reads and writes once. For stretches of any length: they change until the ring is full."""
+def compile_once(work: Callable[..., None]) -> Callable[..., None]:
+    """Compile so that memory is read and written once, for any length: it changes until the ring is full."""
     return compile_function(work, dynamic=True)
 
 
@@ -120,20 +120,20 @@ def copy_by_heads(into: Tensor, origin: Tensor) -> None:
     """(B, heads, M, head_dim), a stretch of M. One head is contiguous, so to or from main memory its copy needs no
     buffer and no waiting."""
     if into.device == origin.device:
-        carry(into, origin)
+        copy_vectorized(into, origin)
         return
     for to, which in zip(into.flatten(0, 1), origin.flatten(0, 1), strict=True):
         to.copy_(which, non_blocking=True)
 
 
 @dataclass(frozen=True)
-class ApartRing(RingCache):
+class SplitKVCache(RingCache):
     """A ring of keys and values (layers, B, heads, capacity * frame_tokens, head_dim), anywhere, in any precision.
 
-    The condition tokens are not in it; `condition_tokens` says how many are laid before it on the desk.
+    The condition tokens are not in it; `condition_tokens` says how many come before it in the staging buffer.
     """
 
-    desk: Desk = field(default=None, repr=False, compare=False)
+    staging: StagingBuffer = field(default=None, repr=False, compare=False)
     scales: KeysValues | None = field(default=None, repr=False, compare=False)     # (layers, B, heads, 1, 1) each
 
     def stored(self, layer: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor | None, Tensor | None]]:
@@ -141,26 +141,26 @@ class ApartRing(RingCache):
         scales = (None, None) if self.scales is None else (self.scales.k[layer], self.scales.v[layer])
         return (self.k[layer], self.v[layer]), scales
 
-    def open(self, layer: int, tokens: int) -> Place:
-        desk, place = self.desk, layer % 2
+    def open(self, layer: int, tokens: int) -> CacheSlices:
+        staging, place = self.staging, layer % 2
         if layer == 0:
-            desk.holds = [None, None]                                # the step before, perhaps broken off, had another
-        desk.fetch(self, layer, tokens)
-        desk.arrived()
-        return self.place(desk.k[place], desk.v[place], tokens)
+            staging.contents = [None, None]    # the step before, perhaps broken off, had another
+        staging.fetch(self, layer, tokens)
+        staging.wait_for_copies()
+        return self.slices(staging.k[place], staging.v[place], tokens)
 
-    def close(self, layer: int, place: Place) -> None:
-        desk = self.desk
-        desk.send_back(self, layer, place.block)
+    def close(self, layer: int, slices: CacheSlices) -> None:
+        staging = self.staging
+        staging.write_back(self, layer, slices.block)
         if layer + 1 < len(self.k):
-            desk.fetch(self, layer + 1, place.block.k.shape[2])
+            staging.fetch(self, layer + 1, slices.block.k.shape[2])
         else:
-            desk.arrived()                                           # whoever looks at the ring finds it whole
+            staging.wait_for_copies()      # whoever reads the ring next finds it whole
 
 
-def apart_rings(condition: ConditionCache, capacity: int, count: int, *, fp8: bool = False,
-                on_host: bool = False, compiled: bool = False) -> tuple[ApartRing, ...]:
-    """One empty ring for each step, and the desk they share. On the host in page-locked memory where there is a GPU.
+def split_caches(condition: ConditionCache, capacity: int, count: int, *, fp8: bool = False,
+                on_host: bool = False, compiled: bool = False) -> tuple[SplitKVCache, ...]:
+    """Make one empty ring for each step, and the staging buffer they share. On the host: page-locked, with a GPU.
 
     condition keys and values (layers, B, heads, M, head_dim); capacity in latent frames
     """
@@ -168,16 +168,16 @@ def apart_rings(condition: ConditionCache, capacity: int, count: int, *, fp8: bo
     frame_tokens = condition.grid[0] * condition.grid[1]
     shape = (layers, batch, heads, capacity * frame_tokens, head_dim)
     device = torch.device("cpu") if on_host else condition.k.device
-    desk = Desk(condition, capacity * frame_tokens, compiled)
+    staging = StagingBuffer(condition, capacity * frame_tokens, compiled)
     scales = KeysValues(scale_of(condition.k), scale_of(condition.v)) if fp8 else None
     rings = []
     for _ in range(count):
         k, v = (torch.zeros(shape, dtype=FP8 if fp8 else condition.k.dtype, device=device,
                             pin_memory=on_host and condition.k.is_cuda) for _ in "kv")
         if k.is_cuda:
-            k.record_stream(desk.courier)
-            v.record_stream(desk.courier)
-        rings.append(ApartRing(k, v, condition.tokens, frame_tokens, capacity, 0, desk, scales))
+            k.record_stream(staging.copy_stream)
+            v.record_stream(staging.copy_stream)
+        rings.append(SplitKVCache(k, v, condition.tokens, frame_tokens, capacity, 0, staging, scales))
     return tuple(rings)
 
 
