@@ -580,6 +580,7 @@ class Run:
         vae: the name (`name_of_vae`) of what decodes its latents, where it has some
         """
         self._blocks, self._done_s, self._state, self._saved_vae = dict(blocks), self.total_s, FINISHED, vae
+        self._last = self.trace.step(-1, -1) if len(self.trace) else None      # its size tells that of the pictures
 
     # ------------------------------------------------------------------ the worker
 

@@ -215,6 +215,7 @@ def test_the_report_of_a_folder_made_on_the_command_line_shows_its_steps(tmp_pat
     assert steps["portrait"] and steps["note"] == "" and "step 1 finishes it" in steps["words"][1][0]
     run = open_run(tmp_path / "run")                         # what a view is given
     assert run.state == "finished" and run.seen == ((0, 0), (0, 1), (1, 0), (1, 1)) and run.decodes
+    assert run.last_step.block == 1 and run.portrait is not None
     assert [len(block.frames) for block in run.blocks] == [12, 3]
 
 
