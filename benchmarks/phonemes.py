@@ -49,7 +49,8 @@ def main() -> None:
     print("# Phonemes of recordings against the synthesisers' own times\n\nMade by `python benchmarks/phonemes.py`. "
           "Matched: phonemes found in their place with the same mouth shape. Errors of their starts in ms. Agreement: "
           "share of the spoken frames in which two ways of recognition name the same phone; below 0.3 all is refused."
-    print("# Phonemes of recordings against the synthesisers' own times\n\nMade by `python benchmarks/phonemes.py`. "
+          "\n\n| voice | way | phonemes | matched | median error | 90 % below | median, signed | agreement | "
+          "refused |\n"
           "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for voice in (one for one in VOICES if one.partition("+")[0] in there):
         spoken = [speak(text, voice) for text in TEXTS]
