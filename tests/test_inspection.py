@@ -16,12 +16,14 @@ from talking import talking
 from liveavatar import cli
 from liveavatar.avatars import avatar
 from liveavatar.faces.track import FaceTrack
+from liveavatar.inspection import clip as clip_module
 from liveavatar.inspection import inspect_clip, inspect_video, read_clip
 from liveavatar.inspection.clip import shifted
 from liveavatar.inspection.decoding import decode, even_pictures, read_header
 from liveavatar.inspection.lip_findings import find_sync
 from liveavatar.inspection.pictures import changes_of, cuts_of, find_seams, lab_of, slope_per_minute
 from liveavatar.inspection.sync import RATE_HZ, sync_of
+from liveavatar.phonemes import RECOGNISED, Recognition
 from liveavatar.speech import join, samples, viseme_curves
 from liveavatar.study.inspection_page import inspection_page
 from liveavatar.types import Speech
@@ -230,6 +232,25 @@ def test_phonemes_that_are_known_tell_of_closure(clip, film):
     known = inspect_clip(replace(clip, speech=cut(film.speech, FRAMES)))["closure_share"]
     assert known.value > 0.5 and "p, b and m" in known.verdict
     assert "not known" in inspect_clip(clip)["closure_share"].verdict
+
+
+def test_recognised_phonemes_tell_of_closure_and_of_the_opening_by_sound(clip, film, monkeypatch):
+    spoken = cut(film.speech, FRAMES)
+    monkeypatch.setattr(clip_module, "find_phonemes",
+                        lambda *_: Recognition(spoken.phonemes, spoken.text, RECOGNISED, 0.7))
+    found = inspect_clip(clip_module.recognised(clip))
+    assert found["closure_share"].value > 0.5 and RECOGNISED in found["closure_share"].trusted_because
+    assert found["sounds_correlation"].value > 0.6
+    backwards = [replace(one, start_s=5.5 - one.end_s, end_s=5.5 - one.start_s) for one in spoken.phonemes[::-1]
+                 if one.end_s < 5.5]
+    other = inspect_clip(replace(clip, speech=replace(clip.speech, phonemes=tuple(backwards))))
+    assert other["sounds_correlation"].value < 0.3
+
+
+def test_another_language_is_not_recognised_and_says_so(clip):
+    found = inspect_clip(clip_module.recognised(clip, language="de"))
+    assert "only those of English" in found["closure_share"].verdict
+    assert math.isnan(found["sounds_correlation"].value) and not math.isnan(found["loudness_correlation"].value)
 
 
 def with_pictures(clip, change):

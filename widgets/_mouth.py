@@ -31,6 +31,7 @@ from liveavatar.faces import detect_faces, read_faces
 from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
 from liveavatar.metrics.reader import LIPS, as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
 from liveavatar.metrics.regressor import MOUTH, FaceRegressor, cut_square
+from liveavatar.phonemes import find_phonemes, with_phonemes
 from liveavatar.run import LONGEST_GOODBYE_S, RUNNING, Run
 from liveavatar.threads import set_threads_here
 from widgets._live import before_the_end
@@ -144,6 +145,9 @@ class MouthReader:
         self._jobs: list[Callable[[], None]] = []         # what was asked for besides
         self._lips: Lips | None = None
         self._known: tuple = ()                           # what _lips was made of
+        self.speech = run.speech                          # its phonemes are looked for when the run is over
+        self.no_phonemes = ""                             # why there are none
+        self._searched = run.speech is None or bool(run.speech.phonemes)
         self._whole: tuple[int, Whole | None] = (0, None) # the block that was looked at as a whole, and how it looked
         self._news = threading.Event()                    # there may be something to do
         self._lock = threading.RLock()
@@ -157,6 +161,7 @@ class MouthReader:
         if self.run.state != RUNNING:
             while self._read_one():
                 pass
+            self._search_phonemes()
         return self._analysed()
 
     @property
@@ -220,15 +225,26 @@ class MouthReader:
                     return
             if job is not None:
                 job()
-            else:
-                self._read_one()
-                self._analysed()
+            elif not self._read_one():
+                self._search_phonemes()
+            self._analysed()
             self._told()
             if self.run.state == RUNNING:
                 self._over.wait(min((time.thread_time() - began_s) / MOST_SHARE, LONGEST_REST_S))
 
     def _behind(self) -> bool:
-        return bool(self._jobs) or self._next() is not None or self._known != self._facts()
+        return (bool(self._jobs) or self._next() is not None or self._known != self._facts()
+                or (self.run.state != RUNNING and not self._searched))
+
+    def _search_phonemes(self) -> None:
+        """Look for the phonemes of a recording once its run is over: it takes a core for about its length."""
+        if self.run.state == RUNNING or self._searched:
+            return
+        found = find_phonemes(self.run.speech, self.run.speech.text)
+        self.speech, self.no_phonemes = with_phonemes(self.run.speech, found), found.reason
+        with self._lock:
+            self.__dict__.pop("_truth", None)             # of the speech as it was known before
+            self._searched = True
 
     def _next(self) -> tuple[Block, bool] | None:
         """The block to be read next, and whether in full: new ones first."""
@@ -273,13 +289,13 @@ class MouthReader:
     # ------------------------------------------------------------------ what follows from it
 
     def _facts(self) -> tuple:
-        return len(self._tables), len(self._full), self.against
+        return len(self._tables), len(self._full), self.against, self._searched
 
     def _analysed(self) -> Lips:
         with self._lock:
             facts, tables = self._facts(), dict(self._tables)
         if facts != self._known or self._lips is None:
-            read, full, against = facts
+            read, full, against, _ = facts
             mouth, places, known = self._joined(tables)
             faceless = why_no_face(~torch.from_numpy(np.isnan(mouth[:known, 0]))) if known else ""
             opening = fill_gaps(torch.from_numpy(mouth[:known, 0])).numpy()
@@ -328,7 +344,7 @@ class MouthReader:
         before = None if self._lips is None else self._lips.report
         if not len(mouth) or (self.run.state == RUNNING and before is not None and read % REPORT_EVERY):
             return before
-        return phoneme_report(torch.from_numpy(mouth.copy()), self.run.speech, self.run.facts.fps)
+        return phoneme_report(torch.from_numpy(mouth.copy()), self.speech, self.run.facts.fps)
 
     @cached_property
     def _loudness(self) -> np.ndarray:
@@ -340,7 +356,7 @@ class MouthReader:
     @cached_property
     def _truth(self) -> np.ndarray | None:
         """(T,) the opening of a mouth that says just these sounds; None where they are not known."""
-        speech, facts = self.run.speech, self.run.facts
+        speech, facts = self.speech, self.run.facts
         return true_opening(speech, facts.frames, facts.fps).numpy() if speech.phonemes else None
 
 

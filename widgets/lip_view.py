@@ -115,7 +115,7 @@ class LipView(LiveView):
     def phonemes(self) -> tuple[Phoneme, ...]:
         """The sounds, where they are known."""
         self._need_reader()
-        return self.run.speech.phonemes
+        return self.reader.speech.phonemes
 
     @property
     def picture(self) -> np.ndarray:
@@ -157,10 +157,10 @@ class LipView(LiveView):
         buffers: Buffers = {}
         self._add(buffers, "peaks", 0, lambda: peaks_of(self.run.speech.wave, self.run.speech.rate_hz))
         self._add(buffers, "mel", 0, self._mel_bytes)
-        self._add(buffers, "sounds", id(lips), lambda: json.dumps(self._sounds(lips)).encode())
+        self._add(buffers, "sounds", (id(lips), len(self.phonemes)), lambda: json.dumps(self._sounds(lips)).encode())
         if lips is not None:
             body |= {"curve": curve_of(lips.curve), "verdict": verdict_of(lips.curve), "exact": lips.exact,
-                     "against": lips.against, "checks": checks_of(lips.report)}
+                     "against": lips.against, "no_sounds": reader.no_phonemes, "checks": checks_of(lips.report)}
             self._add(buffers, "curves", id(lips), lambda: np.stack(
                 [lips.opening, lips.expected, lips.loudness, lips.agreement], 1).astype("<f4").tobytes())
         body["frame"] = self._add_frame(buffers, lips)
@@ -225,9 +225,9 @@ class LipView(LiveView):
     def _sounds(self, lips: Lips | None) -> list:
         """[symbol, from, to, shape, kept] of each; kept: did the mouth do what the sound asks for? None: not asked."""
         kept = [sound.kept for sound in lips.report.sounds] if lips is not None and lips.report is not None else []
-        kept += [None] * len(self.run.speech.phonemes)
+        kept += [None] * len(self.phonemes)
         return [[phoneme.symbol, round(phoneme.start_s, 4), round(phoneme.end_s, 4), shape_of(phoneme), kept[number]]
-                for number, phoneme in enumerate(self.run.speech.phonemes)]
+                for number, phoneme in enumerate(self.phonemes)]
 
     def _mel_bytes(self) -> bytes:
         """(M, 64) as bytes, silence 0."""

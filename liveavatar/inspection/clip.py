@@ -22,6 +22,7 @@ from liveavatar.files import rereadable
 from liveavatar.inspection.decoding import GUESSED_FPS, Header, decode, read_header
 from liveavatar.inspection.follow import FaceFollower, FacePixels, measure_pixels
 from liveavatar.metrics.reader import fill_gaps, photo_mouth
+from liveavatar.phonemes import Recognition, find_phonemes, with_phonemes, words_of
 from liveavatar.sound import Track
 from liveavatar.types import InputError, Phoneme, Speech
 
@@ -45,6 +46,7 @@ class Clip:
     soundless: str              # why there is no sound that tells anything; empty where there is
     notes: tuple[str, ...]      # what was noticed while reading, one sentence each
     own_sound: bool = True      # the speech is the file's own sound
+    phonemes: Recognition | None = None     # how those of the speech were found, or why not; None: not looked for
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -168,6 +170,18 @@ def sound_of(path: Path, header: Header, began_s: float, sound: Speech | None
             return None, f"its sound cannot be used: {error}", ()
     notes = tuple(str(one.message) for one in noticed if "is silent" not in str(one.message))
     return shifted(speech, late_s), silence_of(speech), notes
+
+
+def recognised(clip: Clip, transcript: str = "", language: str = "en") -> Clip:
+    """Return the clip with the phonemes of its sound, where they are not known and can be found; see `find_phonemes`.
+
+    Raises InputError for a transcript that cannot be read.
+    """
+    words_of(transcript)
+    if clip.soundless or clip.speech.phonemes:
+        return clip
+    found = find_phonemes(clip.speech, transcript, language)
+    return replace(clip, speech=with_phonemes(clip.speech, found), phonemes=found)
 
 
 def silence_of(speech: Speech) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.faces.curves import face_height
-from liveavatar.inspection.clip import Clip
+from liveavatar.inspection.clip import Clip, shifted
 from liveavatar.inspection.findings import (
     FAIR,
     FAULT,
@@ -25,8 +25,16 @@ from liveavatar.inspection.findings import (
     weakest,
 )
 from liveavatar.inspection.sync import INDEPENDENT_HZ, LEAST_DRIFT_S, RATE_HZ, Sync, sync_of, unknown
-from liveavatar.metrics.lips import ACCEPTABLE_MS, DETECTABLE_MS, only_opening, phoneme_report
-from liveavatar.metrics.quality import silent_frames
+from liveavatar.metrics.lips import (
+    ACCEPTABLE_MS,
+    DETECTABLE_MS,
+    only_opening,
+    pearson,
+    phoneme_report,
+    true_opening,
+)
+from liveavatar.metrics.quality import STILL, silent_frames
+from liveavatar.types import Speech
 
 FPS = 25.0                          # at which silence and phonemes are looked at
 LEAST_SILENCE_S = 0.4
@@ -35,6 +43,7 @@ OPEN_IN_SILENCE = 0.25              # opening from which a mouth counts as open 
 LEAST_FACE_PX, FAIR_FACE_PX = 40, 80        # height of the face; benchmarks/results/inspect_video.md
 TURNED_DEG = 30.0
 LEAST_CLOSURE, FAIR_CLOSURE = 0.5, 0.75
+LEAST_BY_SOUND, HARDLY_BY_SOUND = 0.45, 0.3      # as for the loudness of vowels
 DRIFT_MATTERS_MS = 30.0             # over the whole video
 
 
@@ -76,6 +85,7 @@ def lip_findings(clip: Clip, sync: Sync) -> Iterator[Finding]:
     yield from loudness_findings(clip, sync, face)
     yield from silence_findings(clip, sync, face)
     yield closure_finding(clip, sync, face)
+    yield sounds_finding(clip, sync, face)
 
 
 def offset_finding(clip: Clip, sync: Sync, face: FaceTrust | None) -> Finding:
@@ -202,20 +212,52 @@ def at_the_sounds(clip: Clip, sync: Sync) -> tuple[Tensor, Tensor]:
 def closure_finding(clip: Clip, sync: Sync, face: FaceTrust | None) -> Finding:
     """Say how often the lips meet in p, b and m."""
     name, label, better = "closure_share", "Lips meet in p, b and m", "higher"
-    reason = clip.faceless or clip.soundless or ("" if clip.speech.phonemes else
-                                                 "the phonemes of this recording are not known")
+    reason = no_phonemes(clip)
     if reason:
         return missing(name, label, better, reason)
-    late_s = 0.0 if math.isnan(sync.offset_ms) else sync.offset_ms / 1000
-    from liveavatar.inspection.clip import shifted
-
     opening = clip.at_rate(clip.opening, FPS).float()
-    spoken = shifted(clip.speech, late_s)
-    check = phoneme_report(only_opening(opening), spoken, FPS).check("bilabial closure")
+    check = phoneme_report(only_opening(opening), heard_with(clip, sync), FPS).check("bilabial closure")
     if not check.of:
         return missing(name, label, better, "no p, b or m is spoken")
     state = FINE if check.share >= FAIR_CLOSURE else NOTABLE if check.share >= LEAST_CLOSURE else FAULT
     error = math.sqrt(max(check.share * (1 - check.share), 0.01) / check.of)
     return Finding(name, label, check.share, better, f"The lips meet in {check.share:.0%} of {check.of} p, b and m.",
                    state, weakest(FAIR if check.of >= 10 else POOR, face.trust),
-                   f"the delay is taken off first; true curves keep {check.reachable:.0%}", error)
+                   f"the delay is taken off first; true curves keep {check.reachable:.0%}{origin_of(clip)}", error)
+
+
+def sounds_finding(clip: Clip, sync: Sync, face: FaceTrust | None) -> Finding:
+    """Say how well the mouth opens as far as each sound asks for."""
+    name, label, better = "sounds_correlation", "Mouth opens as the sounds ask", "higher"
+    reason = no_phonemes(clip)
+    if reason:
+        return missing(name, label, better, reason)
+    opening = clip.at_rate(clip.opening, FPS)
+    truth = true_opening(heard_with(clip, sync), len(opening), FPS).double()
+    if opening.std() < STILL or truth.std() < STILL:
+        return missing(name, label, better, "the mouth does not move" if opening.std() < STILL else "nothing is said")
+    value = float(pearson(opening, truth))
+    state = FINE if value >= LEAST_BY_SOUND else NOTABLE if value >= HARDLY_BY_SOUND else FAULT
+    how = {FINE: "well", NOTABLE: "loosely", FAULT: "hardly"}[state]
+    error = (1 - value ** 2) / math.sqrt(max(INDEPENDENT_HZ * clip.duration_s, 2))
+    return Finding(name, label, value, better, f"The mouth follows the opening that the sounds ask for {how} "
+                   f"({value:.2f}).", state, weakest(FAIR, face.trust),
+                   f"correlation with the mouth that says just these sounds, the delay taken off{origin_of(clip)}",
+                   error)
+
+
+def no_phonemes(clip: Clip) -> str:
+    """Say why nothing can be told sound by sound; empty where it can."""
+    if clip.faceless or clip.soundless or clip.speech.phonemes:
+        return clip.faceless or clip.soundless
+    return clip.phonemes.reason if clip.phonemes else "the phonemes of this recording are not known"
+
+
+def origin_of(clip: Clip) -> str:
+    """Say how the phonemes were found, as the end of a sentence; empty where they were given."""
+    return f"; the sounds were {clip.phonemes.how}" if clip.phonemes else ""
+
+
+def heard_with(clip: Clip, sync: Sync) -> Speech:
+    """Return the speech moved by the delay of the lips."""
+    return shifted(clip.speech, 0.0 if math.isnan(sync.offset_ms) else sync.offset_ms / 1000)

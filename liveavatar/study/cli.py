@@ -38,6 +38,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     seen.add_argument("--sound", default=None, metavar="FILE", help="another recording, from the first picture on")
     seen.add_argument("--block_frames", type=int, default=None,
                       help="pictures in a block of the model that made it (default: found, if seams can be seen)")
+    seen.add_argument("--transcript", default="", metavar="WORDS|FILE.txt",
+                      help="the English words that are spoken: their sounds are then timed instead of recognised")
+    seen.add_argument("--language", default="en", help="of the speech; sounds are recognised in English only")
     seen.add_argument("--duration", dest="duration_s", type=float, default=None, help="inspect so many seconds only")
     seen.add_argument("--report", default=None, metavar="FILE.html", help="write a page that plays and scrubs")
     seen.add_argument("--json", action="store_true", help="every figure for programs")
@@ -78,10 +81,12 @@ def report(asked: argparse.Namespace) -> int:
 def inspect(asked: argparse.Namespace) -> int:
     """Measure a video of any origin."""
     from liveavatar.inspection import inspect_video
+    from liveavatar.phonemes import read_transcript
     from liveavatar.study.report import check_report, write_page
 
     output = None if asked.report is None else check_report(asked.report)
     found = inspect_video(asked.video, asked.sound, block_frames=asked.block_frames, duration_s=asked.duration_s,
+                          transcript=read_transcript(asked.transcript), language=asked.language,
                           progress=told_progress if sys.stderr.isatty() else None)
     print(found.to_json() if asked.json else f"{found.verdict}\n\n{found.table()}")
     for note in found.clip.notes:
