@@ -62,7 +62,7 @@ def state_of(folder: Path) -> dict[str, str]:
             digest.update(frame.to_ndarray().tobytes())
     found = {"video": digest.hexdigest()}
     for path in sorted((folder / "run").glob("block_*.safetensors")):
-        found[path.name] = hashlib.sha256(read_tensors(path)[0]["latents"].numpy().tobytes()).hexdigest()
+        found[path.name] = hashlib.sha256(read_tensors(path)[0]["latents"].float().numpy().tobytes()).hexdigest()
     return found
 
 
