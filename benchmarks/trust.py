@@ -80,6 +80,11 @@ def table(lines: list[dict]) -> str:
             made = f"{tried[row.name]} | {survived[row.name]}" if tried[row.name] else "not run | -"
             text.append(f"| `{row.name}` | {row.promise} | {known} | {made} | {row.count} |")
         text.append("")
+    text += ["## Not in the campaign yet", "",
+             "A Run in a kernel that is killed; read-only folders; memory limits and out of memory; restart of a kernel "
+             "and reload of the page; length (600 s against 60 s, 10,000 s, a file of 24 hours); 200 runs in one "
+             "kernel, 4 kernels; several processes (a rank killed, stalled, of another version); the server's "
+             "address and token; threads and machines against each other. Nothing is claimed about these.", ""]
     failures = [(line["row"], one) for line in lines for one in line["failures"]]
     if failures:
         text += ["## What did not survive", ""]

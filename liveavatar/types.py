@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def escape_controls(text: str) -> str:
-    """Return text without characters that steer a terminal or end a line: each becomes \\xNN or \\uNNNN, as in Python."""
+    """Return text without characters that steer a terminal or end a line: each becomes \\xNN or \\uNNNN."""
     return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp") else letter
                    for letter in text)
 

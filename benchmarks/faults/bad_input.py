@@ -1,4 +1,7 @@
-"""Bad input: damaged files of every kind, odd settings, odd names. One sentence and exit code 2, or a correct result."""
+"""Bad input: damaged files, odd settings, odd names. One sentence and exit code 2, or a correct result.
+
+The row of settings needs `pip install hypothesis`.
+"""
 
 from __future__ import annotations
 

@@ -58,7 +58,8 @@ def sweep(asked: argparse.Namespace) -> int:
         table = videos.run(jobs, threads=asked.threads, retry=asked.retry)
     for row in table.failed:
         print(f"failed: {row['model']} {row['steps']} steps, {row['recording'][:40]}: {row['error']}")
-    print(f"{printable(videos.folder / 'table.csv')}: {len(table)} rows, {len(videos.results)} of {len(videos.cells)} videos, "
+    print(f"{printable(videos.folder / 'table.csv')}: {len(table)} rows, {len(videos.results)} of "
+          f"{len(videos.cells)} videos, "
           f"{len(table.failed)} failed")
     if asked.report and videos.results:
         from liveavatar.study.report import write_report

@@ -37,8 +37,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from liveavatar.checksums import check_values, with_crc
 from liveavatar.files import Stamp, hold, is_held, user_path, write_whole
 from liveavatar.interrupts import stop_on_interrupt
-from liveavatar.study.grid import Cell, Grid
 from liveavatar.runfolder import sha256_of
+from liveavatar.study.grid import Cell, Grid
 from liveavatar.threads import adapted_threads, available_cores, limit_threads
 from liveavatar.types import InputError, Step
 from liveavatar.weights import manifest_stamp
