@@ -289,8 +289,8 @@ def report(video: Video, stop: Stop) -> int:
     if not video.frames:
         print("liveavatar: stopped before the first picture; nothing was written", file=sys.stderr)
         return stop.exit_code
-    print(f"{printable(video.path)}: {video.duration_s:.2f} s of video, {video.x_realtime:.2f}x real time, first picture "
-          f"after {video.first_picture_s:.2f} s" + ("" if video.complete else "; stopped before the end"))
+    print(f"{printable(video.path)}: {video.duration_s:.2f} s of video, {video.x_realtime:.2f}x real time, first "
+          f"picture after {video.first_picture_s:.2f} s" + ("" if video.complete else "; stopped before the end"))
     return 0 if video.complete else stop.exit_code
 
 
