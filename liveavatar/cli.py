@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from liveavatar.config import GenerationConfig, parse_size
-from liveavatar.files import fault_of, free_name, user_path
+from liveavatar.files import fault_of, free_name, printable, user_path
 from liveavatar.signals import Stop, stop_on_signals
 from liveavatar.study.cli import add_commands as add_study
-from liveavatar.types import InputError
+from liveavatar.types import InputError, escape_controls
 from liveavatar.version import __version__
 from liveavatar.wording import did_you_mean
 
@@ -199,7 +199,7 @@ def audio_preprocess(asked: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"output {output} cannot be written: {error.strerror or error}; choose another") from error
     layers, size, frames = features.values.shape[1:]
-    print(f"{output}: {frames} video frames at {features.fps:g} a second, {layers} x {size} features each")
+    print(f"{printable(output)}: {frames} video frames at {features.fps:g} a second, {layers} x {size} features each")
     return 0
 
 
@@ -218,7 +218,7 @@ def avatar(asked: argparse.Namespace) -> int:
         save_portrait(make(asked.seed, size, asked.world, **traits), output)
     except OSError as error:
         raise InputError(f"output {output} cannot be written: {error.strerror or error}; choose another") from error
-    print(f"{output}: {asked.size}")
+    print(f"{printable(output)}: {asked.size}")
     return 0
 
 
@@ -321,8 +321,8 @@ def report(video: Video, stop: Stop) -> int:
     if not video.frames:
         print("liveavatar: stopped before the first picture; nothing was written", file=sys.stderr)
         return stop.exit_code
-    print(f"{video.path}: {video.duration_s:.2f} s of video, {video.x_realtime:.2f}x real time, first picture after "
-          f"{video.first_picture_s:.2f} s" + ("" if video.complete else "; stopped before the end"))
+    print(f"{printable(video.path)}: {video.duration_s:.2f} s of video, {video.x_realtime:.2f}x real time, first "
+          f"picture after {video.first_picture_s:.2f} s" + ("" if video.complete else "; stopped before the end"))
     return 0 if video.complete else stop.exit_code
 
 
@@ -331,7 +331,7 @@ def plain_warnings() -> Iterator[None]:
     """What deserves a note is said in one line, without file names and line numbers."""
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_: print(f"note: {escape_controls(str(message))}", file=sys.stderr)
         yield
 
 

@@ -92,7 +92,7 @@ def _from_file(path: Path) -> Portrait:
         megapixels = f"{int(count[0]) / 1e6:.0f} megapixels" if count else "far too many pixels"
         raise InputError(f"portrait {str(path)!r} has {megapixels}; at most {MAX_PIXELS // 10**6} are accepted: "
                          "shrink it first") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:                       # Pillow's readers raise almost anything: IndexError, struct.error
         raise InputError(f"portrait {str(path)!r} is damaged ({error}); save it again as PNG or JPEG") from error
     identity = read_identity(io.BytesIO(data)) if image.format == "PNG" else None
     return Portrait(pixels, identity, str(path), hashlib.sha256(data).hexdigest())

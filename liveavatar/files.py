@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from liveavatar.types import escape_controls
+
 try:
     import fcntl
 except ImportError:                               # Windows
@@ -37,8 +39,8 @@ def user_path(path: str | os.PathLike) -> Path:
 
 
 def printable(name: str | os.PathLike) -> str:
-    """Return a file name as text that can be printed and encoded, also where its bytes are not UTF-8."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    """Return a file name as text that can be printed and encoded, also where its bytes are not UTF-8 or control."""
+    return escape_controls(os.fsencode(name).decode("utf-8", "replace"))
 
 
 def ffmpeg_url(path: Path) -> str:
@@ -144,6 +146,18 @@ def hold(part: Path) -> BinaryIO | None:
     with suppress(OSError):                                        # not every file system knows locks
         fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return held
+
+
+def is_held(part: Path) -> bool:
+    """Tell whether a process holds this file by `hold`."""
+    try:
+        with open(part, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except FileNotFoundError:
+        return False
+    except (OSError, AttributeError):                              # held, or no locks here
+        return fcntl is not None
 
 
 def remove_abandoned(path: Path) -> None:

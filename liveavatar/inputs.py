@@ -140,6 +140,8 @@ def prepare_portrait(backend: Backend | type[Backend], image: Image,
 
     portrait = load_portrait(image, expects_rendered=backend.expects_rendered)
     portrait = cropped(portrait, backend, config)
+    # Sums depend on the layout in memory, and a run that is gone on with reads dense pixels from its folder.
+    portrait = replace(portrait, pixels=portrait.pixels.contiguous())
     if hasattr(backend, "size_of"):                # a rule of its own
         return portrait, backend.size_of(config.size, portrait)
     if config.size is None:

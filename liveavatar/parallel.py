@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 BEAT_S = 0.25                # between two signs of life
 SILENCE_S = 10.0             # without one a process counts as gone; one that crashes is noticed at once
 PATIENCE_S = 600.0           # for the others to load their weights
+WORK = ("prepare", "wait", "step", "decode")        # of a rank, in its time line
+MOST_RANKS = 10_000          # that a time line may have
 STOP = -1                    # in the place of a block's number: no more will come
 
 
@@ -145,10 +147,22 @@ class Timeline:
     def load(cls, path: str | os.PathLike) -> Timeline:
         try:
             about = json.loads(user_path(path).read_text(encoding="utf-8"))
-            return cls(tuple(Span(**span) for span in about["spans"]), about["ranks"])
+            timeline = cls(tuple(Span(**span) for span in about["spans"]), about["ranks"])
+            timeline._check()
+            return timeline
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is no time line that can be read ({error}); one is written beside every video "
                              "made by torchrun") from error
+
+    def _check(self) -> None:
+        """Raise ValueError where a value is not what it should be."""
+        if isinstance(self.ranks, bool) or not isinstance(self.ranks, int) or not 1 <= self.ranks <= MOST_RANKS:
+            raise ValueError(f"{self.ranks!r} ranks")
+        for span in self.spans:
+            whole = all(isinstance(value, int) for value in (span.rank, span.block, span.step))
+            timed = all(isinstance(value, (int, float)) and isfinite(value) for value in (span.began_s, span.ended_s))
+            if not whole or not timed or not 0 <= span.rank < self.ranks or span.what not in WORK:
+                raise ValueError(f"{span}")
 
 
 def gantt(timeline: Timeline, blocks: int = 8) -> object:
@@ -159,7 +173,7 @@ def gantt(timeline: Timeline, blocks: int = 8) -> object:
     shown = [span for span in timeline.spans if -1 <= span.block < blocks and span.what != "prepare"]
     if not shown:
         raise InputError("the time line is empty; it is recorded while a video is made by several processes")
-    began_s = min(span.began_s for span in shown if span.what == "step")
+    began_s = min((span.began_s for span in shown if span.what == "step"), default=shown[0].began_s)
     figure = Figure(figsize=(9, 0.9 + 0.5 * timeline.ranks), layout="constrained")
     axes = figure.subplots()
     for span in shown:

@@ -728,13 +728,27 @@ def replay(trace: Trace | str | os.PathLike, pace: float = 0.0, facts: Facts | N
 
     pace 1.0 takes as long as the steps once took, 0 no time at all. With a pipeline its decoder can be asked.
     """
-    from liveavatar.preview import LatentMap
+    from safetensors import SafetensorError
 
     backend = None if pipeline is None else pipeline.backend
     if isinstance(trace, Trace):
         known = facts or facts_of(trace)
         return Run(Recording(trace, known, {}, pace, backend), trace, record=False)
     folder = utf8_path(user_path(trace))
+    try:
+        return replay_folder(folder, pace, facts, pipeline)
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{folder} holds a run that is damaged ({type(error).__name__}: {error}); record it "
+                         "again") from error
+
+
+def replay_folder(folder: Path, pace: float, facts: Facts | None, pipeline: Pipeline | None) -> Run:
+    """Open a folder that `Run.save` or `Trace.save` has written."""
+    from liveavatar.preview import LatentMap
+
+    backend = None if pipeline is None else pipeline.backend
     loaded = load_trace(folder)
     if not (folder / "run.json").exists():
         return replay(loaded, pace, facts, pipeline)
@@ -781,8 +795,8 @@ def load_trace(folder: Path) -> Trace:
 
 def read_description(path: Path) -> dict:
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        description = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path.parent} holds no run that can be read ({error}); "
                          "give a folder written by Run.save or Trace.save") from error
     if description.get("format") != 1:

@@ -11,7 +11,8 @@
 
 A block attends to earlier blocks as they were at its own noise level, and those to earlier ones: keys and values cannot
 be made again from finished latents. So they are written after every block (mini: about 30 MB), newest only. Every file
-appears whole or not at all, so a run may be killed at any moment.
+appears whole or not at all, so a run may be killed at any moment. All but portrait.png are checked against checksums
+when the run is gone on with: a damaged block or cache is made again, a damaged input is refused.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ import torch
 from torch import Tensor
 
 from liveavatar.cache import RingCache
+from liveavatar.checksums import check_values, pack_tensors, read_tensors, with_crc
 from liveavatar.config import GenerationConfig
 from liveavatar.files import printable, user_path, utf8_path, write_whole
 from liveavatar.rollout import Rollout
-from liveavatar.sound import Sound
+from liveavatar.sound import KEPT, Sound
 from liveavatar.trace import MIB, Trace
 from liveavatar.types import InputError, Portrait, Prompt, Speech, Step
 
@@ -50,16 +52,20 @@ class RunFolder:
         """Begin a run: write what was asked and copies of the inputs."""
         folder = cls(check_new(path))
         try:
-            folder._write_inputs(speech, portrait)
+            files = folder._write_inputs(speech, portrait)
             sound = None if speech.sound is None else speech.sound.keep(folder.path)
-            text = json.dumps({"format": FORMAT, **description, "sound": sound}, indent=1, ensure_ascii=False)
+            if sound is not None:
+                files[KEPT] = sha256_of(folder.path / KEPT)
+            values = {"format": FORMAT, **description, "sound": sound, "files": files}
+            text = json.dumps(with_crc(values), indent=1, ensure_ascii=False)
             write_whole(folder.path / "run.json", lambda part: part.write_text(text + "\n", **ENCODING))
         except OSError as error:
             raise InputError(f"run folder {folder.path} cannot be written ({error.strerror or error}); "
                              "choose another with --run_dir") from error
         return folder
 
-    def _write_inputs(self, speech: Speech, portrait: Portrait) -> None:
+    def _write_inputs(self, speech: Speech, portrait: Portrait) -> dict[str, str]:
+        """Write what the model hears and sees -> sha256 of the files that hold no checksum of their own."""
         import soundfile
         from PIL import Image
 
@@ -69,11 +75,12 @@ class RunFolder:
         write_portrait(self.path / "portrait.safetensors", portrait)
         pixels = portrait.pixels.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy(force=True)
         write_whole(self.path / "portrait.png", lambda part: Image.fromarray(pixels).save(part, "PNG"))
+        return {"audio.wav": hashlib.sha256(data.getvalue()).hexdigest()}
 
     def read(self) -> dict:
         """What was asked."""
         try:
-            description = json.loads((self.path / "run.json").read_text(**ENCODING))
+            description = check_values(json.loads((self.path / "run.json").read_text(**ENCODING)))
             known = description["format"] == FORMAT
         except FileNotFoundError:
             raise InputError(f"{self.path} holds no run (no run.json); give the folder that was passed as run_dir "
@@ -93,13 +100,16 @@ class RunFolder:
         """Sound, picture and words exactly as the run used them."""
         import soundfile
 
+        about = self.read()
         try:
+            for name, sha256 in about.get("files", {}).items():
+                if sha256_of(self.path / name) != sha256:
+                    raise ValueError(f"{name} was changed or damaged: its checksum does not fit")
             wave, rate_hz = soundfile.read(utf8_path(self.path / "audio.wav"), dtype="float32")
             portrait = read_portrait(self.path / "portrait.safetensors")
         except Exception as error:
             raise InputError(f"the inputs in {self.path} are missing or damaged ({error}); "
                              "begin the video again") from error
-        about = self.read()
         origin = about["inputs"]
         speech = Speech(wave, rate_hz).with_sound(Sound.kept(self.path, about.get("sound")))
         return speech, replace(portrait, **origin["portrait"]), Prompt(**origin["prompt"])
@@ -109,14 +119,12 @@ class RunFolder:
 
     def save_block(self, latents: Tensor, rollout: Rollout) -> None:
         """Write a finished block and what the next one needs. rollout.block is the next block."""
-        from safetensors.torch import save
-
         finished = rollout.block - 1
         try:
-            data = save({"latents": latents.cpu().contiguous()})
+            data = pack_tensors({"latents": latents}, {"block": str(finished)})
             write_whole(self.block_path(finished), lambda part: part.write_bytes(data))
             tensors, about = pack(rollout)
-            state = save(tensors, about)
+            state = pack_tensors(tensors, about)
             write_whole(self.path / f"caches_{finished % 2}.safetensors", lambda part: part.write_bytes(state))
         except OSError as error:
             raise self.unwritable(error) from error
@@ -132,17 +140,25 @@ class RunFolder:
         return Trace.load(path) if (path / "trace.json").is_file() else Trace(folder=path, velocity=False)
 
     def finished(self) -> int:
-        """How many blocks in a row are there."""
+        """Return how many blocks in a row are there and whole."""
         block = 0
         while self.block_path(block).exists():
+            try:
+                self._read_block(block)
+            except Exception:                                      # safetensors raises errors of many kinds
+                break
             block += 1
         return block
 
-    def latents(self, block: int) -> Tensor:
-        from safetensors.torch import load_file
+    def _read_block(self, block: int) -> Tensor:
+        tensors, about = read_tensors(self.block_path(block))
+        if about.get("block", str(block)) != str(block):
+            raise ValueError(f"it is block {about['block']}")
+        return tensors["latents"]
 
+    def latents(self, block: int) -> Tensor:
         try:
-            return load_file(utf8_path(self.block_path(block)))["latents"]
+            return self._read_block(block)
         except Exception as error:
             raise InputError(f"{self.block_path(block)} is damaged ({error}); delete it and all later blocks, "
                              "then begin the video again") from error
@@ -153,31 +169,25 @@ class RunFolder:
 
     def rollout(self, empty: Rollout, device: torch.device) -> Rollout:
         """The newest state that can be gone on from; `empty`, which also says what fits, when there is none."""
-        from safetensors import safe_open
-
         states = sorted(self._states())
         if not states:
             return empty
         path = states[-1][1]
         try:
-            with safe_open(utf8_path(path), "pt") as file:
-                tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}   # noqa: SIM118
-                return unpack(tensors, file.metadata(), empty)
+            tensors, about = read_tensors(path)
+            return unpack({name: tensor.to(device) for name, tensor in tensors.items()}, about, empty)
         except Exception as error:
             raise InputError(f"{path} cannot be used ({error}); begin the video again") from error
 
     def _states(self) -> list[tuple[int, Path]]:
-        """(next block, file) of the cache files that belong to finished blocks."""
-        from safetensors import SafetensorError, safe_open
-
-        states = []
+        """(next block, file) of the whole cache files that belong to finished blocks."""
+        states, finished = [], self.finished()
         for path in self.path.glob("caches_[01].safetensors"):
             try:
-                with safe_open(utf8_path(path), "pt") as file:
-                    block = int(file.metadata()["block"])
-            except (OSError, SafetensorError, TypeError, KeyError, ValueError):
-                continue                              # a damaged file: the other one of the pair may serve
-            if block <= self.finished():
+                block = int(read_tensors(path)[1]["block"])
+            except Exception:                         # a damaged file: the other one of the pair may serve
+                continue
+            if block <= finished:
                 states.append((block, path))
         return states
 
@@ -258,22 +268,17 @@ def sha256_of(value: str | os.PathLike | Speech | Portrait) -> str:
 
 def write_portrait(path: Path, portrait: Portrait) -> None:
     """Write a portrait, exactly, as safetensors: pixels, and the identity of a rendered one."""
-    from safetensors.torch import save
-
-    tensors = {"pixels": portrait.pixels.contiguous()}
+    tensors = {"pixels": portrait.pixels}
     if portrait.identity is not None:
-        tensors["identity"] = portrait.identity.contiguous()
+        tensors["identity"] = portrait.identity
     about = {"source": printable(portrait.source), "sha256": portrait.sha256}
-    write_whole(path, lambda part: part.write_bytes(save(tensors, about)))
+    write_whole(path, lambda part: part.write_bytes(pack_tensors(tensors, about)))
 
 
 def read_portrait(path: Path) -> Portrait:
     """Read what `write_portrait` wrote."""
-    from safetensors import safe_open
-
     from liveavatar.avatars.traits import completed
 
-    with safe_open(utf8_path(path), "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        identity = completed(tensors["identity"]) if "identity" in tensors else None     # older runs have fewer traits
-        return Portrait(tensors["pixels"], identity, **(file.metadata() or {}))
+    tensors, about = read_tensors(path)
+    identity = completed(tensors["identity"]) if "identity" in tensors else None         # older runs have fewer traits
+    return Portrait(tensors["pixels"], identity, about.get("source", ""), about.get("sha256", ""))

@@ -119,13 +119,13 @@ class Trace:
         folder = user_path(folder)
         try:
             description = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            trace = cls(limit_bytes, folder)
+            trace._kept = tuple(name for name in TENSORS if name in description["kept"])
+            trace._numbers = {(step["block"], step["index"]): step for step in description["steps"]}
+            trace._files = {block: folder / block_file(block) for block in trace.blocks}
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder} holds no trace that can be read ({error}); "
                              "give a folder written by Trace.save") from error
-        trace = cls(limit_bytes, folder)
-        trace._kept = tuple(description["kept"])
-        trace._numbers = {(step["block"], step["index"]): step for step in description["steps"]}
-        trace._files = {block: folder / block_file(block) for block in trace.blocks}
         return trace
 
     def _write_description(self, folder: Path) -> None:
@@ -143,7 +143,11 @@ class Trace:
         return number
 
     def _rebuild(self, block: int, index: int, tensors: dict[str, Tensor]) -> Step:
-        return Step(**self._numbers[block, index], cache=None, **{name: tensors.get(name) for name in TENSORS})
+        try:
+            return Step(**self._numbers[block, index], cache=None, **{name: tensors.get(name) for name in TENSORS})
+        except TypeError as error:
+            raise InputError(f"step {index} of block {block} of this trace is damaged ({error}); record the run "
+                             "again") from error
 
     def _read(self, block: int, index: int) -> dict[str, Tensor]:
         from safetensors import SafetensorError, safe_open

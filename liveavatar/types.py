@@ -12,6 +12,7 @@ Time is in seconds (`_s`) or milliseconds (`_ms`); pictures are 0..1 as float or
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,18 @@ if TYPE_CHECKING:
     from liveavatar.sound import Sound
 
 
+def escape_controls(text: str) -> str:
+    """Return text without characters that steer a terminal or end a line: each becomes \\xNN or \\uNNNN."""
+    return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp") else letter
+                   for letter in text)
+
+
 class InputError(ValueError):
     """An input that cannot be used: the message names the value and the remedy."""
 
     def __str__(self) -> str:
-        """Return the message as text that can be printed, also where it names a file whose name is not UTF-8."""
-        return super().__str__().encode("utf-8", "replace").decode()
+        """Return the message as one line that can be printed, whatever the names of files in it are."""
+        return escape_controls(super().__str__().encode("utf-8", "replace").decode())
 
 
 @dataclass(frozen=True)

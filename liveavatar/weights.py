@@ -51,8 +51,14 @@ def read_manifest(folder: Path) -> Manifest:
     path = user_path(folder) / "manifest.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(path.parent, values["config"], {part: tuple(files) for part, files in values["parts"].items()},
-                        values["sha256"])
+        parts = {part: tuple(files) for part, files in values["parts"].items()}
+        files = [name for names in parts.values() for name in names]
+        strange = [name for name in files if not isinstance(name, str) or Path(name).name != name]
+        if strange:
+            raise ValueError(f"{strange[0]!r} is not the name of a file in this folder")
+        if not all(isinstance(values["sha256"].get(name), str) for name in files):
+            raise ValueError("a file has no sha256")
+        return Manifest(path.parent, dict(values["config"]), parts, dict(values["sha256"]))
     except FileNotFoundError:
         raise InputError(f'weights are missing: {path} does not exist; {REMEDY}, or look around with '
                          'load("mini", weights="random")') from None

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from liveavatar.files import printable
 from liveavatar.signals import stop_on_signals
 from liveavatar.study.grid import Grid, parse_axis
-from liveavatar.types import InputError
+from liveavatar.types import InputError, escape_controls
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -60,12 +61,13 @@ def sweep(asked: argparse.Namespace) -> int:
         table = videos.run(jobs, threads=asked.threads, retry=asked.retry)
     for row in table.failed:
         print(f"failed: {row['model']} {row['steps']} steps, {row['recording'][:40]}: {row['error']}")
-    print(f"{videos.folder / 'table.csv'}: {len(table)} rows, {len(videos.results)} of {len(videos.cells)} videos, "
+    print(f"{printable(videos.folder / 'table.csv')}: {len(table)} rows, {len(videos.results)} of "
+          f"{len(videos.cells)} videos, "
           f"{len(table.failed)} failed")
     if asked.report and videos.results:
         from liveavatar.study.report import write_report
 
-        print(write_report(videos, asked.report))
+        print(printable(write_report(videos, asked.report)))
     return 0 if len(videos.results) == len(videos.cells) else stop.exit_code
 
 
@@ -74,7 +76,7 @@ def report(asked: argparse.Namespace) -> int:
     from liveavatar.study.report import write_report
 
     path = write_report(asked.source, asked.output, most=asked.most)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, plays without a kernel and without a network")
+    print(f"{printable(path)}: {path.stat().st_size / 1e6:.1f} MB, plays without a kernel and without a network")
     return 0
 
 
@@ -90,12 +92,12 @@ def inspect(asked: argparse.Namespace) -> int:
                           progress=told_progress if sys.stderr.isatty() else None)
     print(found.to_json() if asked.json else f"{found.verdict}\n\n{found.table()}")
     for note in found.clip.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {escape_controls(note)}", file=sys.stderr)
     if output is not None:
         from liveavatar.study.inspection_page import inspection_page
 
         path = write_page(inspection_page(found), output, "inspect less of it with --duration")
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, plays without a network", file=sys.stderr)
+        print(f"{printable(path)}: {path.stat().st_size / 1e6:.1f} MB, plays without a network", file=sys.stderr)
     return 0
 
 

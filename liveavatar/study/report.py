@@ -48,6 +48,7 @@ def check_report(output: str | os.PathLike) -> Path:
 
 def write_page(page: str, output: Path, remedy: str) -> Path:
     """Write a page whole or not at all. Raises InputError where it is too large, with what to do about it."""
+    page = page.encode("utf-8", "replace").decode()          # names of files need not be text
     size = len(page.encode())
     if size > MOST_BYTES:
         raise InputError(f"the report would have {size / 1e6:.0f} MB, more than {MOST_BYTES / 1e6:.0f}; {remedy}")

@@ -18,9 +18,11 @@ work goes through joblib. On a cluster the same call runs on dask, with a folder
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import secrets
 import shutil
 import statistics
 import threading
@@ -30,10 +32,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from liveavatar.files import Stamp, user_path, write_whole
+from liveavatar.checksums import check_values, with_crc
+from liveavatar.files import Stamp, hold, is_held, user_path, write_whole
 from liveavatar.interrupts import stop_on_interrupt
+from liveavatar.runfolder import sha256_of
 from liveavatar.study.grid import Cell, Grid
 from liveavatar.threads import adapted_threads, available_cores, limit_threads
 from liveavatar.types import InputError, Step
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 THREADS = 2                       # of one process: mini gains nothing from more
 MADE, FAILED = "made", "failed"
+HELD = "held"                     # the file that marks a folder in which a video is being made
 LONGEST_ERROR = 500               # characters of an error that are kept
 
 Numbers = dict[str, object]
@@ -86,8 +91,9 @@ class Result:
     def read(cls, folder: Path) -> Result | None:
         """What an earlier call left there; None when it left nothing that can be used."""
         try:
-            values = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
-            if values["format"] != FORMAT:
+            values = check_values(json.loads((folder / "cell.json").read_text(encoding="utf-8")))
+            damaged = [name for name, sha256 in values.get("files", {}).items() if sha256_of(folder / name) != sha256]
+            if values["format"] != FORMAT or damaged:
                 return None
             return cls(Cell(**values["cell"]), values["key"], values["state"], values["error"], values["numbers"],
                        tuple(values["after"]), folder, cached=True)
@@ -126,7 +132,7 @@ class Sweep:
         """A sweep that was begun before, with all that is made of it."""
         path = user_path(folder) / "sweep.json"
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = check_values(json.loads(path.read_text(encoding="utf-8")))
             cells = [Cell(**values) for values in values["cells"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder} holds no sweep that can be read ({error}); give the folder that "
@@ -236,9 +242,10 @@ class Sweep:
         """Write down what is to be made; clear away what a killed process left half made."""
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
         for left in (self.folder / "cells").glob(".*"):
-            shutil.rmtree(left, ignore_errors=True)
+            if not is_held(left / HELD):                           # else another sweep is making it now
+                shutil.rmtree(left, ignore_errors=True)
         about = {"format": FORMAT, "cells": [asdict(cell) for cell in self.cells]}
-        write_json(self.folder / "sweep.json", about)
+        write_json(self.folder / "sweep.json", with_crc(about))
 
     def find_made(self, retry: bool = False) -> list[tuple[Cell, str]]:
         """Take over what earlier calls made; the cells that are missing, with their keys."""
@@ -340,11 +347,15 @@ def _weights_of(backend: str, weights: str, _: Stamp | None) -> str:
 
 
 def make_cell(cell: Cell, key: str, folder: str, measure: Measure, threads: int) -> Result:
-    """Make and measure one video in its own folder, which appears whole or not at all."""
+    """Make and measure one video in its own folder, which appears whole or not at all.
+
+    Of two sweeps that make the same video at once, in one folder, the first one to end is kept.
+    """
     place = user_path(folder) / "cells" / key
-    making = place.with_name(f".{key}")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
+    found = Result.read(place)
+    if found is not None and found.state == MADE:                  # by another sweep, meanwhile
+        return found
+    making, held = new_folder(place)
     with limit_threads(threads):
         try:
             numbers, after = film_cell(cell, making, measure)
@@ -353,10 +364,44 @@ def make_cell(cell: Cell, key: str, folder: str, measure: Measure, threads: int)
             for left in making.iterdir():
                 left.unlink()
             result = Result(cell, key, FAILED, words(error), folder=place)
-    write_json(making / "cell.json", result.to_dict())
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(making, place)
-    return result
+    write_result(making, result)
+    (making / HELD).unlink(missing_ok=True)
+    if held is not None:
+        held.close()
+    return put_result(making, place, result)
+
+
+def new_folder(place: Path) -> tuple[Path, BinaryIO | None]:
+    """Make a hidden folder for a video in the making -> the folder, and the open file that marks it as held."""
+    making = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    while True:
+        making.mkdir(parents=True, exist_ok=True)
+        try:
+            return making, hold(making / HELD)
+        except FileNotFoundError:                                  # another sweep cleared it away before it was held
+            continue
+
+
+def put_result(making: Path, place: Path, result: Result) -> Result:
+    """Give a finished folder its name, unless another sweep has made the same video meanwhile -> what is kept."""
+    while True:
+        found = Result.read(place)
+        if found is not None and found.state == MADE:
+            shutil.rmtree(making, ignore_errors=True)
+            return found
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            os.replace(making, place)
+            return result
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write cell.json: what became of a cell, the hashes of its videos, and a checksum of it all."""
+    files = {path.name: sha256_of(path) for path in sorted(folder.glob("*.mp4"))}
+    write_json(folder / "cell.json", with_crc(result.to_dict() | {"files": files}))
 
 
 def measure_cell(result: Result, measure: Measure, threads: int) -> Result:
@@ -372,7 +417,7 @@ def measure_cell(result: Result, measure: Measure, threads: int) -> Result:
         again = replace(result, numbers=renewed(result.numbers, "video.mp4"),
                         after=tuple(renewed(numbers, f"after_{index}.mp4")
                                     for index, numbers in enumerate(result.after)))
-    write_json(result.folder / "cell.json", again.to_dict())
+    write_result(result.folder, again)
     return again
 
 

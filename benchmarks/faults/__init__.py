@@ -1,0 +1,1 @@
+"""The rows of the trust campaign (benchmarks/trust.py): each is a function that yields attempts."""

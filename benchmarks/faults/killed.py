@@ -1,0 +1,325 @@
+"""kill -9 at random moments, damaged run folders, and sweeps: what is gone on with equals what was never disturbed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from faults.attempts import ROOT, Attempt, Worker, chance, child_processes, prepare_child, run_command
+
+TOY_STEPS = "2"
+
+
+# ---------------------------------------------------------------------------------------------------- one command
+
+def make_inputs(folder: Path, seconds: float) -> list[str]:
+    """Write a recording and a portrait -> options that name them."""
+    import fakes
+    import soundfile
+
+    from liveavatar.avatars.portraits import avatar, save_portrait
+
+    speech = fakes.tone(seconds)
+    soundfile.write(folder / "in.wav", speech.wave, speech.rate_hz)
+    save_portrait(avatar(3, (64, 64)), folder / "in.png")
+    return ["--audio", str(folder / "in.wav"), "--image", str(folder / "in.png")]
+
+
+def command(folder: Path, inputs: list[str], *more: str) -> list[str]:
+    return ["generate", *inputs, "--output", str(folder / "out.mp4"), *more]
+
+
+def with_mini(folder: Path) -> list[str]:
+    """A command that makes 1.5 s of video with mini: 4 blocks of 4 steps."""
+    return command(folder, make_inputs(folder, 1.5), "--size", "64*64", "--run_dir", str(folder / "run"))
+
+
+def with_toy(folder: Path) -> list[str]:
+    """The same with the toy backend: 3 s, 7 blocks of 2 steps."""
+    return command(folder, make_inputs(folder, 3.0), "--backend", "fake", "--sample_steps", TOY_STEPS, "--run_dir",
+                   str(folder / "run"))
+
+
+def state_of(folder: Path) -> dict[str, str]:
+    """Hashes of the video's pictures and sound, and of every block of latents."""
+    import av
+
+    from liveavatar.checksums import read_tensors
+    from liveavatar.video import read_frames
+
+    digest = hashlib.sha256()
+    for frame in read_frames(folder / "out.mp4"):
+        digest.update(frame.tobytes())
+    with av.open(str(folder / "out.mp4")) as container:
+        for frame in container.decode(audio=0):
+            digest.update(frame.to_ndarray().tobytes())
+    found = {"video": digest.hexdigest()}
+    for path in sorted((folder / "run").glob("block_*.safetensors")):
+        found[path.name] = hashlib.sha256(read_tensors(path)[0]["latents"].float().numpy().tobytes()).hexdigest()
+    return found
+
+
+def child_of(arguments: list[str]) -> None:
+    """Run a command as the whole work of this process; leave with its exit code."""
+    prepare_child()
+    code, _, errors = run_command(arguments)
+    sys.stderr.write(errors)
+    os._exit(code)
+
+
+def killed_child(arguments: list[str], after_s: float, number: int = signal.SIGKILL,
+                 patience_s: float = 60) -> tuple[int, float]:
+    """Run a command in a child process and send it a signal -> (its exit code, seconds from the signal to its end)."""
+    process = child_processes().Process(target=child_of, args=(arguments,))
+    process.start()
+    process.join(after_s)
+    if process.is_alive():
+        os.kill(process.pid, number)
+    sent = time.monotonic()
+    process.join(patience_s)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return -999, patience_s
+    return process.exitcode, time.monotonic() - sent
+
+
+def finish(folder: Path, arguments: list[str]) -> tuple[int, str]:
+    """Go on with the run in a folder or, where none was begun, begin it -> (exit code, errors)."""
+    resumed = ["generate", "--resume", str(folder / "run"), "--output", str(folder / "out.mp4"), "--overwrite"]
+    begun = (folder / "run" / "run.json").exists()
+    code, _, errors = run_command(resumed if begun else [*arguments, "--overwrite"])
+    return code, errors
+
+
+def half_written(folder: Path) -> str:
+    """Return what is wrong with the video under its final name; "" where there is none, or it can be played."""
+    from liveavatar.video import read_frames
+
+    if (folder / "out.mp4").exists() and not sum(1 for _ in read_frames(folder / "out.mp4")):
+        return "a video without pictures stands under the final name"
+    return ""
+
+
+def undisturbed(make: Callable[[Path], list[str]]) -> tuple[dict[str, str], float]:
+    """Run a command to its end, twice -> (what came of it, seconds that the second one took)."""
+    with tempfile.TemporaryDirectory() as name:
+        for part in ("warm", "timed"):
+            folder = Path(name) / part
+            folder.mkdir()
+            began = time.monotonic()
+            code, _ = killed_child(make(folder), 120)
+            if code != 0:
+                raise RuntimeError(f"the undisturbed run ended with {code}")
+        return state_of(folder), time.monotonic() - began
+
+
+def killed_runs(make: Callable[[Path], list[str]]) -> Callable[[int, int, int], Iterator[Attempt]]:
+    """Kill a run at a moment drawn evenly from its whole life, go on with it, and compare."""
+    def attempts(seed: int, first: int, count: int) -> Iterator[Attempt]:
+        expected, lasts_s = undisturbed(make)
+        with Worker(60) as worker:
+            for number in range(first, first + count):
+                after_s = chance("killed", seed, number).uniform(0, lasts_s)
+                with tempfile.TemporaryDirectory() as name:
+                    folder = Path(name)
+                    arguments = make(folder)
+                    killed_child(arguments, after_s)
+                    blocks = len(list((folder / "run").glob("block_*")))
+                    wrong = half_written(folder)
+                    answer, trouble = worker.call(finish, folder, arguments)
+                    if trouble or answer[0] != 0:
+                        wrong = wrong or f"{trouble or answer}"
+                    elif state_of(folder) != expected:
+                        wrong = wrong or "another video or other latents"
+                yield Attempt(f"{number}: killed after {after_s:.2f} s, {blocks} blocks made", not wrong, wrong)
+    return attempts
+
+
+# ------------------------------------------------------------------------------------------------- damaged folders
+
+DAMAGES = ("truncated", "zeroed", "one bit flipped")
+
+
+def damage(path: Path, dice: object) -> str:
+    """Damage a file at any byte -> how."""
+    data, how = path.read_bytes(), dice.choice(DAMAGES)
+    at = dice.randrange(max(len(data), 1))
+    if how == "truncated":
+        data = data[:at]
+    elif how == "zeroed":
+        data = data[:at] + bytes(min(dice.choice((1, 512, 4096)), len(data) - at)) + data[at + 4096:]
+    elif data:
+        data = data[:at] + bytes([data[at] ^ 1 << dice.randrange(8)]) + data[at + 1:]
+    path.write_bytes(data)
+    return f"{path.name}, {how} at byte {at}"
+
+
+def begun_run(folder: Path, blocks: int) -> None:
+    """Leave a run folder as a process leaves it that is stopped after some blocks, moved where it was begun."""
+    from fakes import FakeBackend
+
+    from liveavatar.avatars.portraits import avatar
+    from liveavatar.config import GenerationConfig
+    from liveavatar.pipeline import Pipeline
+    from liveavatar.types import Block
+
+    make_inputs(folder, 3.0)
+    stream = Pipeline(FakeBackend()).stream(str(folder / "in.wav"), avatar(3, (64, 64)), "",
+                                            GenerationConfig(sample_steps=int(TOY_STEPS)),
+                                            output=folder / "out.mp4", run_dir=folder / "run")
+    for event in stream:
+        if isinstance(event, Block) and event.index == blocks - 1:
+            stream.close()
+    (folder / "out.mp4").unlink()
+
+
+def try_damage(expected: dict[str, str], seed: int, number: int) -> tuple[str, str]:
+    """Damage one file of a run that was stopped, and go on with it -> (case, what is wrong)."""
+    dice = chance("damaged-run", seed, number)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        begun_run(folder, dice.randint(1, 6))
+        victims = sorted(path for path in (folder / "run").iterdir() if path.name != "portrait.png")
+        case = damage(dice.choice(victims), dice)
+        code, errors = finish(folder, [])
+        lines = [line for line in errors.splitlines() if line.strip() and "s of video [" not in line]
+        if code == 2 and len(lines) == 1 and lines[0].startswith("liveavatar: ") and not (folder / "out.mp4").exists():
+            return f"{case}: refused", ""
+        if code != 0:
+            return case, f"exit code {code}: {errors[-400:]}"
+        return f"{case}: gone on with", "" if state_of(folder) == expected else "silently another video"
+
+
+def reference_of_toy() -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        begun_run(folder, 3)
+        finish(folder, [])
+        return state_of(folder)
+
+
+def damaged_runs(seed: int, first: int, count: int) -> Iterator[Attempt]:
+    """Damage a run folder anywhere; it is gone on with correctly, or refused in one sentence."""
+    with Worker() as worker:
+        expected, trouble = worker.call(reference_of_toy)
+        if trouble:
+            raise RuntimeError(trouble)
+        for number in range(first, first + count):
+            answer, trouble = worker.call(try_damage, expected, seed, number)
+            case, wrong = answer or ("", trouble)
+            yield Attempt(f"{number}: {case}", not wrong, wrong)
+
+
+# --------------------------------------------------------------------------------------------------------- sweeps
+
+def weigh(path: Path, materials: object) -> dict:
+    """Measure a video by the hash of its bytes: enough to tell two apart."""
+    return {"weight.bytes": path.stat().st_size, "weight.hash": int(hashlib.sha256(path.read_bytes()).hexdigest()[:8],
+                                                                    16)}
+
+
+SWEEP = """
+import sys
+sys.path[:0] = {paths!r}
+from faults.killed import weigh
+from liveavatar.study.grid import Grid
+from liveavatar.study.sweep import Sweep
+grid = Grid(backend="mini", size="64*64", seconds=0.5, steps=(1, 2, 3, 4), seed=(1, 2))
+Sweep(grid, {folder!r}, measure=weigh).run(jobs=2, threads=1, progress=False)
+"""
+
+
+def sweep_process(folder: Path) -> subprocess.Popen:
+    """Begin a sweep of 8 cells with 2 jobs in a process of its own."""
+    paths = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])}
+    return subprocess.Popen([sys.executable, "-c", SWEEP.format(paths=paths, folder=str(folder))], env=environment,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def table_of(folder: Path) -> list[tuple]:
+    """The columns of a sweep's table that do not depend on how fast the machine was."""
+    import csv
+
+    with open(folder / "table.csv", newline="") as file:
+        return [tuple(row[name] for name in ("key", "steps", "seed", "state", "frames", "weight.bytes", "weight.hash"))
+                for row in csv.DictReader(file)]
+
+
+def killed_sweeps(seed: int, first: int, count: int) -> Iterator[Attempt]:
+    """Kill a sweep of 8 cells with 2 jobs, run it again while its orphans may still work, and compare the tables."""
+    with tempfile.TemporaryDirectory() as name:
+        began = time.monotonic()
+        sweep_process(Path(name) / "whole").communicate()
+        lasts_s, expected = time.monotonic() - began, table_of(Path(name) / "whole")
+    for number in range(first, first + count):
+        after_s = chance("killed-sweep", seed, number).uniform(0, lasts_s)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+            folder = Path(name) / "sweep"
+            process = sweep_process(folder)
+            time.sleep(after_s)
+            process.kill()
+            process.communicate()
+            made = len(list(folder.glob("cells/[!.]*")))
+            _, errors = sweep_process(folder).communicate()
+            wrong = errors[-400:] if not (folder / "table.csv").exists() else ""
+            wrong = wrong or ("" if table_of(folder) == expected else "another table")
+        yield Attempt(f"{number}: killed after {after_s:.1f} s of {lasts_s:.1f}, {made} cells made", not wrong, wrong)
+
+
+def two_sweeps(seed: int, first: int, count: int) -> Iterator[Attempt]:
+    """Run two sweeps on one folder at once; both end, and their table is that of one."""
+    with tempfile.TemporaryDirectory() as name:
+        sweep_process(Path(name) / "whole").communicate()
+        expected = table_of(Path(name) / "whole")
+    for number in range(first, first + count):
+        with tempfile.TemporaryDirectory() as name:
+            folder, apart_s = Path(name) / "sweep", chance("two-sweeps", seed, number).uniform(0, 3)
+            one = sweep_process(folder)
+            time.sleep(apart_s)
+            other = sweep_process(folder)
+            said = [process.communicate()[1] for process in (one, other)]
+            codes = [one.returncode, other.returncode]
+            left = [path.name for path in (folder / "cells").glob(".*")]
+            wrong = "" if codes == [0, 0] and table_of(folder) == expected and not left else f"{codes} {left} {said}"
+        yield Attempt(f"{number}: {apart_s:.1f} s apart", not wrong, wrong)
+
+
+def damaged_cells(seed: int, first: int, count: int) -> Iterator[Attempt]:
+    """Damage any file of a finished sweep of the toy backend, run it again, and compare."""
+    with Worker() as worker:
+        for number in range(first, first + count):
+            answer, trouble = worker.call(try_cell, seed, number)
+            case, wrong = answer or ("", trouble)
+            yield Attempt(f"{number}: {case}", not wrong, wrong)
+
+
+def try_cell(seed: int, number: int) -> tuple[str, str]:
+    from liveavatar.study.grid import Grid
+    from liveavatar.study.sweep import Sweep
+
+    dice = chance("damaged-cell", seed, number)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "sweep"
+        grid = Grid(backend="fake", size="32*32", seconds=0.6, steps=(1, 2))
+        Sweep(grid, folder, measure=weigh).run(jobs=1, threads=1, progress=False)
+        expected, videos = table_of(folder), hashes(folder)
+        victims = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "table.csv"]
+        case = damage(dice.choice(victims), dice)
+        Sweep(grid, folder, measure=weigh).run(jobs=1, threads=1, progress=False)
+        same = table_of(folder) == expected and hashes(folder) == videos
+        return case, "" if same else "another table or other videos"
+
+
+def hashes(folder: Path) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.mp4"))]
+
+

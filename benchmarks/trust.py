@@ -1,0 +1,125 @@
+"""Faults, load and length: does anything get lost? Each row of the table is a promise, with attempts to break it.
+
+    python benchmarks/trust.py                                   every row at its full count (hours)
+    python benchmarks/trust.py --only killed --count 20 --seed 1 one row, or some, at a smaller count
+    python benchmarks/trust.py --list                            the rows
+    python benchmarks/trust.py --table                           only write the table anew
+
+Every run of a row is one line of results/trust.jsonl; the table results/trust.md adds the lines up, so that rows may be
+run one after the other and on different days. Attempt i of a seed is always the same: `--first 100 --count 50` goes on
+where `--count 100` ended. A line of the same row, seed and first attempt replaces the older one: after a fault was
+mended the same attempts are made again. Attempts that failed are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
+
+from faults.attempts import Row  # noqa: E402
+from faults.rows import ROWS  # noqa: E402
+
+RESULTS = HERE / "results" / "trust"
+MOST_NAMED = 5                      # failures of a line that are kept in words
+
+
+def run_row(row: Row, seed: int, first: int, count: int) -> dict:
+    """Make attempts first .. first + count - 1 of a row -> one line of results."""
+    began, tried, failures = time.perf_counter(), 0, []
+    for attempt in row.attempts(seed, first, count):
+        tried += 1
+        if not attempt.survived:
+            failures.append({"case": attempt.case, "seen": attempt.seen[-600:]})
+            print(f"{row.name}: {attempt.case}: {attempt.seen}", file=sys.stderr)
+    return {"row": row.name, "seed": seed, "first": first, "tried": tried, "survived": tried - len(failures),
+            "failures": failures[:MOST_NAMED], "seconds": round(time.perf_counter() - began, 1),
+            "date": time.strftime("%Y-%m-%d"), "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}"}
+
+
+def read_lines(path: Path) -> list[dict]:
+    """Read the results so far."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def keep(line: dict, path: Path) -> list[dict]:
+    """Add a line, in the place of the one for the same attempts -> all lines."""
+    same = ("row", "seed", "first")
+    lines = [one for one in read_lines(path) if any(one[key] != line[key] for key in same)] + [line]
+    order = {row.name: place for place, row in enumerate(ROWS)}
+    lines.sort(key=lambda one: (order.get(one["row"], len(order)), one["seed"], one["first"]))
+    path.write_text("".join(json.dumps(one, ensure_ascii=True) + "\n" for one in lines))
+    return lines
+
+
+def table(lines: list[dict]) -> str:
+    """Write the results as a page."""
+    tried, survived = Counter(), Counter()
+    seeds: dict[str, set[int]] = {}
+    for line in lines:
+        tried[line["row"]] += line["tried"]
+        survived[line["row"]] += line["survived"]
+        seeds.setdefault(line["row"], set()).add(line["seed"])
+    text = [__doc__.split("\n\n")[0], "",
+            "Made by `python benchmarks/trust.py`; one line of results is one line of [trust.jsonl](trust.jsonl).",
+            "*Full* is the count of a whole campaign: a row with fewer tried, or none, was run at that smaller count "
+            "only, or not at all.", ""]
+    for topic in dict.fromkeys(row.topic for row in ROWS):
+        text += [f"## {topic}", "", "| row | what must hold | seeds | tried | survived | full |",
+                 "|---|---|---|---|---|---|"]
+        for row in (row for row in ROWS if row.topic == topic):
+            known = ", ".join(map(str, sorted(seeds.get(row.name, ())))) or "-"
+            made = f"{tried[row.name]} | {survived[row.name]}" if tried[row.name] else "not run | -"
+            text.append(f"| `{row.name}` | {row.promise} | {known} | {made} | {row.count} |")
+        text.append("")
+    text += ["## Not in the campaign yet", "",
+             "A Run in a kernel that is killed; read-only folders; memory limits and out of memory; restart of a "
+             "kernel and reload of the page; length (600 s against 60 s, 10,000 s, a file of 24 hours); 200 runs in one "
+             "kernel, 4 kernels; several processes (a rank killed, stalled, of another version); the server's "
+             "address and token; threads and machines against each other. Nothing is claimed about these.", ""]
+    failures = [(line["row"], one) for line in lines for one in line["failures"]]
+    if failures:
+        text += ["## What did not survive", ""]
+        text += [f"- `{row}` {one['case']}: {' '.join(one['seen'].split())[:300]}" for row, one in failures]
+    return "\n".join(text).rstrip() + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run rows and write the table. Ends with 1 when an attempt did not survive."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], metavar="ROW", help="a row; may be repeated")
+    parser.add_argument("--count", type=int, default=None, help="attempts (default: the row's own)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first attempt")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="results, without the ending")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    asked = parser.parse_args(arguments)
+    rows = {row.name: row for row in ROWS}
+    unknown = [name for name in asked.only if name not in rows]
+    if unknown:
+        parser.error(f"unknown row {unknown[0]!r}; known: {', '.join(rows)}")
+    path, page = asked.out.with_suffix(".jsonl"), asked.out.with_suffix(".md")
+    if asked.list:
+        print("\n".join(f"{row.name:20} {row.count:5}  {row.promise}" for row in ROWS))
+        return 0
+    lost = 0
+    for name in () if asked.table else asked.only or rows:
+        line = run_row(rows[name], asked.seed, asked.first, asked.count or rows[name].count)
+        lost += line["tried"] - line["survived"]
+        print(f"{name}: {line['survived']} of {line['tried']} in {line['seconds']} s")
+        page.write_text(table(keep(line, path)))
+    page.write_text(table(read_lines(path)))
+    return int(lost > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
