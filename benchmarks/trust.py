@@ -71,7 +71,8 @@ def table(lines: list[dict]) -> str:
     text = [__doc__.split("\n\n")[0], "",
             "Made by `python benchmarks/trust.py`; one line of results is one line of [trust.jsonl](trust.jsonl).",
             "*Full* is the count of a whole campaign: a row with fewer tried, or none, was run at that smaller count "
-            "only, or not at all.", ""]
+            "only, or not at all. Faults were mended between the rows: what failed before is not counted, and a row was "
+            "not always run again after the last mend. `git log -- benchmarks/faults` has the order.", ""]
     for topic in dict.fromkeys(row.topic for row in ROWS):
         text += [f"## {topic}", "", "| row | what must hold | seeds | tried | survived | full |",
                  "|---|---|---|---|---|---|"]

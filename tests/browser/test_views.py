@@ -49,7 +49,8 @@ def grid_pixel(book, block: int, step: int) -> str:
 
 
 def test_a_view_that_was_given_nothing_says_so(book):
-    assert "StepGrid(run)" in book.page.locator(".la-grid").nth(1).locator(".la-nothing").inner_text()
+    book.wait_for("() => document.querySelectorAll('.la-grid')[1]?.querySelector('.la-nothing')?.innerText"
+                  ".includes('StepGrid(run)')")
 
 
 def test_one_step_by_its_button_fills_one_cell(book):
