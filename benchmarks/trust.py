@@ -71,8 +71,8 @@ def table(lines: list[dict]) -> str:
     text = [__doc__.split("\n\n")[0], "",
             "Made by `python benchmarks/trust.py`; one line of results is one line of [trust.jsonl](trust.jsonl).",
             "*Full* is the count of a whole campaign: a row with fewer tried, or none, was run at that smaller count "
-            "only, or not at all. Faults were mended between the rows: what failed before is not counted, and a row was "
-            "not always run again after the last mend. `git log -- benchmarks/faults` has the order.", ""]
+            "only, or not at all. Faults were mended between the rows: what failed before is not counted, and a row "
+            "was not always run again after the last mend. `git log -- benchmarks/faults` has the order.", ""]
     for topic in dict.fromkeys(row.topic for row in ROWS):
         text += [f"## {topic}", "", "| row | what must hold | seeds | tried | survived | full |",
                  "|---|---|---|---|---|---|"]
@@ -83,8 +83,8 @@ def table(lines: list[dict]) -> str:
         text.append("")
     text += ["## Not in the campaign yet", "",
              "A Run in a kernel that is killed; read-only folders; memory limits and out of memory; restart of a "
-             "kernel and reload of the page; length (600 s against 60 s, 10,000 s, a file of 24 hours); 200 runs in one "
-             "kernel, 4 kernels; several processes (a rank killed, stalled, of another version); the server's "
+             "kernel and reload of the page; length (600 s against 60 s, 10,000 s, a file of 24 hours); 200 runs in "
+             "one kernel, 4 kernels; several processes (a rank killed, stalled, of another version); the server's "
              "address and token; threads and machines against each other. Nothing is claimed about these.", ""]
     failures = [(line["row"], one) for line in lines for one in line["failures"]]
     if failures:
