@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from liveavatar.cache import CacheSlices, ConditionCache, KeysValues, RingCache, copy_vectorized
+from liveavatar.warping import warp
 
 SMALLEST_SIGMA = 0.02          # below it a predicted picture is not turned into a velocity exactly
 MOTION_FRAMES = (1, 2, 16)     # newest latents at full, half and quarter resolution (FramePack)
@@ -142,16 +143,6 @@ def linear_in_eights(linear: nn.Module, x: Tensor) -> Tensor:
     if x.device.type != "cpu":
         return linear(x)
     return linear(F_.pad(x, (0, 0, 0, -x.shape[1] % 8)))[:, :x.shape[1]]
-
-
-def warp(latent: Tensor, flow: Tensor) -> Tensor:
-    """Take each latent pixel from elsewhere: latent (B, C, 1, h, w), flow (B, 2, F, h, w) across and down in latent
-    pixels  ->  (B, C, F, h, w), bilinear between pixels, the edge repeated beyond it"""
-    frames, h, w = flow.shape[2:]
-    x, y = (torch.arange(n, device=flow.device, dtype=flow.dtype) for n in (w, h))
-    places = torch.stack([(2 * (x + flow[:, 0]) + 1) / w - 1, (2 * (y[:, None] + flow[:, 1]) + 1) / h - 1], -1)
-    taken = F_.grid_sample(latent[:, :, 0], places.flatten(1, 2), padding_mode="border", align_corners=False)
-    return taken.unflatten(2, (frames, h))
 
 
 class RMSNorm(nn.Module):

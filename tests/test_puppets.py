@@ -16,8 +16,8 @@ from liveavatar.puppets.people import blend, read_portraits, rigs_of
 from liveavatar.puppets.render import render_puppets
 from liveavatar.puppets.rig import MOVEMENTS, fill_in, interpolate
 from liveavatar.puppets.world import PuppetWorld, mirrored, mirrored_points
-from liveavatar.transformer import warp
 from liveavatar.types import InputError
+from liveavatar.warping import warp
 
 
 def motion(**traits):

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liveavatar.types import InputError
+from liveavatar.warping import warp
 
 FRAMES_PER_LATENT = 4
 LOGVAR_RANGE = (-12.0, 4.0)
@@ -168,13 +169,12 @@ class PortraitCopy(nn.Module):
         found = found.unflatten(0, (-1, B)).repeat_interleave(FRAMES_PER_LATENT, 0).flatten(0, 1)
         scale = x.shape[-1] / found.shape[-1]
         place = scale * F.interpolate(found, x.shape[-2:], mode="bilinear", align_corners=False)
-        coarse = F.avg_pool2d(portrait, S).float().repeat(len(x) // B, 1, 1, 1)
-        seen = torch.cat([x, F.avg_pool2d(painted, S), take_from(coarse, place).to(x.dtype)], 1)
+        coarse = warp_frames(F.avg_pool2d(portrait, S), place)
+        seen = torch.cat([x, F.avg_pool2d(painted, S), coarse.to(x.dtype)], 1)
         said = self.out(F.silu(self.middle(seen))).float()
         place, share = place + said[:, :2], F.pixel_shuffle(said[:, 2:], S).sigmoid()
         fine = S * F.interpolate(place, scale_factor=S, mode="bilinear", align_corners=False)
-        copied = take_from(portrait.float().repeat(len(x) // B, 1, 1, 1), fine)
-        return torch.lerp(painted.float(), copied, share).to(painted.dtype), place
+        return torch.lerp(painted.float(), warp_frames(portrait, fine), share).to(painted.dtype), place
 
     def match(self, frames: Tensor, portrait: Tensor) -> Tensor:
         """Descriptions (F*B, E, h, w) and (B, E, h, w)  ->  (F*B, 2, h, w) float32, the mean offset of what is alike
@@ -190,14 +190,10 @@ class PortraitCopy(nn.Module):
         return torch.einsum("ck,fbkn->fbcn", offsets, (alike - far).softmax(2)).reshape(-1, 2, h, w)
 
 
-def take_from(pictures: Tensor, displacement: Tensor) -> Tensor:
-    """Take each pixel from elsewhere in a picture: pictures (N, C, H, W), displacement (N, 2, H, W) across and down in
-    pixels  ->  (N, C, H, W), bilinear between pixels, the edge repeated beyond it"""
-    H, W = pictures.shape[-2:]
-    x, y = (torch.arange(n, device=pictures.device, dtype=displacement.dtype) for n in (W, H))
-    places = torch.stack([(2 * (x + displacement[:, 0]) + 1) / W - 1,
-                          (2 * (y[:, None] + displacement[:, 1]) + 1) / H - 1], -1)
-    return F.grid_sample(pictures, places, padding_mode="border", align_corners=False)
+def warp_frames(pictures: Tensor, displacement: Tensor) -> Tensor:
+    """Warp B pictures (B, C, H, W), each for all its frames: displacement (T*B, 2, H, W)  ->  (T*B, C, H, W) float32"""
+    warped = warp(pictures[:, :, None].float(), _clips(displacement, len(pictures)))
+    return warped.permute(2, 0, 1, 3, 4).flatten(0, 1)
 
 
 class VideoVAE(nn.Module):
