@@ -11,7 +11,7 @@ import traitlets
 
 from liveavatar.files import free_name, user_path
 from liveavatar.preview import jpeg
-from liveavatar.runs import delete, differences, inputs_of, list_runs, thumbnail
+from liveavatar.runs import delete, differences, inputs_of, list_runs, matching, thumbnail
 from liveavatar.types import InputError
 from widgets._live import Body, Buffers, LiveView, sentence
 
@@ -63,14 +63,12 @@ class RunGallery(LiveView):
     @property
     def compared(self) -> tuple[Entry, ...]:
         """Return the two entries that were chosen last, in the order of the choice; fewer where fewer are."""
-        known = {str(entry.path): entry for entry in list_runs(self.folder)}
-        return tuple(known[path] for path in self.chosen if path in known)[-2:]
+        return self._compared_of(list_runs(self.folder))
 
     @property
     def differences(self) -> list[tuple[str, object, object]]:
         """Return (setting, first, second) of all that differs between the two; [] unless two are chosen."""
-        pair = self.compared
-        return differences(pair[0].recipe, pair[1].recipe) if len(pair) == 2 else []
+        return differences_of(self.compared)
 
     def open_chosen(self) -> Run:
         """Return the entry that was chosen last as a Run, for any view. Raises InputError where none is chosen."""
@@ -118,14 +116,18 @@ class RunGallery(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
+    def _compared_of(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+        known = {str(entry.path): entry for entry in entries}
+        return tuple(known[path] for path in self.chosen if path in known)[-2:]
+
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         if full:
             self._sent.clear()
-        entries = self.entries
-        pair = self.compared
+        every = list_runs(self.folder)                     # read once for all that is shown
+        entries, pair = matching(every, self.search)[:MOST], self._compared_of(every)
         body: Body = {"entries": [described(entry) for entry in entries], "making": self._making is not None,
                       "compared": [entry.name for entry in pair],
-                      "differences": [[name, shown(one), shown(other)] for name, one, other in self.differences],
+                      "differences": [[name, shown(one), shown(other)] for name, one, other in differences_of(pair)],
                       "where": str(user_path(self.folder).absolute())}
         return body, self._pictures(entries)
 
@@ -169,6 +171,11 @@ class RunGallery(LiveView):
             self._report("again", sentence(problem))
         self._making = None
         self.refresh(full=True)
+
+
+def differences_of(pair: tuple[Entry, ...]) -> list[tuple[str, object, object]]:
+    """Return (setting, first, second) of all that differs between two entries; [] for fewer."""
+    return differences(pair[0].recipe, pair[1].recipe) if len(pair) == 2 else []
 
 
 def described(entry: Entry) -> dict[str, object]:

@@ -11,7 +11,7 @@ from liveavatar.lazy import lazy_names
 
 _HOME = {
     "open_run": "opening", "open_run_folder": "opening",
-    "list_runs": "history", "Entry": "history", "delete": "history", "thumbnail": "history",
+    "list_runs": "history", "matching": "history", "Entry": "history", "delete": "history", "thumbnail": "history",
     "read_recipe": "recipe", "Recipe": "recipe", "find_inputs": "recipe", "inputs_of": "recipe",
     "differences": "recipe",
 }

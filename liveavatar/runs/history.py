@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -67,9 +67,13 @@ def list_runs(folder: str | os.PathLike = ".", search: str = "") -> tuple[Entry,
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one that holds videos or runs")
     entries = [entry for path in files_in(folder) for entry in [entry_of(path)] if entry is not None]
+    return matching(sorted(entries, key=lambda entry: entry.modified_s, reverse=True), search)
+
+
+def matching(entries: Iterable[Entry], search: str) -> tuple[Entry, ...]:
+    """Return the entries in which every word of `search` occurs."""
     words = search.lower().split()
-    found = [entry for entry in entries if all(word in entry.text.lower() for word in words)]
-    return tuple(sorted(found, key=lambda entry: entry.modified_s, reverse=True))
+    return tuple(entry for entry in entries if all(word in entry.text.lower() for word in words))
 
 
 def entry_of(path: Path) -> Entry | None:

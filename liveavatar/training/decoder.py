@@ -107,8 +107,7 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace) -> No
                 score, features = judge(decoded)
                 loss = loss + decoder_loss(score.float(), features, wanted, patches)
         loop.update("vae", loss)
-        loop.show(loss=loss, l1=absolute, mse=square, detail=detail, discriminator=cost,
-                  displacement=off)
+        loop.show(loss=loss, l1=absolute, mse=square, detail=detail, discriminator=cost, displacement=off)
 
 
 def noisy_latents(vae: VideoVAE, video: Tensor, clips: Clips) -> Tensor:

@@ -79,9 +79,11 @@ def conditions_of(drawn: ClipBatch, networks: Networks, audio_encoder) -> dict[s
     from liveavatar.conditions import controls_vector
 
     audio, text = encode_audio(audio_encoder, drawn.mel), controls_vector(drawn.controls).to(drawn.mel.device)
-    nothing = torch.zeros_like(encode(networks.vae.encode_portrait, drawn.portrait))
-    return {name: ClipCondition(nothing if portrait is None else encode(networks.vae.encode_portrait, portrait), audio,
-                                text) for name, portrait in portraits_of(drawn).items()}
+    references = {name: None if portrait is None else encode(networks.vae.encode_portrait, portrait)
+                  for name, portrait in portraits_of(drawn).items()}
+    nothing = torch.zeros_like(references["full"])
+    return {name: ClipCondition(nothing if reference is None else reference, audio, text)
+            for name, reference in references.items()}
 
 
 @torch.no_grad()
@@ -147,10 +149,9 @@ class Review:
         steps = [rollout(model, noise[part], condition[part], schedule) for part in
                  (slice(first, first + 16) for first in range(0, B, 16))]
         shown = range(schedule.steps) if schedule.steps <= 8 else [schedule.steps - 1]
-        rows = [self.drawn.video[:PICTURED, :, T // 2]]
+        rows, portraits = [self.drawn.video[:PICTURED, :, T // 2]], portraits_of(self.drawn)[strength]
         for step in shown:
-            video = decoded(self.networks.vae, torch.cat([part[step][1] for part in steps]),
-                            portraits_of(self.drawn)[strength])
+            video = decoded(self.networks.vae, torch.cat([part[step][1] for part in steps]), portraits)
             self.measure(f"{name} {strength} after {step}", video)
             rows.append(video[:PICTURED, :, T // 2])
         self.sheet(f"steps_{name}_{strength}", rows)

@@ -67,9 +67,7 @@ class MiniBackend:
     def for_weights(cls, student: Student = 4, weights: str | os.PathLike = "shipped", **others: object) -> type:
         """Return a subclass that expects inputs as these weights do, without loading them."""
         manifest = read_manifest(WEIGHTS if weights in ("shipped", "random") else user_path(weights))
-        part = "base"
-        if student is not False and weights != "random":
-            part = part_of(4 if student is True else student, manifest)
+        part = "base" if weights == "random" else part_of(student, manifest)
         expected = expectations(trained_for(manifest, part), vae_config(manifest), base_options(manifest)["patch"])
         return type(cls.__name__, (cls,), expected)
 
@@ -82,7 +80,7 @@ class MiniBackend:
         towards finished videos; False is the many-step base
         weights: "shipped", "random" (seeded, untrained) or a folder
         """
-        student = 4 if student is True else student
+        student = 4 if student is True else student          # as it is named in videos
         device = choose_device(device)
         if compile:
             check_compiler(device.type)
@@ -216,7 +214,7 @@ def trained_networks(manifest: Manifest, student: int | str) -> tuple[CausalS2VT
     with torch.device("meta"):
         transformer, ear = CausalS2VTransformer.from_config(base_options(manifest)), Ear()
     fill(transformer, load_part(manifest, "base"), manifest)
-    part = "base" if student is False else part_of(student, manifest)
+    part = part_of(student, manifest)
     vae = trained_vae(manifest)
     fill(ear, load_part(manifest, "ear"), manifest)
     if part != "base":
@@ -247,9 +245,11 @@ def students(manifest: Manifest) -> tuple[str, ...]:
     return tuple(sorted(part.removeprefix("student-") for part in manifest.parts if part.startswith("student-")))
 
 
-def part_of(student: int | str, manifest: Manifest) -> str:
-    """The part of the weights that holds a student. Raises InputError."""
-    part = f"student-{student}"
+def part_of(student: Student, manifest: Manifest) -> str:
+    """Name the part of the weights that holds a student, or the many-step base for False. Raises InputError."""
+    if student is False:
+        return "base"
+    part = f"student-{4 if student is True else student}"
     if part not in manifest.parts:
         there = ", ".join(students(manifest)) or "none"
         raise InputError(f"student is {student!r}; the weights hold students for these numbers of steps: {there}; "
