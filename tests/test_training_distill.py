@@ -1,16 +1,17 @@
 """Training of the many-step base and its distillation at toy size, through the real commands."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from liveavatar.backends.mini import preset
-from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, load_vae, save_vae
-from liveavatar.sampler import trained_schedule
+from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
+from liveavatar.sampler import Schedule, trained_schedule
 from liveavatar.training import base as base_stage
-from liveavatar.training import distill, listener, review
+from liveavatar.training import decoder, distill, listener, review
 from liveavatar.training.dataset import (
     FULL,
     ClipCondition,
@@ -72,10 +73,12 @@ def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(opt
     adapter, _ = load_pieces(folder / "student", "student")
     assert all(key.startswith("base_model.model.") for key in adapter)
     assert any(value.abs().max() > 0 for key, value in adapter.items() if "lora_B" in key)
-    save_vae(load_vae(folder / "vae.safetensors", copy_channels=4), folder / "copying.safetensors")
+    decoder.main(["--work", str(folder / "decoder"), "--base", str(folder / "base" / "base.safetensors"), *toy[:10],
+                  "--copy", "4", "--batch", "2", "--device", "cpu", "--total_steps", "1", "--evaluation_clips", "2",
+                  "--evaluation_frames", "4"])
     found = review.main(["--work", str(folder / "review"), "--base", str(folder / "base" / "base.safetensors"),
                          "--students", str(folder / "student:2"), "--base_steps", "2", "--frames", "24", *toy[:10],
-                         "--vae", str(folder / "copying.safetensors"), "--clips", "2", "--device", "cpu"])["avatars"]
+                         "--vae", str(folder / "decoder" / "vae.safetensors"), "--clips", "2", "--device", "cpu"])["avatars"]
     assert found["truth"]["detail"] == 1 and {"VAE", "VAE and portrait", "student_2 none after 1"} <= set(found)
     assert (folder / "review" / "avatars_steps_student_2_full.png").exists()
 
@@ -94,11 +97,11 @@ def test_an_untrained_model_copies_half_of_the_portrait_and_every_weight_but_the
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
-def distillation(steps=4, rank=2):
+def distillation(steps=4, rank=2, **options):
     base = base_stage.new_transformer(TINY)
     torch.nn.init.normal_(base.head.head.weight, std=0.1)
     student, fake = distill.Student(base, rank), base_stage.set_trainable(copy.deepcopy(base))
-    return distill.Distillation(base, student, fake, trained_schedule(steps), guidance=1.4)
+    return distill.Distillation(base, student, fake, trained_schedule(steps), guidance=1.4, **options)
 
 
 def test_the_student_moves_by_its_last_step_and_the_fake_by_itself():
@@ -106,7 +109,7 @@ def test_the_student_moves_by_its_last_step_and_the_fake_by_itself():
     x = work.walk(torch.randn(2, 16, 6, 8, 8), condition(), 2, "renoise", torch.Generator())
     assert not x.requires_grad and x.shape == (2, 16, 6, 8, 8)
     noise, level, even = torch.randn_like(x), torch.tensor([0.3, 0.8]), torch.ones(2, 1, 6, 8, 8)
-    work.matching_gradients(x, 2, condition(), noise, level, even)
+    assert work.student_gradients(x, 2, condition(), noise, level, even)[1] == 0         # it does not follow
     assert all(b.grad.abs().max() > 0 for b in work.student.learns.B)
     assert all(p.grad is None for p in work.fake.parameters())
     work.fake_gradients(x, 2, condition(), noise, level, even)
@@ -121,6 +124,22 @@ def test_a_held_step_is_pulled_to_the_bases_own_prediction():
         torch.nn.init.normal_(b, std=0.1)
     work.student.write()
     assert work.holding_gradients(x, 0, same, even) > 0
+
+
+def test_a_step_that_follows_is_pulled_to_where_smaller_steps_of_the_base_arrive():
+    x, same, noise = torch.randn(2, 16, 6, 8, 8), condition(), torch.zeros(2, 16, 6, 8, 8)
+    level, even = torch.tensor([0.3, 0.8]), torch.ones(2, 1, 6, 8, 8)
+    one, three = (distillation(follow=follow, matching_weight=0.0) for follow in (1, 3))
+    one.guidance = 1.0
+    matching, following = one.student_gradients(x, 3, same, noise, level, even)
+    assert matching == 0 and following == pytest.approx(0, abs=1e-9)     # an untrained adapter takes the base's step
+    assert three.student_gradients(x, 3, same, noise, level, even)[1] > 0
+    assert all(b.grad.abs().max() > 0 for b in three.student.learns.B)
+    sigma, after = (torch.full((2,), three.schedule.sigmas[step]) for step in (3, 4))
+    steps = torch.linspace(float(sigma[0]), float(after[0]), 4)
+    arrived = rollout(three.base, x, same, Schedule(tuple(steps.tolist())), guidance=1.4)[-1][0]
+    mean = three._mean_velocity(x, sigma, after, same)
+    torch.testing.assert_close(x + (after - sigma)[:, None, None, None, None] * mean, arrived, atol=1e-4, rtol=1e-4)
 
 
 def test_held_steps_are_never_matched_and_others_never_held():
@@ -162,7 +181,8 @@ def dataset():
     N, T = 60, AUDIO_HISTORY + 4
     return Dataset(Ear().eval(), torch.zeros(N, 16, 1, 4, 4), torch.ones(N, 16, 1, 4, 4),
                    torch.full((N, 16, 1, 4, 4), 2.0), torch.zeros(N, 2 * (BEFORE + T + AFTER) + 10, 64),
-                   condition(N, 1).text, torch.zeros(N, 4, 7), *torch.ones(N, 4, 1, 4, 4).split([1, 2, 1], 1))
+                   condition(N, 1).text, torch.zeros(N, 4, 7), *torch.ones(N, 4, 1, 4, 4).split([1, 2, 1], 1),
+                   torch.zeros(N, dtype=torch.bool))
 
 
 def test_portrait_sound_and_words_are_weakened_by_their_shares(dataset):
@@ -177,10 +197,17 @@ def test_portrait_sound_and_words_are_weakened_by_their_shares(dataset):
     assert 30 < said.sum() < 55
 
 
+def test_photographs_are_blurred_but_never_left_out(dataset):
+    photographs = replace(dataset, photo=torch.ones(60, dtype=torch.bool))
+    weak = photographs.condition(torch.arange(60), torch.Generator().manual_seed(0), Strengths(0.3, 0.3))
+    kinds = weak.reference[:, 0, 0, 0, 0].tolist()
+    assert kinds.count(0.0) == 0 and 8 < kinds.count(2.0) < 30
+
+
 def test_clips_are_replaced_in_their_places(dataset):
     new = dataset[:4]
     new.latents.fill_(7.0)
     dataset.replace_clips(10, Dataset(dataset.audio_encoder, *(values[:4] for values in (
         torch.full_like(dataset.latents, 5.0), dataset.reference, dataset.blurred, dataset.mel, dataset.text,
-        dataset.visemes, dataset.emphasis, dataset.displacement, dataset.known))))
+        dataset.visemes, dataset.emphasis, dataset.displacement, dataset.known, dataset.photo))))
     assert (dataset.latents[10:14] == 5).all() and (dataset.latents[14:] == 0).all()

@@ -26,16 +26,20 @@ from liveavatar.training.loop import autocast
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer, Context
 
 # where the loss counts more: radii across and down in distances between the eyes, and how much is added to 1
-EMPHASIS = {"mouth_center": (0.78, 0.52, 6.0), "left_eye": (0.40, 0.32, 2.0), "right_eye": (0.40, 0.32, 2.0),
+EMPHASIS = {"mouth_center": (0.78, 0.52, 6.0), "left_eye": (0.40, 0.32, 4.0), "right_eye": (0.40, 0.32, 4.0),
             "left_hand": (0.68, 0.68, 2.0), "right_hand": (0.68, 0.68, 2.0)}
 SMALLEST_WEIGHTED_SIGMA = 0.2    # errors of the finished latents count as 1 / sigma^2, but no more than here
 
 
 @dataclass(frozen=True)
 class Strengths:
-    """Shares of clips that are trained with less to go by."""
+    """Shares of clips that are trained with less to go by.
 
-    no_portrait: float = 0.22
+    Photographs are never left out: who is made up without a portrait is a drawn avatar, since so small a network draws
+    these far better.
+    """
+
+    no_portrait: float = 0.40    # of drawn avatars
     blurred_portrait: float = 0.20
     no_sound: float = 0.12
     noisy_sound: float = 0.13
@@ -89,6 +93,7 @@ class Dataset:
     emphasis: Tensor        # (N, 1, F, h, w) weights of the loss, 1 on average
     displacement: Tensor    # (N, 2, F, h, w) where in the portrait a place is taken from, in latent pixels from there
     known: Tensor           # (N, 1, F, h, w) 0..1, how far that is known
+    photo: Tensor           # (N,) bool, a photograph that speaks
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -98,10 +103,10 @@ class Dataset:
         def draw(*shape: int) -> Tensor:
             return torch.rand(len(chosen), *shape, generator=generator, device=chosen.device)
 
-        kind = draw(1, 1, 1, 1)
-        reference = torch.where(kind < strengths.no_portrait + strengths.blurred_portrait,
+        kind, none = draw(1, 1, 1, 1), strengths.no_portrait * ~widen(self.photo[chosen])
+        reference = torch.where(kind < none + strengths.blurred_portrait,
                                 self.blurred[chosen].float(), self.reference[chosen].float())
-        reference = torch.where(kind < strengths.no_portrait, torch.zeros_like(reference), reference)
+        reference = torch.where(kind < none, torch.zeros_like(reference), reference)
         audio = encode_audio(self.audio_encoder, disturb(self.mel[chosen].float(), generator))
         heard, level = draw(1, 1, 1), draw(1, 1, 1)
         level = torch.where(heard < strengths.no_sound + strengths.noisy_sound, level, torch.ones_like(level))
@@ -141,7 +146,7 @@ def encode_clips(clips: Clips, vae: VideoVAE, audio_encoder: Ear, count: int, la
         latents = torch.cat([encode(vae.encode, part) for part in drawn.video.split(8)]).half()
         parts.append((latents, reference, blurred, drawn.mel.half(), controls_vector(drawn.controls).half(),
                       drawn.visemes.half(), emphasis_on_latents(drawn.points, latents, clips.size),
-                      *displacement_of_latents(drawn.displacement, drawn.known)))
+                      *displacement_of_latents(drawn.displacement, drawn.known), drawn.photo))
     return Dataset(audio_encoder, *(torch.cat(column)[:count] for column in zip(*parts, strict=True)))
 
 

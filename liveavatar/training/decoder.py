@@ -6,7 +6,8 @@
 To the losses of `training.vae` comes a discriminator that judges small patches: it learns to tell decoded pictures from
 true ones, and the decoder learns to be taken for true (hinge loss, Lim & Ye 2017, arXiv:1705.02894; patches as in
 Isola et al. 2017, arXiv:1611.07004; for autoencoders Esser et al. 2021, arXiv:2012.09841, eq. 7). Its inner features
-are matched too, which keeps it from inventing. The latents get a little noise, as a transformer's have errors.
+are matched too, which keeps it from inventing. The latents get a little noise, as a transformer's have errors; with
+`--base` half of them are what the transformer makes of latents to which more noise was added.
 
 With `--copy` the decoder also learns to copy from the portrait (`PortraitCopy`). Of photographs it is known from where
 in the portrait each place comes: that is learned beside the pictures. Some steps show no portrait, and some portraits
@@ -23,12 +24,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from liveavatar.backends.mini.preset import transformer_options
 from liveavatar.backends.mini.vae import VideoVAE, load_vae, save_vae
 from liveavatar.compiling import compile_function
+from liveavatar.conditions import controls_vector
 from liveavatar.strength import blur_portrait, blur_px
+from liveavatar.transformer import AUDIO_HISTORY
 
-from .clips import Clips
-from .dataset import displacement_loss, emphasis_bells, emphasis_weights
+from .base import load_transformer
+from .clips import ClipBatch, Clips
+from .dataset import (
+    ClipCondition,
+    clean_from,
+    displacement_loss,
+    emphasis_bells,
+    emphasis_weights,
+    encode,
+    encode_audio,
+    velocity,
+    widen,
+)
+from .listener import load_listener
 from .loop import Learner, TrainingLoop, add_arguments, autocast, budget_of, parse_size, rank, start
 from .vae import evaluate_worlds, picture_losses
 from .worlds import add_world_arguments, clips_of
@@ -36,6 +52,8 @@ from .worlds import add_world_arguments, clips_of
 ADVERSARIAL_WEIGHT, MATCHING_WEIGHT = 0.02, 0.5
 BEGINS = 0.1                    # share of the budget from which on the discriminator is listened to
 LATENT_NOISE = 0.2              # at the most, of unit variance
+DENOISED = 0.6                  # share of clips whose latents the transformer has denoised, from a level in this range
+DENOISED_FROM = (0.1, 0.7)
 DISPLACEMENT_WEIGHT = 0.02
 NO_PORTRAIT, BLURRED_PORTRAIT = 0.2, 0.15      # shares: of steps, of clips
 JUDGED_FRAMES = 4               # of each clip, in a step
@@ -70,7 +88,7 @@ def decoder_loss(score: Tensor, features: list[Tensor], true_features: list[Tens
     return MATCHING_WEIGHT * matching / len(features) - ADVERSARIAL_WEIGHT * (score * weight).mean()
 
 
-def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace) -> None:
+def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace, denoiser: Denoiser | None = None) -> None:
     """Run the loop until its budget is used."""
     vae: VideoVAE = loop.learners["vae"].model
     judge: PatchDiscriminator = loop.learners["discriminator"].model
@@ -78,11 +96,14 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace) -> No
     decode = compile_function(decode, dynamic=False) if arguments.compile else decode
     copies, cell_px = vae.portrait_copy is not None, vae.config.stride // 4
     for share in loop:
-        drawn = clips.draw(arguments.batch, arguments.frames, audio=False, portrait=copies,
-                           cell_px=cell_px if copies else 0)
+        drawn = clips.draw(arguments.batch, arguments.frames, audio=denoiser is not None,
+                           portrait=copies or denoiser is not None, cell_px=cell_px if copies else 0,
+                           lead=AUDIO_HISTORY if denoiser is not None else 0)
         weight = emphasis_weights(emphasis_bells(drawn.points, clips.size))                     # (B, T, H, W)
         portrait = shown_portraits(drawn.portrait, clips, NO_PORTRAIT * (not arguments.only_copy)) if copies else None
         latents = noisy_latents(vae, drawn.video, clips)
+        if denoiser is not None:
+            latents = denoiser.replace_some(latents, drawn, portrait if copies else drawn.portrait, clips)
         with autocast(clips.device):
             again, displacement = decode(latents, portrait)
         again = again.float()
@@ -110,6 +131,30 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace) -> No
         loop.show(loss=loss, l1=absolute, mse=square, detail=detail, discriminator=cost, displacement=off)
 
 
+class Denoiser:
+    """A trained transformer, asked for what it makes of noisy latents."""
+
+    def __init__(self, vae: VideoVAE, base: Path, listener: Path, device: torch.device) -> None:
+        self.vae = vae
+        self.base = load_transformer(base, transformer_options(vae.config)).to(device).eval().requires_grad_(False)
+        self.audio_encoder, _ = load_listener(listener, device)
+
+    @torch.no_grad()
+    def replace_some(self, raw: Tensor, drawn: ClipBatch, portrait: Tensor | None, clips: Clips) -> Tensor:
+        """raw (B, C, F, h, w) as `VideoVAE.posterior` gives them; portrait (B, 3, H, W) as it is shown, or None"""
+        mean, std = (values[:, None, None, None] for values in (self.vae.latent_mean, self.vae.latent_std))
+        reference = encode(self.vae.encode_portrait, drawn.portrait if portrait is None else portrait)
+        reference = torch.zeros_like(reference) if portrait is None else reference
+        condition = ClipCondition(reference, encode_audio(self.audio_encoder, drawn.mel),
+                                  controls_vector(drawn.controls))
+        clean, (low, high) = (raw - mean) / std, DENOISED_FROM
+        share, level = torch.rand(2, len(raw), generator=clips.generator).to(raw.device)
+        sigma = low + (high - low) * level
+        noised = torch.lerp(clean, clips.noise(*clean.shape), widen(sigma))
+        denoised = clean_from(noised, velocity(self.base, noised, sigma, condition), sigma)
+        return torch.where(widen(share < DENOISED), denoised * std + mean, raw)
+
+
 def noisy_latents(vae: VideoVAE, video: Tensor, clips: Clips) -> Tensor:
     """Encode clips (B, 3, T, H, W), and add noise of a strength of its own to each."""
     with autocast(clips.device), torch.no_grad():
@@ -131,6 +176,8 @@ def shown_portraits(portraits: Tensor, clips: Clips, none: float) -> Tensor | No
 def add_arguments_of_decoder(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     add_world_arguments(add_arguments(parser))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
+    parser.add_argument("--base", type=Path, help="trained base, whose latents are decoded too; needs --listener")
+    parser.add_argument("--listener", type=Path, help="trained audio encoder")
     parser.add_argument("--copy", type=int, default=0, help="channels of what copies from the portrait; 0: none")
     parser.add_argument("--only_copy", action="store_true", help="leave the decoder as it is")
     parser.add_argument("--batch", type=int, default=12, help="clips in a step, on each GPU")
@@ -150,6 +197,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     vae = load_vae(arguments.vae, device, arguments.copy).to(memory_format=torch.channels_last)
     if arguments.only_copy and vae.portrait_copy is None:
         parser.error("--only_copy needs --copy CHANNELS, for example 32")
+    if (arguments.base is None) != (arguments.listener is None):
+        parser.error("--base and --listener go together; give both or neither")
     vae.requires_grad_(False).decoder.requires_grad_(not arguments.only_copy)
     if vae.portrait_copy is not None:
         vae.portrait_copy.requires_grad_(True)
@@ -160,7 +209,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
                 "discriminator": Learner(judge, arguments.discriminator_lr, betas=(0.5, 0.9), average=0.0)}
     loop = TrainingLoop(arguments.work, learners, generator, budget_of(arguments), arguments.resume, "decoder",
                         arguments.log_every)
-    train(loop, clips, arguments)
+    train(loop, clips, arguments, None if arguments.base is None else
+          Denoiser(vae, arguments.base, arguments.listener, device))
     if rank() > 0:
         return {}
     with learner.averaged():

@@ -13,6 +13,10 @@ Distribution Matching Distillation (Yin et al. 2024, arXiv:2311.18828, eq. 7; wi
 The first `--hold` steps are not pulled towards finished videos: there the student keeps the base's own prediction, the
 mean of all videos that are still possible, so that later steps have something left to decide. `--hold 0` pulls every
 step, as the released model was trained (Phased DMD, arXiv:2510.27684, discusses what that does to the first steps).
+
+With `--follow N` the other steps also learn to arrive where N smaller steps of the base arrive (progressive
+distillation, Salimans & Ho 2022, arXiv:2202.00512, algorithm 2). `--matching_weight` says how much distribution
+matching counts beside it; with 0 there is no fake score and the student only follows.
 """
 
 from __future__ import annotations
@@ -59,6 +63,7 @@ from liveavatar.weights import from_8_bits, to_8_bits
 
 SIGMA_RANGE = (0.02, 0.98)       # noise levels at which the two scores are compared
 STRENGTHS = Strengths(no_words=0.05, no_word=0.05)
+HELD_EVERY = 4                   # steps of the loop, or more where the fake score has more updates
 
 
 class Student:
@@ -101,15 +106,17 @@ def in_8_bits(model: CausalS2VTransformer) -> CausalS2VTransformer:
 class Distillation:
     """Gradients for the fake score and for the student, from noise and the conditions of B clips.
 
-    Times are schedule.sigmas; noise is (B, C, F, h, w); emphasis (B, 1, F, h, w) weights of the loss.
+    Times are schedule.sigmas; noise is (B, C, F, h, w); emphasis (B, 1, F, h, w) weights of the loss. follow: steps of
+    the base that a step of the student stands for, 0 to leave that out; matching_weight: of distribution matching.
     """
 
     def __init__(self, base: CausalS2VTransformer, student: Student, fake: CausalS2VTransformer, schedule: Schedule,
-                 guidance: float) -> None:
+                 guidance: float, follow: int = 0, matching_weight: float = 1.0) -> None:
         self.base, self.student, self.fake = base, student, fake
         self.schedule, self.guidance = schedule, guidance
+        self.follow, self.matching_weight = follow, matching_weight
         self._step = Recording(torch.no_grad()(self._velocity))
-        self._match = Recording(self._matching_loss, student.parameters)
+        self._learn = Recording(self._student_loss, student.parameters)
         self._hold = Recording(self._holding_loss, student.parameters)
         self._fake = Recording(self._fake_loss, list(fake.parameters()))
 
@@ -130,10 +137,11 @@ class Distillation:
         made = clean_from(x, self._step(x, sigma, *condition.parts), sigma)
         return self._fake(made, noise, level, emphasis, *condition.parts)
 
-    def matching_gradients(self, x: Tensor, last: int, condition: ClipCondition, noise: Tensor, level: Tensor,
-                           emphasis: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the student at step `last`, towards real videos. -> loss, mean distance between made and real"""
-        return self._match(x, self._sigma(x, last), noise, level, emphasis, *condition.parts)
+    def student_gradients(self, x: Tensor, last: int, condition: ClipCondition, noise: Tensor, level: Tensor,
+                          emphasis: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the student at step `last`, towards real videos. -> loss of matching, loss of following"""
+        return self._learn(x, self._sigma(x, last), self._sigma(x, last + 1), noise, level, emphasis,
+                           *condition.parts)
 
     def holding_gradients(self, x: Tensor, last: int, condition: ClipCondition, emphasis: Tensor) -> Tensor:
         """Of the student at step `last`, towards the base's own prediction. -> loss"""
@@ -145,20 +153,38 @@ class Distillation:
     def _velocity(self, x: Tensor, sigma: Tensor, *condition: Tensor) -> Tensor:
         return velocity(self.student.network, x, sigma, ClipCondition(*condition))
 
-    def _matching_loss(self, x: Tensor, sigma: Tensor, noise: Tensor, level: Tensor, emphasis: Tensor,
-                       *condition: Tensor) -> tuple[Tensor, Tensor]:
+    def _student_loss(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, noise: Tensor, level: Tensor,
+                      emphasis: Tensor, *condition: Tensor) -> tuple[Tensor, Tensor]:
         told = ClipCondition(*condition)
-        made = clean_from(x, velocity(self.student.network, x, sigma, told), sigma)
-        with torch.no_grad():
-            noised = torch.lerp(made, noise, widen(level))
-            real = clean_from(noised, guided(self.base, noised, level, told, self.guidance), level)
-            own = clean_from(noised, velocity(self.fake, noised, level, told), level)
-            scale = (made - real).abs().mean((1, 2, 3, 4), keepdim=True).clamp(min=1e-4)
-            target = made - (own - real) / scale
-        loss = 0.5 * ((made - target).square() * emphasis).mean()
-        loss.backward()
+        v = velocity(self.student.network, x, sigma, told)
+        matching = following = v.new_zeros(())
+        if self.matching_weight:
+            made = clean_from(x, v, sigma)
+            target = self._matched(made, noise, level, told)
+            matching = 0.5 * ((made - target).square() * emphasis).mean()
+        if self.follow:
+            following = ((v - self._mean_velocity(x, sigma, sigma_next, told)).square() * emphasis).mean()
+        (self.matching_weight * matching + following).backward()
         self.student.collect()
-        return loss.detach(), scale.mean()
+        return matching.detach(), following.detach()
+
+    @torch.no_grad()
+    def _matched(self, made: Tensor, noise: Tensor, level: Tensor, told: ClipCondition) -> Tensor:
+        """Move finished latents along the difference of the two scores at the noise level (B,)."""
+        noised = torch.lerp(made, noise, widen(level))
+        real = clean_from(noised, guided(self.base, noised, level, told, self.guidance), level)
+        own = clean_from(noised, velocity(self.fake, noised, level, told), level)
+        scale = (made - real).abs().mean((1, 2, 3, 4), keepdim=True).clamp(min=1e-4)
+        return made - (own - real) / scale
+
+    @torch.no_grad()
+    def _mean_velocity(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, told: ClipCondition) -> Tensor:
+        """Take `follow` steps of the base from sigma to sigma_next (B,): the velocity that gets there in one."""
+        at = x
+        for step in range(self.follow):
+            now, then = (torch.lerp(sigma, sigma_next, part / self.follow) for part in (step, step + 1))
+            at = at + widen(then - now) * guided(self.base, at, now, told, self.guidance)
+        return (at - x) / widen(sigma_next - sigma)
 
     def _holding_loss(self, x: Tensor, sigma: Tensor, emphasis: Tensor, *condition: Tensor) -> Tensor:
         told = ClipCondition(*condition)
@@ -194,12 +220,12 @@ class Rollouts:
         return self.distillation.fake_gradients(x, last, condition, self._noise(), self._level(),
                                                 self._emphasis(chosen))
 
-    def match(self) -> dict[str, Tensor]:
+    def train_student(self) -> dict[str, Tensor]:
         """-> what is worth showing"""
         x, last, condition, chosen = self._walk(self._exit())
-        loss, distance = self.distillation.matching_gradients(x, last, condition, self._noise(), self._level(),
-                                                              self._emphasis(chosen))
-        return {"student": loss, "distance": distance}
+        matching, following = self.distillation.student_gradients(x, last, condition, self._noise(), self._level(),
+                                                                  self._emphasis(chosen))
+        return {"student": matching, "following": following}
 
     def keep(self) -> Tensor:
         """One of the held steps."""
@@ -247,6 +273,8 @@ def add_arguments_of_student(parser: argparse.ArgumentParser) -> argparse.Argume
     parser.add_argument("--fake_updates", type=int, default=3, help="of the fake score for each of the student")
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--fake_lr", type=float, default=6e-5)
+    parser.add_argument("--follow", type=int, default=0, help="steps of the base that a step learns to stand for")
+    parser.add_argument("--matching_weight", type=float, default=1.0, help="of distribution matching; 0: only follow")
     parser.add_argument("--guidance", type=float, default=1.4, help="of the base")
     return parser
 
@@ -254,6 +282,8 @@ def add_arguments_of_student(parser: argparse.ArgumentParser) -> argparse.Argume
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments = add_arguments_of_student(parser).parse_args(argv)
+    if not (arguments.follow or arguments.matching_weight):
+        parser.error("--matching_weight 0 leaves nothing to learn from; give --follow too, for example 3")
     device, generator = start(arguments)
     vae = load_vae(arguments.vae, device).to(memory_format=torch.channels_last).eval()
     base = in_8_bits(load_transformer(arguments.base, transformer_options(vae.config)))
@@ -277,19 +307,27 @@ def main(argv: list[str] | None = None) -> None:
     schedule = trained_schedule(arguments.sample_steps, SHIFT)
     hold = min(1, schedule.steps - 1) if arguments.hold is None else arguments.hold
     turns = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
-    rollouts = Rollouts(Distillation(base, student, fake, schedule, arguments.guidance), dataset,
-                        min(arguments.batch, len(dataset)), arguments.solver, hold, generator, turns)
+    distillation = Distillation(base, student, fake, schedule, arguments.guidance, arguments.follow,
+                                arguments.matching_weight)
+    rollouts = Rollouts(distillation, dataset, min(arguments.batch, len(dataset)), arguments.solver, hold, generator,
+                        turns)
+    train(loop, rollouts, arguments.fake_updates if arguments.matching_weight else 0)
+
+
+def train(loop: TrainingLoop, rollouts: Rollouts, fake_updates: int) -> None:
+    """Run the loop until its budget is used: so many updates of the fake score before each of the student."""
+    student = rollouts.distillation.student
     for _ in loop:
-        turn = loop.step % (arguments.fake_updates + 1)
-        if turn == arguments.fake_updates:
-            shown = rollouts.match()
+        turn = loop.step % (fake_updates + 1)
+        if turn < fake_updates:
+            rollouts.train_fake()
+            loop.descend("fake")
+        else:
+            shown = rollouts.train_student()
             loop.descend("student")
             student.write()
             loop.show(**shown)
-            continue
-        rollouts.train_fake()
-        loop.descend("fake")
-        if hold and turn == 0:
+        if rollouts.hold and loop.step % max(fake_updates + 1, HELD_EVERY) == 0:
             rollouts.keep()
             loop.descend("student")
             student.write()
