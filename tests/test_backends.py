@@ -162,7 +162,7 @@ def test_weights_are_cut_into_files_that_stay_within_the_limit(tmp_path):
     (True, {"sample_steps": 40}, ["40 steps are far more than the 4"]),
     (False, {"sample_steps": 40}, []),
     (True, {"size": "160*96"}, []),
-    (True, {"size": "256*256"}, ["size 256*256 is larger than 128*128"]),
+    (True, {"size": "512*512"}, ["size 512*512 is larger than 256*256"]),
 ])
 def test_what_the_weights_were_not_trained_for_is_said(student, settings, said):
     backend = MiniBackend.load(weights="random", dtype="float32", student=student)

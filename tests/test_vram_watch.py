@@ -64,6 +64,7 @@ def test_without_a_gpu_it_says_in_words_that_it_is_this_process():
 
 
 def test_a_hundred_megabytes_are_seen_and_so_is_their_end():
+    gc.collect()                                # what earlier tests left must not go meanwhile
     with MemoryWatch(period_s=0.01) as watch:
         wait_until(lambda: len(watch.record) > 3, patience_s=20)
         ballast = np.ones(100 * MIB // 8)
