@@ -14,7 +14,7 @@ _HOME = {   # public name -> module
     # what goes in
     "speak": "speech", "available_voices": "speech", "samples": "speech",
     "avatar": "avatars.portraits", "save_portrait": "avatars.portraits",
-    "load_audio": "audio", "load_portrait": "conditions", "parse_prompt": "conditions",
+    "load_audio": "audio", "load_portrait": "conditions", "sample_portraits": "conditions", "parse_prompt": "conditions",
     "GenerationConfig": "config",
     # the values between the stages
     "Speech": "types", "Phoneme": "types", "AudioFeatures": "types", "Portrait": "types", "Prompt": "types",

@@ -416,11 +416,11 @@ def make_parser() -> tuple[Parser, argparse._SubParsersAction]:
     made = commands.add_parser("avatar", help="a portrait of somebody who does not exist")
     made.add_argument("--seed", type=int, default=None, help="the same number is the same person")
     add_output(made, DEFAULT_PORTRAIT, ".png")
-    made.add_argument("--size", default="128*128", help="width*height (default: %(default)s)")
+    made.add_argument("--size", default="256*256", help="width*height (default: %(default)s)")
     made.add_argument("--trait", action="append", default=[], metavar="NAME=VALUE",
                       help="hair=long, glasses=true, eye_size=1.1 ...; may be repeated")
-    made.add_argument("--world", choices=["plain", "rich"], default="plain",
-                      help="rich: drawn with shading and texture (default: %(default)s, which mini's weights know)")
+    made.add_argument("--world", choices=["plain", "rich"], default="rich",
+                      help="rich: drawn with shading and texture, as mini knows people (default: %(default)s)")
     made.set_defaults(run=avatar)
 
     from liveavatar.vram.cli import add_plan

@@ -64,6 +64,16 @@ def load_portrait(source, expects_rendered: bool = True) -> Portrait:
     return portrait
 
 
+def sample_portraits() -> dict[str, Portrait]:
+    """Load the portraits that come with the package: "woman" and "man", photographs of people who do not exist.
+
+    Whose they are stands in samples/NOTICE.md.
+    """
+    from liveavatar.speech import SAMPLES
+
+    return {name: load_portrait(SAMPLES / f"{name}.png", expects_rendered=False) for name in ("woman", "man")}
+
+
 def _from_file(path: Path) -> Portrait:
     from PIL import Image, UnidentifiedImageError
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 FIRST = "01_first_words"
-SHEET = "four_steps.png"
+SHEET, NOBODY = "four_steps.png", "four_steps_without_a_portrait.png"
 
 
 def run_notebook(name: str = FIRST, out: str | os.PathLike = "out") -> str:
@@ -83,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(run_notebook(FIRST, out))
     print(f"the video             {out / 'first_words.mp4'}")
     print(f"its four steps        {out / SHEET}")
+    print(f"without a portrait    {out / NOBODY}")
     print(f"the executed notebook {out / FIRST}.ipynb")
     return 0
 

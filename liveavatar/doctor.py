@@ -170,7 +170,7 @@ def check_speed() -> Finding:
 
     pipeline = liveavatar.load("mini")
     block_s = pipeline.block_frames / pipeline.backend.fps
-    speech, portrait = next(iter(liveavatar.samples().values())), liveavatar.avatar(1)
+    speech, portrait = next(iter(liveavatar.samples().values())), liveavatar.sample_portraits()["woman"]
     config = liveavatar.GenerationConfig(duration_s=BLOCKS * block_s)
     spent_s, began_s = [], time.perf_counter()
     for event in pipeline.events(speech, portrait, config=config):

@@ -74,7 +74,7 @@ def test_a_portrait_of_an_older_version_is_still_read(tmp_path):
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    portrait = avatar(3, (48, 48))
+    portrait = avatar(3, (48, 48), world="plain")
     save_portrait(portrait, tmp_path / "new.png")
     with Image.open(tmp_path / "new.png") as picture:
         values, notes = json.loads(picture.text[CHUNK]), PngInfo()
@@ -86,7 +86,7 @@ def test_a_portrait_of_an_older_version_is_still_read(tmp_path):
 
 def test_a_run_of_an_older_version_can_be_resumed(tmp_path):
     """Its folder holds an identity of fewer columns."""
-    portrait = avatar(3, (48, 48))
+    portrait = avatar(3, (48, 48), world="plain")
     old = replace(portrait, identity=portrait.identity[:PLAIN_TRAITS].clone())
     asked = {"portrait": {"source": old.source, "sha256": old.sha256}, "prompt": {"text": "hello"}}
     silence = Speech(numpy.zeros(16000, numpy.float32), 16000)
@@ -96,7 +96,7 @@ def test_a_run_of_an_older_version_can_be_resumed(tmp_path):
 
 
 def test_the_worlds_share_people_but_not_the_drawing(tmp_path):
-    plain, rich = avatar(7, SMALL), avatar(7, SMALL, world="rich")
+    plain, rich = avatar(7, SMALL, world="plain"), avatar(7, SMALL)
     assert torch.equal(plain.identity[:PLAIN_TRAITS], rich.identity[:PLAIN_TRAITS])
     assert (plain.pixels - rich.pixels).abs().mean() > 0.02
     save_portrait(rich, tmp_path / "rich.png")

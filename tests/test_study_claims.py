@@ -25,8 +25,8 @@ def made(column, values, people=8, recordings=8, noise=0.02, **settings):
     """Rows of the student: {steps: mean}, for people x recordings, with a little scatter of their own."""
     generator = np.random.default_rng(1)
     own = generator.normal(0, 0.3, (people, recordings))
-    return [USUAL | {"model": "student", "state": "made", "after_step": "", "backend": "mini", "device": "cpu",
-                     "portrait": str(p), "recording": str(r), "steps": steps,
+    return [USUAL | {"size": "128*128", "model": "student", "state": "made", "after_step": "", "backend": "mini",
+                     "device": "cpu", "portrait": str(p), "recording": str(r), "steps": steps,
                      column: float(mean + own[p, r] + generator.normal(0, noise))} | settings
             for steps, mean in values.items() for p in range(people) for r in range(recordings)]
 

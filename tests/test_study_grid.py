@@ -122,7 +122,7 @@ def test_the_plan_holds_every_video_once(name):
 
 def test_the_full_plan_has_enough_witnesses():
     plain = [cell for cell in cells_of(SCALES["full"]) if cell.prompt == "" and cell.noise_db is None
-             and cell.size == "128*128" and cell.schedule == "trained" and cell.solver == "euler" and not cell.clean]
+             and cell.size == "256*256" and cell.schedule == "trained" and cell.solver == "euler" and not cell.clean]
     for model in ("student", "teacher"):
         for steps in range(1, 9):
             here = {(cell.portrait, cell.recording) for cell in plain if (cell.model, cell.steps) == (model, steps)}

@@ -78,7 +78,8 @@ def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(opt
                   "--evaluation_frames", "4"])
     found = review.main(["--work", str(folder / "review"), "--base", str(folder / "base" / "base.safetensors"),
                          "--students", str(folder / "student:2"), "--base_steps", "2", "--frames", "24", *toy[:10],
-                         "--vae", str(folder / "decoder" / "vae.safetensors"), "--clips", "2", "--device", "cpu"])["avatars"]
+                         "--vae", str(folder / "decoder" / "vae.safetensors"), "--clips", "2",
+                         "--device", "cpu"])["avatars"]
     assert found["truth"]["detail"] == 1 and {"VAE", "VAE and portrait", "student_2 none after 1"} <= set(found)
     assert (folder / "review" / "avatars_steps_student_2_full.png").exists()
 

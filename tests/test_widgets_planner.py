@@ -60,4 +60,4 @@ def test_mini_is_planned_for_main_memory_and_a_still_remains():
     view = Planner(backend="mini")
     body = planned(view)
     assert body["time"] is None and "libraries" in body["moments"][0]["owners"]
-    assert view.settings["size"] == "128*128" and view.still().size[0] > 300
+    assert view.settings["size"] == "256*256" and view.still().size[0] > 300

@@ -89,7 +89,7 @@ class Designer(LiveView):
         sync=True, code=True)
     choices = traitlets.Dict({}, help="what was chosen by name, as liveavatar.avatar takes it, in that order").tag(
         sync=True, code=True)
-    size = traitlets.Unicode("128*128", help="of the portrait, width*height in pixels").tag(sync=True, code=True)
+    size = traitlets.Unicode("256*256", help="of the portrait, width*height in pixels").tag(sync=True, code=True)
     file = traitlets.Unicode("portrait.png", help="where the button Save writes to").tag(sync=True, code=True)
     wide = traitlets.Bool(True, help="all controls at once; False: only the picture and the row of people").tag(
         sync=True, code=True)
@@ -153,7 +153,7 @@ class Designer(LiveView):
 
     def as_code(self) -> str:
         """Python that makes this portrait."""
-        size = "" if self.size == "128*128" else f", {parse_size(self.size)}"
+        size = "" if self.size == "256*256" else f", {parse_size(self.size)}"
         chosen = "".join(f", {name}={choice!r}" for name, choice in self.choices.items())
         return f"liveavatar.avatar({self.seed}{size}{chosen})"
 

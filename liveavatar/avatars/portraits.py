@@ -87,14 +87,14 @@ YES_NO: dict[str, tuple[dict[str, float], dict[str, float]]] = {      # trait ->
 }
 
 
-def avatar(seed: int | None = None, size: tuple[int, int] = (128, 128), world: str = "plain",
+def avatar(seed: int | None = None, size: tuple[int, int] = (256, 256), world: str = "rich",
            **traits: str | bool | float) -> Portrait:
     """Draw a portrait: random where nothing is said, the same one for the same seed.
 
         avatar(7)                                             whoever seed 7 is
         avatar(7, hair="long", skin="dark", glasses=True)     the same person, changed by words (see VOCABULARY)
         avatar(7, eye_size=1.1, stripes=0.9)                  or by any number of IDENTITY
-        avatar(7, (256, 256), world="rich")                   the same person, with shading and texture
+        avatar(7, (128, 128), world="plain")                  the same person, smaller and without shading and texture
 
     size is (height, width). The portrait carries its identity, so that what it says can be compared with the truth.
     """

@@ -37,6 +37,7 @@ from liveavatar.study.measures import (
     Measure,
     reported,
     usual,
+    usual_size,
 )
 from liveavatar.study.plan import POOR, RICH
 from liveavatar.study.table import FACTORS, Estimate, Table, bootstrap
@@ -466,10 +467,11 @@ def _(evidence: Evidence) -> Verdict:
        "smallest size at 4 steps against the usual one at 3: less work, and lips no worse?")
 def _(evidence: Evidence) -> Verdict:
     rows, sizes = of_sizes(evidence)
-    if len(sizes) < 2 or "128*128" not in sizes or sizes[0] == "128*128":
+    usual = usual_size(rows)
+    if len(sizes) < 2 or sizes[0] == usual:
         return untested("the table has no size below the usual one")
-    fewer, smaller = {"size": "128*128", "steps": 3}, {"size": sizes[0], "steps": 4}
-    names = ("3 steps at 128*128", f"4 steps at {sizes[0]}")
+    fewer, smaller = {"size": usual, "steps": 3}, {"size": sizes[0], "steps": 4}
+    names = (f"3 steps at {usual}", f"4 steps at {sizes[0]}")
     return all_of([better(rows, WORK, fewer, smaller, names), same(rows, LIPS, smaller, fewer, names[::-1])])
 
 

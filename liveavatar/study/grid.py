@@ -25,7 +25,7 @@ class Cell:
     steps: int = 4
     schedule: str = "trained"          # "trained", "released" or "linear"
     solver: str = "euler"              # "euler" or "renoise"
-    size: str = "128*128"              # W*H in pixels
+    size: str = "256*256"              # W*H in pixels
     prompt: str = ""
     portrait: str = "7"                # a number: that avatar; else a file
     recording: str = "welcome"         # a shipped sample, "voice|words to say", or a file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,14 +45,22 @@ CACHES = Measure("caches_mib", "caches", "MiB", -1, 1.0)
 QUALITY = (LIPS, FOLLOWS, PSNR, TEXTURE, FLICKER, EARS, JERK, IDENTITY)
 ALL = (*QUALITY, TIME, WORK, CACHES)
 
-USUAL = {"schedule": "trained", "solver": "euler", "size": "128*128", "prompt": "", "noise_db": None, "clean": "",
-         "seed": 420}
+USUAL = {"schedule": "trained", "solver": "euler", "prompt": "", "noise_db": None, "clean": "", "seed": 420}
 
 
 def usual(table: Table, **changes: object) -> Table:
-    """The finished videos at usual settings, but for `changes`; a change to ... lets that setting be anything."""
-    wanted = {name: value for name, value in (USUAL | changes).items() if value is not ...}
-    return table.finished.where(**wanted)
+    """The finished videos at usual settings, but for `changes`; a change to ... lets that setting be anything. The
+    usual size is that of most videos."""
+    finished = table.finished
+    wanted = {name: value for name, value in (USUAL | {"size": usual_size(finished)} | changes).items()
+              if value is not ...}
+    return finished.where(**wanted)
+
+
+def usual_size(table: Table) -> str:
+    """The size of most videos, width*height; "" where there are none."""
+    counts = Counter(row["size"] for row in table.rows)
+    return counts.most_common(1)[0][0] if counts else ""
 
 
 @cache

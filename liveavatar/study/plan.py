@@ -46,7 +46,7 @@ class Scale:
     schedule_steps: tuple[int, ...] = (3, 4, 5, 6)
     prompt_steps: tuple[int, ...] = (3, 4, 5, 6)
     by_step: tuple[int, ...] = (3, 4, 6, 8)       # whose guesses are measured
-    sizes: tuple[str, ...] = ("96*96", "128*128", "192*192")
+    sizes: tuple[str, ...] = ("192*192", "256*256", "320*320")
     sound_steps: tuple[int, ...] = (3, 4, 6)
     noises_db: tuple[float, ...] = (10.0, 5.0, 0.0)
 
@@ -58,7 +58,7 @@ class Scale:
 
 
 FULL = Scale()
-SMALL = Scale(2, 2, 1, 2.0, (1, 2, 3, 4, 5, 6, 8), (2, 4, 8), (16,), (4,), (4, 6), (4,), ("96*96", "128*128"), (4,),
+SMALL = Scale(2, 2, 1, 2.0, (1, 2, 3, 4, 5, 6, 8), (2, 4, 8), (16,), (4,), (4, 6), (4,), ("192*192", "256*256"), (4,),
               (0.0,))
 SMOKE = Scale(1, 1, 1, 1.0, (1, 4), (1, 4), (), (), (), (4,), (), ())
 SCALES = {"full": FULL, "small": SMALL, "smoke": SMOKE}
