@@ -22,7 +22,7 @@ FLOORS = (
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
      "avatars", "puppets", "faces", "speech", "sound", "soundtrack", "audio", "voice", "phonemes", "pictures",
-     "conditions", "decoder", "video", "strength"),
+     "conditions", "decoder", "video", "strength", "flow2d"),
     ("backends",),
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
     ("metrics", "inspection", "vram", "run", "preview", "step_frames", "export", "interop", "runs"),
