@@ -1,0 +1,15 @@
+"""Look into the network while it works: what attends to what, and what each layer would answer.
+
+    with inspect.record(pipe, step=3, layers=[2]) as seen:
+        for step in pipe.steps(...): ...
+    seen.attention(block=0, step=3, layer=2, part="self").weights      # (heads, queries, keys)
+    seen.readout(block=0, step=3, layer=2)                             # that layer's output through the head
+
+Everything is read by forward hooks that exist only between `__enter__` and `__exit__`: without a recording, the network
+is as if this package were not there.
+"""
+
+from liveavatar.inspect.attention import AttentionWeights, TokenPlaces, attention_weights, self_key_places
+from liveavatar.inspect.recording import PARTS, Recording, record
+
+__all__ = ["PARTS", "AttentionWeights", "Recording", "TokenPlaces", "attention_weights", "record", "self_key_places"]
