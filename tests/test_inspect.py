@@ -130,7 +130,7 @@ def test_nothing_is_left_behind_and_nothing_is_there_when_it_is_off(pipe):
     steps = pipe.steps(tone(1.44), face(), "hello", CONFIG)
     with pytest.raises(ZeroDivisionError), inspect.record(pipe, step=0, layers=[0]):
         next(steps)
-        assert hooks(model) == 2                            # between two calls only those on the whole network
+        assert hooks(model) == 3                            # between two calls only those on the whole network
         raise ZeroDivisionError
     assert hooks(model) == 0
 
@@ -141,7 +141,7 @@ def test_a_failing_run_takes_the_hooks_of_its_layers_along(pipe, monkeypatch):
         monkeypatch.setattr(model, "output_head", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             next(iter(pipe.steps(tone(0.5), face(), "", CONFIG)))
-        assert hooks(model) == 2
+        assert hooks(model) == 3
         monkeypatch.undo()
         list(pipe.steps(tone(0.48), face(), "", CONFIG))
     assert (0, 1, 1) in seen.keys and hooks(model) == 0
@@ -182,3 +182,35 @@ def test_what_does_not_fit_is_refused_when_the_run_begins(pipe, options, words):
 def test_a_layer_without_sound_says_so(seen):
     with pytest.raises(InputError, match="only some layers attend to the sound"):
         seen.attention(0, 0, 0, "sound")
+
+
+# ------------------------------------------------------------------------------------------- the sound's time
+
+def test_a_sound_token_depends_on_no_sound_after_its_latent_frame(pipe, seen):
+    reach = seen.sound_reach(1)                             # (F, tokens, 9 + 4F)
+    assert reach.shape == (3, 5, 21) and torch.allclose(reach[:, :4].sum(2), torch.ones(3, 4), atol=1e-5)
+    assert float(reach[:, 4].abs().max()) == 0              # the learned token listens to nothing
+    for frame in range(3):
+        assert float(reach[frame, :, 9 + 4 * frame + 4:].abs().sum()) == 0
+        assert float(reach[frame, :4, 9 + 4 * frame:9 + 4 * frame + 4].sum()) > 0
+
+
+def test_a_changed_frame_of_sound_changes_the_tokens_that_depend_on_it(pipe, seen):
+    audio = seen._audio[1]
+    changed = audio.clone()
+    changed[..., 14] += 0.1
+    encode = pipe.backend.transformer.casual_audio_encoder
+    moved = (encode(changed)[0] - encode(audio)[0])[0, 3:, :4].abs().amax(2) > 1e-7          # (F, tokens)
+    assert torch.equal(moved, seen.sound_reach(1)[:, :4, 14] > 0)
+
+
+def test_attention_to_sound_has_a_place_in_time(seen):
+    weights, reach = seen.attention(1, 0, 1, "sound"), seen.sound_reach(1)
+    profile = seen.sound_profile(1, 0, 1)
+    learned = weights.weights[:, :, 4].mean(0).unflatten(0, (3, 4)).mean(1)
+    assert torch.allclose(profile.sum(1), 1 - learned, atol=1e-5)
+    assert torch.allclose(seen.sound_profile(1, 0, 1, [0, 1, 2, 3])[0], profile[0], atol=1e-6)
+    at_once = torch.zeros(3, 21)
+    at_once[torch.arange(3), 9 + 4 * torch.arange(3)] = 1.0  # the first of each latent frame's own video frames
+    assert torch.allclose(inspect.sound_lag_ms(at_once, 25.0), torch.full((3,), -60.0))
+    assert reach.shape[2] == profile.shape[1]

@@ -11,5 +11,7 @@ is as if this package were not there.
 
 from liveavatar.inspect.attention import AttentionWeights, TokenPlaces, attention_weights, self_key_places
 from liveavatar.inspect.recording import PARTS, Recording, record
+from liveavatar.inspect.sound_reach import sound_lag_ms, sound_profile, sound_reach
 
-__all__ = ["PARTS", "AttentionWeights", "Recording", "TokenPlaces", "attention_weights", "record", "self_key_places"]
+__all__ = ["PARTS", "AttentionWeights", "Recording", "TokenPlaces", "attention_weights", "record", "self_key_places",
+           "sound_lag_ms", "sound_profile", "sound_reach"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -19,6 +19,7 @@ from liveavatar.inspect.attention import (
     placeless,
     self_key_places,
 )
+from liveavatar.inspect.sound_reach import sound_profile, sound_reach
 from liveavatar.transformer import CachedAttention, CausalS2VTransformer, Context, Modulation
 from liveavatar.types import InputError
 
@@ -98,6 +99,9 @@ class Recording:
         self._inner: list[RemovableHandle] = []          # on layers, during a call that is recorded
         self._call: Call | None = None
         self._last: tuple[int, float, int, int] | None = None      # end of the ring, sigma, step, branch
+        self._sounds: list[Tensor] = []                  # what was encoded since the last call of the network
+        self._audio: dict[int, Tensor] = {}              # block -> (1, layers, A, 9 + 4F)
+        self._reach: dict[int, Tensor] = {}
 
     def __repr__(self) -> str:
         return f"Recording({len(self._kept)} layers, {self.bytes / 2**20:.0f} MiB)"
@@ -136,6 +140,25 @@ class Recording:
 
         return decode_exactly(self.pipe.backend, self.readout(block, step, layer))
 
+    def sound_profile(self, block: int, step: int, layer: int, queries: Sequence[int] | None = None) -> Tensor:
+        """Return which video frames of the sound the queries of each latent frame listen to: (F, 9 + 4F), see
+        `inspect.sound_profile`. queries: numbers among the recorded ones; None for all."""
+        weights = self.attention(block, step, layer, "sound")
+        if queries is not None:
+            chosen = torch.as_tensor(queries)
+            weights = replace(weights, weights=weights.weights[:, chosen], queries=weights.queries.select(chosen))
+        return sound_profile(weights, self.sound_reach(block))
+
+    def sound_reach(self, block: int) -> Tensor:
+        """Return how much each sound token of a block depends on each video frame: (F, tokens, 9 + 4F). Computed when
+        it is first asked for. Raise InputError where the block's sound was not recorded."""
+        if block not in self._reach:
+            if block not in self._audio:
+                raise InputError(f"the sound of block {block} was not recorded; recorded: "
+                                 f"{', '.join(map(str, self._audio)) or 'none'}")
+            self._reach[block] = sound_reach(self.pipe.backend.transformer, self._audio[block])
+        return self._reach[block]
+
     def _record(self, block: int, step: int, layer: int) -> LayerRecord:
         record = self._kept.get((block, step, layer))
         if record is None:
@@ -152,12 +175,15 @@ class Recording:
         self.stop()
 
     def start(self) -> Recording:
-        """Begin to record: two hooks on the network, until `stop`."""
+        """Begin to record: hooks on the network and its audio encoder, until `stop`."""
         self.stop()
         model = self.pipe.backend.transformer
         self._last = None
         self._handles = [model.register_forward_pre_hook(self._before, with_kwargs=True),
                          model.register_forward_hook(self._after, with_kwargs=True, always_call=True)]
+        if "sound" in self.parts:
+            self._handles.append(model.casual_audio_encoder.register_forward_pre_hook(
+                lambda _, arguments: self._sounds.append(arguments[0].detach())))
         return self
 
     def stop(self) -> None:
@@ -174,6 +200,10 @@ class Recording:
         sigma = float(level.sigma.flatten()[0])
         step, branch = self._position(cache.end, sigma)
         block = cache.end // model.config.block_frames
+        if self._sounds:                                     # with guidance the second one is silence
+            self._audio[block] = self._sounds[0].cpu().clone()
+            self._reach.pop(block, None)
+            self._sounds.clear()
         if (branch or (self.steps is not None and step not in self.steps)
                 or (self.blocks is not None and block not in self.blocks)):
             return
@@ -213,6 +243,8 @@ class Recording:
                              "look; load without compile")
         while self.bytes > self.most_bytes and len(self._kept) > len(self.layers):
             self._kept.popitem(last=False)
+        for block in {block for block in self._audio if not any(key[0] == block for key in self._kept)} - {call.block}:
+            del self._audio[block]
 
     def _check_size(self, model: CausalS2VTransformer) -> None:
         """Refuse what would not fit, before any work."""
