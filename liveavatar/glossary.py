@@ -73,6 +73,11 @@ TERMS: dict[str, str] = {
     "straightness": "The straight distance from noise to end over the length of the path: 100 % is straight, and one "
                     "step suffices.",
     "knee": "The number of steps from which more of them bring the points less than 0.3 nearer to the data.",
+    # attention
+    "attention": "How much a token takes from each other token: its weights add up to 100 %. A token covers a square "
+                 "of the picture in one latent frame.",
+    "attention_lag": "Where in time the sound lies that a place attends to, against the middle of its latent frame; "
+                     "below 0 ms: it listens to what came before.",
     # comparing
     "same_noise": "Both videos began from the same noise (seed and size are the same), so what differs is due to the "
                   "settings alone.",

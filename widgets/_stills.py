@@ -190,6 +190,23 @@ def flow_picture(clouds: Sequence[tuple[str, np.ndarray]], modes: np.ndarray, wi
     return page
 
 
+def attention_picture(parts: dict[str, tuple[np.ndarray | None, np.ndarray]], title: str, words: str) -> Image.Image:
+    """Draw pictures (H, W, 3) uint8, or none, with heats (rows, columns) over them, by name."""
+    side, gap, top = 104, 10, 44
+    across = min(len(parts), 7)
+    page, pen = sheet(max(gap + across * (side + gap), 620), top + -(-len(parts) // across) * (side + 28) + 30, title)
+    most = max(float(heat.max()) for _, heat in parts.values()) or 1.0
+    for number, (name, (picture, heat)) in enumerate(parts.items()):
+        x, y = gap + number % across * (side + gap), top + number // across * (side + 28)
+        below = Image.new("L", (side, side), 128) if picture is None else Image.fromarray(picture).convert("L")
+        mask = Image.fromarray((200 * np.sqrt(heat / most)).astype(np.uint8)).resize((side, side), 0)
+        page.paste(below.resize((side, side)).convert("RGB"), (x, y))
+        page.paste(Image.new("RGB", (side, side), VERMILION), (x, y), mask)
+        pen.text((x, y + side + 4), name, SOFT, letters(11))
+    pen.text((gap, page.height - 24), words, SOFT, letters(12))
+    return page
+
+
 def around(x: float, y: float, radius: float) -> tuple[float, float, float, float]:
     """Return the box of a circle, for Pillow."""
     return x - radius, y - radius, x + radius, y + radius
