@@ -37,9 +37,10 @@ const view = {
     ctx.lane.addEventListener("pointerdown", (event) => view.moveTime(ctx, event));
     ctx.lane.addEventListener("pointermove", (event) => { if (event.buttons) view.moveTime(ctx, event); });
     ctx.lag = laElement("p", { class: "la-note" });
-    const bars = laElement("div", { class: "la-look-lists" }, ...[["attention", ctx.shares], ["words", ctx.words], ["sounds", ctx.sounds]].map(([title, list]) =>
-      laElement("section", {}, laElement("div", { class: "la-look-title" }, title === "attention" ? laTerm("attention", "attention") : title), list)));
-    ctx.main.append(laElement("div", { class: "la-look-row" }, ctx.large.root, ctx.portrait.root, laElement("section", {}, ctx.framesTitle, ctx.frames, bars)),
+    const part = (title, list) => laElement("section", {}, laElement("div", { class: "la-look-title" }, title), list);
+    const bars = laElement("div", { class: "la-look-lists" }, part("words", ctx.words), part("sounds", ctx.sounds));
+    ctx.beside = laElement("section", {}, ctx.portrait.root, part(laTerm("attention", "attention"), ctx.shares));
+    ctx.main.append(laElement("div", { class: "la-look-row" }, ctx.large.root, ctx.beside, laElement("section", {}, ctx.framesTitle, ctx.frames, bars)),
       ctx.note, ctx.lane, ctx.lag);
     ctx.images = new Map();
   },
@@ -170,6 +171,7 @@ const view = {
 
   drawPortrait(ctx, side) {
     ctx.portrait.root.hidden = !ctx.body.heats.includes("portrait");
+    ctx.beside.style.width = `${side}px`;
     if (ctx.portrait.root.hidden) return;
     ctx.portrait.title.textContent = "Portrait";
     view.paint(ctx, laCanvas(ctx.portrait.canvas, side, side), "portrait", 0, 0, side);
@@ -226,10 +228,10 @@ const view = {
       pen.fillRect(x, (LOOK_WAVE - tall) / 2, 1, Math.max(tall, 0.5));
     }
     steps.forEach((at, row) => {
-      const lane = lookFloats(ctx, `lane ${at}`), most = Math.max(...lane, 1e-9), y = LOOK_WAVE + row * LOOK_LANE;
+      const lane = lookFloats(ctx, `lane ${at}`), most = Math.max(...lane.slice(1), 1e-9), y = LOOK_WAVE + row * LOOK_LANE;
       pen.fillStyle = theme.steps[at % 8];
       lane.forEach((value, i) => {
-        pen.globalAlpha = Math.max(value, 0) / most;
+        pen.globalAlpha = Math.min(Math.max(value, 0) / most, 1);      // frame 0 stands for all before it
         pen.fillRect(i * width / lane.length, y, width / lane.length + 0.5, LOOK_LANE - 2);
       });
       pen.globalAlpha = 1;
