@@ -214,3 +214,28 @@ def test_attention_to_sound_has_a_place_in_time(seen):
     at_once[torch.arange(3), 9 + 4 * torch.arange(3)] = 1.0  # the first of each latent frame's own video frames
     assert torch.allclose(inspect.sound_lag_ms(at_once, 25.0), torch.full((3,), -60.0))
     assert reach.shape[2] == profile.shape[1]
+
+
+# ------------------------------------------------------------------------------------------- hidden keys
+
+def test_hidden_keys_get_no_attention_and_the_others_share_it(pipe, seen, plain):
+    hidden, queries = [0, 5, 17], [2, 7]
+    with inspect.hide(pipe, hidden, queries=queries, layers=[1], step=1, blocks=[1]):
+        with inspect.record(pipe, step=1, layers=[1], blocks=[1], values=True) as other:
+            steps = list(pipe.steps(tone(1.44), face(), "hello", CONFIG))
+    before, after = seen.attention(1, 1, 1), other.attention(1, 1, 1)
+    weights = before.weights[:, queries].clone()             # the queries come from the layer below: they are the same
+    weights[:, :, hidden] = 0
+    weights /= weights.sum(2, keepdim=True)
+    assert torch.allclose(weights @ before.values, after.output[:, queries], atol=1e-5)
+    untouched = [token for token in range(12) if token not in queries]
+    assert torch.allclose(before.output[:, untouched], after.output[:, untouched], atol=1e-5)
+    assert torch.equal(steps[2].x, plain[2].x) and not torch.equal(steps[3].x, plain[3].x)
+    assert hooks(pipe.backend.transformer) == 0
+
+
+def test_keys_that_a_block_does_not_see_cannot_be_hidden(pipe):
+    with inspect.hide(pipe, [16]), pytest.raises(InputError, match="block 0 sees 16"):
+        next(iter(pipe.steps(tone(1.44), face(), "", CONFIG)))
+    with pytest.raises(InputError, match="layers is"):
+        inspect.hide(pipe, [0], layers=[9])

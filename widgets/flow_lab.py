@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,11 @@ import traitlets
 from liveavatar.config import SOLVERS
 from liveavatar.flow2d.measures import STEP_COUNTS, Figures, figures_of, find_knee, step_curve
 from liveavatar.flow2d.mixture import MOST_MODES, Mixture, make_mixture, sample_path, start_noise
-from liveavatar.flow2d.students import JOBS, METHODS, MOST_STEPS, Distillation, Student, distil
+from liveavatar.flow2d.students import JOBS, METHODS, MOST_STEPS, Student
 from liveavatar.sampler import Schedule, make_schedule
 from liveavatar.types import InputError
-from widgets._live import Body, Buffers, LiveView, before_the_end
+from widgets._distilling import Training
+from widgets._live import Body, Buffers, LiveView
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 POINTS, DRAWN = 512, 240            # measured; drawn
 REACH = 3.4                         # the plane shows -3.4 to 3.4
 ARROWS, DENSITY_PX = 17, 68         # on a side
-UPDATES_SHOWN = 10                  # of a student: the view is drawn again after so many
 SCHEDULE_KINDS = ("linear", "trained")
 
 
@@ -275,61 +274,6 @@ class FlowLab(LiveView):
             self.distil()
         elif kind == "stop":
             self.stop()
-
-
-class Training:
-    """A distillation in a thread of its own; its view is drawn again while it goes on."""
-
-    def __init__(self, view: FlowLab) -> None:
-        self.lock = threading.Lock()                   # of the networks
-        self.made: Distillation | None = None
-        self.update, self.updates = 0, view.updates
-        self._problem: Exception | None = None
-        self._ended = threading.Event()
-        self._view = view
-        self._lesson = distil(view.mixture, view.method, view.chosen_jobs, schedule=view.schedule,
-                              updates=view.updates, seed=view.seed)
-        self._thread = threading.Thread(target=self._work, name="liveavatar-flow-lab", daemon=True)
-        self._thread.start()
-        before_the_end(self)
-
-    @property
-    def working(self) -> bool:
-        """Tell whether it goes on."""
-        return self._thread.is_alive() and not self._ended.is_set()
-
-    def wait(self) -> None:
-        """Wait for its end, and raise what went wrong."""
-        self._thread.join()
-        self._raise()
-
-    def stop(self) -> None:
-        """End it within one update, and wait until it has."""
-        self._ended.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-
-    def _work(self) -> None:
-        try:
-            while not self._ended.is_set():
-                with self.lock:
-                    progress = next(self._lesson, None)
-                    if progress is None:
-                        break
-                    self.made, self.update = progress.distillation, progress.update
-                if self.update % UPDATES_SHOWN == 0:
-                    self._view.refresh(urgent=False)
-        except Exception as problem:
-            self._problem = problem
-            self._view._guarded(self._raise)
-        finally:
-            self._ended.set()
-            self._view.refresh()
-            self._view.keep_still()
-
-    def _raise(self) -> None:
-        if self._problem is not None:
-            raise self._problem
 
 
 def grid(side: int = ARROWS) -> Tensor:

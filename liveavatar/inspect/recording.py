@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from liveavatar.cache import CacheSlices, ConditionCache, KeysValues, RingCache
+from liveavatar.cache import KeysValues
 from liveavatar.inspect.attention import (
     AttentionWeights,
     TokenPlaces,
@@ -19,20 +19,18 @@ from liveavatar.inspect.attention import (
     placeless,
     self_key_places,
 )
+from liveavatar.inspect.calls import Call, CallHooks, WatchedAttention, chosen_steps, numbers, wrapped
 from liveavatar.inspect.sound_reach import sound_profile, sound_reach
-from liveavatar.transformer import CachedAttention, CausalS2VTransformer, Context, Modulation
+from liveavatar.transformer import CausalS2VTransformer
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch.utils.hooks import RemovableHandle
 
     from liveavatar.pipeline import Pipeline
 
 PARTS = ("self", "text", "sound")
 MOST_BYTES = 2**29                    # of all that is kept; the oldest goes first
-ARGUMENTS = ("x", "level", "context", "condition", "cache", "pose", "rope")      # of CausalS2VTransformer.forward
-
 Key = tuple[int, int, int]            # block, step, layer
 
 
@@ -49,56 +47,17 @@ class LayerRecord:
         return sum(one.bytes for one in self.attention.values()) + (0 if self.clean is None else self.clean.nbytes)
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of the network: its inputs, and which step it is."""
-
-    block: int
-    step: int
-    x: Tensor                    # (1, C, F, h, w) before the step
-    level: Modulation
-    context: Context
-    condition: ConditionCache
-    cache: RingCache
-
-    @property
-    def sigma(self) -> float:
-        """Return the noise level."""
-        return float(self.level.sigma.flatten()[0])
-
-    @property
-    def frames(self) -> int:
-        """Count the latent frames of the block."""
-        return self.x.shape[2]
-
-
-@dataclass(frozen=True)
-class WatchedAttention(CachedAttention):
-    """Self-attention that hands its rotated queries, and the keys and values it sees, to somebody else as well."""
-
-    note: Callable[[Tensor, KeysValues], None]
-
-    def attend(self, q: Tensor, slices: CacheSlices) -> Tensor:
-        attended = super().attend(q, slices)
-        self.note(q, slices.visible)
-        return attended
-
-
-class Recording:
+class Recording(CallHooks):
     """What `record` has seen so far. Use it as a context manager, or call `start` and `stop`."""
 
     def __init__(self, pipe: Pipeline, steps: tuple[int, ...] | None, layers: tuple[int, ...],
                  blocks: tuple[int, ...] | None, heads: tuple[int, ...] | Literal["mean"] | None,
                  queries: tuple[int, ...] | None, parts: tuple[str, ...], readouts: bool, values: bool,
                  most_bytes: int) -> None:
-        self.pipe, self.steps, self.layers, self.blocks = pipe, steps, layers, blocks
-        self.heads, self.queries, self.parts = heads, queries, parts
+        super().__init__(pipe, steps, blocks)
+        self.layers, self.heads, self.queries, self.parts = layers, heads, queries, parts
         self.readouts, self.values, self.most_bytes = readouts, values, most_bytes
         self._kept: OrderedDict[Key, LayerRecord] = OrderedDict()
-        self._handles: list[RemovableHandle] = []        # on the whole network
-        self._inner: list[RemovableHandle] = []          # on layers, during a call that is recorded
-        self._call: Call | None = None
-        self._last: tuple[int, float, int, int] | None = None      # end of the ring, sigma, step, branch
         self._sounds: list[Tensor] = []                  # what was encoded since the last call of the network
         self._audio: dict[int, Tensor] = {}              # block -> (1, layers, A, 9 + 4F)
         self._reach: dict[int, Tensor] = {}
@@ -168,74 +127,37 @@ class Recording:
 
     # ------------------------------------------------------------------ from when to when
 
-    def __enter__(self) -> Recording:
-        return self.start()
-
-    def __exit__(self, *problem: object) -> None:
-        self.stop()
-
     def start(self) -> Recording:
         """Begin to record: hooks on the network and its audio encoder, until `stop`."""
-        self.stop()
-        model = self.pipe.backend.transformer
-        self._last = None
-        self._handles = [model.register_forward_pre_hook(self._before, with_kwargs=True),
-                         model.register_forward_hook(self._after, with_kwargs=True, always_call=True)]
+        super().start()
         if "sound" in self.parts:
-            self._handles.append(model.casual_audio_encoder.register_forward_pre_hook(
+            self.handles.append(self.pipe.backend.transformer.casual_audio_encoder.register_forward_pre_hook(
                 lambda _, arguments: self._sounds.append(arguments[0].detach())))
         return self
 
     def stop(self) -> None:
         """Record no more; what was seen stays."""
-        for handle in self._handles + self._inner:
-            handle.remove()
-        self._handles, self._inner, self._call = [], [], None
+        super().stop()
+        self._sounds = []
 
-    # ------------------------------------------------------------------ hooks on the network
+    # ------------------------------------------------------------------ before and after a call
 
     def _before(self, model: CausalS2VTransformer, positional: tuple, named: dict) -> None:
-        given = dict(zip(ARGUMENTS, positional, strict=False)) | named
-        level, cache = given["level"], given["cache"]
-        sigma = float(level.sigma.flatten()[0])
-        step, branch = self._position(cache.end, sigma)
-        block = cache.end // model.config.block_frames
+        super()._before(model, positional, named)
+        self._sounds = []
+
+    def _begin(self, model: CausalS2VTransformer, call: Call) -> None:
         if self._sounds:                                     # with guidance the second one is silence
-            self._audio[block] = self._sounds[0].cpu().clone()
-            self._reach.pop(block, None)
-            self._sounds.clear()
-        if (branch or (self.steps is not None and step not in self.steps)
-                or (self.blocks is not None and block not in self.blocks)):
-            return
-        if "self" in self.parts and cache.attention_class is not None:
-            raise InputError("self-attention in 8 bits keeps its keys in a form of its own; load without "
-                             "fp8_attention, or record parts=('text', 'sound')")
-        self._call = Call(block, step, given["x"], level, given["context"], given["condition"], cache)
+            self._audio[call.block] = self._sounds[0].cpu().clone()
+            self._reach.pop(call.block, None)
         self._check_size(model)
         for layer in self.layers:
             self._watch(model, layer)
 
-    def _position(self, end: int, sigma: float) -> tuple[int, int]:
-        """Return the step of a call and its branch: 1 is guidance's second call, without words and sound."""
-        step = branch = 0
-        if self._last is not None and self._last[0] == end:
-            if sigma < self._last[1]:
-                step = self._last[2] + 1
-            elif sigma == self._last[1] and not self._last[3]:
-                step, branch = self._last[2], 1
-        self._last = end, sigma, step, branch
-        return step, branch
-
-    def _after(self, model: CausalS2VTransformer, positional: tuple, named: dict, output: object) -> None:
-        call, self._call = self._call, None
-        for handle in self._inner:
-            handle.remove()
-        self._inner = []
-        if call is None or output is None:
-            return
+    def _end(self, model: CausalS2VTransformer, call: Call, velocity: Tensor) -> None:
         last = len(model.blocks) - 1
         if self.readouts and last in self.layers:
-            self._keep(call, last).clean = self._clean(call, output[0])
+            self._keep(call, last).clean = self._clean(call, velocity)
         missing = [layer for layer in self.layers if "self" in self.parts and "self" not in
                    self._keep(call, layer).attention]
         if missing:
@@ -249,19 +171,17 @@ class Recording:
     def _check_size(self, model: CausalS2VTransformer) -> None:
         """Refuse what would not fit, before any work."""
         call = self._call
-        per_frame = call.cache.frame_tokens
-        keys = call.cache.bounds(call.frames * per_frame)[2]
         heads = model.config.num_heads if self.heads is None else 1 if self.heads == "mean" else len(self.heads)
-        queries = call.frames * per_frame if self.queries is None else len(self.queries)
-        needed = 4 * heads * queries * keys * len(self.layers)
+        queries = call.tokens if self.queries is None else len(self.queries)
+        needed = 4 * heads * queries * call.visible * len(self.layers)
         if "self" in self.parts and needed > self.most_bytes:
             raise InputError(f"attention of {len(self.layers)} layers, {heads} heads and {queries} query tokens to "
-                             f"{keys} keys is {needed / 2**20:.0f} MiB a step, more than most_bytes "
+                             f"{call.visible} keys is {needed / 2**20:.0f} MiB a step, more than most_bytes "
                              f"({self.most_bytes / 2**20:.0f} MiB); give fewer layers, heads=[0] or heads='mean', or "
                              "some queries=[...]")
-        if self.queries is not None and max(self.queries) >= call.frames * per_frame:
+        if self.queries is not None and max(self.queries) >= call.tokens:
             raise InputError(f"query token {max(self.queries)} is not there; a block has "
-                             f"{call.frames * per_frame} tokens, {per_frame} in each latent frame")
+                             f"{call.tokens} tokens, {call.cache.frame_tokens} in each latent frame")
 
     # ------------------------------------------------------------------ hooks on a layer
 
@@ -270,22 +190,12 @@ class Recording:
         call, layer = self._call, model.blocks[index]
         record = self._keep(call, index)
         attends: dict[str, object] = {}                  # the attention's inputs, until its output is there
+        add = self.inner.append
 
         def begins(_: object, arguments: tuple) -> tuple:
             *others, attend = arguments
-            inputs = {name: getattr(attend, name) for name in ("model", "layer", "cache", "condition", "table",
-                                                               "condition_table")}
-            others_note = getattr(attend, "note", None)              # of another recording
-
-            def note(q: Tensor, visible: KeysValues) -> None:
-                attends["self"] = q, visible
-                if others_note is not None:
-                    others_note(q, visible)
-
-            return *others, WatchedAttention(**inputs, note=note)
-
-        def add(hook: RemovableHandle) -> None:
-            self._inner.append(hook)
+            return *others, wrapped(WatchedAttention, attend,
+                                    note=lambda q, visible: attends.update(self=(q, visible)))
 
         if "self" in self.parts:
             add(layer.register_forward_pre_hook(begins))
@@ -347,8 +257,7 @@ class Recording:
 
     def _chosen(self) -> Tensor:
         """Return the query tokens that are recorded (Q,)."""
-        count = self._call.frames * self._call.cache.frame_tokens
-        return torch.arange(count) if self.queries is None else torch.tensor(self.queries)
+        return torch.arange(self._call.tokens) if self.queries is None else torch.tensor(self.queries)
 
     def _places(self, chosen: Tensor) -> TokenPlaces:
         return block_places(self._call.cache.end, self._call.frames, self._call.condition.grid).select(chosen)
@@ -395,16 +304,6 @@ def record(pipe: Pipeline, *, step: int | Sequence[int] | None = None, layers: S
             raise InputError(f"there is no attention {part!r}; known: {', '.join(PARTS)}")
     if queries is not None and (not len(queries) or min(queries) < 0):
         raise InputError(f"queries are {list(queries)}; give numbers of tokens from 0, or None for all")
-    asked = (step,) if isinstance(step, int) else step
-    return Recording(pipe, None if asked is None else numbers("step", asked), numbers("layers", layers,
-                     config.num_layers), None if blocks is None else numbers("blocks", blocks), chosen,
+    return Recording(pipe, chosen_steps(step), numbers("layers", layers, config.num_layers),
+                     None if blocks is None else numbers("blocks", blocks), chosen,
                      None if queries is None else tuple(queries), tuple(parts), readouts, values, most_bytes)
-
-
-def numbers(name: str, given: Sequence[int], count: int | None = None) -> tuple[int, ...]:
-    """Check numbers from 0, below count where there is one. Raise InputError for others, or where there are none."""
-    wrong = [one for one in given if one < 0 or (count is not None and one >= count)]
-    if wrong or not len(given):
-        known = "numbers from 0" if count is None else f"numbers from 0 to {count - 1}"
-        raise InputError(f"{name} is {list(given)}; give {known}")
-    return tuple(dict.fromkeys(given))
