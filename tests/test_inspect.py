@@ -156,6 +156,15 @@ def test_guidance_calls_twice_and_only_the_conditioned_call_is_kept(seen):
     assert torch.equal(first, seen.attention(0, 0, 1, "text").weights)
 
 
+def test_a_second_run_takes_the_place_of_the_first(pipe):
+    config = GenerationConfig(sample_steps=1, duration_s=0.48)
+    with inspect.record(pipe, layers=[0]) as seen:
+        list(pipe.steps(tone(0.48), face(), "hello", config))
+        first = seen.attention(0, 0, 0).weights
+        list(pipe.steps(tone(0.48), face(), "hello", replace(config, base_seed=1)))
+    assert seen.keys == ((0, 0, 0),) and not torch.equal(seen.attention(0, 0, 0).weights, first)
+
+
 def test_what_is_kept_is_bounded_and_the_oldest_goes_first(pipe):
     with inspect.record(pipe, layers=[0], most_bytes=12_000) as seen:
         list(pipe.steps(tone(1.44), face(), "hello", CONFIG))
@@ -214,6 +223,13 @@ def test_attention_to_sound_has_a_place_in_time(seen):
     at_once[torch.arange(3), 9 + 4 * torch.arange(3)] = 1.0  # the first of each latent frame's own video frames
     assert torch.allclose(inspect.sound_lag_ms(at_once, 25.0), torch.full((3,), -60.0))
     assert reach.shape[2] == profile.shape[1]
+
+
+def test_the_sound_is_known_where_only_a_later_step_is_recorded_and_under_guidance(seen):
+    base = Pipeline(FakeBackend(student=False))
+    with inspect.record(base, step=1, layers=[1]) as some:
+        list(base.steps(tone(1.44), face(), "hello", replace(CONFIG, guidance=2.0)))
+    assert torch.equal(some.sound_reach(2), seen.sound_reach(2)) and float(some._audio[0].abs().sum()) > 0
 
 
 # ------------------------------------------------------------------------------------------- hidden keys

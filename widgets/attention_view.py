@@ -15,6 +15,7 @@ from liveavatar.preview import jpeg
 from liveavatar.run import RUNNING
 from liveavatar.transformer import AUDIO_HISTORY
 from liveavatar.types import InputError
+from widgets._attention import add_at, heats_of_keys, heats_of_queries, lips_delay_ms, listed, smaller, wave_peaks
 from widgets._decoding import CELLS, decoding
 from widgets._live import Body, Buffers, Cursor, LiveView
 
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from widgets._live import Source
 
 MOUTH = 0.66, 0.5             # of the picture's height and width: where the mouth of a portrait is, roughly
-LOUDNESS_S = 0.04             # smoothing of the loudness that lips are compared with
-PEAKS_HZ = 100                # of the drawn wave
-PICTURE_PX = 256              # height of the pictures that are sent, at most
-WEAK = 0.3                    # a correlation of lips and loudness below it names no delay
 TEXT_SHOWN = 12               # words that are listed, the most attended first
 
 
@@ -114,7 +111,12 @@ class AttentionView(LiveView):
     def heats(self) -> dict[str, Tensor]:
         """Return where the token looks: {"portrait" or "frame 7": (rows, columns)}; with a `target`, which tokens of
         the block attend to it, instead."""
-        return self._heats_to() if self.target else self._heats_from()
+        weights, grid = self.weights, self.grid
+        if not self.target:
+            return heats_of_keys(self._one_head(weights.weights[:, self.query]), weights.keys, grid)
+        part, number = self._target()
+        weights = self.seen.attention(*self.place, part)
+        return heats_of_queries(self._one_head(weights.weights[:, :, number]), weights.queries, grid)
 
     @property
     def words(self) -> list[tuple[str, float]]:
@@ -196,7 +198,7 @@ class AttentionView(LiveView):
                 self._sent[name] = picture
                 buffers[f"picture {name}"] = jpeg(picture)
         if full:
-            buffers["wave"] = self._wave().tobytes()
+            buffers["wave"] = wave_peaks(self.run.speech).tobytes()
         return body, buffers
 
     @property
@@ -235,30 +237,6 @@ class AttentionView(LiveView):
         if self.head not in heads:
             raise InputError(f"head {self.head} was not recorded; recorded are heads {listed(heads)}")
         return values[heads.index(self.head)]
-
-    def _heats_from(self) -> dict[str, Tensor]:
-        weights, query, (rows, columns) = self.weights, self.query, self.grid
-        row = self._one_head(weights.weights[:, query])
-        heats, keys = {"portrait": torch.zeros(rows, columns)}, weights.keys
-        for frame in sorted(set(keys.frame[keys.are("past") | keys.are("block")].tolist())):
-            heats[f"frame {frame}"] = torch.zeros(rows, columns)
-        there = keys.row >= 0
-        for name in heats:
-            of = there & (keys.are("portrait") if name == "portrait" else
-                          (keys.frame == int(name.split()[1])) & ~keys.are("portrait"))
-            heats[name].index_put_((keys.row[of], keys.column[of]), row[of], accumulate=True)
-        return heats
-
-    def _heats_to(self) -> dict[str, Tensor]:
-        part, number = self._target()
-        weights = self.seen.attention(*self.place, part)
-        values, queries, (rows, columns) = self._one_head(weights.weights[:, :, number]), weights.queries, self.grid
-        heats = {}
-        for frame in sorted(set(queries.frame.tolist())):
-            heat, of = torch.zeros(rows, columns), queries.frame == frame
-            heat.index_put_((queries.row[of], queries.column[of]), values[of])
-            heats[f"frame {frame}"] = heat
-        return heats
 
     def _target(self) -> tuple[str, int]:
         part, _, number = self.target.partition(" ")
@@ -346,41 +324,5 @@ class AttentionView(LiveView):
 
     def _measure_lips(self) -> None:
         """Measure the delay of the lips, once. In the decoding thread."""
-        from liveavatar.audio import loudness_envelope
-        from liveavatar.metrics.lips import mouth_opening, offset_curve
-
-        run, found = self.run, None
-        frames = [run.decoded_block(block) for block in range(run.facts.blocks)]
-        if run.speech is not None and all(one is not None for one in frames):
-            pictures = torch.cat([one.frames for one in frames])
-            try:
-                envelope = loudness_envelope(run.speech.wave, run.facts.fps, run.speech.rate_hz, LOUDNESS_S)
-                curve = offset_curve(mouth_opening(pictures), envelope[:len(pictures)], run.facts.fps)
-                found = curve.best_ms if curve.peak > WEAK else None
-            except InputError:                             # too short, or no mouth that moves
-                found = None
-        self._lips = run, None if found is None or np.isnan(found) else float(found)
-
-    def _wave(self) -> np.ndarray:
-        speech = self.run.speech
-        if speech is None or not len(speech.wave):
-            return np.zeros(0, "<f4")
-        each = max(speech.rate_hz // PEAKS_HZ, 1)
-        wave = np.abs(speech.wave[:len(speech.wave) // each * each]).reshape(-1, each).max(1)
-        return (wave / max(float(wave.max()), 1e-6)).astype("<f4")
-
-
-def add_at(lane: np.ndarray, first: int, values: np.ndarray) -> None:
-    """Add values to a lane from a place on; what lies before its beginning belongs to its first frame."""
-    places = np.clip(first + np.arange(len(values)), 0, len(lane) - 1)
-    np.add.at(lane, places, values)
-
-
-def smaller(picture: np.ndarray) -> np.ndarray:
-    """Scale a picture (H, W, 3) down to what is sent."""
-    return picture[::max(picture.shape[0] // PICTURE_PX, 1), ::max(picture.shape[0] // PICTURE_PX, 1)]
-
-
-def listed(values: object) -> str:
-    """Write numbers, each once."""
-    return ", ".join(map(str, sorted(set(values))))
+        run = self.run
+        self._lips = run, lips_delay_ms(run)

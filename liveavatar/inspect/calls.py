@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,15 +56,19 @@ class Call:
 
 
 class CallHooks:
-    """Hooks on the network of a pipeline between `start` and `stop`, or within a `with`. For chosen calls `_begin` is
-    called before and `_end` after; what `_begin` has put into `inner` is removed after the call."""
+    """Hooks on the network of a pipeline between `start` and `stop`, or within a `with`.
+
+    For chosen calls `_begin` is called before and `_end` after; what `_begin` has put into `inner` is removed after
+    the call. Of guidance's two calls only the first, with words and sound, is chosen.
+    """
 
     def __init__(self, pipe: Pipeline, steps: tuple[int, ...] | None, blocks: tuple[int, ...] | None) -> None:
         self.pipe, self.steps, self.blocks = pipe, steps, blocks
         self.handles: list[RemovableHandle] = []         # on the whole network
         self.inner: list[RemovableHandle] = []           # on layers, during a chosen call
         self._call: Call | None = None
-        self._last: tuple[int, float, int, int] | None = None      # end of the ring, sigma, step, branch
+        self._last: tuple[int, float, int] | None = None           # end of the ring, sigma, step
+        self._last_x: weakref.ref[Tensor] | None = None
 
     def __enter__(self) -> CallHooks:
         return self.start()
@@ -75,7 +80,7 @@ class CallHooks:
         """Put the hooks in place, until `stop`."""
         self.stop()
         model = self.pipe.backend.transformer
-        self._last = None
+        self._last = self._last_x = None
         self.handles = [model.register_forward_pre_hook(self._before, with_kwargs=True),
                         model.register_forward_hook(self._after, with_kwargs=True, always_call=True)]
         return self
@@ -95,24 +100,24 @@ class CallHooks:
     def _before(self, model: CausalS2VTransformer, positional: tuple, named: dict) -> None:
         given = dict(zip(ARGUMENTS, positional, strict=False)) | named
         level, cache = given["level"], given["cache"]
-        step, branch = self._position(cache.end, float(level.sigma.flatten()[0]))
+        again = self._last_x is not None and self._last_x() is given["x"]      # guidance asks twice of the same latents
+        self._last_x = weakref.ref(given["x"])
+        if again:
+            return
+        step = self._step(cache.end, float(level.sigma.flatten()[0]))
         block = cache.end // model.config.block_frames
-        if (branch or (self.steps is not None and step not in self.steps)
+        if ((self.steps is not None and step not in self.steps)
                 or (self.blocks is not None and block not in self.blocks)):
             return
         self._call = Call(block, step, given["x"], level, given["context"], given["condition"], cache)
         self._begin(model, self._call)
 
-    def _position(self, end: int, sigma: float) -> tuple[int, int]:
-        """Return the step of a call and its branch: 1 is guidance's second call, without words and sound."""
-        step = branch = 0
-        if self._last is not None and self._last[0] == end:
-            if sigma < self._last[1]:
-                step = self._last[2] + 1
-            elif sigma == self._last[1] and not self._last[3]:
-                step, branch = self._last[2], 1
-        self._last = end, sigma, step, branch
-        return step, branch
+    def _step(self, end: int, sigma: float) -> int:
+        """Return which step a call is: one more than the one before, while the noise falls within a block."""
+        last_end, last_sigma, step = self._last or (-1, 0.0, 0)
+        step = step + 1 if end == last_end and sigma < last_sigma else 0
+        self._last = end, sigma, step
+        return step
 
     def _after(self, model: CausalS2VTransformer, positional: tuple, named: dict, output: object) -> None:
         call, self._call = self._call, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
@@ -58,7 +58,7 @@ class Recording(CallHooks):
         self.layers, self.heads, self.queries, self.parts = layers, heads, queries, parts
         self.readouts, self.values, self.most_bytes = readouts, values, most_bytes
         self._kept: OrderedDict[Key, LayerRecord] = OrderedDict()
-        self._sounds: list[Tensor] = []                  # what was encoded since the last call of the network
+        self._sounds: deque[Tensor] = deque(maxlen=2)    # the newest that were encoded: with guidance one is silence
         self._audio: dict[int, Tensor] = {}              # block -> (1, layers, A, 9 + 4F)
         self._reach: dict[int, Tensor] = {}
 
@@ -138,17 +138,13 @@ class Recording(CallHooks):
     def stop(self) -> None:
         """Record no more; what was seen stays."""
         super().stop()
-        self._sounds = []
+        self._sounds.clear()
 
     # ------------------------------------------------------------------ before and after a call
 
-    def _before(self, model: CausalS2VTransformer, positional: tuple, named: dict) -> None:
-        super()._before(model, positional, named)
-        self._sounds = []
-
     def _begin(self, model: CausalS2VTransformer, call: Call) -> None:
-        if self._sounds:                                     # with guidance the second one is silence
-            self._audio[call.block] = self._sounds[0].cpu().clone()
+        if self._sounds:                                     # encoded since the last call that was recorded
+            self._audio[call.block] = self._sound_of(model, call).cpu().clone()
             self._reach.pop(call.block, None)
         self._check_size(model)
         for layer in self.layers:
@@ -167,6 +163,19 @@ class Recording(CallHooks):
             self._kept.popitem(last=False)
         for block in {block for block in self._audio if not any(key[0] == block for key in self._kept)} - {call.block}:
             del self._audio[block]
+
+    def _sound_of(self, model: CausalS2VTransformer, call: Call) -> Tensor:
+        """Return the newest sound whose tokens the call was given."""
+        sounds = tuple(self._sounds)
+        self._sounds.clear()
+        if len(sounds) == 1 or not call.context.audio:
+            return sounds[-1]
+        layer, given = next(iter(call.context.audio.items()))
+        for audio in sounds[::-1]:
+            if torch.equal(model.encode_audio(audio)[layer].tokens.k, given.tokens.k):
+                break
+        self._sounds.clear()                                 # asking has encoded again
+        return audio
 
     def _check_size(self, model: CausalS2VTransformer) -> None:
         """Refuse what would not fit, before any work."""
