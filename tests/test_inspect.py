@@ -33,6 +33,12 @@ def seen(pipe, plain):
     return seen
 
 
+def test_it_is_there_by_its_name():
+    import liveavatar
+
+    assert liveavatar.inspect is inspect and "inspect" in liveavatar.__all__
+
+
 def hooks(model) -> int:
     return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules())
 

@@ -25,7 +25,8 @@ def sound_reach(model: CausalS2VTransformer, audio: Tensor) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad():
         dtype = model.text_embedding[0].weight.dtype
         copies = audio.detach().clone().to(dtype).repeat(frames * tokens, 1, 1, 1).requires_grad_()
-        local = model.casual_audio_encoder(copies)[0][:, skip:].flatten(1, 2)            # (F * tokens, F * tokens, D)
+        local, _ = model.casual_audio_encoder.forward(copies)    # not a call: a recording need not hear of it
+        local = local[:, skip:].flatten(1, 2)                                           # (F * tokens, F * tokens, D)
         own = local[torch.arange(len(copies)), torch.arange(len(copies))].float()        # each copy answers for one
         direction = torch.randn(own.shape[1], generator=torch.Generator().manual_seed(SEED)).to(own.device)
         gradient, = torch.autograd.grad((own @ direction).sum(), copies)
