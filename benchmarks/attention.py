@@ -3,11 +3,14 @@
     python benchmarks/attention.py                    both: five minutes on two idle cores
     python benchmarks/attention.py --people 2 --rounds 2
 
+What is measured is kept in results/attention.json at once; people and rounds that are there are not measured again
+(--afresh forgets them).
+
 Masking: of block 1 of each person's video, the keys to which the mouth's tokens attend most (mean over steps, layers
 and heads) are hidden from those tokens, at all steps and layers, and the same number of others, drawn at random. The
 change of the decoded mouth against the untouched video is compared.
 
-Cost: processor time of the same video bare, bare again, and with one layer recorded at every step, turn by turn.
+Cost: processor time of steps that are recorded against that of the same steps when they are not.
 """
 
 from __future__ import annotations
@@ -27,12 +30,16 @@ from liveavatar.types import Condition
 
 ROOT = Path(__file__).resolve().parent
 RESULT = ROOT / "results" / "attention.md"
+ROWS = RESULT.with_suffix(".json")
 BLOCK, SECONDS = 1, 0.96
 COUNTS = (16, 64)                      # keys that are hidden, of 448
-DRAWS = 3                              # of other keys, for each person
+DRAWS = 2                              # of other keys, for each person
 MOUTH = (slice(5, 6), slice(3, 5))     # rows and columns of tokens, of 8 x 8
 SEEN = (slice(4, 7), slice(2, 6))      # where the mouth is measured
 RESAMPLES = 2000
+RECORDED = {                           # options of `inspect.record`; None: nothing
+    "nothing (two equal videos)": None, "one layer, all heads, with read-outs": {},
+    "one layer, all heads": {"readouts": False}, "one layer, mean over heads": {"readouts": False, "heads": "mean"}}
 
 
 def interval(values: list[float], seed: int = 0) -> tuple[float, float, float]:
@@ -64,8 +71,8 @@ def mouth_pictures(pipe: Pipeline, condition: Condition, config: liveavatar.Gene
     return frames[:, SEEN[0].start * side:SEEN[0].stop * side, SEEN[1].start * side:SEEN[1].stop * side]
 
 
-def mask(pipe: Pipeline, seed: int, voice: str) -> dict[int, tuple[float, float]]:
-    """Return {keys hidden: (change of the mouth without the most attended, without as many others)} in percent."""
+def mask(pipe: Pipeline, seed: int, voice: str) -> dict[str, list[float]]:
+    """Return {keys hidden: [change of the mouth without the most attended, without as many others]} in percent."""
     config = liveavatar.GenerationConfig(duration_s=SECONDS, base_seed=seed)
     condition = pipe.condition(liveavatar.samples()[voice], liveavatar.avatar(seed=seed), "", config)
     layers = range(pipe.backend.transformer.config.num_layers)
@@ -85,17 +92,15 @@ def mask(pipe: Pipeline, seed: int, voice: str) -> dict[int, tuple[float, float]
     for count in COUNTS:
         rest = torch.tensor(order[count:])
         others = [change(rest[torch.randperm(len(rest), generator=generator)[:count]].tolist()) for _ in range(DRAWS)]
-        found[count] = change(order[:count]), statistics.mean(others)
+        found[str(count)] = [change(order[:count]), statistics.mean(others)]
     return found
 
 
-def masking(pipe: Pipeline, people: int) -> list[str]:
-    voices = list(liveavatar.samples())
-    found = [mask(pipe, seed, voices[seed % len(voices)]) for seed in range(people)]
+def masking_table(found: list[dict[str, list[float]]]) -> list[str]:
     lines = ["| keys hidden from the mouth | the most attended, % | as many others, % | ratio |",
              "|---:|---:|---:|---:|"]
     for count in COUNTS:
-        most, others = ([one[count][side] for one in found] for side in (0, 1))
+        most, others = ([one[str(count)][side] for one in found] for side in (0, 1))
         ratios = [a / max(b, 1e-6) for a, b in zip(most, others, strict=True)]
         lines.append(f"| {count} | {words(most)} | {words(others)} | {words(ratios, 1)} |")
     return lines
@@ -103,49 +108,73 @@ def masking(pipe: Pipeline, people: int) -> list[str]:
 
 # ------------------------------------------------------------------------------------------- cost
 
-def cost(pipe: Pipeline, rounds: int) -> list[str]:
+def cost(pipe: Pipeline) -> dict[str, float]:
+    """Return the processor time that recording adds to a step, in percent, by what is recorded; one round.
+
+    Of two equal videos one is recorded at even blocks, the other at odd ones: each step is compared with itself, and
+    the median of all steps is taken.
+    """
     config = liveavatar.GenerationConfig(duration_s=2.4)
     condition = pipe.condition(liveavatar.samples()["welcome"], liveavatar.avatar(seed=7), "", config)
+    found = {}
+    for name, options in RECORDED.items():
+        times: list[dict[tuple[int, int], float]] = []
+        for parity in (0, 1):
+            if options is None:
+                times.append(step_times(pipe, condition, config))
+                continue
+            with inspect.record(pipe, layers=[2], blocks=range(parity, 5, 2), **options):
+                times.append(step_times(pipe, condition, config))
+        found[name] = 100 * (statistics.median(times[block % 2][block, step] / times[1 - block % 2][block, step]
+                                               for block, step in times[0]) - 1)
+    return found
 
-    def work_s() -> float:
+
+def step_times(pipe: Pipeline, condition: Condition, config: liveavatar.GenerationConfig) -> dict:
+    """Make a video; return the processor time of each (block, step), all threads together."""
+    times, steps = {}, pipe.steps(condition, config=config)
+    while True:
         began = time.process_time()
-        for _ in pipe.decode([step.x for step in pipe.steps(condition, config=config) if step.last]):
-            pass
-        return time.process_time() - began
+        step = next(steps, None)
+        if step is None:
+            return times
+        times[step.block, step.index] = time.process_time() - began
 
-    def recorded_s(**options: object) -> float:
-        with inspect.record(pipe, layers=[2], **options):
-            return work_s()
 
-    turns = {"bare, again": work_s, "one layer, all heads, with read-outs": recorded_s,
-             "one layer, all heads": lambda: recorded_s(readouts=False),
-             "one layer, mean over heads": lambda: recorded_s(readouts=False, heads="mean")}
-    work_s()
-    ratios: dict[str, list[float]] = {name: [] for name in turns}
-    for _ in range(rounds):
-        bare = work_s()
-        for name, turn in turns.items():
-            ratios[name].append(100 * (turn() / bare - 1))
-    return ["| recorded at every step | more processor time, % |", "|---|---:|",
-            *(f"| {name} | {words(values, 1)} |" for name, values in ratios.items())]
+def cost_table(rounds: list[dict[str, float]]) -> list[str]:
+    return ["| recorded at every step | more processor time of a step, % |", "|---|---:|",
+            *(f"| {name} | {words([one[name] for one in rounds], 1)} |" for name in rounds[0])]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--afresh", action="store_true")
     asked = parser.parse_args()
-    pipe = liveavatar.load("mini")
-    about = pipe.backend.about()
-    parts = {"Masking": masking(pipe, asked.people), "Cost": cost(pipe, asked.rounds)}
+    rows = json.loads(ROWS.read_text()) if ROWS.exists() and not asked.afresh else {"people": [], "rounds": []}
+    pipe, voices = liveavatar.load("mini"), list(liveavatar.samples())
+    while len(rows["people"]) < asked.people:
+        seed = len(rows["people"])
+        rows["people"].append(mask(pipe, seed, voices[seed % len(voices)]))
+        ROWS.write_text(json.dumps(rows, indent=1))
+    while len(rows["rounds"]) < asked.rounds:
+        rows["rounds"].append(cost(pipe))
+        ROWS.write_text(json.dumps(rows, indent=1))
+    write(rows, pipe.backend.about())
+
+
+def write(rows: dict, about: dict) -> None:
     text = "\n".join([
         "# Attention: does it point at what matters, and what does recording cost?", "",
-        f"`python benchmarks/attention.py --people {asked.people} --rounds {asked.rounds}`, mini "
-        f"({json.dumps({name: about[name] for name in ('student', 'dtype')})}); means with 95 % bootstrap intervals.",
+        f"`python benchmarks/attention.py --people {len(rows['people'])} --rounds {len(rows['rounds'])}`, mini "
+        f"(student {about['student']}, {about['dtype']}); means with 95 % bootstrap intervals over people and rounds.",
         "", "## Masking", "",
         "Change of the decoded mouth (root mean square, 100 % is black against white) when its tokens no longer see "
-        "some keys,", "at all steps and layers of a block:", "", *parts["Masking"], "", "## Cost", "",
-        *parts["Cost"], "", "When nothing is recorded there are no hooks (a test counts them): nothing can cost.", ""])
+        "some keys,", "at all steps and layers of a block:", "", *masking_table(rows["people"]), "", "## Cost", "",
+        *cost_table(rows["rounds"]), "",
+        "Measured on two cores that other work shared. When nothing is recorded there are no hooks (a test counts "
+        "them): nothing can cost.", ""])
     RESULT.write_text(text)
     print(text)
 

@@ -29,6 +29,7 @@ def test_what_is_drawn_can_be_had_in_python(view):
 
 
 def test_modes_are_moved_and_the_number_of_modes_puts_them_back(view):
+    assert FlowLab(points=[[0, 0], [1, 1]]).modes == 2
     view.points = [[0, 0], [1, 1], [2, 0], [0, 2]]
     assert view.modes == 4 and view.mixture.means.tolist()[1] == [1, 1]
     view.left_open = 2

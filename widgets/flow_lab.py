@@ -63,7 +63,7 @@ class FlowLab(LiveView):
 
     def __init__(self, *arguments: object, **options: object) -> None:
         if options.get("points"):
-            options.setdefault("modes", len(make_mixture(options["points"]).means))
+            options["modes"] = len(make_mixture(options["points"]).means)
         self._flows: tuple[tuple, dict] = ((), {})                # settings -> what follows from them
         self._training: Training | None = None
         super().__init__(*arguments, **options)
