@@ -26,7 +26,7 @@ _HOME = {   # public name -> module
     "load": "pipeline", "Pipeline": "pipeline", "generate": "pipeline", "resume": "pipeline",
     # what is seen
     "Run": "run", "replay": "run", "Trace": "trace", "read_provenance": "video",
-    "MemoryWatch": "vram.watch",
+    "MemoryWatch": "vram.watch", "inspect": "inspect",
     # diffusers
     "watch": "interop.watching", "LiveAvatarPipeline": "interop.avatar_pipeline",
 }

@@ -56,6 +56,28 @@ TERMS: dict[str, str] = {
                  "be.",
     "seen_share": "In how many of these sounds the mouth did what the sound asks for.",
     "at_best": "What even the true mouth reaches: sounds run into each other.",
+    # flow matching in two dimensions
+    "velocity_field": "Where points of this noise level move: noise minus picture, averaged over all pairs that could "
+                      "have met here. In two dimensions it is known exactly.",
+    "left_open": "How many modes remain possible once the condition is known: a condition that says everything leaves "
+                 "one.",
+    "overlap": "The share of two neighbouring modes that lies under both: 0 % is apart, 100 % is the same mode.",
+    "step_job": "What a step is taught: to hold the mean of all that is possible, or to match the distribution of the "
+                "data.",
+    "distillation": "Regression learns the mean, consistency the end of the teacher's path, DMD moves along the real "
+                    "score minus the student's own.",
+    "flow_distance": "How far the points are from the data, in units of the plane (Wasserstein distance): 0 is the "
+                     "same distribution.",
+    "spread_kept": "The variance of the points over that of the data: 0 % is one point, 100 % is right.",
+    "between_modes": "The share of points further than three widths from every mode: where there are no data.",
+    "straightness": "The straight distance from noise to end over the length of the path: 100 % is straight, and one "
+                    "step suffices.",
+    "knee": "The number of steps from which more of them bring the points less than 0.3 nearer to the data.",
+    # attention
+    "attention": "How much a token takes from each other token: its weights add up to 100 %. A token covers a square "
+                 "of the picture in one latent frame.",
+    "attention_lag": "Where in time the sound lies that a place attends to, against the middle of its latent frame; "
+                     "below 0 ms: it listens to what came before.",
     # comparing
     "same_noise": "Both videos began from the same noise (seed and size are the same), so what differs is due to the "
                   "settings alone.",

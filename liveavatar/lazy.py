@@ -8,13 +8,18 @@ from importlib import import_module
 
 
 def lazy_names(package: str, home: dict[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` (PEP 562) of a package; home: public name -> module inside the package."""
+    """Return the `__getattr__` and `__dir__` (PEP 562) of a package.
+
+    home: public name -> module inside the package; a module that bears the name and holds nothing of that name is meant
+    itself
+    """
     module = sys.modules[package]
 
     def look_up(name: str) -> object:
         if name not in home:
             raise AttributeError(f"{package} has no {name!r}; it has {', '.join(home)}")
-        value = getattr(import_module(f"{package}.{home[name]}"), name)
+        origin = import_module(f"{package}.{home[name]}")
+        value = getattr(origin, name, origin) if home[name] == name else getattr(origin, name)
         setattr(module, name, value)
         return value
 

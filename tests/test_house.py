@@ -22,10 +22,11 @@ FLOORS = (
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
      "avatars", "puppets", "faces", "speech", "sound", "soundtrack", "audio", "voice", "phonemes", "pictures",
-     "conditions", "decoder", "video", "strength"),
+     "conditions", "decoder", "video", "strength", "flow2d"),
     ("backends",),
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
-    ("metrics", "inspection", "vram", "run", "preview", "step_frames", "export", "interop", "runs"),
+    ("metrics", "inspection", "vram", "run", "preview", "step_frames", "export", "interop", "runs",
+     "inspect"),
     ("study",),
     ("cli", "demo", "doctor", "__main__"),
     ("training",),

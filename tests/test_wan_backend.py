@@ -76,6 +76,23 @@ def pictures_of(events):
     return torch.cat([event.frames for event in events if isinstance(event, Block)])
 
 
+def test_the_same_calls_look_into_this_model_as_into_mini(pipe, told, blocks):
+    """Motion is among the keys; weights reproduce the kernel's output up to its rounding; the run stays the same."""
+    from liveavatar import inspect
+
+    with inspect.record(pipe, layers=[0, 1], blocks=[1], heads=[1], values=True) as seen:
+        steps = list(pipe.steps(told, config=CONFIG))
+    assert all(torch.equal(one.x, other.x) for one, other in
+               zip(steps, (event for event in blocks if not isinstance(event, Block)), strict=True))
+    one, rounding = seen.attention(1, 0, 1), 1e-5 if pipe.backend.dtype == torch.float32 else 2e-2
+    assert set(one.shares()) == {"portrait", "motion", "past", "block"}
+    assert torch.allclose(one.weights.sum(2), torch.ones(one.weights.shape[:2]), atol=1e-5)
+    assert torch.allclose(one.weights @ one.values, one.output, atol=rounding)
+    assert seen.attention(1, 0, 1, "sound").weights.shape[2] == 5
+    last = next(step for step in steps if (step.block, step.index) == (1, 0))
+    assert torch.allclose(seen.readout(1, 0, 1).float(), last.clean.float(), atol=rounding)
+
+
 def test_what_the_model_is_told_has_the_shapes_the_interface_names(pipe):
     backend: Backend = pipe.backend
     features = pipe.encode_audio(tone(SECONDS))

@@ -161,3 +161,52 @@ def sweep_picture(pictures: list[tuple[str, np.ndarray]], columns: int = 6, titl
         page.paste(small, (x, y))
         pen.text((x, y + side + 4), name[:24], SOFT, letters(11))
     return page
+
+
+def flow_picture(clouds: Sequence[tuple[str, np.ndarray]], modes: np.ndarray, width: float, reach: float,
+                 curves: Sequence[tuple[str, Sequence[tuple[int, float]]]], words: str) -> Image.Image:
+    """Draw points (N, 2) in the plane over modes (K, 2) of a width, and curves of distance by number of steps."""
+    side, gap, top = 260, 14, 60
+    page, pen = sheet(gap + 3 * (side + gap), top + side + 50, "Flow matching in two dimensions")
+    scale = side / (2 * reach)
+    for place, (title, points) in enumerate(clouds[:2]):
+        x0, y0 = gap + place * (side + gap) + side / 2, top + side / 2
+        pen.rectangle((x0 - side / 2, y0 - side / 2, x0 + side / 2, y0 + side / 2), outline=EMPTY)
+        pen.text((x0 - side / 2, top - 20), title, INK, letters(13))
+        for x, y in modes:
+            pen.ellipse(around(x0 + x * scale, y0 - y * scale, 2 * width * scale), outline=GREY)
+        for x, y in points[np.abs(points).max(1) < reach]:
+            pen.ellipse(around(x0 + x * scale, y0 - y * scale, 1.5), of_step(1))
+    left = gap + 2 * (side + gap) + 20
+    most = max(value for _, curve in curves for _, value in curve)
+    pen.text((left, top - 20), "distance to the data, by steps", INK, letters(13))
+    for place, (_, curve) in enumerate(curves):
+        dots = [(left + 20 + i * (side - 40) / (len(curve) - 1), top + side - 24 - value / most * (side - 40))
+                for i, (_, value) in enumerate(curve)]
+        pen.line(dots, INK if place == len(curves) - 1 else of_step(place), 2 if place == len(curves) - 1 else 1)
+        for (x, _), (steps, _) in zip(dots, curve, strict=True):
+            pen.text((x, top + side - 14), str(steps), SOFT, letters(11), "mm")
+    pen.text((gap, top + side + 18), words, SOFT, letters(12))
+    return page
+
+
+def attention_picture(parts: dict[str, tuple[np.ndarray | None, np.ndarray]], title: str, words: str) -> Image.Image:
+    """Draw pictures (H, W, 3) uint8, or none, with heats (rows, columns) over them, by name."""
+    side, gap, top = 104, 10, 44
+    across = min(len(parts), 7)
+    page, pen = sheet(max(gap + across * (side + gap), 620), top + -(-len(parts) // across) * (side + 28) + 30, title)
+    most = max(float(heat.max()) for _, heat in parts.values()) or 1.0
+    for number, (name, (picture, heat)) in enumerate(parts.items()):
+        x, y = gap + number % across * (side + gap), top + number // across * (side + 28)
+        below = Image.new("L", (side, side), 128) if picture is None else Image.fromarray(picture).convert("L")
+        mask = Image.fromarray((200 * np.sqrt(heat / most)).astype(np.uint8)).resize((side, side), 0)
+        page.paste(below.resize((side, side)).convert("RGB"), (x, y))
+        page.paste(Image.new("RGB", (side, side), VERMILION), (x, y), mask)
+        pen.text((x, y + side + 4), name, SOFT, letters(11))
+    pen.text((gap, page.height - 24), words, SOFT, letters(12))
+    return page
+
+
+def around(x: float, y: float, radius: float) -> tuple[float, float, float, float]:
+    """Return the box of a circle, for Pillow."""
+    return x - radius, y - radius, x + radius, y + radius
