@@ -154,9 +154,9 @@ def by_many(asked: argparse.Namespace, audio: object, config: GenerationConfig, 
         with stop_on_signals() as stop:
             video = parallel.generate(audio, asked.image, asked.prompt, config, output=output, backend=asked.backend,
                                       stop=stop, **options)
-    except parallel.PartnerGone as gone:
-        print(f"liveavatar: {gone}", file=sys.stderr)
-        parallel.leave_at_once(1)
+    except parallel.PeerFailure as failure:
+        print(f"liveavatar: {failure}", file=sys.stderr)
+        parallel.exit_now(1)
     return 0 if video is None else report(video, stop)
 
 

@@ -151,9 +151,13 @@ def roll_out(backend: Backend, condition: Condition, config: GenerationConfig,
                 yield step, rollout if step.last else None
 
 
-def steps_of_block(backend: Backend, constants: Constants, config: GenerationConfig,
-                   rollout: Rollout) -> Iterator[Step]:
-    """The steps of the block that comes next."""
+def steps_of_block(backend: Backend, constants: Constants, config: GenerationConfig, rollout: Rollout,
+                   steps: range | None = None, latents: Tensor | None = None) -> Iterator[Step]:
+    """Yield the steps of the block that comes next.
+
+    steps: those that this process makes, of which `rollout` holds the caches; None: all
+    latents: (1, C, F, h, w) after the step before the first one; None: begin with noise
+    """
     model, block = backend.transformer, rollout.block
     frames = backend.block_latents * backend.frames_per_latent
 
@@ -172,6 +176,7 @@ def steps_of_block(backend: Backend, constants: Constants, config: GenerationCon
     if pose is not None:
         first = block * backend.block_latents
         pose = pose[:, :, first:first + backend.block_latents].to(backend.device)
-    return denoise_block(model, noise.to(backend.device, model.dtype), context(cond), cond.portrait, rollout.caches,
-                         constants.schedule, levels=constants.levels, solver=constants.solver, generator=generator,
-                         block=block, guidance=guidance, pose=pose)
+    x = (noise if latents is None else latents).to(backend.device, model.dtype)
+    return denoise_block(model, x, context(cond), cond.portrait, rollout.caches, constants.schedule,
+                         levels=constants.levels, solver=constants.solver, generator=generator, block=block,
+                         guidance=guidance, pose=pose, steps=steps)

@@ -12,7 +12,7 @@ from importlib import import_module
 from math import ceil
 
 from liveavatar.config import check_choice, check_infer_frames, check_whole, parse_size, size_text
-from liveavatar.parallel import Layout
+from liveavatar.parallel.layout import Layout
 from liveavatar.types import InputError
 from liveavatar.vram.cards import GIB, Card
 from liveavatar.vram.shapes import FRAMES_PER_LATENT, ROUNDED, Shapes, ghost_transformer, shapes
@@ -214,7 +214,7 @@ def predict(asked: Settings, on: Card | None) -> Prediction:
         layout = Layout.of(asked.steps, asked.gpus)
         devices = tuple(moments(asked, tuple(layout.owned(rank)), layout.vae_rank == rank)
                         for rank in range(asked.gpus))
-        roles = tuple(layout.words(rank) for rank in range(asked.gpus))
+        roles = tuple(layout.description(rank) for rank in range(asked.gpus))
         return Prediction(asked, on, devices, roles, block_time(asked, on), on.usable)
     devices = (moments(asked, tuple(range(asked.steps)), True),) * asked.gpus
     return Prediction(asked, on, devices, ("all steps and the VAE",) * asked.gpus, block_time(asked, on), on.usable)
