@@ -35,7 +35,7 @@ from jupyter_client.session import Session
 from liveavatar.avatars.portraits import avatar
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline, load
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.speech import samples
 from widgets import MemoryView, Workbench
 from widgets._live import LiveView

@@ -23,7 +23,7 @@ sys.path.insert(0, {root!r})
 import psutil, liveavatar
 from liveavatar.config import GenerationConfig
 from liveavatar.vram.watch import MemoryWatch
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.audio import load_audio
 from liveavatar.inputs import prepare_audio
 with tempfile.TemporaryDirectory() as folder, MemoryWatch(period_s=0.02) as watch:

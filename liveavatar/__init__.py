@@ -25,7 +25,7 @@ _HOME = {   # public name -> module
     # the whole
     "load": "pipeline", "Pipeline": "pipeline", "generate": "pipeline", "resume": "pipeline",
     # what is seen
-    "Run": "run", "replay": "run", "Trace": "trace", "read_provenance": "video",
+    "Run": "runs.run", "replay": "runs.loading", "Trace": "trace", "read_provenance": "video",
     "MemoryWatch": "vram.watch",
     # diffusers
     "watch": "interop.watching", "LiveAvatarPipeline": "interop.avatar_pipeline",

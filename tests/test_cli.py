@@ -164,7 +164,7 @@ def test_a_script_that_is_ended_leaves_what_is_done(given, monkeypatch, number, 
 
 def test_whoever_waits_for_a_run_and_is_ended_leaves_what_is_done(given):
     from liveavatar.pipeline import Pipeline
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
     run = Run.of(Pipeline(FakeBackend(pause_s=0.05)), "speech.wav", "portrait.png", output="out.mp4")
     told = []

@@ -272,7 +272,8 @@ def test_a_resumed_run_has_the_recordings_sound_too():
 
 
 def test_a_saved_run_keeps_the_recording(tmp_path):
-    from liveavatar.run import Run, replay
+    from liveavatar.runs.loading import replay
+    from liveavatar.runs.run import Run
 
     save("a.wav", np.stack([tone(1), tone(1, level=0.1)], 1))
     run = Run.of(pipeline.Pipeline(FakeBackend()), "a.wav", face(), "", GenerationConfig(sample_steps=1)).start()

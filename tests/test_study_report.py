@@ -161,7 +161,7 @@ def test_a_run_has_a_report_with_every_step(tmp_path):
 
     from liveavatar.config import GenerationConfig
     from liveavatar.pipeline import Pipeline
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
     run = Run.of(Pipeline(FakeBackend()), tone(1.0), face(32, 32), "", GenerationConfig(sample_steps=3))
     run.start().result()
@@ -184,7 +184,7 @@ def test_the_pictures_of_a_run_are_what_was_made():
 
     from liveavatar.config import GenerationConfig
     from liveavatar.pipeline import Pipeline
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
     from liveavatar.study.steps_section import steps_of
 
     run = Run.of(Pipeline(FakeBackend()), tone(0.9), face(32, 32), "", GenerationConfig(sample_steps=2))
@@ -214,7 +214,7 @@ def test_the_report_of_a_folder_made_on_the_command_line_shows_its_steps(tmp_pat
     assert len(steps["strips"]) == 2 and all(strip["guess"] and strip["change"] for strip in steps["strips"])
     assert steps["portrait"] and steps["note"] == "" and "step 1 finishes it" in steps["words"][1][0]
     run = open_run(tmp_path / "run")                         # what a view is given
-    assert run.state == "finished" and run.seen == ((0, 0), (0, 1), (1, 0), (1, 1)) and run.decodes
+    assert run.state == "finished" and run.recorded_steps == ((0, 0), (0, 1), (1, 0), (1, 1)) and run.decodes
     assert run.last_step.block == 1 and run.portrait is not None
     assert [len(block.frames) for block in run.blocks] == [12, 3]
 

@@ -11,7 +11,7 @@ from wan_fakes import SMALL
 
 import liveavatar
 from liveavatar.config import GenerationConfig
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.types import Step
 from liveavatar.vram.plan import plan
 from liveavatar.vram.shortage import Shortage, is_shortage

@@ -14,7 +14,7 @@ from wan_fakes import LOADED, SMALL, TRANSFORMER, off, write_checkpoint
 import liveavatar
 from liveavatar.backends.wan.precision import Fp8Linear, multiplies_fp8
 from liveavatar.config import GenerationConfig
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.types import Block
 from liveavatar.vram.watch import MemoryWatch
 

@@ -10,7 +10,7 @@ import time
 from fakes import FakeBackend, face, tone
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from widgets import LipView, MemoryView, StepGrid
 run = Run.of(Pipeline(FakeBackend(pause_s=0.01)), tone(9.6), face(32, 32), "", GenerationConfig(size=(32, 32)))
 views = [View(run) for View in (LipView, MemoryView, StepGrid)]

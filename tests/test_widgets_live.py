@@ -14,7 +14,8 @@ from PIL import Image
 import widgets
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Change, Run
+from liveavatar.runs.info import StateChange
+from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError, Step
 from widgets._live import STATIC, Cursor, LiveView, Mail, assemble
 from widgets.cache_view import CacheView
@@ -174,9 +175,9 @@ def test_a_view_is_drawn_after_what_concerns_it_and_after_every_change_of_state(
 
     view = OfBlocks(finished)
     view._mail.begin()
-    view._notice(finished.look(0, 0))
+    view._notice(finished.step_record(0, 0))
     assert not view._mail._dirty
-    for event in (finished.blocks[0], Change("finished")):
+    for event in (finished.blocks[0], StateChange("finished")):
         view._notice(event)
         assert view._mail._dirty
         view._mail.begin()
@@ -214,7 +215,7 @@ def test_clicks_steer_the_run_and_their_errors_are_shown():
     view = Plain(run)
     view._hear(view, {"kind": "steer", "what": "step"}, [])
     wait_until(lambda: run.state == "paused")
-    assert len(run.seen) == 1
+    assert len(run.recorded_steps) == 1
     view._hear(view, {"kind": "steer", "what": "stop"}, [])
     run.result()
     assert run.state == "stopped"
@@ -302,11 +303,11 @@ def test_after_a_step_the_cursor_goes_to_the_block_that_was_worked_on():
     run, cursor = make_run(1.12), Cursor()                 # the last of three blocks has 4 frames
     view = Plain(run, cursor=cursor)
     for made, block in ((1, 0), (5, 1), (9, 2)):
-        while len(run.seen) < made:
-            seen = len(run.seen)
+        while len(run.recorded_steps) < made:
+            seen = len(run.recorded_steps)
             run.step()
-            wait_until(lambda seen=seen: run.state == "paused" and len(run.seen) > seen)
-        assert run.facts.block_at(cursor.time_s) == block and view.time_s == cursor.time_s < run.total_s
+            wait_until(lambda seen=seen: run.state == "paused" and len(run.recorded_steps) > seen)
+        assert run.info.block_at(cursor.time_s) == block and view.time_s == cursor.time_s < run.total_s
     cursor.time_s = 0.7
     run.start().result()
     assert cursor.time_s == 0.7                            # a run that goes on leaves it where somebody has put it
@@ -316,7 +317,7 @@ def test_a_pause_by_hand_leaves_the_cursor_where_it_is():
     run = make_run()
     view = Plain(run)
     view.time_s = 0.1
-    view._notice(Change("paused"))
+    view._notice(StateChange("paused"))
     assert view.time_s == 0.1
 
 

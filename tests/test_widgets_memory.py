@@ -8,7 +8,7 @@ from fakes import FakeBackend, face, tone, wait_until
 
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError
 from liveavatar.vram.plan import plan
 from liveavatar.vram.watch import OWNERS, Label, MemoryRecord, MemoryWatch

@@ -115,7 +115,7 @@ def test_one_video_at_a_time_and_the_refusal_is_kind():
     assert "one is still being made" in page.error and page.busy
     with pytest.raises(InputError, match="Stop it"):
         page.start()
-    wait_until(lambda: page.run is not None and len(page.run.seen) > 1)
+    wait_until(lambda: page.run is not None and len(page.run.recorded_steps) > 1)
     told(page, "steer", what="stop")
     page.result()
     assert page.run.state == "stopped" and page.error == ""
@@ -153,7 +153,7 @@ def test_step_and_block_begin_a_video_and_walk_through_it():
     page = make()
     page.step()
     wait_until(lambda: page.run is not None and page.run.state == "paused")
-    assert len(page.run.seen) == 1
+    assert len(page.run.recorded_steps) == 1
     first = page.run
     told(page, "steer", what="block")
     wait_until(lambda: page.run.state == "paused" and page.run.done_s > 0)
@@ -331,7 +331,7 @@ def test_a_saved_run_can_be_looked_at(tmp_path):
     page = make()
     page.start().result()
     again = Workbench(page.run.save(tmp_path / "seen"))
-    assert again.grid.run is again.run and len(again.run.seen) == 8
+    assert again.grid.run is again.run and len(again.run.recorded_steps) == 8
 
 
 def test_what_the_browser_needs_is_small():
@@ -360,7 +360,7 @@ def test_the_first_step_opens_what_it_changed_and_moves_the_cursor_on():
     assert page.change.run is page.run and page.player.guess == (0, 0)
     for made in range(2, 6):
         page.step()
-        wait_until(lambda made=made: page.run.state == "paused" and len(page.run.seen) == made)
+        wait_until(lambda made=made: page.run.state == "paused" and len(page.run.recorded_steps) == made)
     assert page.cursor.time_s == pytest.approx(0.72) and page.grid.chosen == (1, 0)
     page.stop()
 
@@ -394,10 +394,10 @@ def test_the_many_step_base_can_be_chosen(monkeypatch):
         FakeBackend(student=model == "student")))
     page = make(model="teacher", steps=16)
     page.start().result()
-    assert brought == ["teacher"] and not page.pipeline.backend.about()["student"] and page.run.facts.steps == 16
+    assert brought == ["teacher"] and not page.pipeline.backend.about()["student"] and page.run.info.steps == 16
     page.model, page.steps = "student", 1
     page.start().result()
-    assert brought == ["teacher"] and page.pipeline is page._given and page.run.facts.steps == 1
+    assert brought == ["teacher"] and page.pipeline is page._given and page.run.info.steps == 1
     assert Workbench(pipeline=Pipeline(FakeBackend(student=False)), **SMALL).model == "teacher"
 
 

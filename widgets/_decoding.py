@@ -15,7 +15,8 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from liveavatar.run import LONGEST_GOODBYE_S, RUNNING
+from liveavatar.runs.info import RUNNING
+from liveavatar.runs.run import EXIT_TIMEOUT_S
 from widgets._live import before_the_end, sentence
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Decoding:
             self._ended = True
             self._woken.notify()
         if self._thread is not None:
-            self._thread.join(LONGEST_GOODBYE_S)
+            self._thread.join(EXIT_TIMEOUT_S)
 
     def _open(self, view: LiveView) -> dict[Hashable, Callable[[], object]]:
         _, jobs = self._wanted.get(view, (0, {}))

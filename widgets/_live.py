@@ -29,7 +29,8 @@ import traitlets
 
 from liveavatar.glossary import TERMS
 from liveavatar.interrupts import stop_on_interrupt
-from liveavatar.run import LONGEST_GOODBYE_S, PAUSED, READY, RUNNING, Change, Run
+from liveavatar.runs.info import PAUSED, READY, RUNNING, StateChange
+from liveavatar.runs.run import EXIT_TIMEOUT_S, Run
 from liveavatar.trace import Trace
 from liveavatar.types import Block, InputError, Step
 from widgets._saved import still_html
@@ -98,7 +99,7 @@ class LiveView(anywidget.AnyWidget):
     script = ""                      # file in static/ that defines `const view = {...}`
     libraries: tuple[str, ...] = ()  # of LIBRARIES
     nothing = "Nothing to show yet."  # the sentence of a view that was given nothing
-    drawn_after: tuple[type, ...] = (Step, Block)   # events of a run; after a Change of its state in any case
+    drawn_after: tuple[type, ...] = (Step, Block)   # events of a run; after a StateChange of its state in any case
 
     error = traitlets.Unicode("", help="what went wrong, in a sentence; empty when all is well").tag(sync=True)
     time_s = traitlets.Float(0.0, help="the time cursor: seconds from the beginning of the video").tag(sync=True)
@@ -254,13 +255,13 @@ class LiveView(anywidget.AnyWidget):
         """What every view's script may know."""
         if self.run is None:
             return {"run": None, "nothing": "" if self.shows else self.nothing, "code": self.as_code()}
-        run, facts = self.run, self.run.facts
+        run, info = self.run, self.run.info
         return {"code": self.as_code(), "run": {
             "number": self._runs, "state": run.state, "stopping": run.stopping, "stepping": run.stepping,
             "done_s": run.done_s, "total_s": run.total_s,
-            "x_realtime": run.x_realtime, "first_picture_s": run.first_picture_s, "fps": facts.fps,
-            "block_s": facts.block_s, "block_latents": facts.block_latents, "blocks": facts.blocks,
-            "steps": facts.steps, "failure": "" if run.error is None else sentence(run.error)}}
+            "x_realtime": run.x_realtime, "first_picture_s": run.first_picture_s, "fps": info.fps,
+            "block_s": info.block_s, "block_latents": info.block_latents, "blocks": info.blocks,
+            "steps": info.steps, "failure": "" if run.error is None else sentence(run.error)}}
 
     def _report(self, where: str, problem: str) -> None:
         """Put a sentence into the error line, or take this place's sentence out of it."""
@@ -271,17 +272,17 @@ class LiveView(anywidget.AnyWidget):
 
     def _notice(self, event: object) -> None:
         self.notice(event)
-        if isinstance(event, Change) and event.state == PAUSED and event.reached is not None:
+        if isinstance(event, StateChange) and event.state == PAUSED and event.reached is not None:
             self._show_newest_block()
-        if isinstance(event, (Change, *self.drawn_after)):
-            self.refresh(urgent=isinstance(event, Change))
+        if isinstance(event, (StateChange, *self.drawn_after)):
+            self.refresh(urgent=isinstance(event, StateChange))
 
     def _show_newest_block(self) -> None:
         """After a click on Step or Block the cursor goes to the block that was worked on, if it is elsewhere."""
-        facts, newest = self.run.facts, self.run.last_step.block
-        if facts.block_at(self.time_s) != newest:
-            middle_s, last_s = (newest + 0.5) * facts.block_s, facts.total_s - 0.5 / facts.fps
-            self.time_s = min(middle_s, last_s) if facts.frames else middle_s
+        info, newest = self.run.info, self.run.last_step.block
+        if info.block_at(self.time_s) != newest:
+            middle_s, last_s = (newest + 0.5) * info.block_s, info.total_s - 0.5 / info.fps
+            self.time_s = min(middle_s, last_s) if info.frames else middle_s
 
     def _trait_moved(self, change: traitlets.Bunch) -> None:
         self._moves += 1
@@ -491,7 +492,7 @@ class Painter:
         with self._woken:
             self._ended = True
             self._woken.notify()
-        self._thread.join(LONGEST_GOODBYE_S)
+        self._thread.join(EXIT_TIMEOUT_S)
 
     def wake(self, view: LiveView) -> None:
         """A view wants to be drawn. The thread is left asleep when it will look in time anyway."""

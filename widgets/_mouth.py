@@ -32,7 +32,8 @@ from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, ph
 from liveavatar.metrics.reader import LIPS, as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
 from liveavatar.metrics.regressor import MOUTH, FaceRegressor, cut_square
 from liveavatar.phonemes import find_phonemes, with_phonemes
-from liveavatar.run import LONGEST_GOODBYE_S, RUNNING, Run
+from liveavatar.runs.info import RUNNING
+from liveavatar.runs.run import EXIT_TIMEOUT_S, Run
 from liveavatar.threads import set_threads_here
 from widgets._live import before_the_end
 
@@ -196,7 +197,7 @@ class MouthReader:
         self.end()
         thread = self._thread
         if thread is not None:
-            thread.join(LONGEST_GOODBYE_S)
+            thread.join(EXIT_TIMEOUT_S)
 
     # ------------------------------------------------------------------ in its thread
 
@@ -314,22 +315,22 @@ class MouthReader:
     def _joined(self, tables: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
         """The tables of all blocks in a row: mouth (T, 5), places (T, 2); and how many frames from the start on were
         looked at."""
-        facts = self.run.facts
-        table = np.full((facts.frames, COLUMNS), np.nan, np.float32)
-        read = np.zeros(facts.frames + 1, bool)                      # one more, which never is
+        info = self.run.info
+        table = np.full((info.frames, COLUMNS), np.nan, np.float32)
+        read = np.zeros(info.frames + 1, bool)                      # one more, which never is
         for index, rows in tables.items():
-            start = index * facts.block_frames
-            table[start:start + len(rows)] = rows[:facts.frames - start]
-            read[start:min(start + len(rows), facts.frames)] = True
+            start = index * info.block_frames
+            table[start:start + len(rows)] = rows[:info.frames - start]
+            read[start:min(start + len(rows), info.frames)] = True
         return table[:, :len(MOUTH)], table[:, len(MOUTH):], int(read.argmin())
 
     def _curve(self, opening: np.ndarray, expected: np.ndarray, faceless: str) -> OffsetCurve:
         """Agreement at every delay; while the run is going not before there is enough to judge by."""
-        fps = self.run.facts.fps
+        fps = self.run.info.fps
         if faceless:
             nothing = torch.full((1,), torch.nan)
             return OffsetCurve(nothing, nothing, math.nan, math.nan, fps, False, faceless)
-        if self.run.state == RUNNING and len(opening) < SOONEST_S * fps and len(opening) < self.run.facts.frames:
+        if self.run.state == RUNNING and len(opening) < SOONEST_S * fps and len(opening) < self.run.info.frames:
             nothing = torch.full((1,), torch.nan)
             return OffsetCurve(nothing, nothing, math.nan, math.nan, fps, False,
                                f"known after {SOONEST_S:g} s of video")
@@ -344,20 +345,20 @@ class MouthReader:
         before = None if self._lips is None else self._lips.report
         if not len(mouth) or (self.run.state == RUNNING and before is not None and read % REPORT_EVERY):
             return before
-        return phoneme_report(torch.from_numpy(mouth.copy()), self.speech, self.run.facts.fps)
+        return phoneme_report(torch.from_numpy(mouth.copy()), self.speech, self.run.info.fps)
 
     @cached_property
     def _loudness(self) -> np.ndarray:
         """(T,)"""
-        speech, facts = self.run.speech, self.run.facts
-        loudness = loudness_envelope(speech.wave, facts.fps, speech.rate_hz, LOUDNESS_S).numpy()[:facts.frames]
-        return np.pad(loudness, (0, facts.frames - len(loudness)))
+        speech, info = self.run.speech, self.run.info
+        loudness = loudness_envelope(speech.wave, info.fps, speech.rate_hz, LOUDNESS_S).numpy()[:info.frames]
+        return np.pad(loudness, (0, info.frames - len(loudness)))
 
     @cached_property
     def _truth(self) -> np.ndarray | None:
         """(T,) the opening of a mouth that says just these sounds; None where they are not known."""
-        speech, facts = self.speech, self.run.facts
-        return true_opening(speech, facts.frames, facts.fps).numpy() if speech.phonemes else None
+        speech, info = self.speech, self.run.info
+        return true_opening(speech, info.frames, info.fps).numpy() if speech.phonemes else None
 
 
 def give_way() -> None:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from widgets._palette import GREY, VERMILION, of_step
 
 if TYPE_CHECKING:
-    from liveavatar.run import Facts, Ring
+    from liveavatar.runs.info import RingState, RunInfo
     from liveavatar.sampler import Schedule
 
 INK, SOFT, GROUND, EMPTY = "#1f2328", "#57606a", "#ffffff", "#eceff1"
@@ -29,7 +29,7 @@ def sheet(width: int, height: int, title: str) -> tuple[Image.Image, ImageDraw.I
     return page, pen
 
 
-def grid_picture(pictures: dict[tuple[int, int], np.ndarray], facts: Facts, shown: str,
+def grid_picture(pictures: dict[tuple[int, int], np.ndarray], info: RunInfo, shown: str,
                  previews: Collection[tuple[int, int]] = ()) -> Image.Image:
     """(block, step) -> picture (h, w, 3) or (h, w) uint8, as a grid of steps by blocks. `previews` are marked."""
     blocks, steps = (max(key[axis] for key in pictures) + 1 for axis in (0, 1))
@@ -43,7 +43,7 @@ def grid_picture(pictures: dict[tuple[int, int], np.ndarray], facts: Facts, show
         y = top + step * (tall + gap)
         pen.rectangle((14, y, 17, y + tall), of_step(step))
         pen.text((26, y + 16), f"step {step}", INK, letters(13))
-        pen.text((26, y + 34), f"noise {facts.sigmas[step]:.2f} to {facts.sigmas[step + 1]:.2f}", SOFT, letters(11))
+        pen.text((26, y + 34), f"noise {info.sigmas[step]:.2f} to {info.sigmas[step + 1]:.2f}", SOFT, letters(11))
     for block in range(blocks):
         pen.text((left + block * (wide + gap), top - 20), f"block {block}", SOFT, letters(11))
     for (block, step), picture in pictures.items():
@@ -109,7 +109,7 @@ def draw_scale(page: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, tick
     pen.text((x + wide + 12, y - 1), "difference; 100 % is black against white", SOFT, letters(11))
 
 
-def rings_picture(rings: tuple[Ring, ...], facts: Facts) -> Image.Image:
+def rings_picture(rings: tuple[RingState, ...], info: RunInfo) -> Image.Image:
     """One ring per noise level."""
     side, gap, top = 150, 24, 46
     page, pen = sheet(14 + len(rings) * (side + gap), top + side + 60, "Caches: one ring per noise level")
@@ -124,7 +124,7 @@ def rings_picture(rings: tuple[Ring, ...], facts: Facts) -> Image.Image:
         seen = "portrait\n+ motion" if ring.has_motion else "portrait"
         pen.text((x + side / 2, top + side / 2), seen, SOFT, letters(11), "mm", align="center")
         held = f"frames {ring.held[0]} to {ring.held[-1]}" if ring.held else "empty"
-        for line, words in enumerate((f"step {ring.level}, noise {facts.sigmas[ring.level]:.2f}", held)):
+        for line, words in enumerate((f"step {ring.level}, noise {info.sigmas[ring.level]:.2f}", held)):
             pen.text((x + side / 2, top + side + 14 + 18 * line), words, INK, letters(12), "mm")
     return page
 

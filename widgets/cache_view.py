@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import traitlets
 
-from liveavatar.run import Ring
+from liveavatar.runs.info import RingState
 from liveavatar.types import InputError
 from widgets._live import Body, Buffers, LiveView
 
@@ -31,10 +31,10 @@ class CacheView(LiveView):
         self.observe(self._cursor_moved, "time_s")
 
     @property
-    def rings(self) -> tuple[Ring, ...]:
+    def rings(self) -> tuple[RingState, ...]:
         """The caches on screen, one per noise level."""
         block, step = self._moment()
-        return tuple(self.run.ring_at(block, step, level) for level in range(self.run.facts.steps))
+        return tuple(self.run.ring_at(block, step, level) for level in range(self.run.info.steps))
 
     @property
     def bytes(self) -> int:
@@ -52,33 +52,33 @@ class CacheView(LiveView):
         return note_on(self.rings)
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
-        if not self.run.seen:
+        if not self.run.recorded_steps:
             return {"rings": []}, {}
         block, step = self._moment()
-        facts, held = self.run.facts, self.rings
+        info, held = self.run.info, self.rings
         rings = [{"level": ring.level, "held": ring.held, "end": ring.end, "slot": ring.slot, "wrapped": ring.wrapped,
                   "capacity": ring.capacity, "frame_tokens": ring.frame_tokens, "bytes": ring.bytes,
                   "condition_tokens": ring.condition_tokens, "motion": ring.has_motion,
-                  "sigma": facts.sigmas[ring.level], "sigma_next": facts.sigmas[ring.level + 1]} for ring in held]
+                  "sigma": info.sigmas[ring.level], "sigma_next": info.sigmas[ring.level + 1]} for ring in held]
         return {"rings": rings, "block": block, "step": step, "note": note_on(held),
                 "bytes": sum(ring.bytes for ring in held), "single_bytes": held[0].bytes,
-                "frame_s": facts.frames_per_latent / facts.fps}, {}
+                "frame_s": info.frames_per_latent / info.fps}, {}
 
     def still(self) -> Image | None:
         from widgets._stills import rings_picture
 
-        return rings_picture(self.rings, self.run.facts) if self.run is not None and self.run.seen else None
+        return rings_picture(self.rings, self.run.info) if self.run is not None and self.run.recorded_steps else None
 
     def _moment(self) -> tuple[int, int]:
         """(block, step) after which the caches are shown."""
-        if self.run is None or not self.run.seen:
+        if self.run is None or not self.run.recorded_steps:
             raise InputError(self.nothing)
-        seen = self.run.seen
+        seen = self.run.recorded_steps
         block = seen[-1][0] if self.block < 0 else min(self.block, seen[-1][0])
         steps = [step for of, step in seen if of == block]
         step = steps[-1] if self.step < 0 or self.step not in steps else self.step
-        if self.run.facts.pipeline:
-            raise InputError(f"{self.run.facts.pipeline} keeps no keys and values between its steps: there are no "
+        if self.run.info.pipeline:
+            raise InputError(f"{self.run.info.pipeline} keeps no keys and values between its steps: there are no "
                              "caches to show.")
         if self.run.ring_at(block, step, 0) is None:
             raise InputError("This trace was saved without its run, so the size of the caches is not known. "
@@ -87,12 +87,12 @@ class CacheView(LiveView):
 
     def _cursor_moved(self, change: traitlets.Bunch) -> None:
         """The caches as they were when the block under the cursor was done; the newest when it is the last."""
-        if self.run is not None and self.run.seen:
-            block = self.run.facts.block_at(change.new)
-            self.block = -1 if block >= self.run.seen[-1][0] else block
+        if self.run is not None and self.run.recorded_steps:
+            block = self.run.info.block_at(change.new)
+            self.block = -1 if block >= self.run.recorded_steps[-1][0] else block
 
 
-def note_on(rings: tuple[Ring, ...]) -> str:
+def note_on(rings: tuple[RingState, ...]) -> str:
     """Rings against one clean cache, in words."""
     ring, levels = rings[0], len(rings)
     return (f"One clean cache would hold the same {ring.capacity} latent frames once: {size_words(ring.bytes)} "

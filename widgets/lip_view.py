@@ -142,7 +142,7 @@ class LipView(LiveView):
         self._mel, self._hovered_s = None, None
         for kept in (self._sent, self._sound_frames, self._asked):
             kept.clear()
-        if self.run is not None and self.run.speech is not None and self.run.facts.frames:
+        if self.run is not None and self.run.speech is not None and self.run.info.frames:
             self.reader = MouthReader(self.run, lambda: self.refresh(urgent=False))
             self.reader.against = self.against
 
@@ -153,7 +153,7 @@ class LipView(LiveView):
         reader.keep_up()
         lips = reader.lips_so_far
         body: Body = {"shapes": list(SHAPES), "detectable": DETECTABLE_MS, "acceptable": ACCEPTABLE_MS,
-                      "peaks_hz": PEAKS_HZ, "mel_hz": RATE_HZ / 320, "frames": self.run.facts.frames}
+                      "peaks_hz": PEAKS_HZ, "mel_hz": RATE_HZ / 320, "frames": self.run.info.frames}
         buffers: Buffers = {}
         self._add(buffers, "peaks", 0, lambda: peaks_of(self.run.speech.wave, self.run.speech.rate_hz))
         self._add(buffers, "mel", 0, self._mel_bytes)
@@ -197,7 +197,7 @@ class LipView(LiveView):
         picture = self.run.picture_at(self._shown_s)
         if picture is None:
             return None
-        frame = self.run.facts.frame_at(self._shown_s)
+        frame = self.run.info.frame_at(self._shown_s)
         self._add(buffers, "frame", frame, lambda: encoded(picture.numpy(), "JPEG", **QUALITY))
         height, width = picture.shape[:2]
         place = None if lips is None or np.isnan(lips.places[frame]).any() else lips.places[frame].tolist()
@@ -241,13 +241,13 @@ class LipView(LiveView):
 
     def _span(self, phoneme: Phoneme) -> tuple[int, int]:
         """First and last frame in which it is heard."""
-        fps, most = self.run.facts.fps, self.run.facts.frames - 1
+        fps, most = self.run.info.fps, self.run.info.frames - 1
         first = min(math.floor(phoneme.start_s * fps + 1e-6), most)
         last = min(max(math.ceil(phoneme.end_s * fps - 1e-6) - 1, first), most)
         return first, min(last, first + FRAMES_OF_A_SOUND - 1)
 
     def _made(self, frame: int) -> bool:
-        return self.run.picture_at((frame + 0.5) / self.run.facts.fps) is not None
+        return self.run.picture_at((frame + 0.5) / self.run.info.fps) is not None
 
     def _how(self) -> str:
         if self.run.decodes:
@@ -257,11 +257,11 @@ class LipView(LiveView):
     def _frames_of_sound(self, number: int) -> np.ndarray:
         """(S, n, h, w, 3) uint8: the mouth in each frame of a sound, at each step."""
         if number not in self._sound_frames:
-            facts = self.run.facts
+            info = self.run.info
             first, last = self._span(self.phonemes[number])
             steps = []
-            for step in range(facts.steps):
-                pictures = [self._block_at(frame // facts.block_frames, step)[frame % facts.block_frames]
+            for step in range(info.steps):
+                pictures = [self._block_at(frame // info.block_frames, step)[frame % info.block_frames]
                             for frame in range(first, last + 1)]
                 steps.append([self._mouth_piece(picture, frame) for frame, picture in enumerate(pictures, first)])
             self._sound_frames[number] = np.array(steps)
@@ -272,9 +272,9 @@ class LipView(LiveView):
         done = self.run.decoded_block(block)
         if done is None:
             raise InputError(f"block {block} is not decoded yet, or no longer kept; choose a sound that was made")
-        if self.run.decodes or step == self.run.facts.steps - 1:
+        if self.run.decodes or step == self.run.info.steps - 1:
             return self.run.step_frames.decode(block, step)
-        colours, each = self.run.step_frames.preview(block, step), self.run.facts.frames_per_latent     # (F, h, w, 3)
+        colours, each = self.run.step_frames.preview(block, step), self.run.info.frames_per_latent     # (F, h, w, 3)
         return np.stack([enlarged(colours[frame // each], done.frames.shape[1:3]) for frame in range(len(done.frames))])
 
     def _mouth_piece(self, picture: np.ndarray, frame: int) -> np.ndarray:
@@ -292,8 +292,8 @@ class LipView(LiveView):
     def _need_reader(self) -> MouthReader:
         if self.run is None:
             raise InputError(self.nothing)
-        if self.run.facts.pipeline:
-            raise InputError(f"{self.run.facts.pipeline} was given no sound that a mouth could follow.")
+        if self.run.info.pipeline:
+            raise InputError(f"{self.run.info.pipeline} was given no sound that a mouth could follow.")
         if self.reader is None:
             raise InputError("This trace was saved without its run, so it has no pictures and no sound. "
                              "Save with run.save(folder) and open that folder.")
@@ -391,5 +391,5 @@ def lips_picture(view: LipView, lips: Lips) -> Image:
         curve.reason)
     pen.text((left, top + tall + 10), words, INK, letters(13))
     pen.text((left, top + tall + 32), "blue: opening of the mouth, read off the video. orange: expected from the "
-             f"{lips.against}. grey: loudness. 0 to {T / view.run.facts.fps:.2f} s", SOFT, letters(11))
+             f"{lips.against}. grey: loudness. 0 to {T / view.run.info.fps:.2f} s", SOFT, letters(11))
     return page

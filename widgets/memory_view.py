@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import traitlets
 
-from liveavatar.run import READY, RUNNING
+from liveavatar.runs.info import READY, RUNNING
 from liveavatar.types import InputError
 from liveavatar.vram.watch import FILE, OWNERS, MemoryRecord, MemoryWatch, Peak
 from widgets._live import Body, Buffers, Cursor, LiveView, before_the_end, do_nothing, sentence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
     from liveavatar.vram.plan import Plan
     from liveavatar.vram.watch import Label
     from widgets._live import Source
@@ -156,7 +156,7 @@ class MemoryView(LiveView):
         if self._given is None and self.watcher is None:
             return None
         record = self.record
-        return memory_picture(record, 0 if self.run is None else self.run.facts.steps) if len(record) else None
+        return memory_picture(record, 0 if self.run is None else self.run.info.steps) if len(record) else None
 
     def _draw_watched(self) -> tuple[Body, Buffers]:
         """What is new since the last message; "fresh" in a name says that the browser begins anew."""
@@ -279,9 +279,9 @@ def planned(run: Run) -> Plan | None:
 
     about = {} if run.backend is None else run.backend.about()
     weights = {"bfloat16": {"weights": "bf16"}, "float32": {"weights": "float32"}}.get(about.get("dtype"), {})
-    weights |= {"libraries": 0} if run.facts.backend == "mini" else {}         # what is there is measured by the view
+    weights |= {"libraries": 0} if run.info.backend == "mini" else {}         # what is there is measured by the view
     try:
-        return plan(run.facts.backend, config=GenerationConfig.from_dict(run.facts.config), **weights)
+        return plan(run.info.backend, config=GenerationConfig.from_dict(run.info.config), **weights)
     except Exception:                              # a forecast is a courtesy: the curve is drawn without it
         return None
 

@@ -10,7 +10,8 @@ import numpy as np
 import traitlets
 
 from liveavatar.preview import encoded, strip
-from liveavatar.run import RUNNING, Run
+from liveavatar.runs.info import RUNNING
+from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError
 from widgets._decoding import GUESS, decoding
 from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, run_of, sentence
@@ -118,9 +119,9 @@ class Player(LiveView):
     @property
     def guess(self) -> tuple[int, int] | None:
         """(block, step) whose guess is shown where the video is not decoded yet; None while the run is going."""
-        if self.run is None or self.run.state == RUNNING or not self.run.seen:
+        if self.run is None or self.run.state == RUNNING or not self.run.recorded_steps:
             return None
-        block, step = self.run.seen[-1]
+        block, step = self.run.recorded_steps[-1]
         return None if self.run.decoded_block(block) is not None else (block, step)
 
     @property
@@ -147,10 +148,10 @@ class Player(LiveView):
             raise InputError(self.nothing if name == "a" else "there is no B; compare with player.compare(other_run)")
         picture = self.runs[name].picture_at(self.time_s)
         if picture is None and name == "a" and self.guess is not None:
-            facts, (block, step) = self.run.facts, self.guess
-            if facts.block_at(self.time_s) == block:
+            info, (block, step) = self.run.info, self.guess
+            if info.block_at(self.time_s) == block:
                 frames = self.run.step_frames.decode(block, step)
-                return frames[min(facts.frame_at(self.time_s) - block * facts.block_frames, len(frames) - 1)]
+                return frames[min(info.frame_at(self.time_s) - block * info.block_frames, len(frames) - 1)]
         if picture is None:
             raise InputError(f"the picture at {self.time_s:.2f} s is not decoded yet")
         return picture.numpy()
@@ -201,7 +202,7 @@ class Player(LiveView):
         missing = frames is None and run.decodes
         decoding().want(self, {guess: partial(run.step_frames.decode, *guess)} if missing else {}, GUESS)
         block, step = guess
-        body: Body = {"block": block, "step": step, "steps": run.facts.steps, "preview": frames is None}
+        body: Body = {"block": block, "step": step, "steps": run.info.steps, "preview": frames is None}
         if self._guess_sent == (*guess, frames is not None):
             return body, {}
         self._guess_sent = *guess, frames is not None
@@ -232,7 +233,7 @@ class Player(LiveView):
 
     def _refuse_bare_traces(self) -> None:
         for run in self.runs.values():
-            if run.speech is None and not run.blocks and run.seen and run.backend is None:
+            if run.speech is None and not run.blocks and run.recorded_steps and run.backend is None:
                 raise InputError("This trace was saved without its run, so it has no pictures and no sound. "
                                  "Save with run.save(folder) and open that folder.")
 
@@ -248,7 +249,7 @@ def played_to_s(run: Run) -> float:
     if not blocks:
         return 0.0
     last = blocks[-1]
-    return last.start_s + len(last.frames) / run.facts.fps
+    return last.start_s + len(last.frames) / run.info.fps
 
 
 def picture_name(name: str, block: Block) -> str:
@@ -268,8 +269,8 @@ def samples(speech: Speech) -> bytes:
 
 
 def facts_of(run: Run) -> dict:
-    facts = run.facts
-    return {"fps": facts.fps, "block_frames": facts.block_frames, "frames": facts.frames, "ready_s": played_to_s(run),
+    info = run.info
+    return {"fps": info.fps, "block_frames": info.block_frames, "frames": info.frames, "ready_s": played_to_s(run),
             "state": run.state, "over": run.over, "total_s": run.total_s}
 
 
@@ -278,7 +279,7 @@ def different_choices(a: Run, b: Run) -> list[tuple[str, str]]:
     words = {"student": "{}", "sample_steps": "{} steps", "schedule": "{} noise", "sample_solver": "{}",
              "base_seed": "seed {}", "duration_s": "{} s", "video": "{}"}
     first = dict.fromkeys(words)                                     # what matters most is said first
-    ours, theirs = (first | run.facts.config | {"backend": run.facts.backend, "student": model_of(run)}
+    ours, theirs = (first | run.info.config | {"backend": run.info.backend, "student": model_of(run)}
                     for run in (a, b))
     differing = [tuple(words.get(key, key.replace("_", " ") + " {}").format(side.get(key)) for side in (ours, theirs))
                  for key in ours if ours.get(key) != theirs.get(key)]
@@ -295,10 +296,10 @@ def model_of(run: Run) -> str:
 
 def same_noise(a: Run, b: Run) -> bool:
     """Whether two runs began from the same noise: their seed and the size of their latents are the same."""
-    if not a.seen or not b.seen:
+    if not a.recorded_steps or not b.recorded_steps:
         return False
-    shapes = [run.look(0, 0).x.shape for run in (a, b)]
-    return shapes[0] == shapes[1] and a.facts.config.get("base_seed", a) == b.facts.config.get("base_seed", b)
+    shapes = [run.step_record(0, 0).x.shape for run in (a, b)]
+    return shapes[0] == shapes[1] and a.info.config.get("base_seed", a) == b.info.config.get("base_seed", b)
 
 
 def film_picture(rows: dict[str, tuple[Block, ...]], pictures: int = 8) -> Image:

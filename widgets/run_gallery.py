@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PictureFile
 
     from liveavatar.inputs import Audio, Image
-    from liveavatar.run import Run
     from liveavatar.runs import Entry
+    from liveavatar.runs.run import Run
     from liveavatar.video import Video
 
 MOST = 200                                 # entries in view

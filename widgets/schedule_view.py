@@ -98,10 +98,10 @@ class ScheduleView(LiveView):
 
     def _left(self) -> list[str]:
         """Say where a run ended before noise 0, as some schedulers do."""
-        facts = None if self.run is None else self.run.facts
-        if facts is None or not facts.sigmas or facts.sigmas[-1] == 0 or len(self.sigmas) != len(facts.sigmas) + 1:
+        info = None if self.run is None else self.run.info
+        if info is None or not info.sigmas or info.sigmas[-1] == 0 or len(self.sigmas) != len(info.sigmas) + 1:
             return []
-        return [f"The run ends at noise {facts.sigmas[-1]:.3f}: the last part of the path was not gone."]
+        return [f"The run ends at noise {info.sigmas[-1]:.3f}: the last part of the path was not gone."]
 
     def use(self, times: Iterable[float] | str) -> None:
         """An own list: noise levels from 1 to 0, or time steps from 1000 (a closing 0 may be left out)."""
@@ -127,12 +127,12 @@ class ScheduleView(LiveView):
     def begin(self) -> None:
         self._times.clear()
         self._now = None
-        if self.run is None or not self.run.facts.sigmas:
+        if self.run is None or not self.run.info.sigmas:
             return
-        config, sigmas = self.run.facts.config, list(self.run.facts.sigmas)
-        for block, step in self.run.seen:
-            self._times.setdefault(step, []).append(self.run.look(block, step).milliseconds)
-        self.solver = self.run.facts.solver or self.solver
+        config, sigmas = self.run.info.config, list(self.run.info.sigmas)
+        for block, step in self.run.recorded_steps:
+            self._times.setdefault(step, []).append(self.run.step_record(block, step).milliseconds)
+        self.solver = self.run.info.solver or self.solver
         name = config.get("schedule", "own")
         known = isinstance(name, str) and name in SCHEDULES and len(sigmas) > 1
         trained = self.run.backend.trained if known and self.run.backend is not None else Trained()

@@ -14,7 +14,8 @@ import traitlets
 from liveavatar.metrics.block_changes import BlockChanges, changes_of
 from liveavatar.metrics.steps import StepEffect, describe
 from liveavatar.preview import encoded, heat, scale_ticks, strip
-from liveavatar.run import RUNNING, Run
+from liveavatar.runs.info import RUNNING
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError
 from widgets._decoding import CHANGE, decoding
 from widgets._live import Body, Buffers, LiveView
@@ -68,9 +69,9 @@ class StepChange(LiveView):
     @property
     def block(self) -> int:
         """The block that is shown: the one under the time cursor, or the newest before it."""
-        if self.run is None or not self.run.seen:
+        if self.run is None or not self.run.recorded_steps:
             raise InputError(self.nothing)
-        return min(self.run.facts.block_at(self.time_s), self.run.seen[-1][0])
+        return min(self.run.info.block_at(self.time_s), self.run.recorded_steps[-1][0])
 
     @property
     def shown(self) -> BlockChanges:
@@ -109,9 +110,9 @@ class StepChange(LiveView):
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         run, going = self.run, self.run.state == RUNNING
-        body: Body = {"sigmas": run.facts.sigmas, "ready": False,
+        body: Body = {"sigmas": run.info.sigmas, "ready": False,
                       "words": "Pause the run, or make single steps, to see what its steps change." if going else ""}
-        if not run.seen:
+        if not run.recorded_steps:
             return body, {}
         if not run.decodes:
             raise InputError("no decoder is at hand for this saved run, so its steps cannot be compared as pictures: "
@@ -142,7 +143,7 @@ class StepChange(LiveView):
 
     def _made(self, block: int) -> int:
         """How many steps of a block are made."""
-        return sum(1 for of, _ in self.run.seen if of == block)
+        return sum(1 for of, _ in self.run.recorded_steps if of == block)
 
     # ------------------------------------------------------------------ pictures
 

@@ -11,7 +11,8 @@ import numpy as np
 import traitlets
 
 from liveavatar.preview import StepNumbers, histogram, numbers_of, signed_bytes, values_of
-from liveavatar.run import RUNNING, Run
+from liveavatar.runs.info import RUNNING
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError, Step
 from widgets._cells import (
     CHANNEL_REACH,
@@ -78,9 +79,9 @@ class StepGrid(LiveView):
     @property
     def chosen(self) -> Key:
         """(block, step) of the cell that is shown large."""
-        if self.run is None or not self.run.seen:
+        if self.run is None or not self.run.recorded_steps:
             raise InputError(self.nothing)
-        seen = self.run.seen
+        seen = self.run.recorded_steps
         block = seen[-1][0] if self.block < 0 else min(self.block, seen[-1][0])
         steps = [step for of, step in seen if of == block] or [seen[-1][1]]
         return block, steps[-1] if self.step < 0 else min(self.step, steps[-1])
@@ -93,14 +94,14 @@ class StepGrid(LiveView):
     @property
     def channels(self) -> np.ndarray:
         """(C, F, h, w) float32: all channels of it; of the clean guess where one channel or their mean is drawn."""
-        return self._channels(self.values, self.run.look(*self.chosen))
+        return self._channels(self.values, self.run.step_record(*self.chosen))
 
     @property
     def numbers(self) -> StepNumbers:
         """Of the chosen cell: sigma, share of the path, norm, cosine, milliseconds, moments of `values`."""
         block, index = self.chosen
-        return numbers_of(self.run.look(block, index), step_before(self.run, block, index), self.values,
-                          self.run.facts.sigmas[0] if self.run.facts.sigmas else 1.0)
+        return numbers_of(self.run.step_record(block, index), step_before(self.run, block, index), self.values,
+                          self.run.info.sigmas[0] if self.run.info.sigmas else 1.0)
 
     @property
     def histogram(self) -> list[int]:
@@ -129,8 +130,8 @@ class StepGrid(LiveView):
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         if full:
             self._forget_sent()
-        seen = self.run.seen
-        body: Body = {"seen": seen, "what": self._what, "shown": SHOWN[self.show], "sigmas": self.run.facts.sigmas,
+        seen = self.run.recorded_steps
+        body: Body = {"seen": seen, "what": self._what, "shown": SHOWN[self.show], "sigmas": self.run.info.sigmas,
                       "words": self._words(seen), "remarks": self._remarks, "decodes": self._decodes,
                       "pictures": len(DECODED.get(self.show, " "))}
         if not seen:
@@ -152,11 +153,11 @@ class StepGrid(LiveView):
     def still(self) -> Image | None:
         from widgets._stills import grid_picture
 
-        if self.run is None or not self.run.seen:
+        if self.run is None or not self.run.recorded_steps:
             return None
-        cells = [key for key in self.run.seen if key[0] < STILL_BLOCKS]
+        cells = [key for key in self.run.recorded_steps if key[0] < STILL_BLOCKS]
         marked = {key for key in cells if not self._final(*key)}
-        return grid_picture({key: self._small(*key) for key in cells}, self.run.facts, SHOWN[self.show], marked)
+        return grid_picture({key: self._small(*key) for key in cells}, self.run.info, SHOWN[self.show], marked)
 
     @property
     def _decodes(self) -> bool:
@@ -189,7 +190,7 @@ class StepGrid(LiveView):
     @property
     def _remarks(self) -> str:
         """What could not be recorded of the run, in sentences."""
-        return " ".join(f"{remark[0].upper()}{remark[1:]}." for remark in self.run.facts.remarks)
+        return " ".join(f"{remark[0].upper()}{remark[1:]}." for remark in self.run.info.remarks)
 
     def _in_view(self, block: int) -> bool:
         first, last = self._visible
@@ -301,8 +302,8 @@ class StepGrid(LiveView):
         key = block, index, self._what, parts is not None
         if key == self._detail_sent:
             return self._detail_body, {}
-        values, step = self._values(block, index), self.run.look(block, index)
-        numbers = numbers_of(step, step_before(self.run, block, index), values, self.run.facts.sigmas[0])
+        values, step = self._values(block, index), self.run.step_record(block, index)
+        numbers = numbers_of(step, step_before(self.run, block, index), values, self.run.info.sigmas[0])
         self._detail_body = {"block": block, "step": index, "numbers": dict(vars(numbers)),
                              "histogram": histogram(values)}
         channels = self._channels(values, step)
@@ -325,9 +326,9 @@ class StepGrid(LiveView):
 
     def _cursor_moved(self, change: traitlets.Bunch) -> None:
         """The chosen cell goes to the block under the cursor; one that follows the newest goes on following."""
-        if self.run is not None and self.run.seen:
-            newest = self.run.seen[-1][0]
-            block = min(self.run.facts.block_at(change.new), newest)
+        if self.run is not None and self.run.recorded_steps:
+            newest = self.run.recorded_steps[-1][0]
+            block = min(self.run.info.block_at(change.new), newest)
             if self.block >= 0 or block != newest:
                 self.block = block
 

@@ -19,7 +19,8 @@ from liveavatar.backends import find
 from liveavatar.conditions import UNSAID, parse_prompt
 from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig, size_text
 from liveavatar.interrupts import result_of, stop_on_interrupt
-from liveavatar.run import PAUSED, RUNNING, Run
+from liveavatar.runs.info import PAUSED, RUNNING
+from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError, Portrait, Prompt, Speech
 from widgets._inputs import (
     SAMPLES,

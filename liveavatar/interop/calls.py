@@ -139,13 +139,13 @@ class CallRecorder:
         if videos is None:
             run.remark(no_pictures(len(self._loops), self.arguments.get("output_type")))
             return
-        run.facts = replace(run.facts, **frames_in(len(videos[0]), loop.shape[2]))
+        run.info = replace(run.info, **frames_in(len(videos[0]), loop.shape[2]))
         run.extend_to(loop.first_block + len(videos))
         spent_s = (ended_s - self._noted_s) / len(videos)
         for item, frames in enumerate(videos):
             block = loop.first_block + item
             began_s = self._noted_s + item * spent_s
-            run.made(Block(block, loop.latents[item:item + 1], frames, block * run.facts.block_s, spent_s * 1000),
+            run.made(Block(block, loop.latents[item:item + 1], frames, block * run.info.block_s, spent_s * 1000),
                      began_s, began_s + spent_s)
 
     # ------------------------------------------------------------------ loops
@@ -189,7 +189,7 @@ class CallRecorder:
         fps = run.fps or (self._fps() if video else 1.0)
         config = {"pipeline": type(self._pipe).__name__, "scheduler": type(scheduler).__name__,
                   "sample_steps": len(sigmas) - 1, "scales": scales} | self._choices()
-        run.facts = replace(run.facts, fps=fps, frames_per_latent=ratio, block_latents=F, first_frames=1,
+        run.info = replace(run.info, fps=fps, frames_per_latent=ratio, block_latents=F, first_frames=1,
                             sigmas=sigmas, solver=solver_of(scheduler), config=config)
         image = self.arguments.get("image")
         if hasattr(image, "convert"):

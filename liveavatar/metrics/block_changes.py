@@ -18,7 +18,7 @@ from liveavatar.metrics.texture import sample_places
 from liveavatar.preview import heat, on_scale
 
 if TYPE_CHECKING:
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
 READ_FRAMES = 3                    # of each guess, whose mouths are read
 
@@ -53,7 +53,7 @@ def changes_of(run: Run, block: int, made: int) -> BlockChanges:
     """Decode a block's guesses after its first `made` steps and measure what the steps did."""
     guesses = tuple(run.step_frames.decode(block, step) for step in range(made))
     portrait = run.step_frames.portrait(guesses[0].shape[1:3])
-    finished = made == run.facts.steps
+    finished = made == run.info.steps
     mouths, box = read_mouths(run, guesses)
     effects = step_effects(guesses, portrait, finished=finished, mouths=mouths, mouth_box=box)
     pairs = zip(guesses, (portrait, *guesses), strict=False)

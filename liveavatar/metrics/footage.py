@@ -22,7 +22,7 @@ from liveavatar.video import Video, read_provenance
 if TYPE_CHECKING:
     import numpy
 
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
     Source = str | os.PathLike | Video | Run | Tensor | numpy.ndarray | Iterable[Block]
 
@@ -51,7 +51,7 @@ def footage(source: Source, speech: Speech | None = None, portrait: Portrait | N
     if isinstance(source, str | os.PathLike):
         found = _of_file(user_path(source), with_sound=speech is None)
     elif is_run(source):
-        found = Footage(_joined(source.blocks), source.facts.fps, source.speech, source.portrait)
+        found = Footage(_joined(source.blocks), source.info.fps, source.speech, source.portrait)
     elif isinstance(source, Tensor) or hasattr(source, "__array__"):
         found = Footage(as_frames(source), fps)
     else:
@@ -61,7 +61,7 @@ def footage(source: Source, speech: Speech | None = None, portrait: Portrait | N
 
 def is_run(source: object) -> bool:
     """A Run, or whatever looks like one."""
-    return hasattr(source, "facts") and hasattr(source, "blocks")
+    return hasattr(source, "info") and hasattr(source, "blocks")
 
 
 def _of_file(path: Path, with_sound: bool) -> Footage:

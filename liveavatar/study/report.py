@@ -24,7 +24,7 @@ from liveavatar.types import InputError
 if TYPE_CHECKING:
     import numpy
 
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
 MOST_BYTES = 25_000_000
 BARS = 400                      # of the loudness
@@ -127,14 +127,14 @@ def run_page(run: Run, name: str) -> str:
     from liveavatar.study.steps_section import effects_table, steps_data, steps_of
 
     blocks = run.blocks
-    if not blocks or not run.seen:
+    if not blocks or not run.recorded_steps:
         raise InputError("this run has no pictures yet; wait for run.result(), or save one that was finished")
     steps = steps_of(run)
     data = {"video": base64.b64encode(video_of(run)).decode(), "steps": steps_data(run, steps),
-            "fps": run.facts.fps, "duration_s": sum(len(block.frames) for block in blocks) / run.facts.fps,
+            "fps": run.info.fps, "duration_s": sum(len(block.frames) for block in blocks) / run.info.fps,
             "loudness": loudness_of(run)}
     speed = f", {run.x_realtime:.2f}x real time" if run.x_realtime else ""
-    lead = (f"{data['duration_s']:.2f} s of video in {run.facts.steps} steps a block ({run.facts.solver}){speed}. "
+    lead = (f"{data['duration_s']:.2f} s of video in {run.info.steps} steps a block ({run.info.solver}){speed}. "
             "Drag the line under the pictures: what each step predicted follows.")
     return filled(f"A run: {name}", lead, data, ("sweep_grid.js", "report_steps.js", "report_run.js"),
                   ("sweep_grid.css", "report_steps.css", "report_run.css"), effects_table(steps))

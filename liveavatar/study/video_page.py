@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy
 
     from liveavatar.metrics.report import Report, Row
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
 MEASURED_S = 30.0               # of a long video, its first seconds
 BARS = 300                      # of the loudness

@@ -19,7 +19,7 @@ from liveavatar.vram.predict import FITS, gib
 from liveavatar.vram.room import plan_here
 
 if TYPE_CHECKING:
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
     from liveavatar.vram.plan import Plan
 
 STAGES = {   # our functions, from the outermost to the innermost that can be at work -> what was done
@@ -77,7 +77,7 @@ def explain(run: Run, error: BaseException, grown: dict[str, int]) -> Shortage:
     about = {} if run.backend is None else run.backend.about()
     plan = None
     if about.get("name") == "wan-s2v-14b":
-        plan = plan_here(GenerationConfig.from_dict(run.facts.config), about.get("options", {}))
+        plan = plan_here(GenerationConfig.from_dict(run.info.config), about.get("options", {}))
     return Shortage(during(run, error), grown, plan)
 
 
@@ -89,7 +89,7 @@ def during(run: Run, error: BaseException) -> str:
     last = run.last_step
     if stage == "denoise_block":
         after = (0, 0) if last is None else (last.block, last.index + 1)
-        block, step = after if after[1] < max(run.facts.steps, 1) else (after[0] + 1, 0)
+        block, step = after if after[1] < max(run.info.steps, 1) else (after[0] + 1, 0)
         return f"block {block}, step {step} was made"
     if stage == "decode" and last is not None:
         return f"block {last.block} was decoded"

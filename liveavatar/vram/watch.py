@@ -36,7 +36,8 @@ import numpy as np
 import torch
 
 from liveavatar.files import user_path, utf8_path
-from liveavatar.run import OVER, RUNNING, Change, Run
+from liveavatar.runs.info import ENDED, RUNNING, StateChange
+from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError, Step
 from liveavatar.vram.shortage import Shortage, explain, is_shortage, let_go
 
@@ -439,8 +440,8 @@ class MemoryWatch:
         """What the run did, from number `since` on."""
         if self.run is None or not self._clock_s:
             return ()
-        return tuple(Label(mark.began_s - self._clock_s, mark.ended_s - self._clock_s, mark.stage, mark.block,
-                           mark.index) for mark in self.run.marks_from(since))
+        return tuple(Label(span.began_s - self._clock_s, span.ended_s - self._clock_s, span.stage, span.block,
+                           span.index) for span in self.run.spans_from(since))
 
     # ------------------------------------------------------------------ what happens in the run's thread
 
@@ -451,10 +452,10 @@ class MemoryWatch:
                 self._owned["weights"] = bytes_of_weights(self.run.backend)
         elif isinstance(event, Block) and event.index == 0:
             self._owned["vae"] = -1                       # there is one now; measured in the watch's own thread
-        elif isinstance(event, Change) and event.state == RUNNING:
+        elif isinstance(event, StateChange) and event.state == RUNNING:
             self._ends_s = float("inf")
             self.start()
-        elif isinstance(event, Change) and event.state in OVER:
+        elif isinstance(event, StateChange) and event.state in ENDED:
             self._ends_s = time.perf_counter()            # one more look: what comes later is not the run's
             if is_shortage(event.error):
                 self._explain(event.error)
