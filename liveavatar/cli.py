@@ -93,9 +93,9 @@ def generate(asked: argparse.Namespace) -> int:
     from liveavatar import pipeline
 
     if asked.backend == "wan-s2v-14b":
-        from liveavatar.vram.room import check_room
+        from liveavatar.vram.fit import check_fit
 
-        check_room(config, options, asked.force)
+        check_fit(config, options, asked.force)
     audio = spoken(asked.text, asked.voice) if asked.text is not None else asked.audio
     if recipe is not None:
         from liveavatar.runs import inputs_of

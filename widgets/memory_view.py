@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import traitlets
 
+from liveavatar.lazy import renamed
 from liveavatar.runs.info import READY, RUNNING
 from liveavatar.types import InputError
-from liveavatar.vram.watch import FILE, OWNERS, MemoryRecord, MemoryWatch, Peak
+from liveavatar.vram.memory_record import FILE, OWNERS, MemoryRecord, Peak
+from liveavatar.vram.watch import MemoryWatch
 from widgets._live import Body, Buffers, Cursor, LiveView, before_the_end, do_nothing, sentence
 from widgets._palette import GREY
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from liveavatar.runs.run import Run
+    from liveavatar.vram.memory_record import Label
     from liveavatar.vram.plan import Plan
-    from liveavatar.vram.watch import Label
     from widgets._live import Source
 
 WORDS = {"weights": "weights", "caches": "caches", "vae": "VAE state", "rest": "the rest",
@@ -117,9 +119,11 @@ class MemoryView(LiveView):
         return record.at(record.times_s[-1]) if len(record) else {}
 
     @property
-    def words(self) -> str:
-        """What the curve is, in a sentence."""
-        return self.record.words
+    def description(self) -> str:
+        """Say in a sentence what the curve is."""
+        return self.record.description
+
+    words = renamed("words", "description")
 
     @property
     def forecast(self) -> Forecast | None:
@@ -167,12 +171,12 @@ class MemoryView(LiveView):
         self._sent_rows += len(times_s)
         self._sent_labels += len(labels)
         meter = watcher._meter
-        body = self._body(watcher.names, meter.main, meter.total, meter.words, watcher.going)
+        body = self._body(watcher.names, meter.main, meter.total, meter.description, watcher.going)
         return body, packed(first, times_s, values, labels)
 
     def _draw_given(self) -> tuple[Body, Buffers]:
         record = self._given
-        body = self._body(tuple(record.series), record.main, record.total, record.words, False)
+        body = self._body(tuple(record.series), record.main, record.total, record.description, False)
         if self._sent_rows:
             return body, {}
         self._sent_rows = len(record)
@@ -294,7 +298,7 @@ class Expected:
 
     def __init__(self, plan: Plan, held: int = 0) -> None:
         self.plan, self.count = plan, 0                # of labels that were added
-        self._moments = {(moment.stage, moment.words): moment.bytes + held for moment in plan.moments}
+        self._moments = {(moment.stage, moment.description): moment.bytes + held for moment in plan.moments}
         self._stages = {stage: size for (stage, _), size in self._moments.items()}
         self._edges: list[tuple[float, int]] = []      # (seconds, bytes)
 
@@ -317,7 +321,7 @@ class Expected:
 
     def _expected_of(self, label: Label) -> int | None:
         if label.stage == "step" and label.block == 0:
-            return self._moments.get(("step", label.words))
+            return self._moments.get(("step", label.description))
         named = {"prepare": "prefill", "close": "finish"}.get(label.stage, "steady" if label.block else label.stage)
         return self._stages.get(named)
 
@@ -331,7 +335,7 @@ def forecast_of(plan: Plan, labels: tuple[Label, ...], held: int = 0) -> Forecas
 
 def memory_picture(record: MemoryRecord, steps: int) -> Image:
     """The curve by owner, with its peak: for a saved notebook."""
-    from liveavatar.vram.watch import thin_record
+    from liveavatar.vram.memory_record import thin_record
     from widgets._palette import VERMILION, of_step
     from widgets._stills import INK, SOFT, letters, sheet
 

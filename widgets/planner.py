@@ -132,13 +132,13 @@ class Planner(LiveView):
     def seen(self) -> Body:
         """All that is on screen."""
         made = self.plan
-        moments = [{"stage": one.stage, "words": one.words, "sum": one.bytes / GIB,
+        moments = [{"stage": one.stage, "words": one.description, "sum": one.bytes / GIB,
                     "owners": {name: size / GIB for name, size in one.owners.items()}} for one in made.moments]
         return {
             "verdict": made.verdict, "sentence": made.sentence, "usable": made.usable / GIB, "moments": moments,
             "peak": made.moments.index(made.peak), "owners": OWNERS,
             **self._lists(),
-            "changes": [{"words": one.words, "costs": one.costs, "saves": gib(one.saves) if one.saves > 0 else "",
+            "changes": [{"words": one.description, "costs": one.costs, "saves": gib(one.saves) if one.saves > 0 else "",
                          "peak": gib(one.peak), "verdict": one.verdict} for one in made.changes],
             "advice": [{"refused": one.refused, "reason": one.reason, "remedy": one.remedy, "source": one.source}
                        for one in made.advice],

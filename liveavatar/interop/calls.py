@@ -101,7 +101,7 @@ class CallRecorder:
             clean, velocity = predict(scheduler, sample, output, loop.levels[place])
             self._pending = Pending(loop, place - loop.first_place, after, clean.to(after.dtype),
                                     velocity.to(after.dtype), self._noted_s, ended_s,
-                                    (ended_s - self._since_s) * 1000, self._run.memory.look())
+                                    (ended_s - self._since_s) * 1000, self._run.memory.sample())
             if not self._waits_for_callback:
                 self.flush()
         self._since_s = self._noted_s = time.perf_counter()

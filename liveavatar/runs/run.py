@@ -18,7 +18,6 @@ from __future__ import annotations
 import atexit
 import os
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Generator
 from threading import Event, Thread, current_thread
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from liveavatar.config import GenerationConfig
 from liveavatar.interrupts import result_of, stop_on_interrupt
+from liveavatar.lazy import renamed
 from liveavatar.runs.events import EventStream
 from liveavatar.runs.info import ENDED, FAILED, FINISHED, PAUSED, READY, RUNNING, STOPPED, StateChange
 from liveavatar.runs.record import RunRecord
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from liveavatar.types import Prompt
 
 EXIT_TIMEOUT_S = 10.0             # that the interpreter waits at its end for runs that are still going
-RENAMED = {"facts": "info", "marks": "spans", "marks_from": "spans_from", "seen": "recorded_steps",
-           "look": "step_record", "complaints": "subscriber_errors"}      # of version 0.1; they go with version 0.3
 
 Callback = Callable[[object], None]
 
@@ -79,13 +77,8 @@ class Run(RunRecord):
     def __repr__(self) -> str:
         return f"Run({self.state}, {self.done_s:.2f} of {self.total_s:.2f} s, {self.x_realtime:.2f}x real time)"
 
-    def __getattr__(self, name: str) -> object:
-        """Look up a name of version 0.1, with a DeprecationWarning."""
-        if name not in RENAMED:
-            raise AttributeError(f"{type(self).__name__} has no {name!r}")
-        warnings.warn(f"Run.{name} is now Run.{RENAMED[name]}; the old name goes with version 0.3", DeprecationWarning,
-                      stacklevel=2)
-        return getattr(self, RENAMED[name])
+    facts, marks, seen = renamed("facts", "info"), renamed("marks", "spans"), renamed("seen", "recorded_steps")
+    look, complaints = renamed("look", "step_record"), renamed("complaints", "subscriber_errors")
 
     # ------------------------------------------------------------------ state
 

@@ -35,7 +35,7 @@ RELEASED_PEAK_GIB = {"bf16": 72.6, "fp8": 57.7}      # reported of the released 
 class Change:
     """A setting to change: what it saves and what it costs."""
 
-    words: str
+    description: str
     settings: Settings
     saves: int                    # bytes of the peak
     costs: str
@@ -67,7 +67,7 @@ def advise(plan: Prediction) -> tuple[Advice, ...]:
 
 
 def no_room(plan: Prediction) -> Advice:
-    remedy = ", or ".join(change.words for change in quick_changes(plan)) or "use a larger card"
+    remedy = ", or ".join(change.description for change in quick_changes(plan)) or "use a larger card"
     return Advice(True, f"the plan needs {gib(plan.peak.bytes)} and {gib(plan.usable)} are usable on "
                         f"{plan.where}: the peak is when {plan.peak.clause}, and {OWNERS[plan.peak.owner]} take "
                         f"{gib(plan.peak.owners[plan.peak.owner])}", remedy)
@@ -202,7 +202,7 @@ def mixed(plan: Prediction) -> list[Change]:
         for dials in settings_to_change(other):
             step = try_dials(other, dials)
             if step.verdict != NOT:
-                found.append(Change(f"{words} + {step.words}", step.settings, plan.peak.bytes - step.peak,
+                found.append(Change(f"{words} + {step.description}", step.settings, plan.peak.bytes - step.peak,
                                     f"{costs}; {step.costs}", step.peak, step.verdict, plan.card.name))
                 break
     return found
@@ -355,8 +355,8 @@ def draw(plan: Prediction) -> object:
             axes.bar(places, heights, 0.86, bottom, label=words, color=COLOURS[owner])
             bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     axes.axhline(plan.usable / GIB, color="#d55e00", linestyle="--", linewidth=1.2)
-    axes.set_xticks(places, [moment.words for moment in plan.moments], rotation=40, ha="right", fontsize=8)
-    axes.set(ylabel="GiB, predicted", title=f"{plan.settings.words}: {plan.verdict}",
+    axes.set_xticks(places, [moment.description for moment in plan.moments], rotation=40, ha="right", fontsize=8)
+    axes.set(ylabel="GiB, predicted", title=f"{plan.settings.description}: {plan.verdict}",
              ylim=(0, 1.12 * max(*bottom, plan.usable / GIB if plan.card else 0)))
     axes.legend(fontsize=8, frameon=False, ncols=2)
     axes.spines[["top", "right"]].set_visible(False)

@@ -51,12 +51,13 @@ class Plan(Prediction):
     def table(self) -> str:
         """All moments of the fullest device by owner, in GiB, and what follows from them."""
         owners = [owner for owner in OWNERS if any(moment.owners.get(owner) for moment in self.moments)]
-        width = 1 + max(len(moment.words) for moment in self.moments)
+        width = 1 + max(len(moment.description) for moment in self.moments)
         head = f"{'':{width}}" + "".join(f"{SHORT[owner]:>12}" for owner in owners) + f"{'sum':>10}"
-        rows = [f"{moment.words:{width}}" + "".join(f"{moment.owners.get(owner, 0) / GIB:12.2f}" for owner in owners)
+        rows = [f"{moment.description:{width}}"
+                + "".join(f"{moment.owners.get(owner, 0) / GIB:12.2f}" for owner in owners)
                 + f"{moment.bytes / GIB:10.2f}" + ("  <- peak" if moment is self.peak else "")
                 for moment in self.moments]
-        lines = [self.settings.words, self.sentence, "", "predicted, GiB" + (
+        lines = [self.settings.description, self.sentence, "", "predicted, GiB" + (
             f", the fullest of {len(self.devices)}: {self.roles[self.devices.index(self.moments)]}"
             if len(self.devices) > 1 else ""), head, *rows]
         if len(self.devices) > 1:
@@ -82,7 +83,7 @@ SHORT = {"transformer": "weights", "gathered": "gathered", "rings": "caches", "c
 
 def change_line(change: Change) -> str:
     saves = f"saves {gib(change.saves)}; " if change.saves > 0 else ""
-    return f"  {change.verdict:13}{gib(change.peak):>10}  {change.words}: {saves}{change.costs}"
+    return f"  {change.verdict:13}{gib(change.peak):>10}  {change.description}: {saves}{change.costs}"
 
 
 def time_sentence(time: BlockTime) -> str:

@@ -15,7 +15,7 @@ from liveavatar.config import check_choice, check_infer_frames, check_whole, par
 from liveavatar.parallel.layout import Layout
 from liveavatar.types import InputError
 from liveavatar.vram.cards import GIB, Card
-from liveavatar.vram.shapes import FRAMES_PER_LATENT, ROUNDED, Shapes, ghost_transformer, shapes
+from liveavatar.vram.shapes import FRAMES_PER_LATENT, ROUNDED, Shapes, meta_transformer, shapes
 
 FITS, TIGHT, NOT = "fits", "tight", "does not fit"
 SPREADS = ("one", "tpp", "fsdp")
@@ -97,7 +97,7 @@ class Settings:
         return self.backend == "mini"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """In a line."""
         spread = {"one": "one device", "tpp": f"steps over {self.gpus} GPUs (TPP)",
                   "fsdp": f"weights over {self.gpus} GPUs (FSDP)"}[self.spread]
@@ -114,7 +114,7 @@ class Moment:
     """One stage of a run: who holds how much of the device's memory at the highest point of that stage."""
 
     stage: str                    # "load", "merge", "quantise", "move", "text", "audio", "portrait", "prefill", ...
-    words: str
+    description: str
     owners: dict[str, int]        # bytes, by OWNERS
     host: int = 0                 # bytes of main memory, weights only
 
@@ -125,7 +125,7 @@ class Moment:
     @property
     def clause(self) -> str:
         """For the end of a sentence: the moment with a verb."""
-        return f"{self.words} is made" if self.stage in ("step", "steady") else self.words
+        return f"{self.description} is made" if self.stage in ("step", "steady") else self.description
 
     @property
     def owner(self) -> str:
@@ -406,7 +406,7 @@ def gathered_in_a_pass(asked: Settings, parts: Shapes) -> float:
 
 def read_back(parts: Shapes) -> int:
     """Bytes that travel in a step when caches rest in main memory: the whole ring in, the new block out."""
-    config = ghost_transformer(parts.model, parts.dtype).config
+    config = meta_transformer(parts.model, parts.dtype).config
     return parts.ring_alone + parts.ring_alone * config.block_frames // config.cache_frames
 
 
