@@ -161,8 +161,8 @@ def colour_error(colours: Tensor, truth: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------------------------------------- figures
 @dataclass(frozen=True)
-class Figure:
-    """A number measured on some people, and what it would have been on others (bootstrap, Efron 1979)."""
+class BootstrapEstimate:
+    """A number measured on some people, and its bootstrap draws (Efron 1979)."""
 
     of: Tensor            # (1 + R,) float64: the number, then those of R draws of as many people from the same ones
 
@@ -179,13 +179,13 @@ class Figure:
         low, high = known.quantile(known.new_tensor([0.025, 0.975])).tolist()
         return low, high
 
-    def __truediv__(self, other: Figure) -> Figure:
+    def __truediv__(self, other: BootstrapEstimate) -> BootstrapEstimate:
         """The ratio, draw by draw: both were measured on the same people."""
-        return Figure(self.of / other.of)
+        return BootstrapEstimate(self.of / other.of)
 
-    def decibel(self) -> Figure:
+    def decibel(self) -> BootstrapEstimate:
         """Of a mean squared error of values in 0..1; see `decibel`."""
-        return Figure(-10 * self.of.clamp(min=1e-12).log10())
+        return BootstrapEstimate(-10 * self.of.clamp(min=1e-12).log10())
 
     def __format__(self, form: str) -> str:
         low, high = self.interval
@@ -196,47 +196,47 @@ class Figure:
 
 def draw_people(people: int, draws: int = DRAWS, seed: int = 0) -> Tensor:
     """How often each person counts: (1 + R, B) float64. First everybody once, then R draws with replacement."""
-    dice = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(people, (draws, people), generator=dice)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(people, (draws, people), generator=generator)
     counts = torch.zeros(draws, people, dtype=torch.float64).scatter_add_(1, drawn, torch.ones_like(drawn).double())
     return torch.cat([torch.ones(1, people, dtype=torch.float64), counts])
 
 
-def share(of: Tensor, all: Tensor, people: Tensor) -> Figure:
+def share(of: Tensor, all: Tensor, people: Tensor) -> BootstrapEstimate:
     """Sums over people, divided: of, all (B,); people (1 + R, B) of `draw_people`."""
     of, all = of.double().cpu(), all.double().cpu()
-    return Figure((people @ of) / (people @ all))
+    return BootstrapEstimate((people @ of) / (people @ all))
 
 
-def mean(values: Tensor, people: Tensor) -> Figure:
+def mean(values: Tensor, people: Tensor) -> BootstrapEstimate:
     """The mean over people of values (B,), without those that are NaN."""
     known = ~values.isnan()
     return share(values.nan_to_num(0), known, people)
 
 
-# ---------------------------------------------------------------------------------------------- clouds of features
+# ---------------------------------------------------------------------------------------------- statistics of features
 @dataclass(frozen=True)
-class Cloud:
-    """Where the features of many pictures lie; of several clouds at once when there is a first dimension (N)."""
+class GaussianStats:
+    """Mean and covariance of the features of many pictures; of N sets at once when there is a first dimension."""
 
     mean: Tensor         # (..., D) float64
     covariance: Tensor   # (..., D, D) float64
 
     @cached_property
     def root(self) -> Tensor:
-        """The square root of the covariance."""
+        """Return the square root of the covariance."""
         values, vectors = torch.linalg.eigh(self.covariance)
         return vectors * values.clamp(min=0).sqrt()[..., None, :] @ vectors.mT
 
 
-def cloud(features: Tensor) -> Cloud:
-    """Mean and covariance of features (N, D)."""
+def gaussian_stats(features: Tensor) -> GaussianStats:
+    """Return mean and covariance of features (N, D)."""
     features = features.double()
-    return Cloud(features.mean(0), torch.cov(features.T).reshape(features.shape[1], -1))
+    return GaussianStats(features.mean(0), torch.cov(features.T).reshape(features.shape[1], -1))
 
 
-def clouds_of_people(features: Tensor, people: Tensor) -> Cloud:
-    """features (B, T, D) of T pictures of each person, people (1 + R, B)  ->  1 + R clouds."""
+def gaussian_stats_of_people(features: Tensor, people: Tensor) -> GaussianStats:
+    """Return 1 + R statistics of features (B, T, D), T pictures of each person; people (1 + R, B) of `draw_people`."""
     B, T, D = features.shape
     features = features.double()
     weights = people / people.sum(1, keepdim=True)
@@ -245,11 +245,11 @@ def clouds_of_people(features: Tensor, people: Tensor) -> Cloud:
     means = weights @ features.mean(1)
     squares = (features.transpose(1, 2) @ features / T).flatten(1)                       # (B, D * D)
     covariance = (weights @ squares).unflatten(1, (D, D)) - means[:, :, None] * means[:, None]
-    return Cloud(means + center, covariance * (B * T / (B * T - 1)))
+    return GaussianStats(means + center, covariance * (B * T / (B * T - 1)))
 
 
-def frechet_distance(a: Cloud, b: Cloud) -> Tensor:
-    """How far apart two clouds are, taken for Gaussians, in squared feature units (arXiv:1706.08500, eq. 6).
+def frechet_distance(a: GaussianStats, b: GaussianStats) -> Tensor:
+    """Return the Frechet distance of two Gaussians, in squared feature units (arXiv:1706.08500, eq. 6).
 
     |mean a - mean b|^2 + trace(A + B - 2 (A^1/2 B A^1/2)^1/2)  ->  (...). 0 is alike; two samples of the
     same kind score more, and less the larger they are: compare like with like.
@@ -271,12 +271,12 @@ class Likeness:
         truth = truth.double().cpu()                 # many small matrices in double precision: nothing for a GPU
         self.people = people
         self.spread = truth.flatten(0, 1).std(0).clamp(min=1e-6)
-        self.truth = clouds_of_people(truth / self.spread, people)
+        self.truth = gaussian_stats_of_people(truth / self.spread, people)
 
-    def distance(self, features: Tensor) -> Figure:
+    def distance(self, features: Tensor) -> BootstrapEstimate:
         """features (B, T, D) of the same people; less is better."""
-        found = clouds_of_people(features.double().cpu() / self.spread, self.people)
-        return Figure(frechet_distance(self.truth, found) / features.shape[-1])
+        found = gaussian_stats_of_people(features.double().cpu() / self.spread, self.people)
+        return BootstrapEstimate(frechet_distance(self.truth, found) / features.shape[-1])
 
 
 # ---------------------------------------------------------------------------------------------- closing

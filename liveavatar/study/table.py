@@ -3,10 +3,10 @@
 An interval is a 95 % percentile bootstrap (Efron 1979) over what a result should not depend on: the people, the
 recordings and the seeds. Each of the three is drawn anew by itself and a video counts as often as its person, its
 recording and its seed were drawn together (the pigeonhole bootstrap of Owen 2007, arXiv:0711.2137), because videos of
-one person are no independent witnesses. A factor that goes hand in hand with another one is not drawn twice; a single
+one person are no independent samples. A factor that goes hand in hand with another one is not drawn twice; a single
 person, recording or seed cannot vary, and says nothing about others.
 
-Few witnesses make a bootstrap too sure of itself. So intervals are widened by sqrt(n / (n - 1)) * t(n - 1) / z, as
+A bootstrap over few groups underestimates the error. So intervals are widened by sqrt(n / (n - 1)) * t(n - 1) / z, as
 Hesterberg 2015 (arXiv:1411.5279, section 3) proposes, with n the levels of the factor that is most to blame for the
 spread: 1.3 times for 8 people, 9 times for 2.
 """
@@ -237,22 +237,22 @@ def bootstrap(values: np.ndarray, rows: Sequence[dict], draws: int = DRAWS, seed
     total = weights.sum(1)
     means = (weights @ values)[total > 0] / total[total > 0]
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    wider = widening(witnesses(values, factors))
+    wider = small_sample_factor(effective_groups(values, factors))
     return Estimate(mean, mean - wider * (mean - float(low)), mean + wider * (float(high) - mean), len(values))
 
 
-def witnesses(values: np.ndarray, factors: Sequence[np.ndarray]) -> int:
-    """The number of levels of the factor whose levels make the mean most uncertain."""
-    def doubt(levels: np.ndarray) -> float:
+def effective_groups(values: np.ndarray, factors: Sequence[np.ndarray]) -> int:
+    """Return the number of levels of the factor whose levels make the mean most uncertain."""
+    def squared_error(levels: np.ndarray) -> float:
         count = levels.max() + 1
         means = np.bincount(levels, values, count) / np.bincount(levels, minlength=count)
         return means.var(ddof=1) / count
 
-    return int(max(factors, key=doubt).max()) + 1
+    return int(max(factors, key=squared_error).max()) + 1
 
 
-def widening(count: int) -> float:
-    """What makes a percentile interval of so many witnesses as wide as that of Student."""
+def small_sample_factor(count: int) -> float:
+    """Return the factor that makes a percentile interval of so many groups as wide as that of Student's t."""
     from scipy.special import ndtri, stdtrit
 
     place = (1 + CONFIDENCE) / 2
