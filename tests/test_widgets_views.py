@@ -295,7 +295,7 @@ def test_rings_hold_what_the_caches_hold(run):
 
 def test_a_list_that_was_refused_is_forgotten_with_the_next_choice():
     view = ScheduleView()
-    view._hear(view, {"kind": "list", "text": "1000, 300, 900"}, [])
+    view._receive_message(view, {"kind": "list", "text": "1000, 300, 900"}, [])
     assert "must fall" in view.error and view.sigmas == list(ScheduleView().sigmas)
     view.steps = 5
     assert view.error == ""

@@ -1,4 +1,4 @@
-"""One thread that decodes pictures for all views while their runs pause: never in the run's thread or the painter's.
+"""One thread that decodes pictures for all views while their runs pause: neither the run's nor the render loop's.
 
     decoding().want(view, {key: job, ...}, priority)     # what the view would like to have now
 
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from liveavatar.runs.info import RUNNING
 from liveavatar.runs.run import EXIT_TIMEOUT_S
-from widgets._live import before_the_end, sentence
+from widgets._live import sentence
+from widgets._render_loop import stop_before_exit
 
 if TYPE_CHECKING:
     from widgets._live import LiveView
@@ -36,7 +37,7 @@ class Decoding:
         self._woken = threading.Condition()
         self._ended = False
         self._thread: threading.Thread | None = None
-        before_the_end(self)
+        stop_before_exit(self)
 
     def want(self, view: LiveView, jobs: Jobs, priority: int = CELLS) -> None:
         """Ask for pictures; jobs that the view asked for before and does not name again are dropped."""

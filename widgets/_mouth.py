@@ -35,7 +35,7 @@ from liveavatar.phonemes import find_phonemes, with_phonemes
 from liveavatar.runs.info import RUNNING
 from liveavatar.runs.run import EXIT_TIMEOUT_S, Run
 from liveavatar.threads import set_threads_here
-from widgets._live import before_the_end
+from widgets._render_loop import stop_before_exit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -154,7 +154,7 @@ class MouthReader:
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        before_the_end(self)
+        stop_before_exit(self)
 
     @property
     def lips(self) -> Lips:

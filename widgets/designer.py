@@ -192,8 +192,8 @@ class Designer(LiveView):
         return Image.frombytes("RGB", (FINE_PX, FINE_PX), bytes_of(drawn(self.seed, (FINE_PX, FINE_PX),
                                                                          **self.choices)))
 
-    def told(self, kind: str, content: dict) -> None:
-        """A click. The picture is drawn here, without waiting for the painter: it should follow the finger."""
+    def on_message(self, kind: str, content: dict) -> None:
+        """Handle a click. The picture is drawn here, not in the render loop: it should follow the finger."""
         if kind == "choose":
             self.choose(**content["choices"])
         elif kind == "random":

@@ -135,7 +135,7 @@ class LipView(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         if self.reader is not None:
             self.reader.end()
         self.reader = None
@@ -167,11 +167,11 @@ class LipView(LiveView):
         body["tiles"] = self._add_tiles(buffers)
         return body, buffers
 
-    def notice(self, event: object) -> None:
-        if isinstance(event, Block) and self.reader is not None and self._mail.looked_at:
+    def on_event(self, event: object) -> None:
+        if isinstance(event, Block) and self.reader is not None and self._gate.has_viewer:
             self.reader.keep_up()
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind == "hover":
             self._hovered_s = content["time"]
             self.refresh()

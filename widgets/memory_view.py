@@ -16,8 +16,9 @@ from liveavatar.runs.info import READY, RUNNING
 from liveavatar.types import InputError
 from liveavatar.vram.memory_record import FILE, OWNERS, MemoryRecord, Peak
 from liveavatar.vram.watch import MemoryWatch
-from widgets._live import Body, Buffers, Cursor, LiveView, before_the_end, do_nothing, sentence
+from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, sentence
 from widgets._palette import GREY
+from widgets._render_loop import stop_before_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,13 +136,13 @@ class MemoryView(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         self._leave_watcher()
         watcher, stop = self._offered or getattr(self.run, "memory", None), do_nothing
         if watcher is None and self.run is not None and self.run.backend is not None and not self.run.over:
             watcher = MemoryWatch.of(self.run, period_s=1 / LOOKS_HZ)
             stop = watcher.end
-            before_the_end(watcher)
+            stop_before_exit(watcher)
         if watcher is not None:
             self._given, self.watcher = None, watcher
             unsubscribe = watcher.subscribe(lambda: self.refresh(urgent=False))

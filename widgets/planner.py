@@ -165,7 +165,7 @@ class Planner(LiveView):
         peaks = [max(moment.bytes for moment in moments) for moments in made.devices]
         return [{"role": role, "peak": peak / GIB} for role, peak in zip(made.roles, peaks, strict=True)]
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind != "take":
             return
         changes = self.plan.changes

@@ -158,7 +158,7 @@ class Player(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         decoding().forget(self)
         self._forget_sent()
         self._live = self.run is not None and not self.run.over and not self.run.blocks

@@ -146,7 +146,7 @@ class RunGallery(LiveView):
                 buffers[str(entry.path)] = self._thumbnails[key]
         return buffers
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind == "again" and self._making is None:
             self._making = threading.Thread(target=self._make, args=(self._entry(content["path"]),), daemon=True,
                                             name="liveavatar-again")

@@ -124,7 +124,7 @@ class ScheduleView(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         self._times.clear()
         self._now = None
         if self.run is None or not self.run.info.sigmas:
@@ -152,14 +152,14 @@ class ScheduleView(LiveView):
             self._report("levels", f"The noise levels of this run do not fall with every step ({levels}), so their "
                                    f"shares cannot be shown. The schedule below is not the run's.")
 
-    def notice(self, event: object) -> None:
+    def on_event(self, event: object) -> None:
         if isinstance(event, Step):
             self._now = event.block, event.index
             times = self._times.setdefault(event.index, [])
             times.append(event.milliseconds)
             del times[:-100]
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind == "list":
             self.use(content["text"])
 

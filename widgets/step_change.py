@@ -103,7 +103,7 @@ class StepChange(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         decoding().forget(self)
         self._packs.clear()
         self._newest, self._sent = (None, 0, 0, None), ()

@@ -119,7 +119,7 @@ class StepGrid(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         decoding().forget(self)
         self._pictures.clear()
         self._looked = (), None

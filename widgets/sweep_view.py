@@ -15,7 +15,8 @@ from liveavatar.study.summary import named, summary
 from liveavatar.study.sweep import Progress, Result, Sweep
 from liveavatar.types import InputError
 from liveavatar.video import read_frames
-from widgets._live import LIBRARIES, Body, Buffers, LiveView, sentence
+from widgets._assets import LIBRARIES
+from widgets._live import Body, Buffers, LiveView, sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -118,7 +119,7 @@ class SweepView(LiveView):
         return summary(results) | {"words": words, "running": going, "done": len(results),
                                    "total": len(self.sweep.cells)}, buffers
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind == "sweep" and self.sweep is not None:
             self.sweep.stop() if self.sweep.running else self.sweep.start()
             self.refresh()
