@@ -73,7 +73,7 @@ class GenerationConfig:
 
     @property
     def most_frames(self) -> float:
-        """Video frames at most: `num_clip` clips of `infer_frames`."""
+        """Return video frames at most: `num_clip` clips of `infer_frames`."""
         return math.inf if self.num_clip is None else self.num_clip * self.infer_frames
 
     def to_dict(self) -> dict:
@@ -81,7 +81,7 @@ class GenerationConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> GenerationConfig:
-        """The other way round, from JSON: lists become tuples again."""
+        """Make a configuration from JSON: lists become tuples again."""
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
@@ -147,7 +147,7 @@ def check_schedule(schedule: object, steps: int) -> str | tuple[float, ...]:
 
 
 def parse_size(size: object) -> tuple[int, int]:
-    """"W*H" or (height, width) -> (height, width)"""
+    """Parse "W*H" or (height, width) -> (height, width)"""
     if isinstance(size, str):
         parts = size.lower().replace("x", "*").split("*")
         if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
@@ -172,5 +172,5 @@ def near_side(side: int) -> int:
 
 
 def size_text(size: tuple[int, int]) -> str:
-    """(height, width) -> "W*H", as the command line writes it."""
+    """Format (height, width) as "W*H", as the command line writes it."""
     return f"{size[1]}*{size[0]}"

@@ -21,7 +21,7 @@ class Stoppable(Protocol):
 
     @property
     def running(self) -> bool:
-        """Whether it is at work: neither paused nor over."""
+        """Tell whether it is at work: neither paused nor over."""
 
     def stop(self) -> None:
         """End soon; return at once."""

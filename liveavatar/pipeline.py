@@ -66,7 +66,7 @@ def load(name: str = "mini", **options: object) -> Pipeline:
 
 
 def load_once(name: str, options: dict[str, object]) -> Pipeline:
-    """Like `load`, for a process that makes one video and nothing else."""
+    """Load as `load` does, for a process that makes one video and nothing else."""
     pipeline = load(name, **options)
     pipeline.keep_encoders = False
     return pipeline
@@ -75,7 +75,7 @@ def load_once(name: str, options: dict[str, object]) -> Pipeline:
 def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
              output: str | os.PathLike = "out.mp4", backend: str = "mini", run_dir: str | os.PathLike | None = None,
              stop: Event | None = None, progress: bool = True, **options: object) -> Video:
-    """Inputs to video in one call. Whatever cannot be used is refused before any weights are loaded."""
+    """Make a video from inputs in one call. Whatever cannot be used is refused before any weights are loaded."""
     kind = find_for(backend, options)
     path = check_output(output)
     if run_dir is not None:
@@ -110,7 +110,8 @@ class Pipeline:
     """Drives one backend. It keeps no state between calls: two videos never meet."""
 
     def __init__(self, backend: Backend, keep_encoders: bool = True) -> None:
-        """keep_encoders: False where one video is made and nothing else, so encoders are released once it is encoded"""
+        """Drive a backend. keep_encoders: False where one video is made and nothing else, so encoders are released once
+        it is encoded"""
         self.backend, self.keep_encoders = backend, keep_encoders
 
     def __repr__(self) -> str:
@@ -119,35 +120,36 @@ class Pipeline:
 
     @property
     def block_frames(self) -> int:
-        """Video frames in a block."""
+        """Return video frames in a block."""
         return self.backend.block_latents * self.backend.frames_per_latent
 
     # ------------------------------------------------------------------ stages that can be called alone
 
     def load_audio(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> Speech:
-        """A recording, or the asked stretch of it, as it will be heard in the video."""
+        """Read a recording, or the asked stretch of it, as it will be heard in the video."""
         return prepare_audio(self.backend, audio, config)
 
     def encode_audio(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> AudioFeatures:
-        """Sound -> what the model hears during each video frame."""
+        """Encode sound: what the model hears during each video frame."""
         return encode_audio(self.backend, self.load_audio(audio, config), config)
 
     def encode_image(self, image: Image, config: GenerationConfig = DEFAULTS) -> tuple[Tensor, Tensor | None]:
-        """Portrait -> reference latent (1, C, 1, h, w), and motion latents where the model uses them."""
+        """Encode a portrait: reference latent (1, C, 1, h, w), and motion latents where the model uses them."""
         return self.backend.encode_image(*prepare_portrait(self.backend, image, config))
 
     def encode_text(self, prompt: str | Prompt) -> Tensor:
-        """Words -> text features (1, L, text_dim)."""
+        """Encode words: text features (1, L, text_dim)."""
         return self.backend.encode_text(prepare_prompt(self.backend, prompt))
 
     def condition(self, audio: Audio, image: Image, prompt: str | Prompt = "",
                   config: GenerationConfig = DEFAULTS) -> Condition:
-        """All that steers the sampler."""
+        """Encode all that conditions the sampler."""
         return self.encode_inputs(prepare(self.backend, audio, image, prompt, config), config)
 
     def steps(self, audio: Audio | Condition, image: Image | None = None, prompt: str | Prompt = "",
               config: GenerationConfig = DEFAULTS) -> Iterator[Step]:
-        """Every step of every block, pausing after each. Takes what a person gives, or a Condition made before."""
+        """Yield every step of every block, pausing after each. Takes what a person gives, or a Condition made before.
+        """
         self._check(config)
         condition = audio if isinstance(audio, Condition) else self.condition(audio, image, prompt, config)
         self.load_weights()
@@ -156,7 +158,8 @@ class Pipeline:
 
     def decode(self, latents: Iterable[Tensor], frames: int | None = None,
                condition: Condition | None = None) -> Iterator[Tensor]:
-        """Latents of each block, in order -> its pictures (T, H, W, 3) uint8; at most `frames` in all."""
+        """Decode the latents of each block, in order; yield its pictures (T, H, W, 3) uint8; at most `frames` in all.
+        """
         decoder, done = self.backend.decoder(condition), 0
         for block in latents:
             pictures = decoder.decode(block)[:None if frames is None else frames - done]
@@ -167,7 +170,7 @@ class Pipeline:
 
     def events(self, audio: Audio | Condition, image: Image | None = None, prompt: str | Prompt = "",
                config: GenerationConfig = DEFAULTS, stop: Event | None = None) -> Iterator[Step | Block]:
-        """Every step as it is made and every block as it is decoded; no file is written."""
+        """Yield every step as it is made and every block as it is decoded; no file is written."""
         self._check(config)
         condition = audio if isinstance(audio, Condition) else self.condition(audio, image, prompt, config)
         self.load_weights()
@@ -220,7 +223,7 @@ class Pipeline:
                       output: str | os.PathLike = "out.mp4", run_dir: str | os.PathLike | None = None,
                       stop: Event | None = None, keep_latents: bool = False, progress: bool = False,
                       watch: Stopwatch | None = None) -> Iterator[Step | Block | Video]:
-        """`stream` for inputs that were read before."""
+        """Yield what `stream` does, for inputs that were read before."""
         self._check(config)
         path, folder = check_output(output), None
         inputs.check_output(path)
@@ -290,7 +293,7 @@ class Pipeline:
         return about
 
     def _describe(self, inputs: Inputs, config: GenerationConfig) -> dict:
-        """What a run folder and a video say about their origin."""
+        """Return what a run folder and a video say about their origin."""
         return {"by": f"liveavatar {__version__}", "torch": torch.__version__, "backend": self.backend.about(),
                 "seed": config.base_seed, "config": config.to_dict(), "size": list(inputs.size),
                 "inputs": inputs.origin}

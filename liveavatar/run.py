@@ -15,7 +15,7 @@ RENAMED = {"Facts": info.RunInfo, "Mark": info.StageSpan, "Ring": info.RingState
 
 
 def __getattr__(name: str) -> object:
-    """Look up a state of a run, or a name of version 0.1 with a DeprecationWarning."""
+    """Find a state of a run, or a name of version 0.1 with a DeprecationWarning."""
     if name in RENAMED:
         now = getattr(RENAMED[name], "__name__", "ENDED")
         warnings.warn(f"liveavatar.run.{name} is now liveavatar.runs.{now}; the old name goes with version 0.3",

@@ -42,12 +42,12 @@ class Schedule:
 
     @property
     def timesteps(self) -> tuple[float, ...]:
-        """Where the network is asked, 0..1000."""
+        """Return where the network is asked, 0..1000."""
         return tuple(1000 * sigma for sigma in self.sigmas[:-1])
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The part of the path from noise to picture that each step covers; they add up to the first sigma."""
+        """Return the part of the path from noise to picture that each step covers; they add up to the first sigma."""
         return tuple(a - b for a, b in pairwise(self.sigmas))
 
 
@@ -60,18 +60,18 @@ def shifted(sigma: float, shift: float) -> float:
 
 
 def trained_schedule(steps: int, shift: float = RELEASED_SHIFT) -> Schedule:
-    """Even steps, shifted once: 4 steps at shift 3 are 1, 0.9, 0.75, 0.5; at shift 6, which `mini` is distilled on, 1,
-    0.947, 0.857, 0.667."""
+    """Return even steps, shifted once: 4 steps at shift 3 are 1, 0.9, 0.75, 0.5; at shift 6, which `mini` is distilled
+    on, 1, 0.947, 0.857, 0.667."""
     return Schedule((*(shifted(1 - i / steps, shift) for i in range(steps)), 0.0), "trained")
 
 
 def linear_schedule(steps: int) -> Schedule:
-    """Even steps, not shifted."""
+    """Return even steps, not shifted."""
     return Schedule((*(1 - i / steps for i in range(steps)), 0.0), "linear")
 
 
 def released_schedule(steps: int, shift: float = RELEASED_SHIFT) -> Schedule:
-    """What Live Avatar's own call yields: 4 steps at 1000, 857.7, 602.2 and 8.9.
+    """Return what Live Avatar's own call yields: 4 steps at 1000, 857.7, 602.2 and 8.9.
 
     The same numbers as `diffusers.FlowMatchEulerDiscreteScheduler(shift=3).set_timesteps(steps)`, which shifts both the
     end points and the grid between them: the last step is left with 0.9 % of the path.
@@ -86,7 +86,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 
 
 def make_schedule(kind: str | tuple[float, ...], steps: int, shift: float | None = None) -> Schedule:
-    """A schedule by name, or one's own list of noise levels. shift: None is that of the released model"""
+    """Return a schedule by name, or one's own list of noise levels. shift: None is that of the released model"""
     if not isinstance(kind, str):
         schedule = Schedule(tuple(kind))
         if schedule.steps != steps:
@@ -170,5 +170,5 @@ def denoise_block(model: CausalS2VTransformer, noise: Tensor, context: Context, 
 
 
 def model_levels(model: CausalS2VTransformer, schedule: Schedule, device: torch.device | str) -> tuple[Modulation, ...]:
-    """The modulations of every step, computed once for a whole video."""
+    """Return the modulations of every step, computed once for a whole video."""
     return tuple(model.modulate(torch.full((1, 1), t, device=device)) for t in schedule.timesteps)

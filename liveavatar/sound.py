@@ -79,7 +79,7 @@ class Sound:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the file is still the one that was read."""
+        """Tell whether the file is still the one that was read."""
         return self.stamp is not None and stamp(self.path) == self.stamp
 
     def pieces(self) -> Iterator[np.ndarray]:

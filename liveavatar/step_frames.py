@@ -81,7 +81,7 @@ class StepFrames:
         return None if portrait is None else to_bytes(fit_portrait(portrait, size).permute(1, 2, 0).numpy())
 
     def frames_of(self, block: int) -> int:
-        """How many pictures a block has in the video: fewer in a last one that the sound does not fill."""
+        """Return how many pictures a block has in the video: fewer in a last one that the sound does not fill."""
         info = self._run.info
         first = max(block * info.block_frames - self._trim, 0)
         whole = info.block_frames - (self._trim if block == 0 else 0)
@@ -96,7 +96,7 @@ class StepFrames:
 
     @property
     def _trim(self) -> int:
-        """Pictures that the backend leaves out at the beginning of a video."""
+        """Return pictures that the backend leaves out at the beginning of a video."""
         return getattr(self._run.backend, "trim_frames", 0)
 
     def _latents(self, block: int, step: int, what: What) -> Tensor:
@@ -104,7 +104,7 @@ class StepFrames:
         return made.clean if what == "clean" else made.x
 
     def _decoder_at(self, block: int) -> PictureDecoder:
-        """A decoder that has seen the finished block before, so that this one goes on from it."""
+        """Return a decoder that has seen the finished block before, so that this one goes on from it."""
         with self._lock:
             begun, decoder = self._begun
         if begun != block or decoder is None:

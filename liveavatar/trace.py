@@ -62,7 +62,7 @@ class Trace:
             yield event
 
     def step(self, block: int, index: int) -> Step:
-        """One step as it was. A negative number counts from the end, of the video or of the block."""
+        """Return one step as it was. A negative number counts from the end, of the video or of the block."""
         if (block, index) not in self._numbers:
             block = self._resolve(block, self.blocks, "block")
             index = self._resolve(index, tuple(i for b, i in self._numbers if b == block), "step")
@@ -76,7 +76,7 @@ class Trace:
 
     @property
     def spilled(self) -> tuple[int, ...]:
-        """The blocks that are on disk."""
+        """Return the blocks that are on disk."""
         return tuple(sorted(self._files))
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class Trace:
                 f"{self.limit_bytes / MIB:.0f} MiB in memory, {len(self._files)} blocks on disk)")
 
     def replay(self) -> Iterator[Step]:
-        """All steps in the order of the run, with the values they had."""
+        """Yield all steps in the order of the run, with the values they had."""
         for block, index in sorted(self._numbers):
             yield self.step(block, index)
 
@@ -179,7 +179,7 @@ class Trace:
         return self._folder
 
     def _forget(self, key: tuple[int, int]) -> None:
-        """A step that comes a second time replaces the first."""
+        """Forget the first of two steps of the same number."""
         self.bytes -= sum(value.nbytes for value in self._tensors.pop(key, {}).values())
 
 

@@ -263,7 +263,7 @@ class VideoWriter:
 
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
-        """What the disk refuses becomes one sentence, and no half file stays."""
+        """Turn what the disk refuses into one sentence, and leave no half file."""
         try:
             yield
         except OSError as error:
@@ -285,7 +285,8 @@ class VideoWriter:
 
 
 def read_provenance(path: str | os.PathLike) -> dict:
-    """What a video says about itself: that it was generated, by what and from which inputs. {} when it says nothing."""
+    """Read what a video says about itself: that it was generated, by what and from which inputs. {} when it says
+    nothing."""
     import av
 
     with open(user_path(path), "rb") as file, av.open(file, metadata_errors="replace") as container:
@@ -299,7 +300,7 @@ def read_provenance(path: str | os.PathLike) -> dict:
 
 
 def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
-    """The pictures of a video file one by one, (H, W, 3) uint8."""
+    """Yield the pictures of a video file one by one, (H, W, 3) uint8."""
     import av
 
     with open(user_path(path), "rb") as file, av.open(file, metadata_errors="replace") as container:

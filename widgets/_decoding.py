@@ -55,7 +55,7 @@ class Decoding:
             self._failed.pop(view, None)
 
     def waits(self, view: LiveView) -> bool:
-        """Whether something the view asked for is still to be done."""
+        """Tell whether something the view asked for is still to be done."""
         with self._woken:
             return bool(self._open(view))
 
@@ -112,5 +112,5 @@ class Decoding:
 
 @cache
 def decoding() -> Decoding:
-    """The decoding thread of this process, made when it is first needed."""
+    """Return the decoding thread of this process, made when it is first needed."""
     return Decoding()

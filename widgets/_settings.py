@@ -107,7 +107,7 @@ class Settings(LiveView):
 
     @property
     def _model(self) -> Backend | type[Backend]:
-        """The model, or its class as long as its weights are not needed."""
+        """Return the model, or its class as long as its weights are not needed."""
         return find(self.backend) if self.pipeline is None else self.pipeline.backend
 
     @property

@@ -32,23 +32,23 @@ class CacheView(LiveView):
 
     @property
     def rings(self) -> tuple[RingState, ...]:
-        """The caches on screen, one per noise level."""
+        """Return the caches on screen, one per noise level."""
         block, step = self._moment()
         return tuple(self.run.ring_at(block, step, level) for level in range(self.run.info.steps))
 
     @property
     def bytes(self) -> int:
-        """Of all rings together."""
+        """Return the bytes of all rings together."""
         return sum(ring.bytes for ring in self.rings)
 
     @property
     def single_bytes(self) -> int:
-        """What one clean cache would need instead."""
+        """Return what one clean cache would need instead."""
         return self.rings[0].bytes
 
     @property
     def note(self) -> str:
-        """What one clean cache would hold, and what it would cost."""
+        """Return what one clean cache would hold, and what it would cost."""
         return note_on(self.rings)
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
@@ -70,7 +70,7 @@ class CacheView(LiveView):
         return rings_picture(self.rings, self.run.info) if self.run is not None and self.run.recorded_steps else None
 
     def _moment(self) -> tuple[int, int]:
-        """(block, step) after which the caches are shown."""
+        """Return (block, step) after which the caches are shown."""
         if self.run is None or not self.run.recorded_steps:
             raise InputError(self.nothing)
         seen = self.run.recorded_steps
@@ -86,14 +86,14 @@ class CacheView(LiveView):
         return block, step
 
     def _cursor_moved(self, change: traitlets.Bunch) -> None:
-        """The caches as they were when the block under the cursor was done; the newest when it is the last."""
+        """Show the caches as they were when the block under the cursor was done; the newest when it is the last."""
         if self.run is not None and self.run.recorded_steps:
             block = self.run.info.block_at(change.new)
             self.block = -1 if block >= self.run.recorded_steps[-1][0] else block
 
 
 def note_on(rings: tuple[RingState, ...]) -> str:
-    """Rings against one clean cache, in words."""
+    """Compare rings with one clean cache, in words."""
     ring, levels = rings[0], len(rings)
     return (f"One clean cache would hold the same {ring.capacity} latent frames once: {size_words(ring.bytes)} "
             f"instead of {size_words(sum(one.bytes for one in rings))}. But filling it takes one more pass through the "
@@ -103,6 +103,6 @@ def note_on(rings: tuple[RingState, ...]) -> str:
 
 
 def size_words(count: int) -> str:
-    """Bytes in words."""
+    """Return bytes in words."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB" if count >= 2**20 else (
         f"{int(count / 2**10 + 0.5)} KiB")             # halves up, as the browser rounds

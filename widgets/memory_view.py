@@ -101,7 +101,7 @@ class MemoryView(LiveView):
 
     @property
     def record(self) -> MemoryRecord:
-        """What was seen so far: times, series by name, labels, peak."""
+        """Return what was seen so far: times, series by name, labels, peak."""
         if self.watcher is not None and self.watcher.names and (self.watcher.going or self._given is None):
             return self.watcher.record
         if self._given is not None:
@@ -110,12 +110,12 @@ class MemoryView(LiveView):
 
     @property
     def peak(self) -> Peak:
-        """The most that was seen: bytes, time_s, when (in words)."""
+        """Return the most that was seen: bytes, time_s, when (in words)."""
         return self.record.peak
 
     @property
     def now(self) -> dict[str, int]:
-        """The newest value of every series, in bytes."""
+        """Return the newest value of every series, in bytes."""
         record = self.record
         return record.at(record.times_s[-1]) if len(record) else {}
 
@@ -128,7 +128,7 @@ class MemoryView(LiveView):
 
     @property
     def forecast(self) -> Forecast | None:
-        """(seconds, bytes) that were expected of what the run has done so far; None where nothing was."""
+        """Return (seconds, bytes) that were expected of what the run has done so far; None where nothing was."""
         if self._forecast is not None:
             return self._forecast
         labels = self._labels()
@@ -164,7 +164,7 @@ class MemoryView(LiveView):
         return memory_picture(record, 0 if self.run is None else self.run.info.steps) if len(record) else None
 
     def _draw_watched(self) -> tuple[Body, Buffers]:
-        """What is new since the last message; "fresh" in a name says that the browser begins anew."""
+        """Draw what is new since the last message; "fresh" in a name says that the browser begins anew."""
         watcher = self.watcher
         times_s, values = watcher.rows(self._sent_rows)
         labels = watcher.labels(self._sent_labels)
@@ -198,7 +198,7 @@ class MemoryView(LiveView):
         return [name for name in OWNERS if name in names] if known else []
 
     def _forecast_as_lists(self) -> list | None:
-        """For JSON; made anew where the run has gone on."""
+        """Return the forecast for JSON; made anew where the run has gone on."""
         if self._forecast is not None and self._drawn_forecast is None:
             self._drawn_forecast = [np.asarray(one).tolist() for one in self._forecast]
         if self._forecast is not None or self._plan is None:
@@ -213,7 +213,8 @@ class MemoryView(LiveView):
         return self._drawn_forecast if self._expected.count else None
 
     def _held(self, labels: tuple[Label, ...]) -> int:
-        """Bytes to add to the plan: what the process held beside the model when all was imported and prepared."""
+        """Return bytes to add to the plan: what the process held beside the model when all was imported and prepared.
+        """
         record = self.record
         if not self._plan.settings.on_cpu or record.main != "process" or not len(record):
             return 0
@@ -254,7 +255,7 @@ class MemoryView(LiveView):
             return None
 
     def _leave_watcher(self) -> None:
-        """Look no more at what was shown, and end the watch if it was the view's own."""
+        """Leave what was shown, and end the watch if it was the view's own."""
         self._stop_watching()
         self._stop_watching, self.watcher = do_nothing, None
 
@@ -265,7 +266,8 @@ class MemoryView(LiveView):
 
 
 def packed(first: str, times_s: np.ndarray, values: np.ndarray, labels: tuple) -> Buffers:
-    """Rows of (time, series ...) and of (began, ended, stage, block, step): float64, as bytes need over 24 bits."""
+    """Pack rows of (time, series ...) and of (began, ended, stage, block, step): float64, as bytes need over 24 bits.
+    """
     buffers = {}
     if len(times_s) or first == "fresh":
         buffers[f"rows/{first}"] = np.column_stack([times_s, values]).astype("<f8").tobytes()
@@ -276,7 +278,7 @@ def packed(first: str, times_s: np.ndarray, values: np.ndarray, labels: tuple) -
 
 
 def planned(run: Run) -> Plan | None:
-    """What `liveavatar.vram.plan` expects of a run; None where it does not know the model."""
+    """Predict what `liveavatar.vram.plan` expects of a run; None where it does not know the model."""
     if find_spec("liveavatar.vram.plan") is None:
         return None
     from liveavatar.config import GenerationConfig
@@ -304,7 +306,7 @@ class Expected:
         self._edges: list[tuple[float, int]] = []      # (seconds, bytes)
 
     def add(self, labels: tuple[Label, ...]) -> bool:
-        """What the run has done since; False: nothing."""
+        """Add what the run has done since; return False where that is nothing."""
         for label in labels:
             size = self._expected_of(label)
             if size is None:
@@ -335,7 +337,7 @@ def forecast_of(plan: Plan, labels: tuple[Label, ...], held: int = 0) -> Forecas
 
 
 def memory_picture(record: MemoryRecord, steps: int) -> Image:
-    """The curve by owner, with its peak: for a saved notebook."""
+    """Draw the curve by owner, with its peak: for a saved notebook."""
     from liveavatar.vram.memory_record import thin_record
     from widgets._palette import VERMILION, of_step
     from widgets._stills import INK, SOFT, letters, sheet

@@ -98,27 +98,28 @@ class Player(LiveView):
 
     @property
     def runs(self) -> dict[str, Run]:
-        """"a" and, where two are compared, "b"."""
+        """Return "a" and, where two are compared, "b"."""
         return {name: run for name, run in (("a", self.run), ("b", self.other)) if run is not None}
 
     @property
     def ready_s(self) -> float:
-        """Seconds of video that can be played without waiting."""
+        """Return seconds of video that can be played without waiting."""
         return min((played_to_s(run) for run in self.runs.values()), default=0.0)
 
     @property
     def picture(self) -> np.ndarray:
-        """(H, W, 3) uint8: the frame of A under the cursor; of the newest guess where the block is not decoded."""
+        """Return (H, W, 3) uint8: the frame of A under the cursor; of the newest guess where the block is not decoded.
+        """
         return self._picture("a")
 
     @property
     def picture_b(self) -> np.ndarray:
-        """(H, W, 3) uint8: the frame of B under the cursor."""
+        """Return (H, W, 3) uint8: the frame of B under the cursor."""
         return self._picture("b")
 
     @property
     def guess(self) -> tuple[int, int] | None:
-        """(block, step) whose guess is shown where the video is not decoded yet; None while the run is going."""
+        """Return (block, step) whose guess is shown where the video is not decoded yet; None while the run is going."""
         if self.run is None or self.run.state == RUNNING or not self.run.recorded_steps:
             return None
         block, step = self.run.recorded_steps[-1]
@@ -126,7 +127,7 @@ class Player(LiveView):
 
     @property
     def difference(self) -> float:
-        """Mean absolute difference of the two frames under the cursor; 0 the same, 1 black against white."""
+        """Return mean absolute difference of the two frames under the cursor; 0 the same, 1 black against white."""
         a, b = self.picture, self.picture_b
         if a.shape != b.shape:
             raise InputError(f"A is {a.shape[1]}*{a.shape[0]} px and B {b.shape[1]}*{b.shape[0]}; only pictures of one "
@@ -135,7 +136,7 @@ class Player(LiveView):
 
     @property
     def names(self) -> dict[str, str]:
-        """What each of the two is called: where they differ, in words."""
+        """Return what each of the two is called: where they differ, in words."""
         if self.other is None:
             return {"a": ""}
         differing = different_choices(self.run, self.other)
@@ -193,7 +194,7 @@ class Player(LiveView):
         return film_picture(rows) if rows else None
 
     def _newest_guess(self) -> tuple[Body | None, Buffers]:
-        """What the newest step believes, decoded as soon as it can be; until then its preview."""
+        """Return what the newest step believes, decoded as soon as it can be; until then its preview."""
         guess, run = self.guess, self.run
         if guess is None:
             decoding().want(self, {})
@@ -218,14 +219,14 @@ class Player(LiveView):
         return min(run.total_s for run in self.runs.values())
 
     def _missing(self) -> Iterator[tuple[str, Block]]:
-        """Blocks that the browser does not have, both runs in turn."""
+        """Yield blocks that the browser does not have, both runs in turn."""
         blocks = [(block.index, name, block) for name, run in self.runs.items() for block in run.blocks
                   if (name, block.index) not in self._sent]
         for _, name, block in sorted(blocks, key=lambda one: one[:2]):
             yield name, block
 
     def _sounds(self) -> dict[str, Speech]:
-        """The sound of each run; B's only where it is another."""
+        """Return the sound of each run; B's only where it is another."""
         sounds = {name: run.speech for name, run in self.runs.items() if run.speech is not None}
         if len(sounds) == 2 and np.array_equal(sounds["a"].wave, sounds["b"].wave):
             del sounds["b"]
@@ -244,7 +245,7 @@ class Player(LiveView):
 
 
 def played_to_s(run: Run) -> float:
-    """Seconds from the beginning of which every picture is kept, or will not be kept any more."""
+    """Return seconds from the beginning of which every picture is kept, or will not be kept any more."""
     blocks = run.blocks
     if not blocks:
         return 0.0
@@ -253,18 +254,18 @@ def played_to_s(run: Run) -> float:
 
 
 def picture_name(name: str, block: Block) -> str:
-    """"a/block/frames/width/height" of a JPEG that holds a block's frames side by side."""
+    """Return "a/block/frames/width/height" of a JPEG that holds a block's frames side by side."""
     return f"{name}/{block.index}/{strip_name(block.frames)}"
 
 
 def strip_name(frames: np.ndarray | Tensor) -> str:
-    """"frames/width/height" of pictures (T, H, W, 3)."""
+    """Return "frames/width/height" of pictures (T, H, W, 3)."""
     count, height, width = frames.shape[:3]
     return f"{count}/{width}/{height}"
 
 
 def samples(speech: Speech) -> bytes:
-    """The sound as 16-bit numbers."""
+    """Return the sound as 16-bit numbers."""
     return (np.clip(speech.wave, -1, 1) * 32767).astype("<i2").tobytes()
 
 
@@ -275,7 +276,7 @@ def facts_of(run: Run) -> dict:
 
 
 def different_choices(a: Run, b: Run) -> list[tuple[str, str]]:
-    """What was chosen differently: [("4 steps", "2 steps"), ...]"""
+    """Return what was chosen differently: [("4 steps", "2 steps"), ...]"""
     words = {"student": "{}", "sample_steps": "{} steps", "schedule": "{} noise", "sample_solver": "{}",
              "base_seed": "seed {}", "duration_s": "{} s", "video": "{}"}
     first = dict.fromkeys(words)                                     # what matters most is said first
@@ -287,7 +288,7 @@ def different_choices(a: Run, b: Run) -> list[tuple[str, str]]:
 
 
 def model_of(run: Run) -> str:
-    """"student", or "teacher", the many-step base; "" where the run does not know its model."""
+    """Return "student", or "teacher", the many-step base; "" where the run does not know its model."""
     about = {} if run.backend is None else run.backend.about()
     if "student" not in about:
         return ""
@@ -295,7 +296,7 @@ def model_of(run: Run) -> str:
 
 
 def same_noise(a: Run, b: Run) -> bool:
-    """Whether two runs began from the same noise: their seed and the size of their latents are the same."""
+    """Tell whether two runs began from the same noise: their seed and the size of their latents are the same."""
     if not a.recorded_steps or not b.recorded_steps:
         return False
     shapes = [run.step_record(0, 0).x.shape for run in (a, b)]
@@ -303,7 +304,7 @@ def same_noise(a: Run, b: Run) -> bool:
 
 
 def film_picture(rows: dict[str, tuple[Block, ...]], pictures: int = 8) -> Image:
-    """Some pictures of each video side by side: for a saved notebook."""
+    """Draw some pictures of each video side by side: for a saved notebook."""
     from PIL import Image
 
     from widgets._stills import SOFT, letters, sheet

@@ -61,34 +61,34 @@ class ScheduleView(LiveView):
 
     @property
     def result(self) -> Schedule:
-        """The schedule that is shown."""
+        """Return the schedule that is shown."""
         return Schedule(tuple(self.sigmas), self.schedule if self.schedule != "own" else "custom")
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The part of the path that each step covers, 0..1."""
+        """Return the part of the path that each step covers, 0..1."""
         return tuple(share / self.sigmas[0] for share in self.result.shares)
 
     @property
     def timesteps(self) -> tuple[float, ...]:
-        """Where the network is asked, 0..1000."""
+        """Return where the network is asked, 0..1000."""
         return self.result.timesteps
 
     @property
     def milliseconds(self) -> tuple[float | None, ...]:
-        """The median time of each step of the run; None where there is none."""
+        """Return the median time of each step of the run; None where there is none."""
         return tuple(median(self._times[step]) if step in self._times else None for step in range(len(self.sigmas) - 1))
 
     @property
     def choice(self) -> dict:
-        """For GenerationConfig(**view.choice)."""
+        """Return the arguments for GenerationConfig(**view.choice)."""
         own = self.schedule == "own"
         return {"sample_steps": self.result.steps, "schedule": tuple(self.sigmas) if own else self.schedule,
                 "sample_solver": self.solver} | ({} if own else {"shift": self.shift})
 
     @property
     def note(self) -> str:
-        """What is remarkable about it, in words."""
+        """Return what is remarkable about it, in words."""
         shares = self.shares
         heavy = [f"Step {i} covers {percent(share)} of the path by itself." for i, share in enumerate(shares)
                  if share >= HEAVY and len(shares) > 2]
@@ -104,7 +104,7 @@ class ScheduleView(LiveView):
         return [f"The run ends at noise {info.sigmas[-1]:.3f}: the last part of the path was not gone."]
 
     def use(self, times: Iterable[float] | str) -> None:
-        """An own list: noise levels from 1 to 0, or time steps from 1000 (a closing 0 may be left out)."""
+        """Take an own list: noise levels from 1 to 0, or time steps from 1000 (a closing 0 may be left out)."""
         if isinstance(times, str):
             times = [float(number) for number in re.findall(r"\d+\.?\d*(?:e-?\d+)?", times)]
         levels = [float(time) for time in times]
@@ -176,7 +176,7 @@ class ScheduleView(LiveView):
         return schedule_picture(self.result, self.note)
 
     def _example(self) -> np.ndarray | None:
-        """The run's portrait, (64, 64, 3) uint8, to be drowned in noise."""
+        """Return the run's portrait, (64, 64, 3) uint8, to be drowned in noise."""
         if self.run is None or self.run.portrait is None:
             return None
         import torch
@@ -191,7 +191,7 @@ class ScheduleView(LiveView):
     # ------------------------------------------------------------------ what moves
 
     def _settle(self) -> None:
-        """Noise levels that follow from the other choices."""
+        """Set the noise levels that follow from the other choices."""
         if self.schedule == "own":
             return
         self._put(list(make_schedule(self.schedule, self.steps, self.shift).sigmas), own=False)

@@ -78,7 +78,7 @@ class StepGrid(LiveView):
 
     @property
     def chosen(self) -> Key:
-        """(block, step) of the cell that is shown large."""
+        """Return (block, step) of the cell that is shown large."""
         if self.run is None or not self.run.recorded_steps:
             raise InputError(self.nothing)
         seen = self.run.recorded_steps
@@ -88,30 +88,32 @@ class StepGrid(LiveView):
 
     @property
     def values(self) -> np.ndarray:
-        """(C, F, h, w) float32: what is drawn in the chosen cell, before it becomes colours; the guess of "both"."""
+        """Return (C, F, h, w) float32: what is drawn in the chosen cell, before it becomes colours; the guess of
+        "both"."""
         return self._values(*self.chosen)
 
     @property
     def channels(self) -> np.ndarray:
-        """(C, F, h, w) float32: all channels of it; of the clean guess where one channel or their mean is drawn."""
+        """Return (C, F, h, w) float32: all channels of it; of the clean guess where one channel or their mean is drawn.
+        """
         return self._channels(self.values, self.run.step_record(*self.chosen))
 
     @property
     def numbers(self) -> StepNumbers:
-        """Of the chosen cell: sigma, share of the path, norm, cosine, milliseconds, moments of `values`."""
+        """Return of the chosen cell: sigma, share of the path, norm, cosine, milliseconds, moments of `values`."""
         block, index = self.chosen
         return numbers_of(self.run.step_record(block, index), step_before(self.run, block, index), self.values,
                           self.run.info.sigmas[0] if self.run.info.sigmas else 1.0)
 
     @property
     def histogram(self) -> list[int]:
-        """Of `values`, 48 equal bins from -4 to 4."""
+        """Return the histogram of `values`, 48 equal bins from -4 to 4."""
         return histogram(self.values)
 
     @property
     def picture(self) -> np.ndarray:
-        """(frames, H, W, 3) uint8: the chosen cell as it is drawn once the run pauses, in video frames where it is
-        decoded, else in latent frames; of "both" x on the left, the guess on the right."""
+        """Return (frames, H, W, 3) uint8: the chosen cell as it is drawn once the run pauses, in video frames where it
+        is decoded, else in latent frames; of "both" x on the left, the guess on the right."""
         block, index = self.chosen
         if not self._decodes:
             return self._undecoded(block, index)
@@ -161,16 +163,16 @@ class StepGrid(LiveView):
 
     @property
     def _decodes(self) -> bool:
-        """Whether cells are to be drawn by the real decoder, as soon as there is time."""
+        """Tell whether cells are to be drawn by the real decoder, as soon as there is time."""
         return self.exact and self.show in DECODED and self.run is not None and self.run.decodes
 
     @property
     def _what(self) -> str:
-        """A name of what is drawn; pictures of another what are of no use."""
+        """Return a name of what is drawn; pictures of another what are of no use."""
         return f"{self.show} {self.channel if self.show == 'channel' else ''} {self._decodes}"
 
     def _words(self, seen: tuple[Key, ...]) -> str:
-        """How to read the colours, in a sentence."""
+        """Return how to read the colours, in a sentence."""
         if self.show == "difference":
             return "Bright: the guess changed much in this step. The first one has no step before it."
         if self.show in ("channel", "mean"):
@@ -189,7 +191,7 @@ class StepGrid(LiveView):
 
     @property
     def _remarks(self) -> str:
-        """What could not be recorded of the run, in sentences."""
+        """Return what could not be recorded of the run, in sentences."""
         return " ".join(f"{remark[0].upper()}{remark[1:]}." for remark in self.run.info.remarks)
 
     def _in_view(self, block: int) -> bool:
@@ -197,7 +199,7 @@ class StepGrid(LiveView):
         return first <= block <= last
 
     def _missing(self, seen: tuple[Key, ...]) -> Iterator[Key]:
-        """Cells in view that the browser does not have yet, or only as previews; as many as one message takes."""
+        """Yield cells in view that the browser does not have yet, or only as previews; as many as one message takes."""
         changed_least = 1 if self.show == "difference" else 0          # the first step has no step before it
         count = 0
         for key in seen:
@@ -211,12 +213,12 @@ class StepGrid(LiveView):
                 return
 
     def _final(self, block: int, index: int) -> bool:
-        """Whether a cell's picture is at hand as it will stay: decoded where it is to be decoded."""
+        """Tell whether a cell's picture is at hand as it will stay: decoded where it is to be decoded."""
         known = not self._decodes or (block, index, self._what) in self._pictures
         return known or self._parts(block, index) is not None
 
     def _ask(self, seen: tuple[Key, ...]) -> None:
-        """Have the cells in view decoded: the chosen one first, then the newest."""
+        """Ask for the cells in view decoded: the chosen one first, then the newest."""
         cells: dict[Key, bool] = {}                      # -> whether all its frames are needed
         if self._decodes:
             if self.detail and self._parts(*self.chosen) is None:
@@ -228,7 +230,7 @@ class StepGrid(LiveView):
                                for key, large in cells.items()}, CELLS)
 
     def _nearest_first(self, seen: tuple[Key, ...]) -> list[Key]:
-        """The cells in view, block by block as they are near the chosen one: a block is begun only once."""
+        """Return the cells in view, block by block as they are near the chosen one: a block is begun only once."""
         chosen = self.chosen[0]
         return sorted((key for key in seen if self._in_view(key[0])), key=lambda key: (abs(key[0] - chosen), *key))
 
@@ -245,12 +247,12 @@ class StepGrid(LiveView):
                 self._keep_picture((block, index, self._what), packed_jpeg(small[None], THUMBNAIL_PX))
 
     def _parts(self, block: int, index: int) -> list[np.ndarray] | None:
-        """The decoded pictures (T, H, W, 3) of a cell, from left to right; None where one is not at hand."""
+        """Return the decoded pictures (T, H, W, 3) of a cell, from left to right; None where one is not at hand."""
         kept = [self.run.step_frames.kept(block, index, what) for what in DECODED.get(self.show, ())]
         return None if not kept or any(part is None for part in kept) else kept
 
     def _picture(self, block: int, index: int) -> tuple[list, bytes]:
-        """[kind, frames, width, height] and the bytes of a cell: one picture as JPEG where it is decoded."""
+        """Return [kind, frames, width, height] and the bytes of a cell: one picture as JPEG where it is decoded."""
         key = block, index, self._what
         if key not in self._pictures:
             parts = self._parts(block, index) if self._decodes else None
@@ -270,7 +272,7 @@ class StepGrid(LiveView):
         self._pictures[key] = made
 
     def _small(self, block: int, index: int) -> np.ndarray:
-        """The middle picture of a cell, as it is drawn: (H, W, 3), or (h, w) where the browser colours it."""
+        """Return the middle picture of a cell, as it is drawn: (H, W, 3), or (h, w) where the browser colours it."""
         (kind, count, width, height), data = self._picture(block, index)
         if kind == "jpeg":
             from PIL import Image
@@ -280,7 +282,7 @@ class StepGrid(LiveView):
         return np.frombuffer(data, np.uint8).reshape(shape)[count // 2]
 
     def _undecoded(self, block: int, index: int) -> np.ndarray:
-        """What is drawn without the decoder: (F, h, w, 3), or (F, h, w) where the browser colours it."""
+        """Return what is drawn without the decoder: (F, h, w, 3), or (F, h, w) where the browser colours it."""
         if self.show in DECODED:
             return previews(self.run, self.show, block, index)
         return colours(self.run, self.show, self.channel, self._values(block, index))
@@ -296,7 +298,7 @@ class StepGrid(LiveView):
         return values_of(step.clean) if self.show in ("channel", "mean") else values
 
     def _detail(self) -> tuple[Body, Buffers]:
-        """The chosen cell: numbers always, pictures when they are new, or sharper."""
+        """Return the chosen cell: numbers always, pictures when they are new, or sharper."""
         block, index = self.chosen
         parts = self._parts(block, index) if self._decodes else None
         key = block, index, self._what, parts is not None
@@ -325,7 +327,7 @@ class StepGrid(LiveView):
         self.refresh(full=True)
 
     def _cursor_moved(self, change: traitlets.Bunch) -> None:
-        """The chosen cell goes to the block under the cursor; one that follows the newest goes on following."""
+        """Move the chosen cell to the block under the cursor; one that follows the newest goes on following."""
         if self.run is not None and self.run.recorded_steps:
             newest = self.run.recorded_steps[-1][0]
             block = min(self.run.info.block_at(change.new), newest)

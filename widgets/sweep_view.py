@@ -69,7 +69,7 @@ class SweepView(LiveView):
 
     @property
     def shown(self) -> tuple[Result, ...]:
-        """The results in view, in their order."""
+        """Return the results in view, in their order."""
         if self.sweep is None:
             return ()
         found = [result for result in self.sweep.results if not self.selected or result.key in self.selected]
@@ -88,7 +88,7 @@ class SweepView(LiveView):
         return f"SweepView({', '.join(filter(None, [*source, chosen]))})"
 
     def still(self) -> Image | None:
-        """The middle picture of every video in view, on one sheet."""
+        """Draw the middle picture of every video in view, on one sheet."""
         from widgets._stills import sweep_picture
 
         middles = [(named(asdict(result.cell), self._differ), middle_picture(result.video)) for result in self.shown
@@ -131,6 +131,6 @@ class SweepView(LiveView):
 
 
 def middle_picture(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8"""
+    """Return (H, W, 3) uint8"""
     frames = list(read_frames(path))
     return frames[len(frames) // 2]

@@ -43,7 +43,7 @@ class Loop:
 
     @property
     def steps(self) -> int:
-        """Steps that the scheduler has planned."""
+        """Return steps that the scheduler has planned."""
         return len(self.levels) - 1 - self.first_place
 
 

@@ -62,8 +62,8 @@ def changes_of(run: Run, block: int, made: int) -> BlockChanges:
 
 
 def read_mouths(run: Run, guesses: Sequence[np.ndarray]) -> tuple[list[float], tuple[slice, slice] | None]:
-    """Opening of the mouth in each guess, and rows and columns around it; nothing where the face is no rendered one,
-    since only those can be read."""
+    """Measure the opening of the mouth in each guess, and rows and columns around it; nothing where the face is no
+    rendered one, since only those can be read."""
     if run.portrait is None or run.portrait.identity is None:
         return [], None
     from liveavatar.metrics.reader import read_face
@@ -76,7 +76,8 @@ def read_mouths(run: Run, guesses: Sequence[np.ndarray]) -> tuple[list[float], t
 
 
 def mouth_box(size: tuple[int, int], across: float, down: float) -> tuple[slice, slice]:
-    """Rows and columns of the square around a mouth at one place, -1..1, in pictures of a size (height, width)."""
+    """Return rows and columns of the square around a mouth at one place, -1..1, in pictures of a size (height, width).
+    """
     square = min(size)
     side = round(square * CROP_PX / SIDE_PX)
     top, left = (round((long + square * place - side) / 2) for long, place in zip(size, (down, across), strict=True))

@@ -39,7 +39,7 @@ class Footage:
 
     @property
     def block_frames(self) -> int:
-        """Video frames in a block of mini."""
+        """Return video frames in a block of mini."""
         return 12
 
 
@@ -60,7 +60,7 @@ def footage(source: Source, speech: Speech | None = None, portrait: Portrait | N
 
 
 def is_run(source: object) -> bool:
-    """A Run, or whatever looks like one."""
+    """Return a Run, or whatever looks like one."""
     return hasattr(source, "info") and hasattr(source, "blocks")
 
 

@@ -179,7 +179,7 @@ class Channel:
     """A queue of latents between two ranks. It holds two blocks at most, so no rank gets far ahead."""
 
     def __init__(self, group: RankGroup, transfer: Callable[[Channel], None]) -> None:
-        """transfer: sends or receives until the end, in a thread of its own"""
+        """Start a thread. transfer: sends or receives until the end, in a thread of its own"""
         self._group = group
         self._queue: queue.Queue = queue.Queue(2)
         self._thread = threading.Thread(target=transfer, args=(self,), name="liveavatar-channel", daemon=True)

@@ -53,7 +53,8 @@ class RunRecord:
     """What a run has made so far. Safe to read while the worker adds to it."""
 
     def __init__(self, source: EventSource, trace: Trace | None, record: bool, keep_bytes: int) -> None:
-        """trace: where steps are kept. record: False where they are in it already. keep_bytes: of pictures"""
+        """Begin an empty record. trace: where steps are kept. record: False where they are in it already. keep_bytes:
+        of pictures"""
         self.trace = trace if trace is not None else Trace()
         self.info, self.speech, self.portrait = source.info, source.speech, source.portrait
         self.backend = source.backend                    # what decodes its latents; None when no model is at hand

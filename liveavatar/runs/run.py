@@ -50,7 +50,8 @@ class Run(RunRecord):
 
     def __init__(self, source: EventSource, trace: Trace | None = None, *, record: bool = True,
                  keep_bytes: int = 256 * MIB) -> None:
-        """keep_bytes: of decoded pictures, the oldest of which are dropped. record: False where the trace has all"""
+        """Begin in the state "ready". keep_bytes: of decoded pictures, the oldest of which are dropped. record: False
+        where the trace has all"""
         super().__init__(source, trace, record, keep_bytes)
         self.error: BaseException | None = None          # what ended a failed run
         self.subscriber_errors: list[tuple[Callback, Exception]] = []

@@ -62,7 +62,7 @@ class Results:
 
     @property
     def origin(self) -> str:
-        """For under a figure."""
+        """Say where the results come from, for under a figure."""
         small = " A small trial: intervals are wide." if self.about.get("scale") != "full" else ""
         videos, machine = self.about.get("videos", "?"), self.about.get("machine", "an unknown machine")
         return f"Measured on mini: {self.name}, {videos} videos, {machine}.{small}"
@@ -72,7 +72,7 @@ class Results:
 
 
 def results(folder: str | os.PathLike = RESULTS) -> Results:
-    """The full study where it is there, else the small one."""
+    """Return the full study where it is there, else the small one."""
     for name in FILES:
         path = user_path(folder) / name
         if path.is_file():
@@ -101,7 +101,7 @@ class Picture:
 
 
 def axes(columns: int, width: float = 11.0, height: float = 3.4, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure with axes side by side."""
+    """Return an empty figure with axes side by side."""
     from matplotlib.figure import Figure
 
 
@@ -146,13 +146,13 @@ def keep_means_in_view(axis: Axes) -> bool:
 
 
 def ends_of(lines: object) -> list[float]:
-    """The heights at which the lines of a collection end."""
+    """Return the heights at which the lines of a collection end."""
     segments = lines.get_segments() if hasattr(lines, "get_segments") else []
     return [float(y) for segment in segments for _, y in segment]
 
 
 def nothing(axis: Axes, words: str) -> None:
-    """An empty place that says why."""
+    """Draw an empty place that says why."""
     axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color=GREY, wrap=True)
     axis.set_xticks([])
     axis.set_yticks([])
@@ -160,7 +160,7 @@ def nothing(axis: Axes, words: str) -> None:
 
 def course(axis: Axes, estimates: dict[float, Estimate], colour: str, label: str, shift: float = 0.0,
            **options: object) -> None:
-    """Means as points joined by a line, each with its interval."""
+    """Draw means as points joined by a line, each with its interval."""
     known = {place: one for place, one in estimates.items() if one.known}
     if not known:
         return
@@ -174,14 +174,14 @@ def course(axis: Axes, estimates: dict[float, Estimate], colour: str, label: str
 
 
 def hollow(axis: Axes, places: Sequence[float], values: Sequence[float], source: str = "article") -> None:
-    """Figures of others."""
+    """Draw figures of others as hollow marks."""
     known = reported()["sources"][source]
     axis.plot(places, values, "D", markerfacecolor="none", markeredgecolor=GREY, markersize=7, linestyle=":",
               color=GREY, label=f"reported ({known['kind']}, {known['date']}), 14B")
 
 
 def legend(axis: Axes, **options: object) -> list:
-    """Names of what is drawn, where anything is; returns their marks."""
+    """Draw the names of what is drawn, where anything is; return their marks."""
     if not axis.get_legend_handles_labels()[1]:
         return []
     return axis.legend(frameon=False, **{"fontsize": 7.5} | options).legend_handles
@@ -199,7 +199,7 @@ def has(table: Table, measure: Measure) -> bool:
 # ------------------------------------------------------------------------------------------- why four
 
 def table_1(found: Results) -> Picture:
-    """The article's Table 1, hollow, beside what mini measures, for student and teacher."""
+    """Draw the article's Table 1, hollow, beside what mini measures, for student and teacher."""
     rows = usual(found.table)
     said = reported()["steps"]["rows"]
     figure, places = axes(4, 13.5, 3.6)
@@ -228,7 +228,7 @@ def up_to_8(table: Table) -> Table:
 
 
 def table_1_words(found: Results) -> Text:
-    """The same in numbers."""
+    """Return the same in numbers."""
     rows = usual(found.table)
     lines = []
     for said in reported()["steps"]["rows"]:
@@ -244,7 +244,7 @@ def table_1_words(found: Results) -> Text:
 
 
 def trade_offs(found: Results) -> Picture:
-    """Quality against time against memory: one point per number of steps."""
+    """Draw quality against time against memory: one point per number of steps."""
     rows = up_to_8(usual(found.table))
     figure, places = axes(2, 11, 4.2)
     for axis, measure in zip(places, (FOLLOWS, PSNR), strict=True):
@@ -269,7 +269,7 @@ def trade_offs(found: Results) -> Picture:
 
 
 def knee(found: Results) -> Picture:
-    """What each further step gains, and what would matter."""
+    """Draw what each further step gains, and what would matter."""
     rows = up_to_8(usual(found.table).where(model="student"))
     figure, places = axes(3, 12.5, 3.4)
     for axis, measure in zip(places, (LIPS, PSNR, TEXTURE), strict=True):
@@ -293,7 +293,7 @@ def knee(found: Results) -> Picture:
 
 
 def contributions(found: Results) -> Picture:
-    """What each of four steps does: share of the path, change of the guess, and what the lips gain."""
+    """Draw what each of four steps does: share of the path, change of the guess, and what the lips gain."""
     guesses = found.table.guesses
     figure, places = axes(3, 12.5, 3.4)
     kinds = (("trained", STUDENT, -0.2), ("released", PURPLE, 0.2))
@@ -315,7 +315,7 @@ def contributions(found: Results) -> Picture:
 
 
 def sync_by_step(found: Results) -> Picture:
-    """When do the lips lock to the sound? The guess after each step, decoded and measured."""
+    """Draw when the lips lock to the sound: the guess after each step, decoded and measured."""
     guesses = found.table.guesses
     figure, places = axes(2, 11, 3.8)
     plain = guesses.where(schedule="trained", prompt="", noise_db=None)
@@ -337,7 +337,7 @@ def sync_by_step(found: Results) -> Picture:
 
 
 def schedules(found: Results) -> Picture:
-    """Where the steps are put, and how a step is made."""
+    """Draw where the steps are put, and how a step is made."""
     rows = usual(found.table, schedule=..., solver=...).where(model="student").shared("schedule")
     figure, places = axes(2, 11, 3.6)
     colours = {"trained": STUDENT, "released": PURPLE, "linear": GREEN}
@@ -357,7 +357,7 @@ def schedules(found: Results) -> Picture:
 # ------------------------------------------------------------------------------------------- sizes, words, sound
 
 def by_size(found: Results) -> Picture:
-    """Quality and cost at small, usual and large pictures."""
+    """Draw quality and cost at small, usual and large pictures."""
     rows = usual(found.table, size=...).where(model="student").shared("size")
     sizes = sorted(rows.distinct("size"), key=frame_tokens)
     figure, places = axes(3, 12.5, 3.5)
@@ -372,7 +372,7 @@ def by_size(found: Results) -> Picture:
 
 
 def by_prompt(found: Results) -> Picture:
-    """Rich against poor words at few and many steps."""
+    """Draw rich against poor words at few and many steps."""
     rows = usual(found.table, prompt=(RICH, POOR), seed=...).where(model="student")
     figure, places = axes(3, 12.5, 3.5)
     for axis, measure in zip(places, (IDENTITY, FOLLOWS, PSNR), strict=True):
@@ -385,7 +385,7 @@ def by_prompt(found: Results) -> Picture:
 
 
 def by_sound(found: Results) -> Picture:
-    """Noise and cleaning against lips."""
+    """Draw noise and cleaning against lips."""
     rows = usual(found.table, noise_db=..., clean=...).where(model="student", steps=4).shared("noise_db")
     figure, places = axes(2, 11, 3.8)
     kinds = (("", VERMILION, "left as it is"), ("noisereduce", ORANGE, "the article's recipe (noisereduce)"),
@@ -409,7 +409,7 @@ def by_sound(found: Results) -> Picture:
 
 
 def deadlines(found: Results) -> Picture:
-    """Time per frame against the time a frame is shown."""
+    """Draw the time per frame against the time a frame is shown."""
     rows = up_to_8(usual(found.table))
     figure, places = axes(2, 11, 3.8)
     shown_ms = 1000 / reported()["released"]["fps"]
@@ -428,7 +428,7 @@ def deadlines(found: Results) -> Picture:
 
 
 def reported_deadlines() -> Picture:
-    """The article's streaming figures beside what its 48 frames cannot do without on one card."""
+    """Draw the article's streaming figures beside what its 48 frames cannot do without on one card."""
     from liveavatar.study.released import clip_petaflop
 
     streaming, cards = reported()["streaming"], reported()["cards"]
@@ -448,7 +448,7 @@ def reported_deadlines() -> Picture:
 
 
 def flicker_by_steps(found: Results) -> Picture:
-    """The strongest regular flicker of the ear lobes."""
+    """Draw the strongest regular flicker of the ear lobes."""
     rows = up_to_8(usual(found.table))
     figure, (axis,) = axes(1, 7, 3.4)
     for (model, colour), shift in zip(MODELS.items(), (-0.06, 0.06), strict=True):
@@ -493,13 +493,13 @@ def coloured(value: object) -> str:
 
 
 def claims_text(verdicts: dict[str, Verdict]) -> Text:
-    """Every claim with its verdict and why."""
+    """Return every claim with its verdict and why."""
     return Text([{"claim": one.name, "the article": one.text, "computed": one.test,
                   "verdict": verdicts[one.name].verdict, "why": verdicts[one.name].why} for one in CLAIMS])
 
 
 def claims_picture(verdicts: dict[str, Verdict], found: Results) -> Picture:
-    """All verdicts at a glance, part by part."""
+    """Draw all verdicts at a glance, part by part."""
     parts = list(dict.fromkeys(one.part for one in CLAIMS))
     figure, (axis,) = axes(1, 9, 0.42 * len(parts) + 1.3)
     axis.grid(False)
@@ -520,7 +520,7 @@ def claims_picture(verdicts: dict[str, Verdict], found: Results) -> Picture:
 
 
 def nearness_db(truth: Speech, other: Speech) -> float:
-    """How near a recording is to the clean one, in dB: its error below it, at the loudness that fits best."""
+    """Return how near a recording is to the clean one, in dB: its error below it, at the loudness that fits best."""
     import numpy as np
 
     size = min(len(truth.wave), len(other.wave))

@@ -24,7 +24,7 @@ class Measure:
 
     @property
     def axis(self) -> str:
-        """For the axis of a plot."""
+        """Return the label of the axis of a plot."""
         arrow = "higher" if self.better > 0 else "lower"
         return f"{self.label}\n({self.unit}, {arrow} is better)" if self.unit else f"{self.label}\n({arrow} is better)"
 
@@ -49,14 +49,15 @@ USUAL = {"schedule": "trained", "solver": "euler", "size": "128*128", "prompt": 
 
 
 def usual(table: Table, **changes: object) -> Table:
-    """The finished videos at usual settings, but for `changes`; a change to ... lets that setting be anything."""
+    """Return the finished videos at usual settings, but for `changes`; a change to ... lets that setting be anything.
+    """
     wanted = {name: value for name, value in (USUAL | changes).items() if value is not ...}
     return table.finished.where(**wanted)
 
 
 @cache
 def reported() -> dict:
-    """The figures of others; see reported.json."""
+    """Return the figures of others; see reported.json."""
     import json
 
     return json.loads(REPORTED.read_text(encoding="utf-8"))

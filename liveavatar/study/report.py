@@ -58,7 +58,7 @@ def write_page(page: str, output: Path, remedy: str) -> Path:
 
 
 def page_of(source: str | os.PathLike | Sweep | Run, most: int | None) -> str:
-    """The whole page."""
+    """Return the whole page."""
     if isinstance(source, Sweep):
         return sweep_page(source, most)
     if not isinstance(source, (str, os.PathLike)):
@@ -105,7 +105,7 @@ def weights_words(results: Sequence[Result]) -> str:
 
 
 def numbers_table(data: dict) -> str:
-    """All numbers, for those who want to read rather than look."""
+    """Return all numbers, for those who want to read rather than look."""
     head = ["", *(f"{one['label']}{', ' + one['unit'] if one['unit'] else ''}" for one in data["measures"])]
     rows = []
     for cell in data["cells"]:
@@ -141,7 +141,7 @@ def run_page(run: Run, name: str) -> str:
 
 
 def video_of(run: Run) -> bytes:
-    """The kept pictures with their sound, as mp4."""
+    """Return the kept pictures with their sound, as mp4."""
     from liveavatar.export import export_video
 
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +149,7 @@ def video_of(run: Run) -> bytes:
 
 
 def loudness_of(run: Run) -> list[float]:
-    """The sound in BARS pieces, 0..1 of the loudest."""
+    """Return the sound in BARS pieces, 0..1 of the loudest."""
     import numpy as np
 
     if run.speech is None or not len(run.speech.wave):

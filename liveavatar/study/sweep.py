@@ -77,7 +77,7 @@ class Result:
         return None if self.folder is None or self.state != MADE else self.folder / "video.mp4"
 
     def rows(self) -> Iterator[Numbers]:
-        """One row of the table for the video, one for the guess after each step."""
+        """Yield one row of the table for the video, one for the guess after each step."""
         same = {"key": self.key, **asdict(self.cell), "state": self.state, "error": self.error}
         yield same | {"after_step": ""} | self.numbers
         for index, numbers in enumerate(self.after):
@@ -89,7 +89,7 @@ class Result:
 
     @classmethod
     def read(cls, folder: Path) -> Result | None:
-        """What an earlier call left there; None when it left nothing that can be used."""
+        """Read what an earlier call left there; None when it left nothing that can be used."""
         try:
             values = check_values(json.loads((folder / "cell.json").read_text(encoding="utf-8")))
             damaged = [name for name, sha256 in values.get("files", {}).items() if sha256_of(folder / name) != sha256]
@@ -115,8 +115,8 @@ class Sweep:
 
     def __init__(self, grid: Grid | Sequence[Cell], folder: str | os.PathLike, *,
                  measure: Measure | None = None) -> None:
-        """measure(video, materials) -> numbers; what `liveavatar.metrics.measure` finds, where it is left out. It must
-        be a function that other processes can import.
+        """Begin a sweep. measure(video, materials) -> numbers; what `liveavatar.metrics.measure` finds, where it is
+        left out. It must be a function that other processes can import.
         """
         self.folder = user_path(folder)
         self.cells = grid.cells() if isinstance(grid, Grid) else tuple(dict.fromkeys(grid))
@@ -129,7 +129,7 @@ class Sweep:
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Sweep:
-        """A sweep that was begun before, with all that is made of it."""
+        """Open a sweep that was begun before, with all that is made of it."""
         path = user_path(folder) / "sweep.json"
         try:
             values = check_values(json.loads(path.read_text(encoding="utf-8")))
@@ -149,7 +149,7 @@ class Sweep:
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """What is done, in the order of the grid."""
+        """Return what is done, in the order of the grid."""
         return tuple(self._results[cell] for cell in self.cells if cell in self._results)
 
     @property
@@ -157,7 +157,7 @@ class Sweep:
         return self._thread is not None and self._thread.is_alive()
 
     def table(self) -> Table:
-        """The results as rows."""
+        """Return the results as rows."""
         from liveavatar.study.table import Table
 
         return Table.from_rows(row for result in self.results for row in result.rows())
@@ -268,7 +268,7 @@ class Sweep:
 # ------------------------------------------------------------------------------------------- side by side
 
 def share_cores(jobs: int | None, threads: int | None, available: int | None = None) -> tuple[int, int]:
-    """How many processes with how many threads each, so that together they ask for no more than there is.
+    """Choose how many processes with how many threads each, so that together they ask for no more than there is.
 
     jobs -1 leaves the number to the backend (dask: all workers), with 2 threads each.
     """
@@ -282,7 +282,7 @@ def share_cores(jobs: int | None, threads: int | None, available: int | None = N
 
 
 def in_parallel(work: Callable, tasks: list[tuple], jobs: int, stop: threading.Event) -> Iterator[Result]:
-    """Results as they come, through joblib; once `stop` is set no more are asked for."""
+    """Yield results as they come, through joblib; once `stop` is set no more are asked for."""
     if not tasks:
         return
     import joblib
@@ -299,7 +299,7 @@ def in_parallel(work: Callable, tasks: list[tuple], jobs: int, stop: threading.E
 
 
 def until(tasks: list[tuple], stop: threading.Event) -> Iterator[tuple]:
-    """Hand out tasks as long as nobody wants to stop: those that run are finished, no new ones begin."""
+    """Yield tasks as long as nobody wants to stop: those that run are finished, no new ones begin."""
     for task in tasks:
         if stop.is_set():
             return
@@ -315,8 +315,8 @@ def bar(total: int, done: int, shown: bool):
 # ------------------------------------------------------------------------------------------- one cell, in any process
 
 def key_of(cell: Cell) -> str:
-    """Where a cell's results belong. A cell whose inputs cannot be read has a key as well: it will be recorded as
-    failed there."""
+    """Return where a cell's results belong. A cell whose inputs cannot be read has a key as well: it will be recorded
+    as failed there."""
     from liveavatar.study.materials import fingerprint, gather
 
     try:
@@ -328,7 +328,7 @@ def key_of(cell: Cell) -> str:
 
 
 def weights_of(backend: str, weights: str) -> str:
-    """The fingerprint of the weights, without loading them."""
+    """Return the fingerprint of the weights, without loading them."""
     return _weights_of(backend, weights, manifest_stamp(weights))
 
 
@@ -405,7 +405,7 @@ def write_result(folder: Path, result: Result) -> None:
 
 
 def measure_cell(result: Result, measure: Measure, threads: int) -> Result:
-    """A result with what is measured now in the place of what was measured then; its cost stays."""
+    """Return a result with what is measured now in the place of what was measured then; its cost stays."""
     from liveavatar.study.materials import gather
 
     def renewed(numbers: Numbers, name: str) -> Numbers:
@@ -422,7 +422,7 @@ def measure_cell(result: Result, measure: Measure, threads: int) -> Result:
 
 
 def film_cell(cell: Cell, folder: Path, measure: Measure) -> tuple[Numbers, tuple[Numbers, ...]]:
-    """The video, and what was measured on it and on the guesses on the way to it."""
+    """Make the video, and what was measured on it and on the guesses on the way to it."""
     from liveavatar.study.materials import gather
 
     materials = gather(cell)
@@ -473,8 +473,8 @@ def look_after(pipeline: Pipeline, index: int, steps: list[Step], video: Video, 
 
 
 def change_of_guess(index: int, steps: list[Step]) -> float:
-    """How far a step moves the guess of the finished latents, root mean square; latents have unit variance. The first
-    step is measured from nothing, that is from the mean of all latents, zero."""
+    """Return how far a step moves the guess of the finished latents, root mean square; latents have unit variance. The
+    first step is measured from nothing, that is from the mean of all latents, zero."""
     squares = []
     for step in (step for step in steps if step.index == index):
         before = next((other.clean for other in steps if (other.block, other.index) == (step.block, index - 1)), None)
@@ -484,8 +484,8 @@ def change_of_guess(index: int, steps: list[Step]) -> float:
 
 
 def cost(pipeline: Pipeline, steps: list[Step], video: Video, busy_s: float) -> Numbers:
-    """Time and room that a video took. Clock times suffer from whatever else the machine does. `work_ms_per_frame`, the
-    time that processors worked for this process, hardly does; on a GPU it is the clock's."""
+    """Return the time and memory that a video took. Clock times suffer from whatever else the machine does.
+    `work_ms_per_frame`, the time that processors worked for this process, hardly does; on a GPU it is the clock's."""
     backend = pipeline.backend
     networks = [getattr(backend, name) for name in ("transformer", "vae", "ear") if hasattr(backend, name)]
     weights = sum(tensor.nbytes for network in networks for tensor in network.parameters())
@@ -511,7 +511,7 @@ def cost(pipeline: Pipeline, steps: list[Step], video: Video, busy_s: float) -> 
 
 
 def measure_video(path: Path, materials: Materials) -> Numbers:
-    """All that `liveavatar.metrics` finds in a video file, as flat numbers: "lips.error_frames" and so on."""
+    """Measure all that `liveavatar.metrics` finds in a video file, as flat numbers: "lips.error_frames" and so on."""
     from liveavatar.metrics import measure
 
     found = flat(measure(path, speech=materials.spoken, portrait=materials.portrait).to_dict())
@@ -520,7 +520,8 @@ def measure_video(path: Path, materials: Materials) -> Numbers:
 
 
 def flat(values: dict, before: str = "") -> Numbers:
-    """{"lips": {"late_frames": 1.0}} -> {"lips.late_frames": 1.0}. Of lists named entries are kept, and no words."""
+    """Flatten {"lips": {"late_frames": 1.0}} -> {"lips.late_frames": 1.0}. Of lists named entries are kept, and no
+    words."""
     numbers: Numbers = {}
     for name, value in values.items():
         if isinstance(value, dict):
@@ -534,7 +535,7 @@ def flat(values: dict, before: str = "") -> Numbers:
 
 
 def rounded(numbers: Numbers) -> Numbers:
-    """Five digits are more than any of these numbers deserves; what is not finite is left out."""
+    """Round to five digits, more than any of these numbers deserves; what is not finite is left out."""
     kept = {}
     for name, value in numbers.items():
         if isinstance(value, float):
@@ -549,7 +550,7 @@ def rounded(numbers: Numbers) -> Numbers:
 
 @lru_cache(maxsize=2)
 def pipeline_of(backend: str, model: str, weights: str) -> Pipeline:
-    """Weights are loaded once a process; two sets are kept."""
+    """Load a pipeline, once a process; the newest two are kept."""
     from liveavatar.pipeline import load
 
     return load(backend, student=model == "student", weights=weights)
@@ -570,7 +571,7 @@ def warm_up(pipeline: Pipeline, size: str) -> None:
 
 
 def words(error: BaseException) -> str:
-    """An error as it is recorded."""
+    """Return an error as it is recorded."""
     text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     return text[:LONGEST_ERROR]
 

@@ -283,7 +283,7 @@ def value_text(row: Row) -> str:
 
 
 def readable(report: Report) -> bool:
-    """Whether the opening of the mouth means something: the reader knows rendered faces only."""
+    """Tell whether the opening of the mouth means something: the reader knows rendered faces only."""
     return report.motion.applies or report.identity.applies
 
 

@@ -57,7 +57,7 @@ class Advice:
 # ------------------------------------------------------------------------------------------------ refusals
 
 def advise(plan: Prediction) -> tuple[Advice, ...]:
-    """The article's three "never" combinations as far as they hold, what does not fit, what cannot keep up."""
+    """Return the article's three "never" combinations as far as they hold, what does not fit, what cannot keep up."""
     asked = plan.settings
     if asked.on_cpu:
         return (no_room(plan),) if plan.verdict == NOT else ()
@@ -74,12 +74,12 @@ def no_room(plan: Prediction) -> Advice:
 
 
 def quick_changes(plan: Prediction) -> list[Change]:
-    """The first thing that makes it fit, without trying other sizes."""
+    """Return the first thing that makes it fit, without trying other sizes."""
     return [change for change in cheapest(plan, others=False) if change.verdict != NOT][:1]
 
 
 def five_on_small_cards(plan: Prediction) -> Advice | None:
-    """Never, says the article: five steps and more at 704*384 on four cards of 24 GB."""
+    """Judge the article's "never" of five steps and more at 704*384 on four cards of 24 GB."""
     asked = plan.settings
     large = asked.size[0] * asked.size[1] >= area("704*384")
     if asked.steps <= ARTICLE["largest_steps"] or not large or asked.gpus > 4 or plan.card.memory_gb > 24:
@@ -94,7 +94,7 @@ def five_on_small_cards(plan: Prediction) -> Advice | None:
 
 
 def many_clips_at_the_end(plan: Prediction) -> Advice | None:
-    """Never, says the article: four steps and more with 200 clips of 64 frames, all decoded at the end."""
+    """Judge the article's "never" of four steps and more with 200 clips of 64 frames, all decoded at the end."""
     asked = plan.settings
     frames = asked.infer_frames * asked.num_clip
     if asked.enable_online_decode or asked.steps < 4 or frames < ARTICLE["clips"] * ARTICLE["clip_frames"] * 0.9:
@@ -111,7 +111,7 @@ def many_clips_at_the_end(plan: Prediction) -> Advice | None:
 
 
 def six_on_several(plan: Prediction) -> Advice | None:
-    """Never, says the article: six steps and more on several GPUs."""
+    """Judge the article's "never" of six steps and more on several GPUs."""
     asked = plan.settings
     if asked.steps < 6 or asked.gpus == 1:
         return None
@@ -123,7 +123,7 @@ def six_on_several(plan: Prediction) -> Advice | None:
 
 
 def too_late(plan: Prediction) -> Advice | None:
-    """A block that takes longer than it lasts cannot be streamed."""
+    """Advise against what cannot be streamed: a block that takes longer than it lasts."""
     time = plan.time
     if time is None or time.keeps_up:
         return None
@@ -137,7 +137,7 @@ def too_late(plan: Prediction) -> Advice | None:
 
 
 def live_ways(plan: Prediction) -> list[str]:
-    """The fewest cards of this kind that are estimated to keep up: as it is, and with products in 8 bits."""
+    """Return the fewest cards of this kind that are estimated to keep up: as it is, and with products in 8 bits."""
     asked, ways = plan.settings, []
     most = asked.steps + 1
     eight = {"weights": "fp8", "fp8_attention": True, "condition_in_rings": False, "offload_kv_cache": False}
@@ -171,7 +171,7 @@ def area(size: str) -> int:
 # ------------------------------------------------------------------------------------------------ changes
 
 def cheapest(plan: Prediction, others: bool = True) -> tuple[Change, ...]:
-    """What makes it fit, the cheapest first: settings, then another size, fewer steps, more or larger cards."""
+    """Return what makes it fit, the cheapest first: settings, then another size, fewer steps, more or larger cards."""
     if plan.settings.on_cpu:
         return ()
     tried = [made for made in (try_dials(plan, dials) for dials in settings_to_change(plan)) if made.saves > 0]
@@ -190,12 +190,13 @@ def cheapest(plan: Prediction, others: bool = True) -> tuple[Change, ...]:
 
 
 def better(change: Change, plan: Prediction) -> bool:
-    """It fits now; or it is only tight where it did not fit."""
+    """Tell whether it fits now, or is only tight where it did not fit."""
     return change.verdict == FITS or (change.verdict == TIGHT and plan.verdict == NOT)
 
 
 def mixed(plan: Prediction) -> list[Change]:
-    """Nothing helps alone: with each larger change, the cheapest settings that then make it fit."""
+    """Return combinations, where nothing helps alone: with each larger change, the cheapest settings that then make it
+    fit."""
     found = []
     for settings, words, costs in larger_steps(plan):
         other = predict(settings, plan.card)
@@ -209,7 +210,7 @@ def mixed(plan: Prediction) -> list[Change]:
 
 
 def settings_to_change(plan: Prediction) -> list[tuple[str, ...]]:
-    """Sets of settings that could be changed, those that cost least first."""
+    """Return sets of settings that could be changed, those that cost least first."""
     asked, on = plan.settings, plan.card
     dials = [name for name, wanted in (
         ("condition_in_rings", asked.condition_in_rings),
@@ -256,7 +257,7 @@ def change_to(plan: Prediction, settings: Settings, words: str, costs: str) -> C
 
 
 def larger_steps(plan: Prediction) -> list[tuple[Settings, str, str]]:
-    """Changes that are seen, or that cost money."""
+    """Return changes that are seen, or that cost money."""
     asked = plan.settings
     tried = []
     smaller = [size for size in SIZES if area(size) < asked.size[0] * asked.size[1]]
@@ -272,7 +273,7 @@ def larger_steps(plan: Prediction) -> list[tuple[Settings, str, str]]:
 
 
 def larger_card(plan: Prediction) -> list[Change]:
-    """The smallest card of the table on which it fits as it is."""
+    """Return the smallest card of the table on which it fits as it is."""
     for other in sorted(cards(), key=lambda one: one.usable):
         if other.usable > max(plan.peak.bytes, plan.usable) and (other.has_fp8 or plan.settings.weights != "fp8"):
             on = predict(plan.settings, other)
@@ -284,7 +285,7 @@ def larger_card(plan: Prediction) -> list[Change]:
 # ------------------------------------------------------------------------------------------------ explanations
 
 def explanations(plan: Prediction) -> tuple[str, ...]:
-    """Sentences with this plan's own numbers, and the reported ones beside them."""
+    """Return sentences with this plan's own numbers, and the reported ones beside them."""
     asked = plan.settings
     parts = asked.shapes
     said = [f"Every step keeps a cache of its own, because a block looks back at its own noise level: "
@@ -311,7 +312,7 @@ def explanations(plan: Prediction) -> tuple[str, ...]:
 
 
 def gathering(asked: Settings) -> str:
-    """What FSDP does, with numbers."""
+    """Return what FSDP does, with numbers."""
     gpus = asked.gpus if asked.spread == "fsdp" else 5
     parts = asked.shapes
     weights = parts.weights
@@ -324,7 +325,7 @@ def gathering(asked: Settings) -> str:
 
 
 def article_sum(asked: Settings) -> str:
-    """The article's sum beside ours."""
+    """Return the article's sum beside ours."""
     root = shapes(asked.backend, asked.size).weights.root
     fifth = shapes(asked.backend, asked.size).weights.total / 5
     total = ARTICLE["shard_gb"] + ARTICLE["unshard_gb"]
@@ -342,7 +343,7 @@ COLOURS = {"transformer": "#0072b2", "gathered": "#56b4e9", "rings": "#e69f00", 
 
 
 def draw(plan: Prediction) -> object:
-    """Stages from left to right, owners stacked, a line at what the card has."""
+    """Draw stages from left to right, owners stacked, a line at what the card has."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")

@@ -14,7 +14,7 @@ BAD_PLAN = 3       # exit code of a plan that is refused
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
-    """The options, with the names of `generate` where they mean the same."""
+    """Add the options, with the names of `generate` where they mean the same."""
     parser.add_argument("--backend", default="wan-s2v-14b", help="wan-s2v-14b or mini (default: %(default)s)")
     parser.add_argument("--gpu", help='a card such as "RTX 4090", H100, H200, or a size: "24 GB" (default: H100)')
     parser.add_argument("--gpus", type=int, default=1, help="how many of them (default: 1)")
@@ -86,7 +86,7 @@ def draw_to(made: object, path: str) -> None:
 
 
 def card_table() -> str:
-    """All cards, with where their figures come from."""
+    """Return all cards, with where their figures come from."""
     from liveavatar.vram.cards import cards
 
     rows = [f"{'card':16}{'usable GiB':>11}{'GB/s':>7}{'bf16':>7}{'fp8':>7}  source (TFLOP/s, dense)"]

@@ -33,7 +33,7 @@ class Plan(Prediction):
 
     @cached_property
     def changes(self) -> tuple[Change, ...]:
-        """The cheapest changes that make it fit, the cheapest first; if it fits, none."""
+        """Return the cheapest changes that make it fit, the cheapest first; if it fits, none."""
         return () if self.verdict == FITS else cheapest(self)
 
     def check(self, force: bool = False) -> Plan:
@@ -45,11 +45,11 @@ class Plan(Prediction):
         return self
 
     def explain(self) -> tuple[str, ...]:
-        """Why the memory is what it is, in sentences with this plan's numbers."""
+        """Explain why the memory is what it is, in sentences with this plan's numbers."""
         return explanations(self)
 
     def table(self) -> str:
-        """All moments of the fullest device by owner, in GiB, and what follows from them."""
+        """Return all moments of the fullest device by owner, in GiB, and what follows from them."""
         owners = [owner for owner in OWNERS if any(moment.owners.get(owner) for moment in self.moments)]
         width = 1 + max(len(moment.description) for moment in self.moments)
         head = f"{'':{width}}" + "".join(f"{SHORT[owner]:>12}" for owner in owners) + f"{'sum':>10}"
@@ -72,7 +72,7 @@ class Plan(Prediction):
         return "\n".join(lines)
 
     def figure(self) -> object:
-        """The curve as a matplotlib Figure: stages from left to right, owners stacked, the card's edge."""
+        """Draw the curve as a matplotlib Figure: stages from left to right, owners stacked, the card's edge."""
         return draw(self)
 
 
@@ -115,6 +115,6 @@ def plan(backend: str = "wan-s2v-14b", *, gpu: str | Card | None = None, config:
 
 
 def plan_settings(asked: Settings, on: Card | None) -> Plan:
-    """The same for settings that were made before."""
+    """Predict a run of settings that were made before."""
     made = predict(asked, on)
     return Plan(**{name: getattr(made, name) for name in Prediction.__dataclass_fields__}, advice=advise(made))

@@ -50,7 +50,7 @@ class UMT5:
 
     @property
     def activations(self) -> int:
-        """Scores of all heads in float32 and bfloat16, and the gated hidden layer."""
+        """Return scores of all heads in float32 and bfloat16, and the gated hidden layer."""
         return self.heads * self.length**2 * (4 + 4 + 2) + 3 * self.length * self.hidden * 2
 
     @property
@@ -87,7 +87,7 @@ class Wav2Vec2:
 
     @property
     def activations(self) -> int:
-        """Three copies of what the first convolution makes of a piece, and all hidden layers of it."""
+        """Return three copies of what the first convolution makes of a piece, and all hidden layers of it."""
         first = self.piece_s * self.rate_hz / self.strides[0] * self.channels
         frames = self.piece_s * self.rate_hz / math.prod(self.strides)
         return int(2 * (3 * first + (self.layers + 1) * frames * self.width))
@@ -144,7 +144,7 @@ class Shapes:
 
 @cache
 def meta_transformer(model: str, dtype: torch.dtype) -> CausalS2VTransformer:
-    """The transformer without its numbers."""
+    """Return the transformer without its numbers."""
     with torch.device("meta"):
         if model == "mini":
             from liveavatar.backends.mini import WEIGHTS, base_options
@@ -158,7 +158,7 @@ def meta_transformer(model: str, dtype: torch.dtype) -> CausalS2VTransformer:
 
 @cache
 def weights_of(model: str, precision: str) -> Weights:
-    """Bytes of the transformer: in fp8 and nf4 the matrices of layers and audio injection are rounded."""
+    """Return bytes of the transformer: in fp8 and nf4 the matrices of layers and audio injection are rounded."""
     network = meta_transformer(model, torch.float32 if precision == "float32" else torch.bfloat16)
     spared = in_layers = widened = unpacked = 0
     if precision in ROUNDED:
@@ -177,14 +177,14 @@ def weights_of(model: str, precision: str) -> Weights:
 
 
 def rounded_bytes(linear: nn.Linear, precision: str) -> int:
-    """Bytes of a rounded matrix and its scales: one scale a row in fp8, one a group of a row in nf4."""
+    """Return bytes of a rounded matrix and its scales: one scale a row in fp8, one a group of a row in nf4."""
     if precision == "fp8":
         return linear.weight.numel() + SCALE_BYTES * linear.out_features
     return linear.weight.numel() // 2 + linear.weight.numel() // group_of(linear.in_features) * SCALE.itemsize
 
 
 def lora_bytes(model: str) -> int:
-    """An adapter of the released rank, in float32."""
+    """Return an adapter of the released rank, in float32."""
     from liveavatar.lora import targets
 
     rank = 128 if model != "mini" else 32
@@ -226,7 +226,7 @@ def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str
 
 @cache
 def passes(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
-    """Words, prefill, one step: what each takes and leaves, by running the transformer's own functions."""
+    """Measure prompt, prefill and one step: what each takes and leaves, by running the transformer's own functions."""
     network = meta_transformer(model, dtype)
     config = network.config
     h, w = (side // SPATIAL_STRIDE for side in size)
@@ -250,7 +250,7 @@ def passes(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
 
 @cache
 def ring_bytes(model: str, size: tuple[int, int], dtype: torch.dtype) -> tuple[int, int]:
-    """One step's cache as our RingCache lays it out, and the ring alone."""
+    """Return one step's cache as our RingCache lays it out, and the ring alone."""
     from liveavatar.cache import RingCache
 
     config = meta_transformer(model, torch.float32 if model == "mini" else torch.bfloat16).config
@@ -286,7 +286,7 @@ def meta_vae(model: str, dtype: torch.dtype) -> nn.Module:
 
 @cache
 def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype, by_frame: bool = False) -> dict:
-    """Weights, what is kept between blocks, one block's decoding, four frames' encoding."""
+    """Return weights, what is kept between blocks, one block's decoding, four frames' encoding."""
     vae = meta_vae(model, dtype)
     h, w = (side // SPATIAL_STRIDE for side in size)
     frames = meta_transformer(model, dtype).config.block_frames
@@ -319,5 +319,5 @@ def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype, by_frame: b
 
 
 def tensors_in(state: list) -> list[Tensor]:
-    """A streaming VAE's memory also holds marks that are no tensors."""
+    """Return the tensors of a streaming VAE's memory, which also holds marks."""
     return [one for one in state if isinstance(one, Tensor)]

@@ -73,13 +73,13 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """A short name for these weights, from sizes and headers: hashing 45 GB would take minutes."""
+        """Return a short name for these weights, from sizes and headers: hashing 45 GB would take minutes."""
         files = sorted({*self.shards.where.values(), self.text, self.vae, audio_weights(self.audio)})
         return fingerprint_of(files)
 
 
 def open_checkpoint(folder: str | os.PathLike, transformer: Shards | None = None) -> Checkpoint:
-    """Look at everything the folder should hold; refuse with one sentence that names all that is missing.
+    """Check everything the folder should hold; refuse with one sentence that names all that is missing.
 
     transformer: its weights, where they come from a file elsewhere; the folder's own are not needed then
     """
@@ -105,7 +105,7 @@ def open_checkpoint(folder: str | os.PathLike, transformer: Shards | None = None
 
 
 def places(folder: Path) -> dict[str, Path]:
-    """Which file holds which tensor."""
+    """Tell which file holds which tensor."""
     if not (folder / INDEX).is_file():
         with safetensors_file(folder / SINGLE) as file:
             return dict.fromkeys(file.keys(), folder / SINGLE)
@@ -123,7 +123,7 @@ class Shards:
         self._open: dict[Path, object] = {}
 
     def check_files(self) -> None:
-        """Every file is whole and holds the tensors that the index promises."""
+        """Check that every file is whole and holds the tensors that the index promises."""
         for path in sorted(set(self.where.values())):
             with safetensors_file(path) as file:
                 held = set(file.keys())
@@ -145,7 +145,7 @@ class Shards:
                              f"place; {SAME_DOWNLOAD}")
 
     def read(self, name: str, shape: torch.Size) -> Tensor:
-        """One tensor, in main memory."""
+        """Read one tensor, in main memory."""
         return self._find(name, shape).get_tensor(name)
 
     def _find(self, name: str, shape: torch.Size) -> object:
@@ -190,7 +190,7 @@ def read_json(path: Path) -> dict:
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """A .pth file of named tensors. Whatever else it may hold is not run: such a file is refused."""
+    """Read a .pth file of named tensors. Whatever else it may hold is not run: such a file is refused."""
     refuse_pointer(path)
     try:
         state = load_tensors(path)
@@ -214,7 +214,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_lora(path: str | os.PathLike) -> dict[str, Tensor]:
-    """An adapter's file, or the folder it was downloaded into."""
+    """Read an adapter's file, or the folder it was downloaded into."""
     file = lora_file(path)
     if file.suffix in (".pt", ".pth", ".bin"):
         return read_pickle(file)
@@ -251,7 +251,7 @@ def audio_weights(folder: Path) -> Path | None:
 
 
 def refuse_pointer(path: Path) -> None:
-    """Git leaves a note of 130 bytes in the place of a large file it did not fetch."""
+    """Refuse the note of 130 bytes that Git leaves in the place of a large file it did not fetch."""
     try:
         with open(path, "rb") as file:
             beginning = file.read(len(LFS_POINTER))
@@ -267,7 +267,7 @@ def damaged(path: Path, reason: str) -> InputError:
 
 
 def fingerprint_of(files: list[Path]) -> str:
-    """From names, sizes, beginnings and ends."""
+    """Return a fingerprint from names, sizes, beginnings and ends."""
     digest, edge = hashlib.sha256(), 2**16
     for path in files:
         size = path.stat().st_size

@@ -45,7 +45,7 @@ def compile_layers(layers: Iterable[Layer]) -> None:
 
 def in_pieces(layer: Layer, qkv_to_cache: Callable, self_attention_residual: Callable,
               cross_attention_ffn: Callable) -> Callable[..., Tensor]:
-    """What `Layer.forward` does, by these pieces."""
+    """Do what `Layer.forward` does, by these pieces."""
     def forward(x: Tensor, modulation: Tensor, text: KeysValues, self_attention: AttentionFunction) -> Tensor:
         dtype = x.dtype
         if isinstance(self_attention, CachedAttention):

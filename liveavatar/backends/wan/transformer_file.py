@@ -45,7 +45,7 @@ def open_transformer_file(path: str | os.PathLike, device: torch.device) -> Shar
 
 
 def without_prefix(name: str) -> str:
-    """'model.diffusion_model.blocks.0.ffn.0.weight' -> 'blocks.0.ffn.0.weight'"""
+    """Remove the prefix: 'model.diffusion_model.blocks.0.ffn.0.weight' -> 'blocks.0.ffn.0.weight'"""
     prefix = next((one for one in PREFIXES if name.startswith(one)), "")
     return name.removeprefix(prefix)
 
@@ -63,7 +63,7 @@ class ScaledFile(Shards):
         """Do nothing: the file was opened, and names itself what it holds."""
 
     def read(self, name: str, shape: torch.Size) -> Tensor:
-        """One tensor, in main memory; in float32 where it was scaled."""
+        """Read one tensor, in main memory; in float32 where it was scaled."""
         file = self._find(name, shape)
         weight = file.get_tensor(self._stored[name])
         if weight.dtype not in FP8_TYPES:
@@ -121,7 +121,7 @@ class GgufFile(ScaledFile):
         Shards.__init__(self, dict.fromkeys(self._tensors, path))
 
     def read(self, name: str, shape: torch.Size) -> Tensor:
-        """One tensor, widened on the device."""
+        """Read one tensor, widened on the device."""
         import gguf
         from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor
 
@@ -152,5 +152,5 @@ class GgufFile(ScaledFile):
 
 
 def stripped(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without its ones, which the format does not keep."""
+    """Return a shape without its ones, which the format does not keep."""
     return tuple(side for side in shape if side != 1)

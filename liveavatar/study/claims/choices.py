@@ -64,7 +64,7 @@ def judge_offline_long(evidence: Evidence) -> Verdict:
 
 
 def refusal(chosen: dict, steps: int) -> str:
-    """Why such a video cannot be asked for; "" when it can."""
+    """Return why such a video cannot be asked for; "" when it can."""
     try:
         GenerationConfig(sample_steps=steps, infer_frames=chosen["long_infer_frames"],
                          num_clip=chosen["long_num_clip"], enable_online_decode=False)
@@ -159,6 +159,7 @@ def judge_sound_70(evidence: Evidence) -> Verdict:
 
 
 def share_of_columns(grid: np.ndarray) -> float:
-    """Of the variance that rows and columns explain, the share of columns: main effects of a two-way table (R, C)."""
+    """Return the share of columns in the variance that rows and columns explain: main effects of a two-way table (R,
+    C)."""
     columns, rows = grid.mean(0).var(), grid.mean(1).var()
     return float(columns / max(columns + rows, 1e-12))

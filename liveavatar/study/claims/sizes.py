@@ -20,7 +20,7 @@ from liveavatar.study.table import Table
 
 
 def of_sizes(evidence: Evidence) -> tuple[Table, list[str]]:
-    """Rows of all sizes, and the sizes from small to large."""
+    """Return rows of all sizes, and the sizes from small to large."""
     rows = student(evidence, size=...)
     return rows, sorted(rows.distinct("size"), key=released.frame_tokens)
 

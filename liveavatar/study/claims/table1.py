@@ -97,7 +97,8 @@ def judge_hands(evidence: Evidence) -> Verdict:
 
 
 def line_of_time(table: Table, column: str) -> tuple[float, float, float] | None:
-    """Time per frame = fixed + steps * per step, by least squares through the means; and the share it explains."""
+    """Return time per frame = fixed + steps * per step, by least squares through the means; and the share it explains.
+    """
     means = [(steps, found.mean) for steps, found in table.by("steps", column).items() if found.known]
     if len(means) < 3:
         return None
