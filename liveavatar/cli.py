@@ -39,7 +39,7 @@ from liveavatar.version import __version__
 from liveavatar.wording import did_you_mean
 
 if TYPE_CHECKING:
-    from liveavatar.runs import Recipe
+    from liveavatar.runs.recipe import Recipe
     from liveavatar.types import Speech
     from liveavatar.video import Video
 

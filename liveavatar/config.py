@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 from liveavatar.types import InputError
 from liveavatar.wording import did_you_mean
@@ -103,7 +104,7 @@ def check_choice(name: str, value: object, known: tuple) -> None:
         raise InputError(f"{name} is {value!r}; known: {', '.join(map(repr, names))}{did_you_mean(value, names)}")
 
 
-def check_crop(crop: object) -> str | tuple[int, int, int, int]:
+def check_crop(crop: Any) -> str | tuple[int, int, int, int]:
     if crop in ("auto", "none"):
         return crop
     try:
@@ -128,7 +129,7 @@ def check_infer_frames(frames: object) -> None:
                          f"{remedy}")
 
 
-def check_schedule(schedule: object, steps: int) -> str | tuple[float, ...]:
+def check_schedule(schedule: Any, steps: int) -> str | tuple[float, ...]:
     if isinstance(schedule, str):
         check_choice("schedule", schedule, SCHEDULES)
         return schedule
@@ -146,7 +147,7 @@ def check_schedule(schedule: object, steps: int) -> str | tuple[float, ...]:
     return levels
 
 
-def parse_size(size: object) -> tuple[int, int]:
+def parse_size(size: Any) -> tuple[int, int]:
     """Parse "W*H" or (height, width) -> (height, width)"""
     if isinstance(size, str):
         parts = size.lower().replace("x", "*").split("*")

@@ -7,6 +7,7 @@ remember of it is small and travels in `memory`, so nothing grows with the lengt
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from copy import copy
 from typing import Protocol
 
@@ -20,6 +21,9 @@ Memory = tuple[Tensor, ...]
 
 class StreamingVAE(Protocol):
     """What a VAE must offer to be streamed."""
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Yield its weights: their device and dtype are those of what it decodes."""
 
     def decode_stream(self, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         """Decode latents (B, C, F, h, w) -> video (B, 3, T, H, W) in 0..1, and the memory for the next call"""

@@ -20,8 +20,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from liveavatar.version import __version__
+
+if TYPE_CHECKING:
+    from liveavatar.pipeline import Pipeline
+    from liveavatar.types import Portrait, Speech
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 OLDEST, NEWEST = (3, 11), (3, 13)              # Python that the suite is run with
@@ -193,7 +198,7 @@ def check_speed() -> Finding:
     return Finding("speed", OK, found, values=values)
 
 
-def same_with_any_count(pipeline: object, speech: object, portrait: object) -> bool | None:
+def same_with_any_count(pipeline: Pipeline, speech: Speech, portrait: Portrait) -> bool | None:
     """Make half a block with one thread and with the most that would be chosen. None: there is no choice."""
     import torch
 

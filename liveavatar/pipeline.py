@@ -268,7 +268,8 @@ class Pipeline:
         pose = None
         if config.pose_video is not None:
             with watch.measure("encode pose"):
-                pose = self.backend.encode_pose(config.pose_video, inputs.size, frames, config.infer_frames)
+                encode_pose = getattr(self.backend, "encode_pose")           # noqa: B009   `prepare` saw that it is there
+                pose = encode_pose(config.pose_video, inputs.size, frames, config.infer_frames)
         if not self.keep_encoders and hasattr(self.backend, "release_encoders"):
             self.backend.release_encoders()
         audio = weaken_sound(features.values[..., :frames], config.sound_strength,

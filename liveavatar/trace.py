@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,13 +28,13 @@ MIB = 2**20
 class Trace:
     """Steps by block and index. Feed it with `record`, read it with `step(block, index)` or by iterating.
 
-    velocity=False saves a third of the room; replayed steps then have None in its place. Caches are never kept.
+    velocity=False saves a third of the memory; replayed steps then have None in its place. Caches are never kept.
     """
 
     def __init__(self, limit_bytes: int = 512 * MIB, folder: str | os.PathLike | None = None,
                  velocity: bool = True) -> None:
         if limit_bytes <= 0:
-            raise InputError(f"limit_bytes is {limit_bytes}; a trace needs room, for example {512 * MIB}")
+            raise InputError(f"limit_bytes is {limit_bytes}; a trace needs memory, for example {512 * MIB}")
         self.limit_bytes = limit_bytes
         self.bytes = 0                                        # in main memory now
         self._kept = TENSORS if velocity else TENSORS[:2]
@@ -40,7 +42,6 @@ class Trace:
         self._tensors: dict[tuple[int, int], dict[str, Tensor]] = {}
         self._files: dict[int, Path] = {}                     # block -> where it was spilled
         self._folder = user_path(folder) if folder is not None else None
-        self._own_folder: tempfile.TemporaryDirectory | None = None
 
     def record(self, event: object) -> None:
         """Keep a step; anything else in a stream of events is let pass."""
@@ -173,8 +174,8 @@ class Trace:
 
     def _spill_folder(self) -> Path:
         if self._folder is None:
-            self._own_folder = tempfile.TemporaryDirectory(prefix="liveavatar-trace-")
-            self._folder = Path(self._own_folder.name)
+            self._folder = Path(tempfile.mkdtemp(prefix="liveavatar-trace-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)      # with the trace, or at exit
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder
 

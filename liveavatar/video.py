@@ -222,7 +222,8 @@ class VideoWriter:
         if self._container is None:
             return self.path
         if not self.frames:
-            return self.discard()
+            self.discard()
+            return None
         start = time.perf_counter()
         with self._plain_errors():
             self._container.mux(self._pictures.encode(None))

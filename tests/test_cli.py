@@ -198,7 +198,8 @@ def test_avatar_draws_somebody(tmp_path, capsys):
     portrait = tmp_path / "portrait.png"
     assert cli.main(["avatar", "--seed", "7", "--output", str(portrait), "--size", "64*96"]) == 0
     from PIL import Image
-    assert Image.open(portrait).size == (64, 96)
+    with Image.open(portrait) as picture:
+        assert picture.size == (64, 96)
     assert liveavatar.load_portrait(portrait).identity is not None      # it knows who it shows
     assert cli.main(["avatar", "--seed", "7", "--trait", "glasses=true", "--output", str(portrait), "-y"]) == 0
     assert cli.main(["avatar", "--trait", "glasses"]) == 2

@@ -23,7 +23,8 @@ from widgets._render_loop import stop_before_exit
 if TYPE_CHECKING:
     from widgets._live import LiveView
 
-    Jobs = Mapping[Hashable, Callable[[], object]]
+    Job = Callable[[], object]
+    Jobs = Mapping[Hashable, Job]
 
 GUESS, CHANGE, CELLS = 0, 1, 2        # priorities: one large picture, one block at every step, many small ones
 
@@ -32,7 +33,7 @@ class Decoding:
     """Do the jobs of all views, those of the lowest priority number first, in the order in which a view named them."""
 
     def __init__(self) -> None:
-        self._wanted: weakref.WeakKeyDictionary[LiveView, tuple[int, Jobs]] = weakref.WeakKeyDictionary()
+        self._wanted: weakref.WeakKeyDictionary[LiveView, tuple[int, dict[Hashable, Job]]] = weakref.WeakKeyDictionary()
         self._failed: weakref.WeakKeyDictionary[LiveView, set[Hashable]] = weakref.WeakKeyDictionary()
         self._woken = threading.Condition()
         self._ended = False

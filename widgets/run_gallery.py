@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PictureFile
 
     from liveavatar.inputs import Audio, Image
-    from liveavatar.runs import Entry
+    from liveavatar.runs.history import Entry
     from liveavatar.runs.run import Run
     from liveavatar.video import Video
 

@@ -355,7 +355,7 @@ class Workbench(Settings):
                        (lambda size: size or self._own_size, lambda size: "" if size == self._own_size else size))
         self.designer.observe(self._designed, ["seed", "choices"])
         self.observe(self._page_opened, "page")
-        self.observe(lambda change: change.new or self._show_beside(None), "compare")
+        self.observe(self._on_compare, "compare")
         self._page_opened()
 
     def _page_opened(self, _: traitlets.Bunch | None = None) -> None:
@@ -365,6 +365,10 @@ class Workbench(Settings):
             if isinstance(view._gate, Throttle) and view._gate.shown != (name in in_sight):
                 view._gate.shown = name in in_sight
                 view.refresh(full=True)
+
+    def _on_compare(self, change: traitlets.Bunch) -> None:
+        if not change.new:
+            self._show_beside(None)
 
     def _designed(self, _: traitlets.Bunch) -> None:
         self.face = "designer"

@@ -6,10 +6,12 @@ three planes (B, H, W), red, green and blue, and painting returns new planes.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
-Ink = Tensor | float
+Ink: TypeAlias = Tensor | float
 Colour = tuple[Ink, Ink, Ink]
 Planes = tuple[Tensor, Tensor, Tensor]
 

@@ -15,9 +15,11 @@ from torch import Tensor
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy
 
-    Pictures = Tensor | numpy.ndarray
+    Pictures: TypeAlias = Tensor | numpy.ndarray
 
 
 @dataclass(frozen=True)

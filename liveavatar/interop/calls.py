@@ -9,7 +9,7 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -88,7 +88,7 @@ class CallRecorder:
             self._since_s = time.perf_counter()
 
     def stepped(self, scheduler: SchedulerMixin, sample: Tensor, output: Tensor, timestep: object,
-                result: object) -> None:
+                result: Any) -> None:
         """Take note of a step of the scheduler."""
         self.flush()
         after = result[0] if isinstance(result, tuple) else result.prev_sample

@@ -231,7 +231,7 @@ class WatchedRun(Run):
 
     @property
     def decodes(self) -> bool:
-        return self._last is not None and self.backend.decodes(self._last.x.shape[1])
+        return self._last is not None and self.backend.decodes(self._last.x.shape[1])  # type: ignore[attr-defined]
 
     def latent_map(self) -> LatentMap | None:
         """Return the map from latents to colours: fitted to the first pictures that were returned, before that one

@@ -20,11 +20,13 @@ from liveavatar.types import Block, InputError, Portrait, Speech
 from liveavatar.video import Video, read_provenance
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy
 
     from liveavatar.runs.run import Run
 
-    Source = str | os.PathLike | Video | Run | Tensor | numpy.ndarray | Iterable[Block]
+    Source: TypeAlias = str | os.PathLike | Video | Run | Tensor | numpy.ndarray | Iterable[Block]
 
 
 @dataclass(frozen=True)

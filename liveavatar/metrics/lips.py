@@ -25,9 +25,11 @@ from liveavatar.speech import VISEME_PARAMETERS, VISEMES, viseme_curves, viseme_
 from liveavatar.types import InputError, Phoneme, Speech
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy
 
-    Curve = Tensor | numpy.ndarray | Sequence[float]
+    Curve: TypeAlias = Tensor | numpy.ndarray | Sequence[float]
 
 REACH_MS = 400.0
 FINE = 100                          # places between two frames at which the peak is looked for

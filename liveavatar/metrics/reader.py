@@ -26,7 +26,7 @@ from liveavatar.weights import load_part, manifest_stamp, read_manifest
 if TYPE_CHECKING:
     import numpy
 
-    from liveavatar.faces import FaceTrack
+    from liveavatar.faces.track import FaceTrack
 
 BATCH = 16              # pictures read at a time: 15 MiB of activations
 LUMINANCE = (0.299, 0.587, 0.114)

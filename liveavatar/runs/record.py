@@ -192,7 +192,7 @@ class RunRecord:
         if self.backend is None:
             vae = shipped_vae(self._saved_vae) if self._saved_vae else None
         elif getattr(self.backend, "copies_portrait", False):
-            vae = self.backend.vae
+            vae = self.backend.vae  # type: ignore[attr-defined]
         else:
             return self.backend.decoder()
         return None if vae is None else Decoder(vae, self._picture_to_copy(vae))

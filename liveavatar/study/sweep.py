@@ -167,7 +167,11 @@ class Sweep:
     def subscribe(self, callback: Callable[[Progress], None]) -> Callable[[], None]:
         """Call back after every cell, in the thread that runs the sweep. Returns what ends it."""
         self._watchers.append(callback)
-        return lambda: callback in self._watchers and self._watchers.remove(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._watchers:
+                self._watchers.remove(callback)
+        return unsubscribe
 
     def start(self, **options: object) -> Sweep:
         """Run it in a thread, for notebooks. `stop` ends it, `wait` waits for it."""

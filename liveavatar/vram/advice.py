@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import ceil
+from typing import TYPE_CHECKING
 
 from liveavatar.config import parse_size, size_text
 from liveavatar.vram.cards import GIB, cards
@@ -22,6 +23,9 @@ from liveavatar.vram.predict import (
     read_back,
 )
 from liveavatar.vram.shapes import shapes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIZES = ("720*400", "704*384", "688*368", "384*256")
 MOST_CHANGES = 6
@@ -342,7 +346,7 @@ COLOURS = {"transformer": "#0072b2", "gathered": "#56b4e9", "rings": "#e69f00", 
            "activations": "#d55e00", "slack": "#8a8a8a", "libraries": "#bdbdbd"}
 
 
-def draw(plan: Prediction) -> object:
+def draw(plan: Prediction) -> Figure:
     """Draw stages from left to right, owners stacked, a line at what the card has."""
     from matplotlib.figure import Figure
 

@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError
+
+if TYPE_CHECKING:
+    from liveavatar.vram.plan import Plan
 
 BAD_PLAN = 3       # exit code of a plan that is refused
 
@@ -74,7 +78,7 @@ def run_plan(asked: argparse.Namespace) -> int:
     return BAD_PLAN if refused and not asked.force else 0
 
 
-def draw_to(made: object, path: str) -> None:
+def draw_to(made: Plan, path: str) -> None:
     path = user_path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"--figure is {path}; figures are written as .png, .svg or .pdf")

@@ -20,6 +20,8 @@ from liveavatar.vram.predict import FITS, OWNERS, BlockTime, Moment, Prediction,
 from liveavatar.wording import did_you_mean
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from liveavatar.config import GenerationConfig
 
 __all__ = ["Advice", "Change", "Moment", "Plan", "Settings", "plan", "plan_settings"]
@@ -71,7 +73,7 @@ class Plan(Prediction):
             lines += ["", "what helps:", *map(change_line, self.changes)]
         return "\n".join(lines)
 
-    def figure(self) -> object:
+    def figure(self) -> Figure:
         """Draw the curve as a matplotlib Figure: stages from left to right, owners stacked, the card's edge."""
         return draw(self)
 

@@ -43,6 +43,7 @@ from liveavatar.lora import adapters_of
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 
 if TYPE_CHECKING:
+    from liveavatar.config import GenerationConfig
     from liveavatar.transformer import CausalS2VTransformer
 
 RELEASED_TRIM = 3          # pictures that the released code cuts from the beginning, but not from the sound: 120 ms
@@ -172,7 +173,7 @@ class WanBackend:
         return released_size(*portrait.pixels.shape[-2:], area or cls.default_size, cls.size_multiple)
 
     @classmethod
-    def check(cls, config: object) -> None:
+    def check(cls, config: GenerationConfig) -> None:
         """Refuse a configuration that names files which cannot be read."""
         from liveavatar.backends.wan.pose import check_pose_video
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -120,7 +121,7 @@ class Shards:
 
     def __init__(self, where: dict[str, Path]) -> None:
         self.where = where
-        self._open: dict[Path, object] = {}
+        self._open: dict[Path, Any] = {}
 
     def check_files(self) -> None:
         """Check that every file is whole and holds the tensors that the index promises."""
@@ -148,7 +149,7 @@ class Shards:
         """Read one tensor, in main memory."""
         return self._find(name, shape).get_tensor(name)
 
-    def _find(self, name: str, shape: torch.Size) -> object:
+    def _find(self, name: str, shape: torch.Size) -> Any:
         """Return the open file that holds a tensor of this shape."""
         from safetensors import safe_open
 
@@ -167,7 +168,7 @@ class Shards:
 
 
 @contextmanager
-def safetensors_file(path: Path) -> Iterator[object]:
+def safetensors_file(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     refuse_pointer(path)

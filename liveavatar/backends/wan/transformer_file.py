@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,7 +73,7 @@ class ScaledFile(Shards):
         scale = next((self._stored[f"{module}.{one}"] for one in SCALES if f"{module}.{one}" in self._stored), None)
         return weight.float() if scale is None else weight.float() * file.get_tensor(scale).float()
 
-    def _find(self, name: str, shape: torch.Size) -> object:
+    def _find(self, name: str, shape: torch.Size) -> Any:
         from safetensors import safe_open
 
         path = self._path_of(name)
@@ -136,7 +137,7 @@ class GgufFile(ScaledFile):
         """Unmap the file."""
         self._tensors.clear()
 
-    def _find(self, name: str, shape: torch.Size) -> object:
+    def _find(self, name: str, shape: torch.Size) -> Any:
         import gguf
         from diffusers.quantizers.gguf.utils import SUPPORTED_GGUF_QUANT_TYPES as KNOWN
 
