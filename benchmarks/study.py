@@ -46,7 +46,8 @@ def about(arguments: argparse.Namespace, cells: int, failed: int, jobs: int, thr
 
     processor = platform.processor() or platform.machine()
     try:
-        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+        names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                 if line.startswith("model name")]
         processor = f"{names[0]}, {len(names)} cores" if names else processor
     except OSError:
         pass
