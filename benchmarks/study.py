@@ -23,8 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from liveavatar.study.plan import SCALES, cells_of
-from liveavatar.study.sweep import Sweep, share_cores
+from liveavatar.study.sweep import Sweep
 from liveavatar.study.table import Table
+from liveavatar.study.workers import share_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_BYTES = 2_000_000                  # of the committed table

@@ -11,8 +11,9 @@ import numpy as np
 import traitlets
 
 import liveavatar.study.page
+from liveavatar.study.cell_result import Result
 from liveavatar.study.summary import named, summary
-from liveavatar.study.sweep import Progress, Result, Sweep
+from liveavatar.study.sweep import Progress, Sweep
 from liveavatar.types import InputError
 from liveavatar.video import read_frames
 from widgets._assets import LIBRARIES

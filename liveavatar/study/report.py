@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveavatar.files import user_path, write_whole
+from liveavatar.study.cell_result import FAILED, Result
 from liveavatar.study.page import filled
-from liveavatar.study.sweep import FAILED, Result, Sweep
+from liveavatar.study.sweep import Sweep
 from liveavatar.study.video_page import run_folder_page, video_page
 from liveavatar.types import InputError
 

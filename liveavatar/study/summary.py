@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from liveavatar.study import measures
-from liveavatar.study.sweep import MADE, Result
+from liveavatar.study.cell_result import MADE, Result
 
 HIDDEN = ("backend", "weights", "by_step")          # settings that nobody sorts by
 
