@@ -1,6 +1,6 @@
 # make demo   everything needed, then a portrait speaks: out/first_words.mp4
 # make test   everything needed, then the whole suite, notebooks included
-# make lint   everything needed, then the style of the code
+# make lint   everything needed, then the style of the code and its types
 # make lab    everything needed, then the workbench in JupyterLab
 #
 # PYTHON=python3.12       which Python; left out, the first that fits: 3.11 to 3.13
@@ -29,6 +29,7 @@ test: setup voices browser
 
 lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 lab: setup
 	$(QUIET) $(BIN)/python -m liveavatar lab

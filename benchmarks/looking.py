@@ -35,11 +35,11 @@ from jupyter_client.session import Session
 from liveavatar.avatars.portraits import avatar
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline, load
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.speech import samples
 from widgets import MemoryView, Workbench
 from widgets._live import LiveView
-from widgets.workbench import Curtain
+from widgets._message_gate import Throttle
 
 CORES = 2
 ANSWER_S = 0.02               # of a browser, from message to answer: 6 ms idle, 25 ms on a busy machine
@@ -49,7 +49,7 @@ SLIDER_GOAL_MS, CURVE_GOAL, FIRST_PICTURE_S = 100, 0.02, 1.5
 MOVES = 40
 CURVE_S = 6.0
 REST_S = 0.5                  # between two videos
-LOOKING = ("liveavatar-painter", "liveavatar-lips", "liveavatar-memory", "liveavatar-plan", "liveavatar-decoding",
+LOOKING = ("liveavatar-render", "liveavatar-lips", "liveavatar-memory", "liveavatar-plan", "liveavatar-decoding",
            "browser")                                        # threads
 TURNS = ("bare", "used", "open", "again")
 DRAWS = 2000                  # of the rounds, for the interval
@@ -91,7 +91,7 @@ class Browser:
                 self._came.notify()
 
         view.send = send
-        view._hear(view, {"kind": "hello"}, [])
+        view._receive_message(view, {"kind": "hello"}, [])
 
     def _work(self) -> None:
         """The kernel's thread, which hears the answers."""
@@ -102,7 +102,7 @@ class Browser:
                 answer = heapq.heappop(self._answers)
             _, parts = self._kernel.feed_identities(answer.parts)
             message = self._kernel.deserialize(parts)
-            answer.view._hear(answer.view, message["content"]["data"]["content"], [])
+            answer.view._receive_message(answer.view, message["content"]["data"]["content"], [])
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def slider_ms(page: Workbench) -> list[float]:
     took_ms = []
     for move in range(MOVES):
         began_s = time.perf_counter()
-        page.designer.told("choose", {"choices": {"hair_volume": 0.01 + 0.15 * move / MOVES}})
+        page.designer.on_message("choose", {"choices": {"hair_volume": 0.01 + 0.15 * move / MOVES}})
         took_ms.append(1000 * (time.perf_counter() - began_s))
     return took_ms
 
@@ -181,8 +181,8 @@ def show_all(page: Workbench, everything: bool) -> None:
     """Every view at once, more than anybody sees; or those that are in sight on the page Lips, the costliest."""
     page.page = "lips"
     for view in page.views.values():
-        if everything and isinstance(view._mail, Curtain):
-            view._mail.shown = True
+        if everything and isinstance(view._gate, Throttle):
+            view._gate.shown = True
     if not everything:
         page._page_opened()
 

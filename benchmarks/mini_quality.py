@@ -34,7 +34,7 @@ from liveavatar.backends.mini import bfloat16_is_faster
 from liveavatar.conditions import controls_vector
 from liveavatar.metrics.quality import (
     DRAWS,
-    Figure,
+    BootstrapEstimate,
     Likeness,
     box_square_error,
     closed,
@@ -198,7 +198,7 @@ def make(networks: Networks, model: CausalS2VTransformer, setting: Setting, told
 
 
 # ---------------------------------------------------------------------------------------------- measures of a row
-Row = dict[str, Figure]
+Row = dict[str, BootstrapEstimate]
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def measure(video: Tensor, seen: Readings, judge: Judge) -> Row:
         "loudness_correlation": mean(lag(aperture, truth.loudness).correlation, people)}
 
 
-def hand_correlation(seen: Readings, truth: Truth, people: Tensor) -> Figure:
+def hand_correlation(seen: Readings, truth: Truth, people: Tensor) -> BootstrapEstimate:
     """Height of the hands that follow the voice: both when they beat, the left one when it points."""
     scores = []
     for side, gestures in (("left", (BEAT, POINT)), ("right", (BEAT,))):
@@ -390,7 +390,7 @@ class Goal:
 
     wish: str
     wanted: float
-    found: Figure
+    found: BootstrapEstimate
     most: bool = False        # the wish is an upper limit
 
     @property
@@ -425,7 +425,7 @@ def goals(report: Report, student: str) -> Iterator[Goal]:
                    most=True)
         yield Goal(f"{student}: closed in silence, share of frames", 0.95, made["closed_share"])
     for kind in LIKENESSES.values():
-        def against(one: str, other: str, kind: str = kind) -> Figure | None:
+        def against(one: str, other: str, kind: str = kind) -> BootstrapEstimate | None:
             both = [rows[name][f"{kind}_distance"] for name in (one, other) if name in rows]
             return both[0] / both[1] if len(both) == 2 else None
 
@@ -469,7 +469,7 @@ corners: PSNR in dB of the two top corners (24 of 128 px) against the true video
 change: mean absolute difference of successive frames; seam: change where a block begins against elsewhere.""")
 
 
-def cell(figure: Figure | None, digits: int) -> str:
+def cell(figure: BootstrapEstimate | None, digits: int) -> str:
     known = figure is not None and figure.value < 119                  # dB of what is equal
     return f"{figure:.{digits}f}" if known else "-"
 
@@ -509,7 +509,7 @@ def plain(values: object) -> object:
         return {key: plain(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
         return [plain(value) for value in values]
-    if isinstance(values, Figure):
+    if isinstance(values, BootstrapEstimate):
         return plain([values.value, *values.interval])
     if isinstance(values, float):
         return None if math.isnan(values) else float(f"{values:.6g}")

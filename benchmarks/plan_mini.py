@@ -23,7 +23,7 @@ sys.path.insert(0, {root!r})
 import psutil, liveavatar
 from liveavatar.config import GenerationConfig
 from liveavatar.vram.watch import MemoryWatch
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.audio import load_audio
 from liveavatar.inputs import prepare_audio
 with tempfile.TemporaryDirectory() as folder, MemoryWatch(period_s=0.02) as watch:
@@ -56,8 +56,9 @@ def main() -> int:
     made = plan("mini", size=asked.size, steps=asked.steps)
     seen = measured(asked.size, asked.steps, asked.seconds)
     ratio = made.peak.bytes / seen["peak"]
-    print(f"{made.settings.words}: planned {made.peak.bytes / 2**20:.0f} MiB, measured {seen['peak'] / 2**20:.0f} MiB "
-          f"(at the end {seen['end'] / 2**20:.0f}): planned / measured = {ratio:.3f}")
+    print(f"{made.settings.description}: planned {made.peak.bytes / 2**20:.0f} MiB, "
+          f"measured {seen['peak'] / 2**20:.0f} MiB (at the end {seen['end'] / 2**20:.0f}): "
+          f"planned / measured = {ratio:.3f}")
     return 0 if abs(ratio - 1) <= FAR else 1
 
 

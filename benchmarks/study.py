@@ -23,8 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from liveavatar.study.plan import SCALES, cells_of
-from liveavatar.study.sweep import Sweep, share_cores
+from liveavatar.study.sweep import Sweep
 from liveavatar.study.table import Table
+from liveavatar.study.workers import share_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_BYTES = 2_000_000                  # of the committed table
@@ -46,7 +47,8 @@ def about(arguments: argparse.Namespace, cells: int, failed: int, jobs: int, thr
 
     processor = platform.processor() or platform.machine()
     try:
-        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+        names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                 if line.startswith("model name")]
         processor = f"{names[0]}, {len(names)} cores" if names else processor
     except OSError:
         pass

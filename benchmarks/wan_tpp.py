@@ -26,7 +26,17 @@ from wan_speed import FILLING, RECORDING
 
 from liveavatar.backends.wan.backend import WanBackend
 from liveavatar.config import GenerationConfig, parse_size
-from liveavatar.parallel import Company, Layout, Notes, Span, Timeline, denoise, gantt, share_notes, timeline_of
+from liveavatar.parallel import (
+    Layout,
+    RankGroup,
+    Span,
+    SpanRecorder,
+    Timeline,
+    denoise,
+    gantt,
+    gather_timeline,
+    share_spans,
+)
 from liveavatar.types import Condition
 
 STEADY, COUNTED = FILLING + RECORDING, 12          # blocks before, and blocks that count
@@ -62,16 +72,16 @@ def alone_ms(backend: WanBackend, size: tuple[int, int], steps: int) -> float:
 def together(backend: WanBackend, size: tuple[int, int], steps: int) -> tuple[Timeline, Layout] | None:
     """All ranks make one video; the one that decodes tells who did what when."""
     config = GenerationConfig(sample_steps=steps)
-    told = some_condition(backend, size, STEADY + COUNTED)
-    with Company() as company:
-        layout, notes = Layout.of(steps, company.ranks), Notes(company.rank, company.began_s)
-        decoder = backend.decoder(told) if company.rank == layout.vae_rank else None
-        for block, latents in denoise(backend, told, config, company, layout, notes, threading.Event()):
+    condition = some_condition(backend, size, STEADY + COUNTED)
+    with RankGroup() as group:
+        layout, recorder = Layout.of(steps, group.ranks), SpanRecorder(group.rank, group.began_s)
+        decoder = backend.decoder(condition) if group.rank == layout.vae_rank else None
+        for block, latents in denoise(backend, condition, config, group, layout, recorder, threading.Event()):
             if decoder is not None:
-                with notes.span("decode", block):
+                with recorder.span("decode", block):
                     decoder.decode(latents)
-        share_notes(company, notes)
-        return (timeline_of(company), layout) if decoder is not None else None
+        share_spans(group, recorder)
+        return (gather_timeline(group), layout) if decoder is not None else None
 
 
 def steady(timeline: Timeline) -> Timeline:
@@ -105,7 +115,7 @@ def lines(timeline: Timeline, layout: Layout, alone: float, about: str, command:
     for rank in range(timeline.ranks):
         step, decode = (median_ms(timeline.of(rank, what)) for what in ("step", "decode"))
         busy = (len(layout.owned(rank)) * step + decode) / every
-        rows.append(f"| {rank} | {layout.words(rank)} | {busy:.0%} | {step:.0f} | {decode:.0f} |")
+        rows.append(f"| {rank} | {layout.description(rank)} | {busy:.0%} | {step:.0f} | {decode:.0f} |")
     return [f"# wan-s2v-14b over {timeline.ranks} GPUs, random weights", "", f"    {command}", "", about, "",
             f"A block ({FRAMES} pictures, {real:.0f} ms of video) every {every:.0f} ms: {real / every:.2f}x real time. "
             f"One GPU alone, in the same run: every {alone:.0f} ms, {real / alone:.2f}x. Together {alone / every:.2f} "

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from liveavatar.study import figures
+from liveavatar.study import figures, results
 from liveavatar.study.claims import CLAIMS, REFUTED, Verdict, judge_all
 from liveavatar.study.measures import CACHES, FOLLOWS, LIPS, PSNR, TEXTURE, WORK, Measure, reported, usual
 from liveavatar.study.table import Estimate, Table
@@ -78,7 +78,7 @@ def wrong(verdicts: dict[str, Verdict]) -> Iterator[str]:
 
 def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=figures.RESULTS, help="folder with study.csv")
+    parser.add_argument("--results", type=Path, default=results.RESULTS, help="folder with study.csv")
     parser.add_argument("--picture", type=Path, help="where the headline figure goes")
     arguments = parser.parse_args(given)
     found = figures.results(arguments.results)

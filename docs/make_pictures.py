@@ -47,7 +47,7 @@ OPEN_AT = (1240, 1600)                                                  # window
 PAGE = "from widgets import Workbench\nworkbench = Workbench(seconds={})\nworkbench"
 VIEWS = """
 import liveavatar
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.speech import samples
 from widgets import Designer, LipView, MemoryView, ScheduleView, StepGrid
 run = Run.of(liveavatar.load("mini"), samples()["welcome"], liveavatar.avatar(seed=7), "smiling, in warm light",
@@ -128,7 +128,7 @@ def make_loop(lab: dict, chromium: object) -> None:
 
     for step in range(1, LOOP_STEPS + 1):
         click("Step")
-        book.wait_for_kernel(f"workbench.run is not None and len(workbench.run.seen) == {step} "
+        book.wait_for_kernel(f"workbench.run is not None and len(workbench.run.recorded_steps) == {step} "
                              "and workbench.run.state == 'paused'")
         settle(book)
         shoot(500)

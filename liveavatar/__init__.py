@@ -14,7 +14,8 @@ _HOME = {   # public name -> module
     # what goes in
     "speak": "speech", "available_voices": "speech", "samples": "speech",
     "avatar": "avatars.portraits", "save_portrait": "avatars.portraits",
-    "load_audio": "audio", "load_portrait": "conditions", "sample_portraits": "conditions", "parse_prompt": "conditions",
+    "load_audio": "audio", "load_portrait": "conditions", "sample_portraits": "conditions",
+    "parse_prompt": "conditions",
     "GenerationConfig": "config",
     # the values between the stages
     "Speech": "types", "Phoneme": "types", "AudioFeatures": "types", "Portrait": "types", "Prompt": "types",
@@ -25,7 +26,7 @@ _HOME = {   # public name -> module
     # the whole
     "load": "pipeline", "Pipeline": "pipeline", "generate": "pipeline", "resume": "pipeline",
     # what is seen
-    "Run": "run", "replay": "run", "Trace": "trace", "read_provenance": "video",
+    "Run": "runs.run", "replay": "runs.loading", "Trace": "trace", "read_provenance": "video",
     "MemoryWatch": "vram.watch", "inspect": "inspect",
     # diffusers
     "watch": "interop.watching", "LiveAvatarPipeline": "interop.avatar_pipeline",

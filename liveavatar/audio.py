@@ -141,7 +141,7 @@ def clean(speech: Speech, method: str = "wiener") -> Speech:
 
 
 def wiener(wave: np.ndarray, rate_hz: int = RATE_HZ, memory: float = 0.98, floor_db: float = -20.0) -> np.ndarray:
-    """Wiener filter with the decision-directed estimate of Ephraim and Malah (1984): (N,) -> (N,).
+    """Apply the Wiener filter with the decision-directed estimate of Ephraim and Malah (1984): (N,) -> (N,).
 
     Noise is the mean power of the quietest tenth of the frames. In every frame and frequency, `after` is the power over
     the noise (a posteriori); `before`, the speech over the noise (a priori), is mostly what the last frame's gain left
@@ -167,7 +167,7 @@ def wiener(wave: np.ndarray, rate_hz: int = RATE_HZ, memory: float = 0.98, floor
 
 
 def _quiet_power(frames: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Mean spectrum of the quietest tenth of the frames that are not digital silence: (frequencies,)."""
+    """Return mean spectrum of the quietest tenth of the frames that are not digital silence: (frequencies,)."""
     level = np.einsum("ij,ij->i", frames, frames) / frames.shape[1]
     sounding = np.flatnonzero(level > 1e-10)                      # -100 dB
     if not len(sounding):
@@ -204,7 +204,7 @@ def active_rms(wave: np.ndarray, rate_hz: int = RATE_HZ) -> float:
 
 
 def speech_gain(wave: np.ndarray, rate_hz: int = RATE_HZ) -> float:
-    """The factor that brings the speaking parts to SPEECH_RMS; 1 for silence."""
+    """Return the factor that brings the speaking parts to SPEECH_RMS; 1 for silence."""
     rms = active_rms(wave, rate_hz)
     return SPEECH_RMS / rms if rms > 0 else 1.0
 
@@ -225,12 +225,12 @@ def loudness_envelope(wave: np.ndarray, fps: float = 25.0, rate_hz: int = RATE_H
 
 
 def frame_count(samples: int, fps: float = 25.0, rate_hz: int = RATE_HZ) -> int:
-    """Video frames that cover so many samples: T = ceil(N * fps / rate_hz)."""
+    """Return video frames that cover so many samples: T = ceil(N * fps / rate_hz)."""
     return math.ceil(round(samples * fps / rate_hz, 6))
 
 
 def _frame_power(wave: np.ndarray, size: int) -> np.ndarray:
-    """Mean power of successive frames of `size` samples, the last one padded with silence."""
+    """Return mean power of successive frames of `size` samples, the last one padded with silence."""
     frames = max(math.ceil(len(wave) / size), 1)
     power = np.empty(frames)
     whole = len(wave) // size
@@ -246,7 +246,7 @@ def _frame_power(wave: np.ndarray, size: int) -> np.ndarray:
 
 @cache
 def mel_filters() -> np.ndarray:
-    """Triangles on Slaney's mel scale, each of unit area, as in librosa: (bands, 1 + window / 2) float64."""
+    """Return triangles on Slaney's mel scale, each of unit area, as in librosa: (bands, 1 + window / 2) float64."""
     def mel(hz: np.ndarray | float) -> np.ndarray:
         return np.where(np.less(hz, 1000), np.multiply(hz, 3 / 200),
                         15 + np.log(np.maximum(hz, 1000) / 1000) * 27 / np.log(6.4))
@@ -274,7 +274,7 @@ class LogMel:
         self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(MEL_WINDOW) / MEL_WINDOW)    # periodic Hann
 
     def feed(self, piece: np.ndarray) -> Tensor:
-        """piece (n,) float32 -> (m, 64) float32"""
+        """Map piece (n,) float32 -> (m, 64) float32"""
         wave = np.concatenate([self._waiting, piece])
         count = max((len(wave) - MEL_WINDOW) // MEL_HOP + 1, 0)
         self._waiting = wave[count * MEL_HOP:]
@@ -286,12 +286,12 @@ class LogMel:
         return torch.from_numpy(np.log10(np.maximum(mel, MEL_FLOOR)).astype(np.float32))
 
     def finish(self) -> Tensor:
-        """Half a window of silence ends the wave: -> (m, 64)"""
+        """End the wave with half a window of silence ends the wave: -> (m, 64)"""
         return self.feed(np.zeros(MEL_WINDOW // 2, np.float32))
 
 
 def normalise(log_mel: Tensor) -> Tensor:
-    """log10 mel power -> the numbers the network sees, about -1.7 (silence) to 2.5."""
+    """Map log10 mel power to the numbers the network sees, about -1.7 (silence) to 2.5."""
     return (log_mel + 2.5) / 1.5
 
 
@@ -299,7 +299,7 @@ SILENCE = (math.log10(MEL_FLOOR) + 2.5) / 1.5     # normalised log-mel of nothin
 
 
 def mel_of(wave: np.ndarray, gain: float | None = None) -> Tensor:
-    """Normalised log-mel of a whole 16 kHz wave at speech loudness: (2 T, 64), two mel frames per video frame.
+    """Return normalised log-mel of a whole 16 kHz wave at speech loudness: (2 T, 64), two mel frames per video frame.
 
     gain: what brings the speech to its loudness; measured on this wave when not given.
     """

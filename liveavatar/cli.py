@@ -39,7 +39,7 @@ from liveavatar.version import __version__
 from liveavatar.wording import did_you_mean
 
 if TYPE_CHECKING:
-    from liveavatar.runs import Recipe
+    from liveavatar.runs.recipe import Recipe
     from liveavatar.types import Speech
     from liveavatar.video import Video
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # --------------------------------------------------------------------------------------------------------- commands
 
 def generate(asked: argparse.Namespace) -> int:
-    """A portrait speaks."""
+    """Make a video in which a portrait speaks; return the exit code."""
     if asked.resume is not None:
         return go_on(asked)
     recipe = None if asked.again is None else use_recipe(asked)
@@ -93,9 +93,9 @@ def generate(asked: argparse.Namespace) -> int:
     from liveavatar import pipeline
 
     if asked.backend == "wan-s2v-14b":
-        from liveavatar.vram.room import check_room
+        from liveavatar.vram.fit import check_fit
 
-        check_room(config, options, asked.force)
+        check_fit(config, options, asked.force)
     audio = spoken(asked.text, asked.voice) if asked.text is not None else asked.audio
     if recipe is not None:
         from liveavatar.runs import inputs_of
@@ -133,7 +133,7 @@ def use_recipe(asked: argparse.Namespace) -> Recipe:
 
 
 def load_options(asked: argparse.Namespace) -> dict:
-    """What the chosen model's `load` is told."""
+    """Return the options of the chosen model's `load`."""
     from liveavatar.backends.wan import options as wan
 
     if asked.backend == wan.NAME:
@@ -145,7 +145,7 @@ def load_options(asked: argparse.Namespace) -> dict:
 
 
 def by_many(asked: argparse.Namespace, audio: object, config: GenerationConfig, output: Path, options: dict) -> int:
-    """The same by several processes, each with its own steps."""
+    """Generate by several processes, each with its own steps."""
     if asked.run_dir is not None:
         raise InputError("--run_dir is kept by one process only; leave it out, or start without torchrun")
     from liveavatar import parallel
@@ -154,14 +154,14 @@ def by_many(asked: argparse.Namespace, audio: object, config: GenerationConfig, 
         with stop_on_signals() as stop:
             video = parallel.generate(audio, asked.image, asked.prompt, config, output=output, backend=asked.backend,
                                       stop=stop, **options)
-    except parallel.PartnerGone as gone:
-        print(f"liveavatar: {gone}", file=sys.stderr)
-        parallel.leave_at_once(1)
+    except parallel.PeerFailure as failure:
+        print(f"liveavatar: {failure}", file=sys.stderr)
+        parallel.exit_now(1)
     return 0 if video is None else report(video, stop)
 
 
 def go_on(asked: argparse.Namespace) -> int:
-    """A run that was stopped or killed is finished."""
+    """Finish a run that was stopped or killed."""
     given = [name for name in ("audio", "image", "text", "run_dir") if getattr(asked, name) is not None]
     if given:
         raise InputError(f"--resume goes on with the inputs of that run; leave out --{' and --'.join(given)}")
@@ -175,7 +175,7 @@ def go_on(asked: argparse.Namespace) -> int:
 
 
 def audio_preprocess(asked: argparse.Namespace) -> int:
-    """What the model hears, as a file."""
+    """Write what the model hears to a file."""
     config = GenerationConfig(start_s=asked.start_s, duration_s=asked.duration_s, clean=asked.clean)
     check_file("--input", asked.input, "a recording such as speech.wav")
     output = output_of(asked, DEFAULT_FEATURES)
@@ -204,7 +204,7 @@ def audio_preprocess(asked: argparse.Namespace) -> int:
 
 
 def avatar(asked: argparse.Namespace) -> int:
-    """A portrait of somebody who does not exist."""
+    """Draw a portrait of somebody who does not exist."""
     output = output_of(asked, DEFAULT_PORTRAIT)
     if output.suffix.lower() != ".png":
         raise InputError(f"--output is {output}; portraits are PNG files, which can carry who they show: portrait.png")
@@ -240,7 +240,7 @@ def lab(asked: argparse.Namespace) -> int:
 
 
 def demo(asked: argparse.Namespace) -> int:
-    """The first notebook, run without a browser."""
+    """Run the first notebook without a browser."""
     from liveavatar.demo import main as run
 
     return run(["--out", asked.out])
@@ -256,7 +256,7 @@ def doctor(asked: argparse.Namespace) -> int:
 # ------------------------------------------------------------------------------------------------ what commands share
 
 def check_names(asked: argparse.Namespace) -> None:
-    """What can be said about the inputs by their names alone."""
+    """Refuse inputs that cannot be used, as far as their names alone tell."""
     if (asked.audio is None) == (asked.text is None):
         raise InputError("give either --audio speech.wav or --text \"Hello.\""
                          + (", not both" if asked.audio is not None else ""))
@@ -291,7 +291,7 @@ def spoken(text: str, voice: str) -> Speech:
 
 
 def trait_of(text: str) -> tuple[str, str | bool | float]:
-    """hair=long, glasses=true or eye_size=1.1"""
+    """Parse hair=long, glasses=true or eye_size=1.1"""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (name and equals and value):
         raise InputError(f"--trait is {text!r}; write name=value, for example hair=long or glasses=true")
@@ -328,7 +328,7 @@ def report(video: Video, stop: Stop) -> int:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """What deserves a note is said in one line, without file names and line numbers."""
+    """Print each warning in one line, without file names and line numbers."""
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = lambda message, *_: print(f"note: {escape_controls(str(message))}", file=sys.stderr)
@@ -360,7 +360,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def with_underscores(arguments: Sequence[str]) -> list[str]:
-    """--sample-steps is --sample_steps. What follows a lone -- is not ours."""
+    """Replace hyphens in options: --sample-steps is --sample_steps. What follows a lone -- is not ours."""
     ours = list(arguments)
     for place, argument in enumerate(ours):
         if argument == "--":
@@ -372,7 +372,7 @@ def with_underscores(arguments: Sequence[str]) -> list[str]:
 
 
 def truth(text: str) -> bool:
-    """A switch may be followed by True or False, as in the released command line."""
+    """Parse True or False after a switch, as in the released command line."""
     known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in known:
         raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
@@ -380,7 +380,7 @@ def truth(text: str) -> bool:
 
 
 def levels(text: str) -> str | tuple[float, ...]:
-    """A schedule's name, or noise levels separated by commas."""
+    """Parse a schedule's name, or noise levels separated by commas."""
     if "," not in text:
         return text
     try:
@@ -390,7 +390,7 @@ def levels(text: str) -> str | tuple[float, ...]:
 
 
 def student_name(text: str) -> int | str:
-    """A number of steps, or the name of a student."""
+    """Parse a number of steps, or the name of a student."""
     return int(text) if text.isdigit() else text
 
 
@@ -450,7 +450,7 @@ def print_help(parser: Parser) -> int:
 
 
 def add_output(parser: argparse._ActionsContainer, default: str, text: str, *names: str) -> None:
-    """The same rule for all that a command writes."""
+    """Add --output and --overwrite, the same rule for all that a command writes."""
     stem, _, ending = default.rpartition(".")
     parser.add_argument("--output", *names, help=f"{text} (default: {default}, or the next free name {stem}-2.{ending}"
                                                  ", ...); what exists is kept, unless there is --overwrite")

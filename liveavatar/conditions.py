@@ -109,7 +109,7 @@ def _from_file(path: Path) -> Portrait:
 
 
 def _pixels_of(image, name: str) -> Tensor:
-    """The pixels of a PIL image, once its size is found fit."""
+    """Return the pixels of a PIL image, once its size is found fit."""
     width, height = image.size
     _check_extent(height, width, name)
     return pixels_of(image, name)
@@ -149,7 +149,7 @@ def _check_extent(height: int, width: int, name: str) -> None:
 # -------------------------------------------------------------------------------------------------------- size
 
 def fit_size(size: tuple[int, int], portrait: Portrait, multiple: int = 16) -> tuple[int, int]:
-    """The video's (height, width): an area no larger than `size`, in the shape of the portrait.
+    """Return the video's (height, width): an area no larger than `size`, in the shape of the portrait.
 
     As in the real model, `size` = (height, width) only says how many pixels may be spent. The portrait is scaled down
     from that area until its sides, rounded up to multiples of `multiple`, fit. Rounding up means that the picture
@@ -168,7 +168,8 @@ def fit_size(size: tuple[int, int], portrait: Portrait, multiple: int = 16) -> t
 
 
 def released_size(height: int, width: int, area: tuple[int, int], multiple: int = 64) -> tuple[int, int]:
-    """The released model's (height, width) for a picture of that size. Of area = (height, width) the product counts.
+    """Return the released model's (height, width) for a picture of that size. Of area = (height, width) the product
+    counts.
 
     It tries a hundred scales from the largest down and takes the first whose sides, rounded up to the multiple, fit.
     Pictures smaller than the area are not enlarged. What the picture does not fill is not left black as there, but
@@ -329,7 +330,7 @@ def _is_pictogram(character: str) -> bool:
 
 
 def _phrase_at(words: list[str], start: int) -> tuple[str, ...]:
-    """The longest known phrase that begins here, or the one word that stands here."""
+    """Return the longest known phrase that begins here, or the one word that stands here."""
     for length in range(min(_LONGEST_PHRASE, len(words) - start), 0, -1):
         phrase = tuple(words[start:start + length])
         if phrase in _PHRASES:
@@ -338,7 +339,7 @@ def _phrase_at(words: list[str], start: int) -> tuple[str, ...]:
 
 
 def controls_of(prompt: Prompt) -> Tensor:
-    """(1, 4) long: which value each slot has; UNSAID where the prompt says nothing."""
+    """Return (1, 4) long: which value each slot has; UNSAID where the prompt says nothing."""
     from liveavatar.avatars.motion import CONTROLS
 
     chosen = []
@@ -354,19 +355,19 @@ def controls_of(prompt: Prompt) -> Tensor:
 
 
 def prompt_vector(prompt: Prompt) -> Tensor:
-    """A prompt as four tokens: (1, 4, 19), one row per slot, see controls_vector."""
+    """Return a prompt as four tokens: (1, 4, 19), one row per slot, see controls_vector."""
     return controls_vector(controls_of(prompt))
 
 
 def nothing_said() -> Tensor:
-    """All slots "not given" (1, 4, 19): what guidance compares with. A video is made with UNSAID instead."""
+    """Return all slots "not given" (1, 4, 19): what guidance compares with. A video is made with UNSAID instead."""
     from liveavatar.avatars.motion import CONTROLS
 
     return controls_vector(torch.tensor([[len(values) for values in CONTROLS.values()]]))
 
 
 def controls_vector(controls: Tensor) -> Tensor:
-    """One token per slot, one-hot: controls (B, 4) long -> (B, 4, 19) float32.
+    """Return one token per slot, one-hot: controls (B, 4) long -> (B, 4, 19) float32.
 
     Columns: the values of gesture, then one for "gesture not given"; then mood, lighting and energy likewise
     (4+1 + 4+1 + 4+1 + 3+1 = 19). An index equal to the number of a slot's values means "not given".

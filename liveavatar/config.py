@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 from liveavatar.types import InputError
 from liveavatar.wording import did_you_mean
@@ -73,7 +74,7 @@ class GenerationConfig:
 
     @property
     def most_frames(self) -> float:
-        """Video frames at most: `num_clip` clips of `infer_frames`."""
+        """Return video frames at most: `num_clip` clips of `infer_frames`."""
         return math.inf if self.num_clip is None else self.num_clip * self.infer_frames
 
     def to_dict(self) -> dict:
@@ -81,7 +82,7 @@ class GenerationConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> GenerationConfig:
-        """The other way round, from JSON: lists become tuples again."""
+        """Make a configuration from JSON: lists become tuples again."""
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
@@ -103,7 +104,7 @@ def check_choice(name: str, value: object, known: tuple) -> None:
         raise InputError(f"{name} is {value!r}; known: {', '.join(map(repr, names))}{did_you_mean(value, names)}")
 
 
-def check_crop(crop: object) -> str | tuple[int, int, int, int]:
+def check_crop(crop: Any) -> str | tuple[int, int, int, int]:
     if crop in ("auto", "none"):
         return crop
     try:
@@ -128,7 +129,7 @@ def check_infer_frames(frames: object) -> None:
                          f"{remedy}")
 
 
-def check_schedule(schedule: object, steps: int) -> str | tuple[float, ...]:
+def check_schedule(schedule: Any, steps: int) -> str | tuple[float, ...]:
     if isinstance(schedule, str):
         check_choice("schedule", schedule, SCHEDULES)
         return schedule
@@ -146,8 +147,8 @@ def check_schedule(schedule: object, steps: int) -> str | tuple[float, ...]:
     return levels
 
 
-def parse_size(size: object) -> tuple[int, int]:
-    """"W*H" or (height, width) -> (height, width)"""
+def parse_size(size: Any) -> tuple[int, int]:
+    """Parse "W*H" or (height, width) -> (height, width)"""
     if isinstance(size, str):
         parts = size.lower().replace("x", "*").split("*")
         if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
@@ -172,5 +173,5 @@ def near_side(side: int) -> int:
 
 
 def size_text(size: tuple[int, int]) -> str:
-    """(height, width) -> "W*H", as the command line writes it."""
+    """Format (height, width) as "W*H", as the command line writes it."""
     return f"{size[1]}*{size[0]}"

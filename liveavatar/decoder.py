@@ -7,6 +7,7 @@ remember of it is small and travels in `memory`, so nothing grows with the lengt
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from copy import copy
 from typing import Protocol
 
@@ -21,19 +22,22 @@ Memory = tuple[Tensor, ...]
 class StreamingVAE(Protocol):
     """What a VAE must offer to be streamed."""
 
+    def parameters(self) -> Iterator[Tensor]:
+        """Yield its weights: their device and dtype are those of what it decodes."""
+
     def decode_stream(self, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-        """latents (B, C, F, h, w) -> video (B, 3, T, H, W) in 0..1, and the memory for the next call"""
+        """Decode latents (B, C, F, h, w) -> video (B, 3, T, H, W) in 0..1, and the memory for the next call"""
 
 
 def to_pictures(video: Tensor) -> Tensor:
-    """video (1, 3, T, H, W) in 0..1 -> (T, H, W, 3) uint8 in main memory"""
+    """Convert video (1, 3, T, H, W) in 0..1 -> (T, H, W, 3) uint8 in main memory"""
     pixels = video[0].permute(1, 2, 3, 0).float().mul(255).round_().clamp_(0, 255)
     return pixels.to(torch.uint8).contiguous().cpu()                     # a byte a number before they travel
 
 
 @torch.inference_mode()
 def decode_block(vae: StreamingVAE, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-    """One block of latents to pictures: (1, C, F, h, w) -> (T, H, W, 3) uint8, and the memory for the next block."""
+    """Decode one block of latents: (1, C, F, h, w) -> (T, H, W, 3) uint8, and the memory for the next block."""
     weight = next(vae.parameters())
     with adapted_threads(weight.device, ("decode", latents.shape, memory is None),
                          getattr(vae, "compiled_threads", None)):
@@ -45,7 +49,7 @@ class Decoder:
     """Decodes the blocks of one video in their order. A new video needs a new decoder."""
 
     def __init__(self, vae: StreamingVAE, picture: Tensor | None = None) -> None:
-        """picture: (1, 3, H, W) 0..1 of the portrait, for a VAE that copies from it; others ignore it"""
+        """Take picture: (1, 3, H, W) 0..1 of the portrait, for a VAE that copies from it; others ignore it"""
         self._vae = vae
         self._memory: Memory | None = None
         if picture is not None and hasattr(vae, "remember"):
@@ -54,7 +58,7 @@ class Decoder:
                 self._memory = vae.remember(picture.to(weight.device, weight.dtype))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(1, C, F, h, w) -> (T, H, W, 3) uint8"""
+        """Decode (1, C, F, h, w) -> (T, H, W, 3) uint8"""
         pictures, self._memory = decode_block(self._vae, latents, self._memory)
         return pictures
 

@@ -45,7 +45,7 @@ def run_notebook(name: str = FIRST, out: str | os.PathLike = "out") -> str:
 
 
 def printed(notebook: dict) -> Iterator[str]:
-    """What the cells of an executed notebook wrote to standard output."""
+    """Yield what the cells of an executed notebook wrote to standard output."""
     for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):
             if output["output_type"] == "stream" and output["name"] == "stdout":
@@ -53,7 +53,8 @@ def printed(notebook: dict) -> Iterator[str]:
 
 
 def sheet_of_steps(pipe: Pipeline, trace: Trace, path: str | os.PathLike, blocks: int = 6) -> Image.Image:
-    """The clean guess after each step (rows) at the end of each of the first blocks (columns), saved as a picture."""
+    """Draw the clean guess after each step (rows) at the end of each of the first blocks (columns), saved as a picture.
+    """
     from PIL import Image, ImageDraw
 
     blocks_seen = trace.blocks[:blocks]

@@ -20,8 +20,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from liveavatar.version import __version__
+
+if TYPE_CHECKING:
+    from liveavatar.pipeline import Pipeline
+    from liveavatar.types import Portrait, Speech
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 OLDEST, NEWEST = (3, 11), (3, 13)              # Python that the suite is run with
@@ -75,7 +80,7 @@ def examine(checks: Sequence[Callable[[], Finding]] | None = None) -> Iterator[F
 # ------------------------------------------------------------------------------------------- the checks
 
 def check_python() -> Finding:
-    """The version of Python."""
+    """Check the version of Python."""
     version, found = sys.version_info[:2], f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     values = {"version": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
     if version < OLDEST:
@@ -87,7 +92,7 @@ def check_python() -> Finding:
 
 
 def check_libraries() -> Finding:
-    """Whether the required libraries are there, in versions that fit."""
+    """Check whether the required libraries are there, in versions that fit."""
     from packaging.requirements import Requirement
 
     versions, unmet = {}, []
@@ -109,7 +114,7 @@ def check_libraries() -> Finding:
 
 
 def check_torch() -> Finding:
-    """What torch calculates with."""
+    """Check what torch calculates with."""
     import torch
 
     cuda = torch.version.cuda
@@ -140,7 +145,7 @@ def nvidia_cards() -> list[str]:
 
 
 def check_threads() -> Finding:
-    """How many threads the machine has room for now."""
+    """Check how many threads the machine has room for now."""
     from liveavatar.threads import SPIN_SETTINGS, CpuReading, available_cores, requested_threads, threads_now
 
     cores, before = available_cores(), CpuReading.now()
@@ -165,7 +170,7 @@ def check_threads() -> Finding:
 
 
 def check_speed() -> Finding:
-    """How long mini takes for a block, and whether the video depends on the number of threads."""
+    """Measure how long mini takes for a block, and whether the video depends on the number of threads."""
     import liveavatar
 
     pipeline = liveavatar.load("mini")
@@ -193,7 +198,7 @@ def check_speed() -> Finding:
     return Finding("speed", OK, found, values=values)
 
 
-def same_with_any_count(pipeline: object, speech: object, portrait: object) -> bool | None:
+def same_with_any_count(pipeline: Pipeline, speech: Speech, portrait: Portrait) -> bool | None:
     """Make half a block with one thread and with the most that would be chosen. None: there is no choice."""
     import torch
 
@@ -215,7 +220,7 @@ def same_with_any_count(pipeline: object, speech: object, portrait: object) -> b
 
 
 def check_memory() -> Finding:
-    """Whether a video of mini fits into what is free."""
+    """Check whether a video of mini fits into what is free."""
     import psutil
 
     from liveavatar.vram.plan import plan
@@ -231,7 +236,7 @@ def check_memory() -> Finding:
 
 
 def check_disk() -> Finding:
-    """Whether videos can be written here, and temporary files."""
+    """Check whether videos can be written here, and temporary files."""
     values, wrong = {}, []
     for name, folder in (("this folder", Path.cwd()), ("the folder for temporary files", Path(tempfile.gettempdir()))):
         values[name] = free = shutil.disk_usage(folder).free
@@ -247,7 +252,7 @@ def check_disk() -> Finding:
 
 
 def check_video() -> Finding:
-    """Whether PyAV brings what videos are written with."""
+    """Check whether PyAV brings what videos are written with."""
     import av
 
     from liveavatar.video import FORMATS
@@ -263,7 +268,7 @@ def check_video() -> Finding:
 
 
 def check_voices() -> Finding:
-    """The synthetic voices for --text."""
+    """Check the synthetic voices for --text."""
     from liveavatar.speech import available_voices
 
     found = available_voices()
@@ -277,7 +282,7 @@ def check_voices() -> Finding:
 
 
 def check_browser() -> Finding:
-    """A browser for the page."""
+    """Look for a browser for the page."""
     import webbrowser
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -293,7 +298,7 @@ def check_browser() -> Finding:
 
 
 def check_compiler() -> Finding:
-    """A compiler for --compile."""
+    """Look for a compiler for --compile."""
     found = next(filter(None, map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))), None)
     if found is None:
         return Finding("compiler", NOTE, "no C++ compiler: --compile cannot be used, nothing else needs it",

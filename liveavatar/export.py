@@ -15,7 +15,7 @@ from liveavatar.video import VideoWriter, check_output, read_frames
 if TYPE_CHECKING:
     from numpy import ndarray
 
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
 
 def export_video(run: Run, path: str | os.PathLike) -> Path:
@@ -28,8 +28,8 @@ def export_video(run: Run, path: str | os.PathLike) -> Path:
     if made is not None and made.path.suffix.lower() == output.suffix.lower():
         write_whole(output, lambda part: shutil.copyfile(made.path, part))
         return output
-    about = {"generated": True, "config": run.facts.config} | run.provenance
-    with VideoWriter(output, picture_size(run), run.facts.fps, run.speech, about) as writer:
+    about = {"generated": True, "config": run.info.config} | run.provenance
+    with VideoWriter(output, picture_size(run), run.info.fps, run.speech, about) as writer:
         for frames in decoded_frames(run):
             writer.write(frames)
     return writer.path

@@ -47,5 +47,6 @@ class Graph:
 
 @cache
 def recording_stream(device: int) -> torch.cuda.Stream:
-    """The same for all graphs: memory that one of them let go of is given to the next only on the same stream."""
+    """Return the stream of recordings, the same for all graphs: memory that one of them let go of is given to the next
+    only on the same stream."""
     return torch.cuda.Stream(device)

@@ -79,7 +79,7 @@ def remark_on(backend: Backend | type[Backend], inputs: Inputs, config: Generati
 
 
 def check_pose(backend: Backend | type[Backend], config: GenerationConfig) -> None:
-    """A pose video is for backends that can follow one."""
+    """Refuse a pose video for a backend that cannot follow one."""
     if hasattr(backend, "encode_pose"):
         backend.check(config)
     elif config.pose_video is not None:
@@ -87,7 +87,7 @@ def check_pose(backend: Backend | type[Backend], config: GenerationConfig) -> No
 
 
 def prepare_audio(backend: Backend | type[Backend], audio: Audio, config: GenerationConfig) -> Speech:
-    """The stretch of sound that the video will have, mono at the backend's rate."""
+    """Read the stretch of sound that the video will have, mono at the backend's rate."""
     if not isinstance(audio, Speech):
         from liveavatar.audio import load_audio
 
@@ -102,7 +102,7 @@ def prepare_audio(backend: Backend | type[Backend], audio: Audio, config: Genera
 
 
 def cut(speech: Speech, start_s: float, duration_s: float | None) -> Speech:
-    """A stretch of speech, with the phonemes that are heard in it at their new times."""
+    """Cut a stretch out of speech, with the phonemes that are heard in it at their new times."""
     first = round(start_s * speech.rate_hz)
     last = None if duration_s is None else first + round(duration_s * speech.rate_hz)
     wave = speech.wave[first:last]
@@ -114,7 +114,7 @@ def cut(speech: Speech, start_s: float, duration_s: float | None) -> Speech:
 
 
 def check_wave(speech: Speech) -> None:
-    """Speech that was not read by `load_audio` may hold anything."""
+    """Refuse speech with samples that cannot be used: what was not read by `load_audio` may hold anything."""
     wave = speech.wave
     if wave.ndim != 1 or wave.dtype != np.float32:
         raise InputError(f"the speech is {wave.dtype} of shape {wave.shape}; give mono float32 samples in [-1, 1]")
@@ -125,7 +125,7 @@ def check_wave(speech: Speech) -> None:
 
 
 def encode_audio(backend: Backend | type[Backend], speech: Speech, config: GenerationConfig) -> AudioFeatures:
-    """What the model hears during each video frame, after cleaning where that was asked for."""
+    """Encode what the model hears during each video frame, after cleaning where that was asked for."""
     if config.clean is not None:
         from liveavatar.audio import clean
 
@@ -135,7 +135,7 @@ def encode_audio(backend: Backend | type[Backend], speech: Speech, config: Gener
 
 def prepare_portrait(backend: Backend | type[Backend], image: Image,
                      config: GenerationConfig) -> tuple[Portrait, tuple[int, int]]:
-    """The portrait, and the (height, width) of its video: the backend's own or, from an area, shaped like it."""
+    """Read the portrait, and the (height, width) of its video: the backend's own or, from an area, shaped like it."""
     from liveavatar.conditions import fit_size, load_portrait
 
     portrait = load_portrait(image, expects_rendered=backend.expects_rendered)
@@ -173,7 +173,7 @@ def cropped(portrait: Portrait, backend: Backend | type[Backend], config: Genera
 
 
 def prepare_prompt(backend: Backend | type[Backend], prompt: str | Prompt) -> Prompt:
-    """What the words ask for; words that change nothing are named in a warning."""
+    """Read what the words ask for; words that change nothing are named in a warning."""
     from liveavatar.conditions import parse_prompt
 
     words = prompt if isinstance(prompt, Prompt) else parse_prompt(prompt)

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
 HEARD_AFTER_S = 0.25          # ipykernel cancels a cell that waits only when its event loop wakes up for something else
 
@@ -21,7 +21,7 @@ class Stoppable(Protocol):
 
     @property
     def running(self) -> bool:
-        """Whether it is at work: neither paused nor over."""
+        """Tell whether it is at work: neither paused nor over."""
 
     def stop(self) -> None:
         """End soon; return at once."""
@@ -67,7 +67,7 @@ def stop_all(*_: object) -> None:
             work.stop()
 
 
-def running_kernel() -> object | None:
+def running_kernel() -> Any:
     """Return the ipykernel that this process is, if it is one."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()

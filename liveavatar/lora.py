@@ -26,7 +26,7 @@ class LowRank(NamedTuple):
 
 
 def targets(model: nn.Module) -> dict[str, nn.Linear]:
-    """The linear layers an adapter touches, by name."""
+    """Return the linear layers an adapter touches, by name."""
     return {name: module for name, module in model.named_modules()
             if isinstance(module, nn.Linear) and f".{name}".endswith(tuple("." + suffix for suffix in TARGETS))}
 
@@ -57,19 +57,20 @@ class Adapter(nn.Module):
 
     @torch.no_grad()
     def collect(self) -> None:
-        """Gradients of A and B from those of the network's weights."""
+        """Compute the gradients of A and B from those of the network's weights."""
         for weight, a, b in zip(self.weights, self.A, self.B, strict=True):
             step = self.alpha / len(a) * weight.grad
             a.grad, b.grad = b.T @ step, step @ a.T
 
     def released_state(self) -> dict[str, Tensor]:
-        """Its weights under the released names: base_model.model.<module>.lora_A.default.weight."""
+        """Return its weights under the released names: base_model.model.<module>.lora_A.default.weight."""
         return {f"base_model.model.{name}.lora_{side}.default.weight": getattr(self, side)[index].detach()
                 for index, name in enumerate(self.names) for side in "AB"}
 
 
 def _parts(key: str) -> tuple[str, str] | None:
-    """'base_model.model.blocks.0.ffn.0.lora_A.default.weight' -> ('blocks.0.ffn.0', 'A'); the third part is 'alpha'."""
+    """Split a name: 'base_model.model.blocks.0.ffn.0.lora_A.default.weight' -> ('blocks.0.ffn.0', 'A'); the third part
+    is 'alpha'."""
     while prefix := next((one for one in _PREFIXES if key.startswith(one)), None):
         key = key.removeprefix(prefix)
     if key.endswith(".alpha"):
@@ -118,6 +119,6 @@ def adapters_of(model: nn.Module, state: dict[str, Tensor], alpha: float) -> dic
 
 
 def adapted(weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
-    """A weight with its adapter added, in float32. weight (out, in), a (rank, in), b (out, rank)"""
+    """Return a weight with its adapter added, in float32. weight (out, in), a (rank, in), b (out, rank)"""
     a, b = (side.to(weight.device, torch.float32) for side in (a, b))
     return weight.float() + alpha / len(a) * (b @ a)

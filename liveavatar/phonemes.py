@@ -201,7 +201,7 @@ def _align_words(wave: np.ndarray, words: list[str]) -> list[tuple[str, float, f
 
 
 def _recognise_words(wave: np.ndarray) -> list[tuple[str, float, float]]:
-    """Recognise words: (word, from, to in s) of each."""
+    """Find words: (word, from, to in s) of each."""
     decoder, found = _decoder("words"), []
     for first, last in pieces_of(wave):
         if _run(decoder, wave[first:last]):
@@ -235,7 +235,7 @@ def _align_phones(wave: np.ndarray, words: list[tuple[str, float, float]]) -> It
 
 
 def _recognise_phones(wave: np.ndarray) -> Iterator[tuple[str, float, float]]:
-    """Recognise phones without words: (phone, from, to in s)."""
+    """Find phones without words: (phone, from, to in s)."""
     decoder = _decoder("phones")
     for first, last in pieces_of(wave):
         if _run(decoder, wave[first:last]):

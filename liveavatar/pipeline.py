@@ -1,8 +1,8 @@
 """Stages 1 to 5 joined: speech + portrait + prompt -> a talking video, through stages that can be called one by one.
 
-    listen -> hear --+
-    look ------------+-> condition -> steps -> decode -> film, render
-    read ------------+
+    load_audio -> encode_audio --+
+    encode_image ----------------+-> condition -> steps -> decode -> stream, render
+    encode_text -----------------+
 
 `steps` pauses after every step, `events` after every step and every block, `stream` does the same while it writes the
 file, `render` runs through. Stop between any two steps, by closing the generator or by setting an Event, leaves a
@@ -12,12 +12,9 @@ video of what is done.
 from __future__ import annotations
 
 import os
-import time
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -40,17 +37,19 @@ from liveavatar.inputs import (
     prepare_prompt,
     remark_on,
 )
-from liveavatar.rollout import Rollout, block_generator, roll_out
-from liveavatar.runfolder import RunFolder, StepWriter, check_new
+from liveavatar.progress import Stopwatch
+from liveavatar.rollout import block_generator, roll_out
+from liveavatar.runfolder import RunFolder, check_new
 from liveavatar.signals import exit_on_signals
+from liveavatar.streaming import BlockStream, write_video
 from liveavatar.strength import picture_to_copy, weaken_portrait, weaken_sound
 from liveavatar.threads import adapted_threads
 from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
 from liveavatar.version import __version__
-from liveavatar.video import Video, VideoWriter, check_output
+from liveavatar.video import Video, check_output
 
 if TYPE_CHECKING:
-    from liveavatar.backends import Backend, PictureDecoder
+    from liveavatar.backends import Backend
 
 DEFAULTS = GenerationConfig()
 
@@ -67,7 +66,7 @@ def load(name: str = "mini", **options: object) -> Pipeline:
 
 
 def load_once(name: str, options: dict[str, object]) -> Pipeline:
-    """Like `load`, for a process that makes one video and nothing else."""
+    """Load as `load` does, for a process that makes one video and nothing else."""
     pipeline = load(name, **options)
     pipeline.keep_encoders = False
     return pipeline
@@ -76,7 +75,7 @@ def load_once(name: str, options: dict[str, object]) -> Pipeline:
 def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
              output: str | os.PathLike = "out.mp4", backend: str = "mini", run_dir: str | os.PathLike | None = None,
              stop: Event | None = None, progress: bool = True, **options: object) -> Video:
-    """Inputs to video in one call. Whatever cannot be used is refused before any weights are loaded."""
+    """Make a video from inputs in one call. Whatever cannot be used is refused before any weights are loaded."""
     kind = find_for(backend, options)
     path = check_output(output)
     if run_dir is not None:
@@ -101,36 +100,18 @@ def load_options(about: dict) -> dict:
     return about.get("options") or {name: about[name] for name in ("student", "dtype", "weights") if name in about}
 
 
-def run_through(film: Iterator[Step | Block | Video]) -> Video:
-    """Exhaust a film and return its video. A signal that ends the process leaves a file that can be played."""
+def run_through(events: Iterator[Step | Block | Video]) -> Video:
+    """Exhaust the events of a stream and return its video. A signal that ends the process leaves a playable file."""
     with exit_on_signals():
-        return deque(film, maxlen=1).pop()
-
-
-@dataclass
-class Stopwatch:
-    """Seconds of work by stage. What the caller does between two events does not count."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
-
-    @property
-    def total_s(self) -> float:
-        return sum(self.seconds.values())
+        return deque(events, maxlen=1).pop()
 
 
 class Pipeline:
     """Drives one backend. It keeps no state between calls: two videos never meet."""
 
     def __init__(self, backend: Backend, keep_encoders: bool = True) -> None:
-        """keep_encoders: False where one video is made and nothing else, so encoders are released once it is encoded"""
+        """Drive a backend. keep_encoders: False where one video is made and nothing else, so encoders are released once
+        it is encoded"""
         self.backend, self.keep_encoders = backend, keep_encoders
 
     def __repr__(self) -> str:
@@ -139,35 +120,36 @@ class Pipeline:
 
     @property
     def block_frames(self) -> int:
-        """Video frames in a block."""
+        """Return video frames in a block."""
         return self.backend.block_latents * self.backend.frames_per_latent
 
     # ------------------------------------------------------------------ stages that can be called alone
 
     def load_audio(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> Speech:
-        """A recording, or the asked stretch of it, as it will be heard in the video."""
+        """Read a recording, or the asked stretch of it, as it will be heard in the video."""
         return prepare_audio(self.backend, audio, config)
 
     def encode_audio(self, audio: Audio, config: GenerationConfig = DEFAULTS) -> AudioFeatures:
-        """Sound -> what the model hears during each video frame."""
+        """Encode sound: what the model hears during each video frame."""
         return encode_audio(self.backend, self.load_audio(audio, config), config)
 
     def encode_image(self, image: Image, config: GenerationConfig = DEFAULTS) -> tuple[Tensor, Tensor | None]:
-        """Portrait -> reference latent (1, C, 1, h, w), and motion latents where the model uses them."""
+        """Encode a portrait: reference latent (1, C, 1, h, w), and motion latents where the model uses them."""
         return self.backend.encode_image(*prepare_portrait(self.backend, image, config))
 
     def encode_text(self, prompt: str | Prompt) -> Tensor:
-        """Words -> text features (1, L, text_dim)."""
+        """Encode words: text features (1, L, text_dim)."""
         return self.backend.encode_text(prepare_prompt(self.backend, prompt))
 
     def condition(self, audio: Audio, image: Image, prompt: str | Prompt = "",
                   config: GenerationConfig = DEFAULTS) -> Condition:
-        """All that steers the sampler."""
+        """Encode all that conditions the sampler."""
         return self.encode_inputs(prepare(self.backend, audio, image, prompt, config), config)
 
     def steps(self, audio: Audio | Condition, image: Image | None = None, prompt: str | Prompt = "",
               config: GenerationConfig = DEFAULTS) -> Iterator[Step]:
-        """Every step of every block, pausing after each. Takes what a person gives, or a Condition made before."""
+        """Yield every step of every block, pausing after each. Takes what a person gives, or a Condition made before.
+        """
         self._check(config)
         condition = audio if isinstance(audio, Condition) else self.condition(audio, image, prompt, config)
         self.load_weights()
@@ -176,18 +158,19 @@ class Pipeline:
 
     def decode(self, latents: Iterable[Tensor], frames: int | None = None,
                condition: Condition | None = None) -> Iterator[Tensor]:
-        """Latents of each block, in order -> its pictures (T, H, W, 3) uint8; at most `frames` in all."""
+        """Decode the latents of each block, in order; yield its pictures (T, H, W, 3) uint8; at most `frames` in all.
+        """
         decoder, done = self.backend.decoder(condition), 0
         for block in latents:
             pictures = decoder.decode(block)[:None if frames is None else frames - done]
             done += len(pictures)
             yield pictures
 
-    # ------------------------------------------------------------------ the whole river
+    # ------------------------------------------------------------------ the whole
 
     def events(self, audio: Audio | Condition, image: Image | None = None, prompt: str | Prompt = "",
                config: GenerationConfig = DEFAULTS, stop: Event | None = None) -> Iterator[Step | Block]:
-        """Every step as it is made and every block as it is decoded; no file is written."""
+        """Yield every step as it is made and every block as it is decoded; no file is written."""
         self._check(config)
         condition = audio if isinstance(audio, Condition) else self.condition(audio, image, prompt, config)
         self.load_weights()
@@ -240,7 +223,7 @@ class Pipeline:
                       output: str | os.PathLike = "out.mp4", run_dir: str | os.PathLike | None = None,
                       stop: Event | None = None, keep_latents: bool = False, progress: bool = False,
                       watch: Stopwatch | None = None) -> Iterator[Step | Block | Video]:
-        """`stream` for inputs that were read before."""
+        """Yield what `stream` does, for inputs that were read before."""
         self._check(config)
         path, folder = check_output(output), None
         inputs.check_output(path)
@@ -251,29 +234,13 @@ class Pipeline:
         yield from self._stream(inputs, config, path, folder, stop, keep_latents, progress, watch or Stopwatch())
 
     def _stream(self, inputs: Inputs, config: GenerationConfig, path: Path, folder: RunFolder | None,
-              stop: Event | None, keep_latents: bool, progress: bool,
-              watch: Stopwatch) -> Iterator[Step | Block | Video]:
+                stop: Event | None, keep_latents: bool, progress: bool,
+                watch: Stopwatch) -> Iterator[Step | Block | Video]:
         condition = self.encode_inputs(inputs, config, watch)
         self.load_weights()
         stream = BlockStream(self, condition, config, watch, folder, keep_latents)
         about = self.provenance(inputs, config)
-        with VideoWriter(path, inputs.size, self.backend.fps, inputs.speech, about, config.label) as writer, \
-                Progress(stream.frames / self.backend.fps, progress) as shown:
-            try:
-                for event in stream.events(stop):
-                    if isinstance(event, Block):
-                        with watch.measure("encode"):
-                            writer.write(event.frames)
-                    shown.update(event, stream)
-                    yield event
-            except (GeneratorExit, KeyboardInterrupt, SystemExit):
-                for block in stream.waiting():
-                    writer.write(block.frames)
-                writer.close()
-                raise
-            with watch.measure("encode"):
-                writer.close()
-        yield stream.video(writer.path, writer.frames, inputs.size)
+        yield from write_video(stream, stream.events(stop), path, inputs, about, config.label, progress)
 
     # ------------------------------------------------------------------ what the stages share
 
@@ -301,7 +268,8 @@ class Pipeline:
         pose = None
         if config.pose_video is not None:
             with watch.measure("encode pose"):
-                pose = self.backend.encode_pose(config.pose_video, inputs.size, frames, config.infer_frames)
+                encode_pose = getattr(self.backend, "encode_pose")           # noqa: B009   `prepare` saw that it is there
+                pose = encode_pose(config.pose_video, inputs.size, frames, config.infer_frames)
         if not self.keep_encoders and hasattr(self.backend, "release_encoders"):
             self.backend.release_encoders()
         audio = weaken_sound(features.values[..., :frames], config.sound_strength,
@@ -326,121 +294,7 @@ class Pipeline:
         return about
 
     def _describe(self, inputs: Inputs, config: GenerationConfig) -> dict:
-        """What a run folder and a video say about their origin."""
+        """Return what a run folder and a video say about their origin."""
         return {"by": f"liveavatar {__version__}", "torch": torch.__version__, "backend": self.backend.about(),
                 "seed": config.base_seed, "config": config.to_dict(), "size": list(inputs.size),
                 "inputs": inputs.origin}
-
-
-class BlockStream:
-    """One video on its way from condition to pictures: what is made, what waits to be decoded, what was saved."""
-
-    def __init__(self, pipeline: Pipeline, condition: Condition, config: GenerationConfig, watch: Stopwatch,
-                 folder: RunFolder | None = None, keep_latents: bool = False) -> None:
-        self._trim = getattr(pipeline.backend, "trim_frames", 0)   # pictures left out at the beginning
-        self.frames = max(condition.frames - self._trim, 0)    # of the whole video
-        self.fps = pipeline.backend.fps
-        self.first_picture_s = 0.0
-        self.watch = watch
-        self._backend, self._block_frames = pipeline.backend, pipeline.block_frames
-        self._condition, self._config, self._folder = condition, config, folder
-        self._steps = None if folder is None else StepWriter(folder)
-        self._decoder: PictureDecoder = pipeline.backend.decoder(condition)
-        self._waiting: list[Tensor] = []                       # latents of blocks made but not decoded
-        self._kept: list[Tensor] | None = [] if keep_latents else None
-        self._decoded = 0                                      # blocks
-        self._from_before = 0                                  # blocks that an earlier process made
-
-    def events(self, stop: Event | None = None) -> Iterator[Step | Block]:
-        """Steps, and blocks when they are decoded: each at once, or all after the last step."""
-        if self._folder is not None:
-            yield from self._earlier_blocks(stop)
-        steps = roll_out(self._backend, self._condition, self._config, self._go_on)
-        while not (stop is not None and stop.is_set()):
-            with self.watch.measure("denoise"):
-                step, rollout = next(steps, (None, None))
-            if step is None:
-                break
-            if self._steps is not None:
-                with self.watch.measure("save"):
-                    self._steps.write(step)
-            if rollout is not None:
-                self._finish(step.x, rollout)
-            yield step
-            if rollout is not None and self._config.enable_online_decode:
-                yield from self.waiting()
-        yield from self.waiting()
-
-    def waiting(self) -> Iterator[Block]:
-        """Decode the blocks that wait for it."""
-        while self._waiting:
-            latents = self._waiting.pop(0)
-            began, first = time.perf_counter(), max(self._decoded * self._block_frames - self._trim, 0)
-            with self.watch.measure("decode"):
-                pictures = self._decoder.decode(latents)[0 if self._decoded else self._trim:][:self.frames - first]
-            spent_ms = (time.perf_counter() - began) * 1000
-            self._decoded += 1
-            if self._decoded == 1:
-                self.first_picture_s = self.watch.total_s
-            yield Block(self._decoded - 1, latents, pictures, first / self.fps, spent_ms)
-
-    @property
-    def x_realtime(self) -> float:
-        """Seconds of video per second of work, so far. What an earlier process made does not count as made."""
-        frames = min(self._decoded * self._block_frames, self.frames)
-        made = max(frames - self._from_before * self._block_frames, 0) or frames
-        return made / self.fps / max(self.watch.total_s, 1e-9)
-
-    def video(self, path: Path, frames: int, size: tuple[int, int]) -> Video:
-        """What came of it."""
-        return Video(path, frames, size, self.fps, self.x_realtime, self.first_picture_s,
-                     dict(self.watch.seconds), frames == self.frames,
-                     None if self._kept is None else tuple(self._kept),
-                     None if self._folder is None else self._folder.path)
-
-    def _go_on(self, empty: Rollout) -> Rollout:
-        return empty if self._folder is None else self._folder.rollout(empty, self._backend.device)
-
-    def _earlier_blocks(self, stop: Event | None) -> Iterator[Block]:
-        """What an earlier process made is decoded again for the new file."""
-        for block in range(self._folder.next_block()):
-            if stop is not None and stop.is_set():
-                return
-            self._from_before += 1
-            self._keep(self._folder.latents(block))
-            yield from self.waiting()
-
-    def _finish(self, latents: Tensor, rollout: Rollout) -> None:
-        self._keep(latents)
-        if self._folder is not None:
-            with self.watch.measure("save"):
-                self._folder.save_block(latents, rollout)
-
-    def _keep(self, latents: Tensor) -> None:
-        self._waiting.append(latents)
-        if self._kept is not None:
-            self._kept.append(latents.detach().to("cpu", copy=True))
-
-
-class Progress:
-    """A bar that counts seconds of video and says how many times real time it goes."""
-
-    def __init__(self, total_s: float, shown: bool) -> None:
-        from tqdm.auto import tqdm
-
-        form = "{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}{postfix}]"
-        self._bar = tqdm(total=total_s, disable=not shown, bar_format=form)
-        self._total_s = total_s
-
-    def update(self, event: Step | Block, stream: BlockStream) -> None:
-        if not isinstance(event, Block):
-            return
-        done_s = min(event.start_s + len(event.frames) / stream.fps, self._total_s)
-        self._bar.set_postfix_str(f"{stream.x_realtime:.2f}x real time", refresh=False)
-        self._bar.update(done_s - self._bar.n)
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()

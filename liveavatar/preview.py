@@ -42,11 +42,11 @@ class LatentMap:
     source: str = "fitted"   # "fitted" to a decoder, or "principal": colours mean nothing, shapes do
 
     def colours(self, latents: np.ndarray) -> np.ndarray:
-        """latents (C, F, h, w) -> (F, h, w, 3) uint8"""
+        """Map latents (C, F, h, w) -> (F, h, w, 3) uint8"""
         return to_bytes(np.tensordot(latents, self.weights, (0, 0)) + self.bias)
 
     def directions(self, latents: np.ndarray, gain: float = 0.5) -> np.ndarray:
-        """The same for something that is added to latents, such as a velocity: nothing is mid-grey."""
+        """Return the same for something that is added to latents, such as a velocity: nothing is mid-grey."""
         return to_bytes(0.5 + gain * np.tensordot(latents, self.weights, (0, 0)))
 
     def to_dict(self) -> dict:
@@ -60,7 +60,7 @@ class LatentMap:
 
 
 def fit_map(latents: np.ndarray, colours: np.ndarray) -> LatentMap:
-    """Least squares between latent pixels (N, C) and their colours (N, 3), 0..1."""
+    """Fit by least squares between latent pixels (N, C) and their colours (N, 3), 0..1."""
     if len(latents) != len(colours):
         raise InputError(f"{len(latents)} latent pixels against {len(colours)} colours; give one colour for each")
     means = latents.mean(0), colours.mean(0)
@@ -73,7 +73,7 @@ def fit_map(latents: np.ndarray, colours: np.ndarray) -> LatentMap:
 
 
 def map_of(backend: Backend) -> LatentMap:
-    """The map of a backend's decoder: the shipped one where it was made for these weights, else fitted, once."""
+    """Return the map of a backend's decoder: the shipped one where it was made for these weights, else fitted, once."""
     if backend not in _maps:
         shipped = shipped_maps().get(name_of_vae(backend))
         _maps[backend] = LatentMap.from_dict(shipped) if shipped else fit_backend(backend)
@@ -91,7 +91,7 @@ _maps: WeakKeyDictionary[Backend, LatentMap] = WeakKeyDictionary()
 
 @torch.inference_mode()
 def fit_backend(backend: Backend) -> LatentMap:
-    """Pictures are looked at and decoded, and latents and colours compared. Takes about a second."""
+    """Fit the map of a backend: encode and decode pictures, compare latents and colours. Takes about a second."""
     pairs = [looked_at(backend, portrait) for portrait in fit_portraits()]
     latents, colours = (np.concatenate(part) for part in zip(*pairs, strict=True))
     return fit_map(latents, colours)
@@ -114,7 +114,7 @@ def shipped_vae(name: str) -> VideoVAE | None:
 
 
 def looked_at(backend: Backend, portrait: Portrait) -> tuple[np.ndarray, np.ndarray]:
-    """A portrait's latent pixels (N, C), and the mean colour (N, 3) of what each is decoded to."""
+    """Return a portrait's latent pixels (N, C), and the mean colour (N, 3) of what each is decoded to."""
     reference, _ = backend.encode_image(portrait, tuple(portrait.pixels.shape[1:]))          # (1, C, 1, h, w)
     pictures = backend.decoder().decode(reference)[-1].float() / 255                  # (H, W, 3)
     latents = reference[0, :, 0].float().cpu()
@@ -123,7 +123,7 @@ def looked_at(backend: Backend, portrait: Portrait) -> tuple[np.ndarray, np.ndar
 
 
 def fit_portraits() -> list[Portrait]:
-    """Half rendered avatars, half soft colours: always the same."""
+    """Return portraits to fit on, half rendered avatars, half soft colours: always the same."""
     from liveavatar.avatars.portraits import avatar
 
     size, generator = (FIT_SIDE, FIT_SIDE), torch.Generator().manual_seed(0)
@@ -133,7 +133,8 @@ def fit_portraits() -> list[Portrait]:
 
 
 def principal_map(latents: np.ndarray) -> LatentMap:
-    """Where no decoder is at hand: the three directions in which latents (C, F, h, w) differ most, as colours."""
+    """Fit a map where no decoder is at hand: the three directions in which latents (C, F, h, w) differ most, as
+    colours."""
     pixels = latents.reshape(len(latents), -1)
     centred = pixels - pixels.mean(1, keepdims=True)
     variances, directions = np.linalg.eigh(centred @ centred.T / centred.shape[1])
@@ -148,7 +149,8 @@ def principal_map(latents: np.ndarray) -> LatentMap:
 
 @torch.inference_mode()
 def decode_exactly(backend: Backend, latents: Tensor, before: Tensor | None = None) -> np.ndarray:
-    """Latents (1, C, F, h, w) through the real decoder -> (T, H, W, 3) uint8; `before` is the block before them."""
+    """Decode latents (1, C, F, h, w) through the real decoder -> (T, H, W, 3) uint8; `before` is the block before them.
+    """
     decoder = backend.decoder()
     if before is not None:
         decoder.decode(before)
@@ -176,7 +178,8 @@ class StepNumbers:
 
 
 def numbers_of(step: Step, before: Step | None, shown: np.ndarray, first_sigma: float = 1.0) -> StepNumbers:
-    """Numbers of a step; `before` is the step before it in the same block, `shown` the values whose moments count."""
+    """Return numbers of a step; `before` is the step before it in the same block, `shown` the values whose moments
+    count."""
     velocity, earlier = step.velocity, None if before is None else before.velocity
     norm = None if velocity is None else length_of(velocity) / math.sqrt(velocity.numel())
     cosine = None if velocity is None or earlier is None else cosine_between(velocity, earlier)
@@ -192,19 +195,20 @@ def numbers_of(step: Step, before: Step | None, shown: np.ndarray, first_sigma: 
 
 
 def length_of(tensor: Tensor) -> float:
-    """The square root of the sum of all squares."""
+    """Return the square root of the sum of all squares."""
     values = np.ravel(values_of(tensor))
     return math.sqrt(values @ values)
 
 
 def cosine_between(one: Tensor, other: Tensor) -> float:
-    """1: they point the same way, -1: against each other."""
+    """Return the cosine; 1: they point the same way, -1: against each other."""
     product = np.ravel(values_of(one)) @ np.ravel(values_of(other))
     return float(product) / max(length_of(one) * length_of(other), 1e-9)
 
 
 def histogram(values: np.ndarray, reach: float = 4.0, bins: int = 48) -> list[int]:
-    """How many values fall into each of `bins` equal parts of -reach..reach; what lies outside counts at the ends."""
+    """Return how many values fall into each of `bins` equal parts of -reach..reach; what lies outside counts at the
+    ends."""
     places = np.clip((np.ravel(values) + reach) * (bins / (2 * reach)), 0, bins - 1).astype(np.int64)
     return np.bincount(places, minlength=bins).tolist()
 
@@ -212,27 +216,27 @@ def histogram(values: np.ndarray, reach: float = 4.0, bins: int = 48) -> list[in
 # ------------------------------------------------------------------------------------------- pictures as bytes
 
 def values_of(latents: Tensor) -> np.ndarray:
-    """(1, C, F, h, w) of any dtype -> (C, F, h, w) float32 in main memory"""
+    """Convert (1, C, F, h, w) of any dtype -> (C, F, h, w) float32 in main memory"""
     return latents[0].detach().float().cpu().numpy()
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
-    """0..1 -> 0..255 uint8; what lies outside is clipped."""
+    """Convert 0..1 to 0..255 uint8; what lies outside is clipped."""
     return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def signed_bytes(values: np.ndarray, reach: float) -> np.ndarray:
-    """-reach..reach -> 0..255 uint8, 0 in the middle."""
+    """Convert -reach..reach to 0..255 uint8, 0 in the middle."""
     return to_bytes(0.5 + 0.5 * values / reach)
 
 
 def jpeg(picture: np.ndarray, quality: int = 85) -> bytes:
-    """(H, W, 3) uint8 -> a JPEG file"""
+    """Encode (H, W, 3) uint8 as a JPEG file"""
     return encoded(picture, "JPEG", quality=quality)
 
 
 def png(picture: np.ndarray) -> bytes:
-    """(H, W, 3) or (H, W) uint8 -> a PNG file"""
+    """Encode (H, W, 3) or (H, W) uint8 as a PNG file"""
     return encoded(picture, "PNG", compress_level=1)
 
 
@@ -252,7 +256,8 @@ SEEN_BELOW = 0.32        # place on the scale below which the picture behind shi
 
 @cache
 def heat_table() -> tuple[np.ndarray, np.ndarray]:
-    """The colours of 256 values, (256, 3), as far as they cover; and how much of a picture behind is left, (256,)."""
+    """Return the colours of 256 values, (256, 3), as far as they cover; and how much of a picture behind is left,
+    (256,)."""
     values = np.linspace(0, 1, 256)
     places = np.linspace(0, 1, len(HEAT))
     hot = np.stack([np.interp(values, places, [colour[channel] for colour in HEAT]) for channel in range(3)], 1)
@@ -274,13 +279,13 @@ def heat(values: np.ndarray, behind: np.ndarray | None = None) -> np.ndarray:
 
 
 def on_scale(changes: np.ndarray, reach: float) -> np.ndarray:
-    """Differences (..., H, W) 0..1 -> their place 0..1 on a scale that ends at `reach`: the square root of the share,
-    so that small ones can be seen beside large ones."""
+    """Map differences (..., H, W) 0..1 to their place 0..1 on a scale that ends at `reach`: the square root of the
+    share, so that small ones can be seen beside large ones."""
     return np.sqrt(np.clip(changes / max(reach, 1e-6), 0, 1))
 
 
 def scale_ticks(reach: float) -> list[tuple[float, str]]:
-    """[(place 0..1 on the colour scale, difference in percent), ...]; the first and the last always."""
+    """Return [(place 0..1 on the colour scale, difference in percent), ...]; the first and the last always."""
     found = [(0.0, "0")]
     for value in TICKS[1:]:
         place = float(on_scale(np.float64(value), reach))
@@ -290,7 +295,7 @@ def scale_ticks(reach: float) -> list[tuple[float, str]]:
 
 
 def strip(frames: np.ndarray, height: int | None = None) -> np.ndarray:
-    """Pictures (T, H, W, 3) side by side, as one (height, T * width, 3)."""
+    """Join pictures (T, H, W, 3) side by side, as one (height, T * width, 3)."""
     from PIL import Image
 
     if height is not None and height < frames.shape[1]:

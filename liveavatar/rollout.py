@@ -71,7 +71,7 @@ def block_generator(base_seed: int, block: int | str) -> torch.Generator:
 
 
 def audio_of_block(audio: Tensor, block: int, frames: int, sees_past: bool) -> Tensor:
-    """What a block is told of the sound: (1, layers, A, T) -> (1, layers, A, 9 + frames).
+    """Return the sound of a block, with nine frames of history: (1, layers, A, T) -> (1, layers, A, 9 + frames).
 
     Nine frames of history come first: the sound before the block or, where the model was trained without, the block's
     own first frame repeated. Before the beginning and past the end the nearest frame stands in.
@@ -84,7 +84,7 @@ def audio_of_block(audio: Tensor, block: int, frames: int, sees_past: bool) -> T
 
 
 def schedule_of(backend: Backend, config: GenerationConfig) -> Schedule:
-    """The noise levels of a block: the ones asked for, or those the weights were trained on."""
+    """Return the noise levels of a block: the ones asked for, or those the weights were trained on."""
     kind = backend.trained.schedule if config.schedule == "trained" else config.schedule
     return make_schedule(kind, config.sample_steps, backend.trained.shift_for(kind, config.shift))
 
@@ -100,7 +100,7 @@ def branch_of(backend: Backend, condition: Condition) -> Branch:
 
 @torch.inference_mode()
 def constants_of(backend: Backend, condition: Condition, config: GenerationConfig) -> Constants:
-    """Everything that is computed once.
+    """Compute all that is constant in a video.
 
     Without gradients, whoever calls: torch takes other kernels for attention where gradients are recorded, and every
     process of a run must get the same numbers.
@@ -113,13 +113,13 @@ def constants_of(backend: Backend, condition: Condition, config: GenerationConfi
 
 
 def beginning(backend: Backend, constants: Constants) -> Rollout:
-    """Nothing made yet, nothing remembered."""
+    """Return the state before the first block, with empty caches."""
     branches = [branch for branch in (constants.cond, constants.uncond) if branch is not None]
     return Rollout(0, *(new_caches(backend, branch.portrait, constants.schedule.steps) for branch in branches))
 
 
 def new_caches(backend: Backend, condition: ConditionCache, steps: int) -> tuple[RingCache, ...]:
-    """An empty ring for each step, where the backend wants them to be."""
+    """Return an empty ring for each step, where the backend wants them to be."""
     if hasattr(backend, "new_caches"):
         return backend.new_caches(condition, steps)
     return tuple(backend.transformer.new_cache(condition) for _ in range(steps))
@@ -128,7 +128,7 @@ def new_caches(backend: Backend, condition: ConditionCache, steps: int) -> tuple
 @torch.inference_mode()
 def roll_out(backend: Backend, condition: Condition, config: GenerationConfig,
              go_on: Callable[[Rollout], Rollout] | None = None) -> Iterator[tuple[Step, Rollout | None]]:
-    """Every step of every block and, with the last step of each, what the next block will depend on.
+    """Yield every step of every block and, with the last step of each, what the next block will depend on.
 
     go_on may put a state from an earlier run in the place of the empty one it is shown.
     """
@@ -151,9 +151,13 @@ def roll_out(backend: Backend, condition: Condition, config: GenerationConfig,
                 yield step, rollout if step.last else None
 
 
-def steps_of_block(backend: Backend, constants: Constants, config: GenerationConfig,
-                   rollout: Rollout) -> Iterator[Step]:
-    """The steps of the block that comes next."""
+def steps_of_block(backend: Backend, constants: Constants, config: GenerationConfig, rollout: Rollout,
+                   steps: range | None = None, latents: Tensor | None = None) -> Iterator[Step]:
+    """Yield the steps of the block that comes next.
+
+    steps: those that this process makes, of which `rollout` holds the caches; None: all
+    latents: (1, C, F, h, w) after the step before the first one; None: begin with noise
+    """
     model, block = backend.transformer, rollout.block
     frames = backend.block_latents * backend.frames_per_latent
 
@@ -172,6 +176,7 @@ def steps_of_block(backend: Backend, constants: Constants, config: GenerationCon
     if pose is not None:
         first = block * backend.block_latents
         pose = pose[:, :, first:first + backend.block_latents].to(backend.device)
-    return denoise_block(model, noise.to(backend.device, model.dtype), context(cond), cond.portrait, rollout.caches,
-                         constants.schedule, levels=constants.levels, solver=constants.solver, generator=generator,
-                         block=block, guidance=guidance, pose=pose)
+    x = (noise if latents is None else latents).to(backend.device, model.dtype)
+    return denoise_block(model, x, context(cond), cond.portrait, rollout.caches, constants.schedule,
+                         levels=constants.levels, solver=constants.solver, generator=generator, block=block,
+                         guidance=guidance, pose=pose, steps=steps)

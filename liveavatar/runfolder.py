@@ -78,7 +78,7 @@ class RunFolder:
         return {"audio.wav": hashlib.sha256(data.getvalue()).hexdigest()}
 
     def read(self) -> dict:
-        """What was asked."""
+        """Read what the run was asked for."""
         try:
             description = check_values(json.loads((self.path / "run.json").read_text(**ENCODING)))
             known = description["format"] == FORMAT
@@ -97,7 +97,7 @@ class RunFolder:
         return GenerationConfig.from_dict(self.read()["config"])
 
     def inputs(self) -> tuple[Speech, Portrait, Prompt]:
-        """Sound, picture and words exactly as the run used them."""
+        """Read sound, picture and words exactly as the run used them."""
         import soundfile
 
         about = self.read()
@@ -164,11 +164,11 @@ class RunFolder:
                              "then begin the video again") from error
 
     def next_block(self) -> int:
-        """Where to go on: after the newest finished block whose caches are there."""
+        """Return where to go on: after the newest finished block whose caches are there."""
         return max((block for block, _ in self._states()), default=0)
 
     def rollout(self, empty: Rollout, device: torch.device) -> Rollout:
-        """The newest state that can be gone on from; `empty`, which also says what fits, when there is none."""
+        """Return the newest state that can be gone on from; `empty`, which also says what fits, when there is none."""
         states = sorted(self._states())
         if not states:
             return empty
@@ -180,7 +180,7 @@ class RunFolder:
             raise InputError(f"{path} cannot be used ({error}); begin the video again") from error
 
     def _states(self) -> list[tuple[int, Path]]:
-        """(next block, file) of the whole cache files that belong to finished blocks."""
+        """Return (next block, file) of the whole cache files that belong to finished blocks."""
         states, finished = [], self.finished()
         for path in self.path.glob("caches_[01].safetensors"):
             try:
@@ -230,7 +230,7 @@ def check_new(path: str | os.PathLike) -> Path:
 
 
 def pack(rollout: Rollout) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A rollout as tensors and text."""
+    """Return a rollout as tensors and text."""
     tensors = {}
     for kind, caches in (("told", rollout.caches), ("free", rollout.uncond_caches)):
         for step, cache in enumerate(caches):
@@ -239,7 +239,7 @@ def pack(rollout: Rollout) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def unpack(tensors: dict[str, Tensor], about: dict[str, str], empty: Rollout) -> Rollout:
-    """The other way round, into rings of the shapes `empty` has."""
+    """Return a rollout from tensors, in rings of the shapes `empty` has."""
     def filled(kind: str, caches: tuple[RingCache, ...]) -> tuple[RingCache, ...]:
         rings = []
         for step, cache in enumerate(caches):
@@ -254,7 +254,7 @@ def unpack(tensors: dict[str, Tensor], about: dict[str, str], empty: Rollout) ->
 
 
 def sha256_of(value: str | os.PathLike | Speech | Portrait) -> str:
-    """Of a file's bytes, or of the numbers."""
+    """Return the SHA-256 of a file's bytes, or of the numbers."""
     if isinstance(value, Portrait):
         return value.sha256 or hashlib.sha256(value.pixels.numpy(force=True).tobytes()).hexdigest()
     if isinstance(value, Speech):

@@ -42,12 +42,12 @@ class Schedule:
 
     @property
     def timesteps(self) -> tuple[float, ...]:
-        """Where the network is asked, 0..1000."""
+        """Return where the network is asked, 0..1000."""
         return tuple(1000 * sigma for sigma in self.sigmas[:-1])
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The part of the path from noise to picture that each step covers; they add up to the first sigma."""
+        """Return the part of the path from noise to picture that each step covers; they add up to the first sigma."""
         return tuple(a - b for a, b in pairwise(self.sigmas))
 
 
@@ -60,18 +60,18 @@ def shifted(sigma: float, shift: float) -> float:
 
 
 def trained_schedule(steps: int, shift: float = RELEASED_SHIFT) -> Schedule:
-    """Even steps, shifted once: 4 steps at shift 3 are 1, 0.9, 0.75, 0.5; at shift 6, which `mini` is distilled on, 1,
-    0.947, 0.857, 0.667."""
+    """Return even steps, shifted once: 4 steps at shift 3 are 1, 0.9, 0.75, 0.5; at shift 6, which `mini` is distilled
+    on, 1, 0.947, 0.857, 0.667."""
     return Schedule((*(shifted(1 - i / steps, shift) for i in range(steps)), 0.0), "trained")
 
 
 def linear_schedule(steps: int) -> Schedule:
-    """Even steps, not shifted."""
+    """Return even steps, not shifted."""
     return Schedule((*(1 - i / steps for i in range(steps)), 0.0), "linear")
 
 
 def released_schedule(steps: int, shift: float = RELEASED_SHIFT) -> Schedule:
-    """What Live Avatar's own call yields: 4 steps at 1000, 857.7, 602.2 and 8.9.
+    """Return what Live Avatar's own call yields: 4 steps at 1000, 857.7, 602.2 and 8.9.
 
     The same numbers as `diffusers.FlowMatchEulerDiscreteScheduler(shift=3).set_timesteps(steps)`, which shifts both the
     end points and the grid between them: the last step is left with 0.9 % of the path.
@@ -86,7 +86,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 
 
 def make_schedule(kind: str | tuple[float, ...], steps: int, shift: float | None = None) -> Schedule:
-    """A schedule by name, or one's own list of noise levels. shift: None is that of the released model"""
+    """Return a schedule by name, or one's own list of noise levels. shift: None is that of the released model"""
     if not isinstance(kind, str):
         schedule = Schedule(tuple(kind))
         if schedule.steps != steps:
@@ -105,8 +105,7 @@ def make_schedule(kind: str | tuple[float, ...], steps: int, shift: float | None
 class Guidance:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, eq. 6): exaggerate what the conditions change.
 
-    Only the many-step base uses it. The branch that is told nothing remembers a past of its own, so it has its own
-    caches.
+    Only the many-step base uses it. The unconditional branch has a past of its own, so it has its own caches.
     """
 
     scale: float
@@ -131,29 +130,37 @@ def move(x: Tensor, velocity: Tensor, sigma: float, sigma_next: float, solver: S
 def denoise_block(model: CausalS2VTransformer, noise: Tensor, context: Context, condition: ConditionCache,
                   caches: tuple[RingCache, ...], schedule: Schedule, *, levels: tuple[Modulation, ...] | None = None,
                   solver: Solver = "euler", generator: torch.Generator | None = None, block: int = 0,
-                  guidance: Guidance | None = None, pose: Tensor | None = None) -> Iterator[Step]:
+                  guidance: Guidance | None = None, pose: Tensor | None = None,
+                  steps: range | None = None) -> Iterator[Step]:
     """Carry one block from noise to picture, pausing after every step.
 
-    noise     (B, C, F, h, w) of unit variance
-    context   what the block is told (text, and the audio of its own frames)
+    noise     (B, C, F, h, w) of unit variance; where `steps` begins later, the latents after the step before it
+    context   text, and the audio of the block's own frames
     caches    one per step, as earlier blocks left them; each Step carries the one that follows
     levels    `model_levels(model, schedule)`, if it was computed before
-    generator needed by solver="renoise" for its fresh noise
+    generator needed by solver="renoise" for its fresh noise; the draws of earlier steps are made as well
+    steps     which steps of the schedule; None: all. Guidance needs all
+    Raises InputError where caches and steps differ in number.
     """
-    if len(caches) != schedule.steps:
-        raise InputError(f"{schedule.steps} steps need as many caches, got {len(caches)}; "
+    steps = range(schedule.steps) if steps is None else steps
+    if len(caches) != len(steps):
+        raise InputError(f"{len(steps)} steps need as many caches, got {len(caches)}; "
                          "one noise level's keys cannot serve another")
     levels = levels or model_levels(model, schedule, noise.device)
     x, rope = noise, model.rope_tables(caches[0].end, noise.shape[2], condition)
-    for index, (sigma, sigma_next) in enumerate(pairwise(schedule.sigmas)):
+    for index, (sigma, sigma_next) in enumerate(pairwise(schedule.sigmas[:steps.stop + 1])):
+        draws = solver == "renoise" and sigma_next > 0
+        if index < steps.start:                           # made elsewhere; only its random draw has to be passed
+            if draws:
+                torch.randn(x.shape, generator=generator, dtype=torch.float32)
+            continue
         began = time.perf_counter()
-        velocity, cache = model(x, levels[index], context, condition, caches[index], pose, rope)
+        velocity, cache = model(x, levels[index], context, condition, caches[index - steps.start], pose, rope)
         if guidance is not None:
-            free, _ = model(x, levels[index], guidance.context, guidance.condition, guidance.caches[index], pose,
-                            rope)
-            velocity = free + guidance.scale * (velocity - free)
-        fresh = (torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
-                 if solver == "renoise" and sigma_next > 0 else None)
+            uncond, _ = model(x, levels[index], guidance.context, guidance.condition, guidance.caches[index], pose,
+                              rope)
+            velocity = uncond + guidance.scale * (velocity - uncond)
+        fresh = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x) if draws else None
         clean = (x.float() - sigma * velocity.float()).to(velocity.dtype)
         x = move(x, velocity, sigma, sigma_next, solver, fresh)
         if x.is_cuda:
@@ -163,5 +170,5 @@ def denoise_block(model: CausalS2VTransformer, noise: Tensor, context: Context, 
 
 
 def model_levels(model: CausalS2VTransformer, schedule: Schedule, device: torch.device | str) -> tuple[Modulation, ...]:
-    """The modulations of every step, computed once for a whole video."""
+    """Return the modulations of every step, computed once for a whole video."""
     return tuple(model.modulate(torch.full((1, 1), t, device=device)) for t in schedule.timesteps)

@@ -19,7 +19,7 @@ class Stop(threading.Event):
 
 @contextmanager
 def stop_on_signals(also: Callable[[], None] = lambda: None) -> Iterator[Stop]:
-    """The first signal sets the Event and calls `also`; a second one ends the program.
+    """Let the first signal set the Event and call `also`, and a second one end the program.
 
     Signals that are ignored (nohup) stay ignored. Outside the main thread, where there are no signals, nothing happens.
     """

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -79,7 +79,7 @@ class Sound:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the file is still the one that was read."""
+        """Tell whether the file is still the one that was read."""
         return self.stamp is not None and stamp(self.path) == self.stamp
 
     def pieces(self) -> Iterator[np.ndarray]:
@@ -298,7 +298,7 @@ def name_of(track: av.AudioStream) -> str:
     return f" ({named})" if named else ""
 
 
-def mp3_frames(file: object) -> int:
+def mp3_frames(file: BinaryIO) -> int:
     """Return how many frames the first frame of an mp3 counts (in a tag Xing, Info or VBRI); 0 where it does not."""
     file.seek(0)
     head = file.read(10)
@@ -315,6 +315,6 @@ def mp3_frames(file: object) -> int:
     return 0
 
 
-def _beginning(file: object) -> str:
+def _beginning(file: BinaryIO) -> str:
     file.seek(0)
     return repr(file.read(12))

@@ -51,7 +51,7 @@ def encoding_of(codec: str, rate_hz: int, layout: str, channels: int) -> Encodin
 
 
 def known_layouts() -> frozenset[str]:
-    """Names of channels that both codecs can be given."""
+    """Return names of channels that both codecs can be given."""
     return frozenset(("mono", "stereo", "2.1", "3.0", "4.0", "quad", "5.0", "5.0(side)", "5.1", "5.1(side)", "6.1",
                       "7.1", "7.1(wide)"))
 

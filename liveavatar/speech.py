@@ -113,7 +113,7 @@ def viseme_of(symbol: str) -> tuple[str, ...]:
 
 
 def is_pause(phoneme: Phoneme) -> bool:
-    """True while nothing is said and the mouth rests."""
+    """Tell whether nothing is said and the mouth rests."""
     return viseme_of(phoneme.symbol) == ("sil",)
 
 
@@ -290,7 +290,8 @@ class _Espeak:
         self.synthesise("one", "en", _ESPEAK_WORDS_PER_MINUTE, 50, 50)   # the very first call loses its first sound
 
     def _list(self, language: bytes | None) -> set[str]:
-        """Names of voice files ("en": its tag, "en-gb", is refused); mbrola's, which need more packages, left out."""
+        """Return names of voice files ("en": its tag, "en-gb", is refused); mbrola's, which need more packages, left
+        out."""
         wanted = ctypes.byref(_EspeakVoice(languages=language)) if language else None
         voices, names, index = self._library.espeak_ListVoices(wanted), set(), 0
         while voices[index]:
@@ -313,7 +314,7 @@ class _Espeak:
 
     def synthesise(self, text: str, name: str, words_per_minute: int, pitch: int, melody: int
                    ) -> tuple[np.ndarray, list[tuple[int, str]]]:
-        """-> wave (N,) int16 at rate_hz, and where each phoneme starts."""
+        """Return wave (N,) int16 at rate_hz, and where each phoneme starts."""
         library = self._library
         with self._lock:
             # An unknown name returns 2 and silently keeps the voice of the call before: never trust it unchecked.

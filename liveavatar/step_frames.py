@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from liveavatar.backends import PictureDecoder
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
     What = Literal["clean", "x"]
     Key = tuple[int, int, What]
@@ -40,7 +40,7 @@ class StepFrames:
     def kept(self, block: int, step: int, what: What = "clean") -> np.ndarray | None:
         """Return the pictures (T, H, W, 3) uint8 of a step where they are known already, else None."""
         finished = self._run.decoded_block(block)
-        if finished is not None and step == self._run.facts.steps - 1:       # then x and the guess are the block
+        if finished is not None and step == self._run.info.steps - 1:       # then x and the guess are the block
             return finished.frames.numpy()
         with self._lock:
             found = self._frames.get((block, step, what))
@@ -68,7 +68,7 @@ class StepFrames:
         if known is not None:
             return known[min(place, len(known) - 1)]
         trim = self._trim if block == 0 else 0
-        latents = self._latents(block, step, what)[:, :, :self._run.facts.latent_of(place + trim) + 1]
+        latents = self._latents(block, step, what)[:, :, :self._run.info.latent_of(place + trim) + 1]
         frames = self._decoder_at(block).decode(latents).numpy()
         return frames[min(place + trim, len(frames) - 1)]
 
@@ -81,30 +81,30 @@ class StepFrames:
         return None if portrait is None else to_bytes(fit_portrait(portrait, size).permute(1, 2, 0).numpy())
 
     def frames_of(self, block: int) -> int:
-        """How many pictures a block has in the video: fewer in a last one that the sound does not fill."""
-        facts = self._run.facts
-        first = max(block * facts.block_frames - self._trim, 0)
-        whole = facts.block_frames - (self._trim if block == 0 else 0)
-        return max(min(whole, facts.frames - self._trim - first), 1) if facts.frames else whole
+        """Return how many pictures a block has in the video: fewer in a last one that the sound does not fill."""
+        info = self._run.info
+        first = max(block * info.block_frames - self._trim, 0)
+        whole = info.block_frames - (self._trim if block == 0 else 0)
+        return max(min(whole, info.frames - self._trim - first), 1) if info.frames else whole
 
     def preview(self, block: int, step: int, what: What = "clean") -> np.ndarray:
         """Colour the latents by one fitted matrix: (F, h, w, 3) uint8, at the size of the latents."""
         from liveavatar.preview import values_of
 
-        made = self._run.look(block, step)
+        made = self._run.step_record(block, step)
         return self._run.latent_map().colours(values_of(made.clean if what == "clean" else made.x))
 
     @property
     def _trim(self) -> int:
-        """Pictures that the backend leaves out at the beginning of a video."""
+        """Return pictures that the backend leaves out at the beginning of a video."""
         return getattr(self._run.backend, "trim_frames", 0)
 
     def _latents(self, block: int, step: int, what: What) -> Tensor:
-        made = self._run.look(block, step)
+        made = self._run.step_record(block, step)
         return made.clean if what == "clean" else made.x
 
     def _decoder_at(self, block: int) -> PictureDecoder:
-        """A decoder that has seen the finished block before, so that this one goes on from it."""
+        """Return a decoder that has seen the finished block before, so that this one goes on from it."""
         with self._lock:
             begun, decoder = self._begun
         if begun != block or decoder is None:
@@ -113,8 +113,8 @@ class StepFrames:
                 raise InputError("no decoder is at hand for a saved trace: open it with replay(folder, pipeline=pipe), "
                                  "or leave exact off")
             joined = getattr(run.backend, "blocks_join", True)
-            if joined and block > 0 and (block - 1, run.facts.steps - 1) in run.seen:
-                decoder.decode(run.look(block - 1, -1).x)
+            if joined and block > 0 and (block - 1, run.info.steps - 1) in run.recorded_steps:
+                decoder.decode(run.step_record(block - 1, -1).x)
             with self._lock:
                 self._begun = block, decoder
         return decoder.fork()

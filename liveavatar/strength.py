@@ -19,7 +19,8 @@ SHARPEST_BLUR_PX, STRONGEST_BLUR_PX = 8.0, 128.0      # side of the grid's cells
 
 
 def blur_px(strength: float) -> float:
-    """Side of the cells, in pixels of the video, to which a portrait of a strength between 0 and 1 is reduced."""
+    """Return side of the cells, in pixels of the video, to which a portrait of a strength between 0 and 1 is reduced.
+    """
     return SHARPEST_BLUR_PX * (STRONGEST_BLUR_PX / SHARPEST_BLUR_PX) ** (1 - strength)
 
 

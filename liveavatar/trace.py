@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,13 +28,13 @@ MIB = 2**20
 class Trace:
     """Steps by block and index. Feed it with `record`, read it with `step(block, index)` or by iterating.
 
-    velocity=False saves a third of the room; replayed steps then have None in its place. Caches are never kept.
+    velocity=False saves a third of the memory; replayed steps then have None in its place. Caches are never kept.
     """
 
     def __init__(self, limit_bytes: int = 512 * MIB, folder: str | os.PathLike | None = None,
                  velocity: bool = True) -> None:
         if limit_bytes <= 0:
-            raise InputError(f"limit_bytes is {limit_bytes}; a trace needs room, for example {512 * MIB}")
+            raise InputError(f"limit_bytes is {limit_bytes}; a trace needs memory, for example {512 * MIB}")
         self.limit_bytes = limit_bytes
         self.bytes = 0                                        # in main memory now
         self._kept = TENSORS if velocity else TENSORS[:2]
@@ -40,7 +42,6 @@ class Trace:
         self._tensors: dict[tuple[int, int], dict[str, Tensor]] = {}
         self._files: dict[int, Path] = {}                     # block -> where it was spilled
         self._folder = user_path(folder) if folder is not None else None
-        self._own_folder: tempfile.TemporaryDirectory | None = None
 
     def record(self, event: object) -> None:
         """Keep a step; anything else in a stream of events is let pass."""
@@ -62,7 +63,7 @@ class Trace:
             yield event
 
     def step(self, block: int, index: int) -> Step:
-        """One step as it was. A negative number counts from the end, of the video or of the block."""
+        """Return one step as it was. A negative number counts from the end, of the video or of the block."""
         if (block, index) not in self._numbers:
             block = self._resolve(block, self.blocks, "block")
             index = self._resolve(index, tuple(i for b, i in self._numbers if b == block), "step")
@@ -76,7 +77,7 @@ class Trace:
 
     @property
     def spilled(self) -> tuple[int, ...]:
-        """The blocks that are on disk."""
+        """Return the blocks that are on disk."""
         return tuple(sorted(self._files))
 
     def __len__(self) -> int:
@@ -90,7 +91,7 @@ class Trace:
                 f"{self.limit_bytes / MIB:.0f} MiB in memory, {len(self._files)} blocks on disk)")
 
     def replay(self) -> Iterator[Step]:
-        """All steps in the order of the run, with the values they had."""
+        """Yield all steps in the order of the run, with the values they had."""
         for block, index in sorted(self._numbers):
             yield self.step(block, index)
 
@@ -173,13 +174,13 @@ class Trace:
 
     def _spill_folder(self) -> Path:
         if self._folder is None:
-            self._own_folder = tempfile.TemporaryDirectory(prefix="liveavatar-trace-")
-            self._folder = Path(self._own_folder.name)
+            self._folder = Path(tempfile.mkdtemp(prefix="liveavatar-trace-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)      # with the trace, or at exit
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder
 
     def _forget(self, key: tuple[int, int]) -> None:
-        """A step that comes a second time replaces the first."""
+        """Forget the first of two steps of the same number."""
         self.bytes -= sum(value.nbytes for value in self._tensors.pop(key, {}).values())
 
 

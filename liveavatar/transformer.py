@@ -121,7 +121,7 @@ def layer_norm(x: Tensor, eps: float = NORM_EPS) -> Tensor:
 
 def modulated(linear: nn.Module, x: Tensor, shift: Tensor, scale: Tensor,
               parts: tuple[Tensor, Tensor] | None = None) -> Tensor:
-    """Layer norm, scaled and shifted as the noise level wants, in the form that the linear layer behind takes.
+    """Return layer norm, scaled and shifted as the noise level wants, in the form that the linear layer behind takes.
 
     parts: what x is the sum of, for a layer that would rather add it up itself
     """
@@ -131,12 +131,12 @@ def modulated(linear: nn.Module, x: Tensor, shift: Tensor, scale: Tensor,
 
 
 def in_float32(linear: nn.Module, x: Tensor) -> Tensor:
-    """A linear layer whose weights may be stored in less than float32, computed in float32."""
+    """Return a linear layer whose weights may be stored in less than float32, computed in float32."""
     return F_.linear(x.float(), linear.weight.float(), linear.bias.float())
 
 
 def linear_in_eights(linear: nn.Module, x: Tensor) -> Tensor:
-    """A linear layer over few rows x (B, M, D), the same for any number of threads.
+    """Return a linear layer over few rows x (B, M, D), the same for any number of threads.
 
     MKL adds up 5 to 7 rows in an order that depends on how many threads it has, eight rows always in the same one.
     """
@@ -270,7 +270,7 @@ class Layer(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim ** 0.5)
 
     def forward(self, x: Tensor, modulation: Tensor, text: KeysValues, self_attention: AttentionFunction) -> Tensor:
-        """x (B, F, n, D), modulation (B, F or 1, 6, D) float32  ->  (B, F, n, D) float32
+        """Map x (B, F, n, D), modulation (B, F or 1, 6, D) float32  ->  (B, F, n, D) float32
 
         Three pieces with an attention after the first and the second; a GPU's backend compiles each piece.
         """
@@ -328,7 +328,7 @@ class AudioTokens(nn.Module):
         self.padding_tokens = nn.Parameter(torch.zeros(1, 1, 1, dim))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, A, T)  ->  local (B, T/4, tokens + 1, D), whole (B, T/4, D)"""
+        """Map x (B, A, T)  ->  local (B, T/4, tokens + 1, D), whole (B, T/4, D)"""
         B = len(x)
         local = self.downsample(self.conv1_local(x).unflatten(1, (self.tokens, -1)).flatten(0, 1))
         local = local.unflatten(0, (B, self.tokens)).transpose(1, 2)
@@ -336,7 +336,7 @@ class AudioTokens(nn.Module):
         return local, linear_in_eights(self.final_linear, self.downsample(self.conv1_global(x)))
 
     def downsample(self, x: Tensor) -> Tensor:
-        """(B, D/4, T) -> (B, T/4, D): norm and activate, twice at half the rate and twice the width."""
+        """Downsample (B, D/4, T) -> (B, T/4, D): norm and activate, twice at half the rate and twice the width."""
         x = self.norm_activate(self.conv2(self.norm_activate(x)))
         return self.norm_activate(self.conv3(x)).transpose(1, 2)
 
@@ -354,7 +354,7 @@ class CausalAudioEncoder(nn.Module):
         self.encoder = AudioTokens(audio_dim, dim, tokens)
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """audio (B, layers, A, T)"""
+        """Encode audio (B, layers, A, T)"""
         weights = F_.silu(self.weights.to(audio.dtype))
         return self.encoder((audio * weights).sum(1) / weights.sum(1))
 
@@ -399,7 +399,7 @@ class DetailHead(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim ** 0.5)
 
     def forward(self, output: Tensor, x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """output (B, 3 + 2 channels, F, h, w), x (B, C, F, h, w), reference (B, C, 1, h, w)  ->  clean latents
+        """Map output (B, 3 + 2 channels, F, h, w), x (B, C, F, h, w), reference (B, C, 1, h, w)  ->  clean latents
         (B, C, F, h, w), and from where in the portrait each is copied (B, 2, F, h, w), across and down"""
         gate, flow, scale, shift = output.split(self.split, 1)
         copied = gate.sigmoid() * warp(reference.float(), flow)
@@ -420,7 +420,7 @@ class FramePacker(nn.Module):
         self.proj_4x = nn.Conv3d(in_dim, dim, (4, 8, 8), (4, 8, 8))
 
     def forward(self, motion: Tensor) -> list[Tensor]:
-        """motion (B, C, 19, h, w), oldest first  ->  tokens (B, M, D) of the newest, the two before, the 16 oldest"""
+        """Map motion (B, C, 19, h, w), oldest first -> tokens (B, M, D) of the newest, the two before, the 16 oldest"""
         newest, half, quarter = MOTION_FRAMES
         oldest, before, last = motion.split([quarter, half, newest], 2)
         packed = self.proj(last), self.proj_2x(before), self.proj_4x(oldest)

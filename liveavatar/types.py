@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy
     from torch import Tensor
 
+    from liveavatar.cache import RingCache
     from liveavatar.sound import Sound
 
 
@@ -129,7 +130,7 @@ class Step:
     x: Tensor                  # (1, C, F, h, w) latent after the step
     clean: Tensor              # (1, C, F, h, w) the model's guess of the finished latent, x - sigma * velocity
     velocity: Tensor           # (1, C, F, h, w) noise - clean
-    cache: object              # RingCache of this noise level, after the step
+    cache: RingCache | None    # of this noise level, after the step; None: read from a trace
     milliseconds: float
     bytes: dict[str, int] = field(default_factory=dict)    # by owner: weights, caches, ...
 

@@ -222,7 +222,8 @@ class VideoWriter:
         if self._container is None:
             return self.path
         if not self.frames:
-            return self.discard()
+            self.discard()
+            return None
         start = time.perf_counter()
         with self._plain_errors():
             self._container.mux(self._pictures.encode(None))
@@ -263,7 +264,7 @@ class VideoWriter:
 
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
-        """What the disk refuses becomes one sentence, and no half file stays."""
+        """Turn what the disk refuses into one sentence, and leave no half file."""
         try:
             yield
         except OSError as error:
@@ -285,7 +286,8 @@ class VideoWriter:
 
 
 def read_provenance(path: str | os.PathLike) -> dict:
-    """What a video says about itself: that it was generated, by what and from which inputs. {} when it says nothing."""
+    """Read what a video says about itself: that it was generated, by what and from which inputs. {} when it says
+    nothing."""
     import av
 
     with open(user_path(path), "rb") as file, av.open(file, metadata_errors="replace") as container:
@@ -299,7 +301,7 @@ def read_provenance(path: str | os.PathLike) -> dict:
 
 
 def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
-    """The pictures of a video file one by one, (H, W, 3) uint8."""
+    """Yield the pictures of a video file one by one, (H, W, 3) uint8."""
     import av
 
     with open(user_path(path), "rb") as file, av.open(file, metadata_errors="replace") as container:

@@ -41,7 +41,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """One short name for exactly these weights."""
+        """Return one short name for exactly these weights."""
         lines = "".join(f"{name} {self.sha256[name]}\n" for name in sorted(self.sha256))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
@@ -130,7 +130,7 @@ def save_part(folder: Path, part: str, tensors: dict[str, Tensor], config: dict 
 
 
 def to_8_bits(tensors: dict[str, Tensor], smallest: int = SMALLEST_MATRIX) -> dict[str, Tensor]:
-    """Matrices of `smallest` numbers or more as int8 and a scale for each row; everything else in float16."""
+    """Store matrices of `smallest` numbers or more as int8 and a scale for each row; everything else in float16."""
     import torch
 
     stored: dict[str, Tensor] = {}
@@ -146,7 +146,7 @@ def to_8_bits(tensors: dict[str, Tensor], smallest: int = SMALLEST_MATRIX) -> di
 
 
 def from_8_bits(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What `to_8_bits` stored, in float32; other tensors as they are."""
+    """Restore what `to_8_bits` stored, in float32; other tensors as they are."""
     return {name: (tensor.float().flatten(1) * tensors[name + SCALE][:, None]).view(tensor.shape)
             if name + SCALE in tensors else tensor
             for name, tensor in tensors.items() if not name.endswith(SCALE)}

@@ -16,7 +16,8 @@ from liveavatar.conditions import fit_portrait
 from liveavatar.config import GenerationConfig
 from liveavatar.lora import Adapter
 from liveavatar.pipeline import Pipeline, generate
-from liveavatar.run import Run, replay
+from liveavatar.runs.loading import replay
+from liveavatar.runs.run import Run
 from liveavatar.speech import samples
 from liveavatar.training.listener import Listener, export_listener
 from liveavatar.training.ship import ship
@@ -185,7 +186,7 @@ def test_a_decoder_that_copies_is_shown_the_portrait_in_the_video_and_in_every_v
     for block in run.blocks:
         assert (block.frames - shown).abs().max() <= 1
     for seen in (run, replay(run.save(tmp_path / "run"), pipeline=pipe)):
-        assert torch.equal(seen.new_decoder().decode(seen.look(0, 0).x), run.blocks[0].frames)
+        assert torch.equal(seen.new_decoder().decode(seen.step_record(0, 0).x), run.blocks[0].frames)
     painted = next(event for event in pipe.events(tone(0.6), portrait, config=replace(config, portrait_strength=0.0))
                    if isinstance(event, Block))
     assert (painted.frames - shown).abs().max() > 10

@@ -164,7 +164,7 @@ def test_a_script_that_is_ended_leaves_what_is_done(given, monkeypatch, number, 
 
 def test_whoever_waits_for_a_run_and_is_ended_leaves_what_is_done(given):
     from liveavatar.pipeline import Pipeline
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
     run = Run.of(Pipeline(FakeBackend(pause_s=0.05)), "speech.wav", "portrait.png", output="out.mp4")
     told = []
@@ -198,7 +198,8 @@ def test_avatar_draws_somebody(tmp_path, capsys):
     portrait = tmp_path / "portrait.png"
     assert cli.main(["avatar", "--seed", "7", "--output", str(portrait), "--size", "64*96"]) == 0
     from PIL import Image
-    assert Image.open(portrait).size == (64, 96)
+    with Image.open(portrait) as picture:
+        assert picture.size == (64, 96)
     assert liveavatar.load_portrait(portrait).identity is not None      # it knows who it shows
     assert cli.main(["avatar", "--seed", "7", "--trait", "glasses=true", "--output", str(portrait), "-y"]) == 0
     assert cli.main(["avatar", "--trait", "glasses"]) == 2

@@ -255,9 +255,10 @@ def test_from_python_an_older_video_is_replaced():
 
 def test_a_run_is_saved_in_a_folder_of_any_name(home):
     from liveavatar.pipeline import Pipeline
-    from liveavatar.run import Run, replay
+    from liveavatar.runs.loading import replay
+    from liveavatar.runs.run import Run
 
     run = Run.of(Pipeline(FakeBackend()), tone(0.5), face(), "", QUICK).start()
     run.result()
     folder = run.save(home / LATIN_1)
-    assert folder == home / LATIN_1 and replay(folder).seen == run.seen
+    assert folder == home / LATIN_1 and replay(folder).recorded_steps == run.recorded_steps

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from liveavatar.glossary import TERMS, explain
-from widgets._live import assemble
+from widgets._assets import assemble
 
 STATIC = Path(__file__).parents[1] / "widgets" / "static"
 SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in STATIC.glob("*.js")}

@@ -24,7 +24,7 @@ FLOORS = (
      "avatars", "puppets", "faces", "speech", "sound", "soundtrack", "audio", "voice", "phonemes", "pictures",
      "conditions", "decoder", "video", "strength", "flow2d"),
     ("backends",),
-    ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
+    ("pipeline", "streaming", "progress", "inputs", "rollout", "runfolder", "trace", "parallel"),
     ("metrics", "inspection", "vram", "run", "preview", "step_frames", "export", "interop", "runs",
      "inspect"),
     ("study",),

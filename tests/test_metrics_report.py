@@ -15,7 +15,7 @@ from liveavatar.config import GenerationConfig
 from liveavatar.metrics.footage import footage
 from liveavatar.metrics.report import UNREADABLE, measure
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError, Portrait, Speech
 from liveavatar.video import VideoWriter
 

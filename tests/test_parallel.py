@@ -36,7 +36,7 @@ def test_every_step_has_one_rank_and_ranks_own_runs(steps, ranks, owned, vae_ran
 
 def test_the_vae_may_be_given_a_rank_of_its_own():
     layout = Layout.of(4, 3, "own")
-    assert [layout.words(rank) for rank in range(3)] == ["steps 0 to 1", "steps 2 to 3", "VAE"]
+    assert [layout.description(rank) for rank in range(3)] == ["steps 0 to 1", "steps 2 to 3", "VAE"]
     with pytest.raises(InputError, match="shared"):
         Layout.of(4, 1, "own")
 
@@ -51,21 +51,22 @@ def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver:
     from liveavatar import parallel
     from liveavatar.backends import BACKENDS
     from liveavatar.decoder import Decoder
+    from liveavatar.parallel import denoising
 
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     BACKENDS["fake"] = "fakes:FakeBackend"
-    seen, decode, some_steps = [], Decoder.decode, parallel.some_steps
-    Decoder.decode = lambda self, latents: (seen.append(latents.clone()), decode(self, latents))[1]
+    decoded, decode, steps_of_block = [], Decoder.decode, denoising.steps_of_block
+    Decoder.decode = lambda self, latents: (decoded.append(latents.clone()), decode(self, latents))[1]
 
-    def mortal(backend, constants, config, block, *rest):
-        if dies_at >= 0 and rank == 1 and block == dies_at:
+    def failing_steps(backend, constants, config, rollout, *rest):
+        if dies_at >= 0 and rank == 1 and rollout.block == dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if dies_at >= 0:
             time.sleep(0.05)
-        return some_steps(backend, constants, config, block, *rest)
+        return steps_of_block(backend, constants, config, rollout, *rest)
 
-    parallel.some_steps = mortal
+    denoising.steps_of_block = failing_steps
     config = GenerationConfig(size=(32, 32), sample_steps=3, sample_solver=solver)
     path = Path(folder)
     began = time.monotonic()
@@ -74,17 +75,17 @@ def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver:
                                   output=path / "out.mp4", backend="fake", vae=vae, dtype=dtype,
                                   progress=False)
         if video is not None:
-            torch.save((seen, video.frames, video.complete), path / "video.pt")
-    except parallel.PartnerGone as gone:
-        (path / f"gone{rank}.json").write_text(json.dumps([str(gone), time.monotonic() - began]))
-        parallel.leave_at_once(1)
+            torch.save((decoded, video.frames, video.complete), path / "video.pt")
+    except parallel.PeerFailure as failure:
+        (path / f"failure{rank}.json").write_text(json.dumps([str(failure), time.monotonic() - began]))
+        parallel.exit_now(1)
 
 
 @pytest.fixture(scope="module")
-def company():
-    """A way to start a company of processes, whose imports are made once."""
+def start_ranks():
+    """A way to start a group of processes, whose imports are made once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fakes", "liveavatar.parallel", "liveavatar.pipeline", "liveavatar.decoder",
+    context.set_forkserver_preload(["fakes", "liveavatar.parallel.generation", "liveavatar.decoder",
                                     "liveavatar.transformer", "av"])
 
     def start(folder, ranks, vae="auto", solver="renoise", dies_at=-1, dtype="float32"):
@@ -92,16 +93,16 @@ def company():
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         shared = ranks, port, str(folder), vae, solver, dies_at, dtype
-        people = [context.Process(target=one_process, args=(rank, *shared)) for rank in range(ranks)]
-        for person in people:
-            person.start()
-        for person in people:
-            person.join(60)
-        alive = [person for person in people if person.is_alive()]
-        for person in alive:
-            person.kill()
+        processes = [context.Process(target=one_process, args=(rank, *shared)) for rank in range(ranks)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+        alive = [process for process in processes if process.is_alive()]
+        for process in alive:
+            process.kill()
         assert not alive, "a process hangs"
-        return [person.exitcode for person in people]
+        return [process.exitcode for process in processes]
 
     return start
 
@@ -124,8 +125,8 @@ def alone(solver: str, dtype: str) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize(("ranks", "vae", "solver", "dtype"), [(2, "auto", "renoise", "bfloat16"),
                                                                (3, "own", "euler", "float32")])
-def test_the_latents_are_those_of_one_process_bit_for_bit(company, tmp_path, ranks, vae, solver, dtype):
-    assert company(tmp_path, ranks, vae, solver, dtype=dtype) == [0] * ranks
+def test_the_latents_are_those_of_one_process_bit_for_bit(start_ranks, tmp_path, ranks, vae, solver, dtype):
+    assert start_ranks(tmp_path, ranks, vae, solver, dtype=dtype) == [0] * ranks
     latents, frames, complete = torch.load(tmp_path / "video.pt")
     expected = alone(solver, dtype)
     assert len(latents) == len(expected) == 4 and frames == 38 and complete
@@ -139,13 +140,13 @@ def test_the_latents_are_those_of_one_process_bit_for_bit(company, tmp_path, ran
     assert [span.block for span in timeline.of(layout.vae_rank, "decode")] == [0, 1, 2, 3]
 
 
-def test_when_one_dies_the_others_say_so_within_seconds_and_the_video_can_be_played(company, tmp_path):
+def test_when_one_dies_the_others_say_so_within_seconds_and_the_video_can_be_played(start_ranks, tmp_path):
     began = time.monotonic()
-    codes = company(tmp_path, 3, "auto", "euler", dies_at=4)
+    codes = start_ranks(tmp_path, 3, "auto", "euler", dies_at=4)
     assert time.monotonic() - began < 30
     assert codes == [1, -signal.SIGKILL, 1]
     for rank in (0, 2):
-        sentence, _ = json.loads((tmp_path / f"gone{rank}.json").read_text())
+        sentence, _ = json.loads((tmp_path / f"failure{rank}.json").read_text())
         assert sentence.startswith(f"rank {rank} stops: rank 1 has ") and "start the command again" in sentence
     from liveavatar.video import read_frames
     assert len(list(read_frames(tmp_path / "out.mp4"))) >= 12

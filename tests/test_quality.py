@@ -9,13 +9,11 @@ import torch
 
 from liveavatar.avatars.traits import MOTION, motion_index
 from liveavatar.metrics.quality import (
-    Figure,
+    BootstrapEstimate,
     Likeness,
     box_square_error,
     closed,
     closures,
-    cloud,
-    clouds_of_people,
     colour_error,
     corner_square_error,
     corners,
@@ -23,6 +21,8 @@ from liveavatar.metrics.quality import (
     draw_people,
     frame_difference,
     frechet_distance,
+    gaussian_stats,
+    gaussian_stats_of_people,
     lag,
     mean,
     seam,
@@ -141,8 +141,8 @@ def test_intervals_are_as_wide_as_statistics_says():
     low, high = figure.interval
     assert figure.value == pytest.approx(values.mean().item())
     assert (high - low) / 2 == pytest.approx(1.96 * values.std().item() / 20, rel=0.1)
-    assert f"{Figure(torch.tensor([0.5, 0.4, 0.6])):.2f}".startswith("0.50 ± 0.1")
-    assert f"{Figure(torch.tensor([math.nan, math.nan])):.2f}" == "-"
+    assert f"{BootstrapEstimate(torch.tensor([0.5, 0.4, 0.6])):.2f}".startswith("0.50 ± 0.1")
+    assert f"{BootstrapEstimate(torch.tensor([math.nan, math.nan])):.2f}" == "-"
 
 
 def test_a_ratio_on_the_same_people_is_surer_than_its_parts():
@@ -164,29 +164,29 @@ def test_shares_count_frames_and_not_people():
 
 def test_equal_sets_are_no_distance_apart():
     features = torch.randn(500, 6, generator=torch.Generator().manual_seed(0))
-    assert frechet_distance(cloud(features), cloud(features)).item() == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(gaussian_stats(features), gaussian_stats(features)).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_a_shift_counts_squared_and_a_stretch_as_the_difference_of_deviations():
     features = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)).double()
     shifted = features + torch.tensor([3.0, 0, 4])
-    assert frechet_distance(cloud(features), cloud(shifted)).item() == pytest.approx(25)
+    assert frechet_distance(gaussian_stats(features), gaussian_stats(shifted)).item() == pytest.approx(25)
     doubled = 2 * features
     expected = features.mean(0).square().sum() + torch.cov(features.T).trace()       # (2 - 1)^2 of each
-    assert frechet_distance(cloud(features), cloud(doubled)).item() == pytest.approx(expected.item())
+    assert frechet_distance(gaussian_stats(features), gaussian_stats(doubled)).item() == pytest.approx(expected.item())
 
 
 def test_the_order_of_two_clouds_does_not_matter():
     dice = torch.Generator().manual_seed(1)
-    a, b = cloud(torch.randn(40, 4, generator=dice)), cloud(torch.rand(60, 4, generator=dice))
+    a, b = gaussian_stats(torch.randn(40, 4, generator=dice)), gaussian_stats(torch.rand(60, 4, generator=dice))
     assert frechet_distance(a, b).item() == pytest.approx(frechet_distance(b, a).item())
 
 
 def test_clouds_of_drawn_people_are_those_of_their_pictures():
     features = 100 + torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0))
-    found = clouds_of_people(features, torch.tensor([[1.0, 1, 1, 1], [2, 0, 1, 1]]).double())
+    found = gaussian_stats_of_people(features, torch.tensor([[1.0, 1, 1, 1], [2, 0, 1, 1]]).double())
     for index, who in enumerate(([0, 1, 2, 3], [0, 0, 2, 3])):
-        expected = cloud(features[who].flatten(0, 1))
+        expected = gaussian_stats(features[who].flatten(0, 1))
         torch.testing.assert_close(found.mean[index], expected.mean)
         torch.testing.assert_close(found.covariance[index], expected.covariance, rtol=1e-6, atol=1e-9)
 
@@ -304,7 +304,7 @@ def test_perfect_videos_reach_every_goal_of_the_lips(mini_quality):
 
 
 def figure(*values):
-    return Figure(torch.tensor(values, dtype=torch.float64))
+    return BootstrapEstimate(torch.tensor(values, dtype=torch.float64))
 
 
 def test_a_goal_knows_which_way_is_good_and_whether_it_is_sure(mini_quality):

@@ -1,14 +1,19 @@
 """A run on a worker thread: what is seen, how it is steered, how it ends. No clock decides a test."""
 
+import json
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 from fakes import FakeBackend, face, run_elsewhere, tone
+from safetensors.torch import load_file
 
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Change, Facts, Ring, Run, replay
+from liveavatar.runs.info import RingState, RunInfo, StateChange
+from liveavatar.runs.loading import replay
+from liveavatar.runs.run import Run
 from liveavatar.trace import Trace
 from liveavatar.types import Block, InputError, Step
 from liveavatar.video import Video
@@ -43,11 +48,11 @@ class Witness:
         self.wait_for(lambda events: self.states(events).count(state) >= times)
 
     def states(self, events=None) -> list[str]:
-        return [event.state for event in events or self.events if isinstance(event, Change)]
+        return [event.state for event in events or self.events if isinstance(event, StateChange)]
 
     @property
     def kinds(self) -> str:
-        return "".join(type(event).__name__[0] for event in self.events if not isinstance(event, Change))
+        return "".join(type(event).__name__[0] for event in self.events if not isinstance(event, StateChange))
 
 
 def test_a_run_yields_every_step_and_block_from_its_own_thread():
@@ -182,7 +187,7 @@ def test_a_subscriber_that_raises_is_dropped_and_the_run_goes_on():
     witness = Witness(run)
     run.start().result()
     assert len(calls) == 1 and witness.kinds == "SSSSBSSSSB"
-    assert run.complaints[0][0] is clumsy and str(run.complaints[0][1]) == "oh"
+    assert run.subscriber_errors[0][0] is clumsy and str(run.subscriber_errors[0][1]) == "oh"
 
 
 def test_who_unsubscribes_hears_no_more():
@@ -198,7 +203,7 @@ def test_a_slow_reader_loses_the_oldest_and_is_told_how_many():
     stream, roomy = run.events(size=4), run.events()
     run.start().result()
     last = list(stream)
-    assert len(last) == 4 and last[-1] == Change("finished") and stream.lost == 8
+    assert len(last) == 4 and last[-1] == StateChange("finished") and stream.lost == 8
     assert sum(isinstance(event, (Step, Block)) for event in roomy) == 10
     assert list(run.events()) == []
 
@@ -238,8 +243,8 @@ def test_nothing_is_printed(capfd):
 def test_marks_follow_one_another_and_name_what_was_done():
     run = make_run()
     run.start().result()
-    assert [mark.stage for mark in run.marks] == ["prepare", *["step"] * 4, "decode", *["step"] * 4, "decode"]
-    assert all(a.ended_s <= b.began_s + 1e-6 for a, b in zip(run.marks, run.marks[1:], strict=False))
+    assert [span.stage for span in run.spans] == ["prepare", *["step"] * 4, "decode", *["step"] * 4, "decode"]
+    assert all(a.ended_s <= b.began_s + 1e-6 for a, b in zip(run.spans, run.spans[1:], strict=False))
 
 
 def test_pictures_are_found_by_time():
@@ -259,15 +264,15 @@ def test_only_so_many_pictures_are_kept():
 
 
 def test_time_is_found_in_block_latent_frame_and_video_frame():
-    facts = Facts(fps=25, frames_per_latent=4, block_latents=3, frames=30)
-    assert facts.blocks == 3 and facts.block_s == pytest.approx(0.48)
-    assert [facts.block_at(time_s) for time_s in (0, 0.47, 0.48, 9)] == [0, 0, 1, 2]
-    assert [facts.latent_at(time_s) for time_s in (0, 0.16, 0.32, 0.48)] == [0, 1, 2, 0]
-    assert facts.frame_at(0.4801) == 12 and facts.frame_at(9) == 29
+    info = RunInfo(fps=25, frames_per_latent=4, block_latents=3, frames=30)
+    assert info.blocks == 3 and info.block_s == pytest.approx(0.48)
+    assert [info.block_at(time_s) for time_s in (0, 0.47, 0.48, 9)] == [0, 0, 1, 2]
+    assert [info.latent_at(time_s) for time_s in (0, 0.16, 0.32, 0.48)] == [0, 1, 2, 0]
+    assert info.frame_at(0.4801) == 12 and info.frame_at(9) == 29
 
 
 def test_rings_hold_the_newest_frames_and_wrap():
-    ring = Ring(level=0, end=7, capacity=6, frame_tokens=4, condition_tokens=2, bytes=100)
+    ring = RingState(level=0, end=7, capacity=6, frame_tokens=4, condition_tokens=2, bytes=100)
     assert ring.held == (1, 2, 3, 4, 5, 6) and ring.slot == 1 and ring.wrapped and not ring.has_motion
     run = make_run(1.44)
     run.start().result()
@@ -280,7 +285,7 @@ def test_a_saved_run_is_replayed_with_the_same_events(tmp_path):
     witness = Witness(run)
     run.start().result()
     again = replay(run.save(tmp_path / "seen"))
-    assert again.state == "ready" and again.facts == run.facts and len(again.trace) == 8
+    assert again.state == "ready" and again.info == run.info and len(again.trace) == 8
     assert again.rings == run.rings and torch.equal(again.picture_at(0.5), run.picture_at(0.5))
     assert (again.speech.wave == run.speech.wave).all()
     second = Witness(again)
@@ -290,14 +295,41 @@ def test_a_saved_run_is_replayed_with_the_same_events(tmp_path):
         assert not isinstance(one, Step) or torch.equal(one.clean, other.clean)
 
 
+def test_a_run_saved_before_is_opened_and_saved_again_in_the_same_format(tmp_path):
+    """tests/data/saved_run was written before RunInfo and StageSpan had these names."""
+    before = Path(__file__).parent / "data" / "saved_run"
+    run = replay(before)
+    assert run.recorded_steps == ((0, 0), (0, 1), (1, 0), (1, 1)) and run.info.sigmas == (1.0, 0.75, 0.0)
+    assert [len(block.frames) for block in run.blocks] == [12, 3] and run.done_s == pytest.approx(0.6)
+    after = run.save(tmp_path / "again")
+    assert sorted(path.name for path in after.iterdir()) == sorted(path.name for path in before.iterdir())
+    first, second = (json.loads((folder / "run.json").read_text()) for folder in (before, after))
+    assert first == second
+    for name in ("frames", "portrait", "speech"):
+        first, second = (load_file(folder / f"{name}.safetensors") for folder in (before, after))
+        assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_names_of_version_0_1_still_work_and_say_what_they_are_now():
+    import liveavatar.run as old
+
+    run = make_run()
+    for name, value in {"facts": run.info, "marks": (), "seen": (), "complaints": []}.items():
+        with pytest.warns(DeprecationWarning, match=f"Run.{name} is now ."):
+            assert getattr(run, name) == value
+    with pytest.warns(DeprecationWarning, match="RunInfo"):
+        assert old.Facts is RunInfo
+    assert old.Run is Run and old.FINISHED == "finished"
+
+
 def test_a_bare_trace_can_be_replayed(tmp_path):
     trace = make_run().start().result()
     for source in (trace, trace.save(tmp_path / "trace")):
         run = replay(source)
-        assert run.facts.steps == 4 and run.facts.blocks == 2 and run.ring_at(0, 0, 0) is None
+        assert run.info.steps == 4 and run.info.blocks == 2 and run.ring_at(0, 0, 0) is None
         run.start().result()
         assert run.state == "finished"
-    assert replay(Trace()).facts.blocks == 0
+    assert replay(Trace()).info.blocks == 0
 
 
 def test_a_trace_of_another_version_is_refused_in_words(tmp_path):

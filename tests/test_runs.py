@@ -10,8 +10,8 @@ from liveavatar import cli
 from liveavatar.backends import BACKENDS
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
 from liveavatar.runs import delete, differences, find_inputs, inputs_of, list_runs, open_run, read_recipe, thumbnail
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError
 from liveavatar.video import VideoWriter, read_frames
 

@@ -159,6 +159,7 @@ def test_what_breaks_off_is_said(name, codec):
         assert 1.0 < load_audio(name).duration_s < 3.0
 
 
+@pytest.mark.filterwarnings("ignore:a.mp3 goes up to")
 def test_a_damaged_place_is_left_out_and_said():
     data = bytearray(Path(save("a.mp3", hiss(4))).read_bytes())
     middle = len(data) // 2
@@ -272,7 +273,8 @@ def test_a_resumed_run_has_the_recordings_sound_too():
 
 
 def test_a_saved_run_keeps_the_recording(tmp_path):
-    from liveavatar.run import Run, replay
+    from liveavatar.runs.loading import replay
+    from liveavatar.runs.run import Run
 
     save("a.wav", np.stack([tone(1), tone(1, level=0.1)], 1))
     run = Run.of(pipeline.Pipeline(FakeBackend()), "a.wav", face(), "", GenerationConfig(sample_steps=1)).start()

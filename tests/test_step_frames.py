@@ -8,7 +8,8 @@ from liveavatar.avatars.portraits import avatar
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
 from liveavatar.preview import decode_exactly, name_of_vae, shipped_maps, shipped_vae
-from liveavatar.run import Run, replay
+from liveavatar.runs.loading import replay
+from liveavatar.runs.run import Run
 from liveavatar.step_frames import StepFrames
 from liveavatar.types import InputError
 
@@ -30,9 +31,9 @@ def test_a_guess_is_decoded_after_the_block_before_and_only_once(run, monkeypatc
     frames = StepFrames(run)
     assert frames.kept(1, 2) is None
     decoded = frames.decode(1, 2)
-    assert np.array_equal(decoded, decode_exactly(run.backend, run.look(1, 2).clean, run.look(0, 3).x))
+    assert np.array_equal(decoded, decode_exactly(run.backend, run.step_record(1, 2).clean, run.step_record(0, 3).x))
     noisy = frames.decode(1, 2, "x")
-    assert np.array_equal(noisy, decode_exactly(run.backend, run.look(1, 2).x, run.look(0, 3).x))
+    assert np.array_equal(noisy, decode_exactly(run.backend, run.step_record(1, 2).x, run.step_record(0, 3).x))
     monkeypatch.setattr(type(run), "new_decoder", lambda self: pytest.fail("decoded a second time"))
     assert frames.decode(1, 2) is decoded and frames.kept(1, 2) is decoded
     assert frames.decode(1, 0).shape == decoded.shape       # the block before is not decoded again either

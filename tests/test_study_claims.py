@@ -11,8 +11,8 @@ from liveavatar.study.claims import (
     VERDICTS,
     Evidence,
     judge_all,
-    share_of_columns,
 )
+from liveavatar.study.claims.choices import share_of_columns
 from liveavatar.study.measures import ALL, USUAL, reported
 from liveavatar.study.plan import POOR, RICH
 from liveavatar.study.released import cache_gib, clip_petaflop, frame_tokens, needed_gib, released_shape, weights_gib

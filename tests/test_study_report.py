@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from liveavatar.backends import BACKENDS
-from liveavatar.study import figures
+from liveavatar.study import drawing, figures, results
+from liveavatar.study.cell_result import pipeline_of, warm_up
 from liveavatar.study.claims import judge_all
 from liveavatar.study.grid import Grid
 from liveavatar.study.report import MOST_BYTES, write_report
 from liveavatar.study.summary import summary
-from liveavatar.study.sweep import Sweep, pipeline_of, warm_up
-from liveavatar.study.table import Estimate, Table
+from liveavatar.study.sweep import Sweep
+from liveavatar.study.table import Estimate, Table, read_table
 from liveavatar.types import InputError
 
 DRAWINGS = ("table_1", "knee", "trade_offs", "contributions", "sync_by_step", "schedules", "by_size", "by_prompt",
@@ -161,7 +162,7 @@ def test_a_run_has_a_report_with_every_step(tmp_path):
 
     from liveavatar.config import GenerationConfig
     from liveavatar.pipeline import Pipeline
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
     run = Run.of(Pipeline(FakeBackend()), tone(1.0), face(32, 32), "", GenerationConfig(sample_steps=3))
     run.start().result()
@@ -184,7 +185,7 @@ def test_the_pictures_of_a_run_are_what_was_made():
 
     from liveavatar.config import GenerationConfig
     from liveavatar.pipeline import Pipeline
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
     from liveavatar.study.steps_section import steps_of
 
     run = Run.of(Pipeline(FakeBackend()), tone(0.9), face(32, 32), "", GenerationConfig(sample_steps=2))
@@ -214,7 +215,7 @@ def test_the_report_of_a_folder_made_on_the_command_line_shows_its_steps(tmp_pat
     assert len(steps["strips"]) == 2 and all(strip["guess"] and strip["change"] for strip in steps["strips"])
     assert steps["portrait"] and steps["note"] == "" and "step 1 finishes it" in steps["words"][1][0]
     run = open_run(tmp_path / "run")                         # what a view is given
-    assert run.state == "finished" and run.seen == ((0, 0), (0, 1), (1, 0), (1, 1)) and run.decodes
+    assert run.state == "finished" and run.recorded_steps == ((0, 0), (0, 1), (1, 0), (1, 1)) and run.decodes
     assert run.last_step.block == 1 and run.portrait is not None
     assert [len(block.frames) for block in run.blocks] == [12, 3]
 
@@ -257,7 +258,7 @@ def test_reported_figures_say_so():
     from matplotlib.figure import Figure
 
     axis = Figure().subplots()
-    figures.hollow(axis, [3], [3.2])
+    drawing.hollow(axis, [3], [3.2])
     line = axis.lines[0]
     assert line.get_markerfacecolor() == "none" and "reported" in line.get_label() and "2026-02" in line.get_label()
 
@@ -281,7 +282,7 @@ def test_the_table_of_claims_shows_every_verdict(sweep):
 
 def test_committed_results_are_small_and_say_how_they_were_made():
     found = figures.results()
-    path = figures.RESULTS / found.name
+    path = results.RESULTS / found.name
     assert path.stat().st_size <= 2_000_000
     assert {"command", "commit", "machine", "videos", "failed"} <= set(found.about)
     assert len({row["portrait"] for row in found.table}) > 1 and len(found.table.failed) == found.about["failed"] == 0
@@ -290,7 +291,7 @@ def test_committed_results_are_small_and_say_how_they_were_made():
 def test_the_answer_is_ten_lines_of_measured_figures(capsys, tmp_path):
     import runpy
 
-    script = runpy.run_path(str(figures.RESULTS.parent / "why_four.py"))
+    script = runpy.run_path(str(results.RESULTS.parent / "why_four.py"))
     script["main"](["--picture", str(tmp_path / "four.png")])
     answer, *_ = capsys.readouterr().out.split("\nMeasured on mini")
     assert answer.count("\n") == 10 and answer.count("\n- **") == 8
@@ -303,7 +304,7 @@ def test_differences_are_told_in_words():
 
     from liveavatar.study.measures import LIPS, PSNR
 
-    change = runpy.run_path(str(figures.RESULTS.parent / "why_four.py"))["change"]
+    change = runpy.run_path(str(results.RESULTS.parent / "why_four.py"))["change"]
     assert change(PSNR, Estimate(1.5, 1.2, 1.9, 64)).endswith("rises by 1.5 (1.2 to 1.9) dB")
     assert change(LIPS, Estimate(-0.5, -0.9, -0.3, 64)).endswith("falls by 0.5 (0.3 to 0.9) frames")
     assert "stays" in change(LIPS, Estimate(0.05, -0.1, 0.15, 64))
@@ -323,11 +324,11 @@ def test_the_benchmark_runs_at_its_smallest(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "cells_of", lambda scale: toy)
     monkeypatch.setitem(BACKENDS, "fake", "fakes:FakeBackend")
     monkeypatch.setattr(sweep, "measure_video", quality)
-    script = runpy.run_path(str(figures.RESULTS.parent / "study.py"))
+    script = runpy.run_path(str(results.RESULTS.parent / "study.py"))
     out = tmp_path / "t.csv"
     asked = ["--smoke", "--jobs", "1", "--out", str(out), "--work", str(tmp_path / "w")]
     assert script["main"]([*asked, "--within", "0"]) == 0
     assert json.loads(out.with_suffix(".json").read_text())["videos"] == 0        # no time, no videos
     assert script["main"](asked) == 0
     assert out.stat().st_size and json.loads(out.with_suffix(".json").read_text())["failed"] == 0
-    assert len(figures.read_table(out).guesses) > 0
+    assert len(read_table(out).guesses) > 0

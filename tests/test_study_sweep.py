@@ -10,20 +10,11 @@ import time
 import pytest
 
 from liveavatar.backends import BACKENDS
+from liveavatar.study.cell_result import Result, flat, make_cell, pipeline_of, rounded, warm_up
 from liveavatar.study.grid import Cell, Grid
-from liveavatar.study.sweep import (
-    Progress,
-    Result,
-    Sweep,
-    flat,
-    in_parallel,
-    make_cell,
-    pipeline_of,
-    rounded,
-    share_cores,
-    warm_up,
-)
+from liveavatar.study.sweep import Progress, Sweep
 from liveavatar.study.table import read_table
+from liveavatar.study.workers import in_parallel, share_cores
 from liveavatar.types import InputError
 
 TOY = dict(backend="fake", size="32*32", seconds=0.6)
@@ -87,7 +78,7 @@ def test_what_is_made_is_not_made_again(tmp_path):
 
 
 def test_other_sound_weights_or_settings_are_another_video(tmp_path):
-    from liveavatar.study.sweep import key_of
+    from liveavatar.study.cell_result import key_of
 
     cells = [Cell(**TOY), Cell(**TOY, steps=3), Cell(**TOY, recording="steps"), Cell(**TOY, portrait="8"),
              Cell(**TOY, noise_db=3.0), Cell(**TOY, weights="random")]

@@ -15,9 +15,9 @@ from liveavatar.config import GenerationConfig
 from liveavatar.types import InputError
 from liveavatar.vram.advice import ARTICLE, RELEASED_PEAK_GIB, live_ways
 from liveavatar.vram.cards import GIB, card, cards, efficiency
-from liveavatar.vram.ghost import empty, measure
+from liveavatar.vram.fit import check_fit
+from liveavatar.vram.meta import measure, meta_tensor
 from liveavatar.vram.plan import plan
-from liveavatar.vram.room import check_room
 from liveavatar.vram.shapes import UMT5, Wav2Vec2, lora_bytes, shapes, weights_of
 
 SMALL = "384*256"                    # quick to run without numbers
@@ -29,14 +29,14 @@ MIB = 2**20
 def test_a_network_without_numbers_tells_its_peak_and_its_products():
     with torch.device("meta"):
         network = nn.Sequential(nn.Linear(1000, 4000, bias=False), nn.ReLU(), nn.Linear(4000, 10, bias=False))
-    _, cost = measure(lambda: network(empty(100, 1000)), network)
+    _, cost = measure(lambda: network(meta_tensor(100, 1000)), network)
     assert cost.flops == {"linear": 2 * 100 * (1000 * 4000 + 4000 * 10)}
     hidden, given = 100 * 4000 * 4, 100 * 1000 * 4
     assert 2 * hidden <= cost.transient <= 2 * hidden + given and cost.kept == 100 * 10 * 4
 
 
 def test_attention_is_counted_without_its_matrix_of_scores():
-    q, k = empty(1, 2, 1000, 64), empty(1, 2, 3000, 64)
+    q, k = meta_tensor(1, 2, 1000, 64), meta_tensor(1, 2, 3000, 64)
     _, cost = measure(lambda: nn.functional.scaled_dot_product_attention(q, k, k), q, k)
     assert cost.flops == {"attention": 4.0 * 2 * 1000 * 3000 * 64} and cost.transient == q.nbytes
 
@@ -100,7 +100,7 @@ def test_a_verdict_names_its_peak_and_owner_and_the_cheapest_change_comes_first(
     assert made.verdict == "does not fit" and made.peak.owner == "transformer"
     assert "does not fit: " in made.sentence and "transformer weights" in made.sentence
     first = made.changes[0]
-    assert "fp8 weights" in first.words and first.verdict in ("fits", "tight") and first.saves > 10 * GIB
+    assert "fp8 weights" in first.description and first.verdict in ("fits", "tight") and first.saves > 10 * GIB
     names = ("size", "weights", "caches", "offload_kv_cache")
     again = plan(gpu="RTX 5090", **{name: getattr(first.settings, name) for name in names})
     assert again.peak.bytes == first.peak and again.verdict == first.verdict
@@ -124,7 +124,7 @@ def test_a_condition_in_each_ring_is_counted_and_is_the_first_to_go():
     once, each = (plan(size=SMALL, gpu="H200", condition_in_rings=each) for each in (False, True))
     parts = shapes("wan-s2v-14b", (256, 384))
     assert each.moments[-2].bytes - once.moments[-2].bytes == 4 * parts.condition - parts.staging
-    assert plan(gpu="H100", condition_in_rings=True).changes[0].words.startswith("condition kept once")
+    assert plan(gpu="H100", condition_in_rings=True).changes[0].description.startswith("condition kept once")
     with pytest.raises(InputError, match="caches on the GPU in bf16"):
         plan(size=SMALL, condition_in_rings=True, caches="fp8")
 
@@ -133,7 +133,7 @@ def test_attention_in_8_bits_has_fp8_caches_with_a_condition_in_each():
     narrow, eight = plan(size=SMALL, gpu="H200", caches="fp8"), plan(size=SMALL, gpu="H200", fp8_attention=True)
     parts = shapes("wan-s2v-14b", (256, 384), caches="fp8")
     assert eight.moments[-2].bytes - narrow.moments[-2].bytes == 4 * (parts.condition // 2) - parts.staging
-    assert eight.time.step_s < narrow.time.step_s and "attention in 8 bits" in eight.settings.words
+    assert eight.time.step_s < narrow.time.step_s and "attention in 8 bits" in eight.settings.description
     assert all(change.settings.fp8_attention is False for change in plan(gpu="RTX 4090", fp8_attention=True).changes
                if change.settings.offload_kv_cache)
     with pytest.raises(InputError, match="caches of its own on the GPU"):
@@ -145,7 +145,7 @@ def test_attention_in_8_bits_has_fp8_caches_with_a_condition_in_each():
 def test_a_table_reads_as_text_and_an_explanation_has_numbers():
     made = plan(size=SMALL, gpu="L40S", weights="fp8")
     text = made.table()
-    assert all(moment.words in text for moment in made.moments) and "the condition is prefilled" in text
+    assert all(moment.description in text for moment in made.moments) and "the condition is prefilled" in text
     assert "block 0, step 3" in text and "<- peak" in text and "estimated from the card's sheet, not measured" in text
     said = " ".join(made.explain())
     assert "3.52 GiB a step" in said and "Reported by the article, not measured: 21.48 + 4.17 = 25.65" in said
@@ -244,16 +244,16 @@ def test_the_command_prints_the_plan_and_its_exit_code_tells_a_refusal(capsys, t
 def test_a_run_is_refused_before_weights_are_read_on_the_card_that_is_here(monkeypatch, recwarn):
     seen = SimpleNamespace(name="NVIDIA GeForce RTX 4090", total_memory=int(23.64 * GIB))
     config = GenerationConfig(size=SMALL)
-    assert check_room(config, {"device": "cpu"}) is None
+    assert check_fit(config, {"device": "cpu"}) is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: seen)
     with pytest.raises(InputError, match="are usable on RTX 4090.*--force"):
-        check_room(config, {})
-    assert check_room(config, {}, force=True).verdict == "does not fit"
+        check_fit(config, {})
+    assert check_fit(config, {}, force=True).verdict == "does not fit"
     assert any("are usable on RTX 4090" in str(one.message) for one in recwarn)
-    assert check_room(config, {"config": {"transformer": {"dim": 32}}}) is None
+    assert check_fit(config, {"config": {"transformer": {"dim": 32}}}) is None
     seen.name, seen.total_memory = "NVIDIA Something New", int(150 * GIB)
-    made = check_room(config, {"fp8": True})
+    made = check_fit(config, {"fp8": True})
     assert made.verdict == "fits" and made.card.name == "NVIDIA Something New"
 
 

@@ -13,20 +13,12 @@ from fakes import FakeBackend, face, tone, wait_until
 
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError
-from liveavatar.vram.watch import (
-    OWNERS,
-    GpuMeter,
-    Label,
-    MemoryRecord,
-    MemoryWatch,
-    ProcessMeter,
-    bytes_of_vae_state,
-    bytes_of_weights,
-    meter_for,
-    thin_record,
-)
+from liveavatar.vram.memory_record import OWNERS, Label, MemoryRecord, thin_record
+from liveavatar.vram.meters import GpuMeter, ProcessMeter, meter_for
+from liveavatar.vram.owned import bytes_of_vae_state, bytes_of_weights
+from liveavatar.vram.watch import MemoryWatch
 
 MIB = 2**20
 
@@ -34,7 +26,7 @@ MIB = 2**20
 class Script:
     """A meter that reads what it is told to."""
 
-    names, main, device, total, words = ("process",), "process", "a script", 1000, "As written."
+    names, main, device, total, description = ("process",), "process", "a script", 1000, "As written."
 
     def __init__(self, *readings: int) -> None:
         self.readings = list(readings)
@@ -59,7 +51,7 @@ def watched() -> tuple[Run, MemoryWatch]:
 
 def test_without_a_gpu_it_says_in_words_that_it_is_this_process():
     meter = meter_for(FakeBackend())
-    assert isinstance(meter, ProcessMeter) and "No NVIDIA GPU" in meter.words
+    assert isinstance(meter, ProcessMeter) and "No NVIDIA GPU" in meter.description
     assert 10 * MIB < meter.read()["process"] < meter.total
 
 
@@ -105,7 +97,8 @@ def test_labels_are_what_the_run_did(watched):
     labels = watched[1].record.labels
     steps = [(label.block, label.step) for label in labels if label.stage == "step"]
     assert steps == [(block, step) for block in (0, 1) for step in range(4)]
-    assert [label.words for label in labels if label.stage == "decode"] == ["block 0, decoding", "block 1, decoding"]
+    decoding = [label.description for label in labels if label.stage == "decode"]
+    assert decoding == ["block 0, decoding", "block 1, decoding"]
 
 
 def test_a_moment_knows_what_was_done_then(watched):
@@ -142,7 +135,7 @@ def test_state_of_the_released_vae_is_found_once_for_each_size(monkeypatch):
     from wan_fakes import small_vae
 
     from liveavatar.backends.wan.vae import StreamingWanVAE
-    from liveavatar.vram import watch
+    from liveavatar.vram import owned
 
     backend = SimpleNamespace(vae=StreamingWanVAE(small_vae().requires_grad_(False)))
     for side in (2, 4):
@@ -151,15 +144,15 @@ def test_state_of_the_released_vae_is_found_once_for_each_size(monkeypatch):
             _, memory = backend.vae.decode_stream(latents, None)
         held = sum(one.nbytes for one in memory if isinstance(one, torch.Tensor))
         assert bytes_of_vae_state(backend, latents) == held > 0
-    monkeypatch.setattr(watch, "ghost_of", lambda _: pytest.fail("decoded again"))
+    monkeypatch.setattr(owned, "meta_copy", lambda _: pytest.fail("decoded again"))
     assert bytes_of_vae_state(backend, latents) == held
 
 
 def test_where_there_is_no_proc_the_process_is_asked_all_the_same(monkeypatch):
-    from liveavatar.vram import watch
+    from liveavatar.vram import meters
 
     ours = ProcessMeter().read()["process"]
-    monkeypatch.setattr(watch, "resident_from_proc", lambda pid: None)
+    monkeypatch.setattr(meters, "resident_from_proc", lambda pid: None)
     assert ProcessMeter().read()["process"] == pytest.approx(ours, rel=0.05)
 
 
@@ -180,17 +173,17 @@ def test_the_peak_is_one_of_the_run_not_of_what_comes_before_or_after():
 
 def test_it_costs_less_than_two_percent_of_a_core_at_twenty_looks_a_second():
     watch = MemoryWatch(meter=ProcessMeter())
-    watch.look(time.perf_counter())
+    watch.sample(time.perf_counter())
     began_s = time.thread_time()
     for _ in range(200):
-        watch.look(time.perf_counter())
+        watch.sample(time.perf_counter())
     assert (time.thread_time() - began_s) / 200 / watch.period_s < 0.02
 
 
 def test_a_record_can_be_kept(watched, tmp_path):
     record = watched[1].record
     again = MemoryRecord.load(record.save(tmp_path / "seen").parent)
-    assert again.labels == record.labels and again.words == record.words and again.peak == record.peak
+    assert again.labels == record.labels and again.description == record.description and again.peak == record.peak
     assert all(np.array_equal(again.series[name], record.series[name]) for name in record.series)
 
 
@@ -205,9 +198,9 @@ def test_what_cannot_be_read_is_said(tmp_path):
 
 def test_hours_are_thinned_without_losing_a_peak():
     watch = MemoryWatch(meter=Script(*([1] * 30), 99, *([2] * 40)))
-    watch.most_samples = 16
+    watch.max_samples = 16
     for moment in range(60):
-        watch.look(float(moment))
+        watch.sample(float(moment))
     assert len(watch.record) < 16 and watch.thinned >= 2 and watch.record.peak.bytes == 99
 
 
@@ -235,8 +228,8 @@ def test_a_gpu_is_asked_through_its_driver_and_its_allocator(monkeypatch):
         "allocated_bytes": {"all": {"current": 30}}, "reserved_bytes": {"all": {"current": 40}}})
     meter = GpuMeter(torch.device("cuda:0"))
     assert meter.read() == {"used": 70, "process": 50, "allocated": 30, "reserved": 40}
-    assert meter.main == "process" and meter.total == 100 and "a card" in meter.words
+    assert meter.main == "process" and meter.total == 100 and "a card" in meter.description
     nvml.nvmlDeviceGetComputeRunningProcesses = lambda handle: []
     meter = GpuMeter(torch.device("cuda:0"))
-    assert meter.main == "reserved" and "does not say" in meter.words
+    assert meter.main == "reserved" and "does not say" in meter.description
     assert asked == ["GPU-abc", "GPU-abc"]

@@ -132,6 +132,7 @@ class Trap:
         return (open, ("trapped", "w"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
 def test_a_pickle_that_would_run_code_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"a": Trap()}, "zip.pth")

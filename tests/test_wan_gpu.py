@@ -14,7 +14,7 @@ from wan_fakes import LOADED, SMALL, TRANSFORMER, off, write_checkpoint
 import liveavatar
 from liveavatar.backends.wan.precision import Fp8Linear, multiplies_fp8
 from liveavatar.config import GenerationConfig
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.types import Block
 from liveavatar.vram.watch import MemoryWatch
 
@@ -324,13 +324,13 @@ torch.cuda.set_device(rank)
 from fakes import face, tone
 from test_wan_gpu import CONFIG, WIDE
 import liveavatar
-from liveavatar.parallel import Company, Layout, Notes, denoise
+from liveavatar.parallel import Layout, RankGroup, SpanRecorder, denoise
 pipe = liveavatar.load("wan-s2v-14b", weights="random", config=WIDE, conditioning="multi-gpu", device=f"cuda:{{rank}}")
 told = pipe.condition(tone(3.0), face(80, 80), "hello", CONFIG)
-with Company() as company:
-    layout = Layout.of(CONFIG.sample_steps, company.ranks)
-    notes = Notes(company.rank, company.began_s)
-    made = [x.cpu() for _, x in denoise(pipe.backend, told, CONFIG, company, layout, notes, threading.Event())]
+with RankGroup() as group:
+    layout = Layout.of(CONFIG.sample_steps, group.ranks)
+    recorder = SpanRecorder(group.rank, group.began_s)
+    made = [x.cpu() for _, x in denoise(pipe.backend, told, CONFIG, group, layout, recorder, threading.Event())]
     if rank == layout.vae_rank:
         torch.save(made, {out!r} + "/latents.pt")
 """

@@ -154,7 +154,7 @@ def test_the_plan_counts_what_a_network_in_4_bits_takes():
 
 def test_a_card_without_fp8_is_advised_4_bits():
     first, = cheapest(plan(size="384*256", gpu="RTX 3090"), others=False)
-    assert first.settings.weights == "nf4" and "nf4 weights" in first.words and first.verdict == "fits"
+    assert first.settings.weights == "nf4" and "nf4 weights" in first.description and first.verdict == "fits"
 
 
 def test_4_bits_and_8_bits_are_never_advised_together():

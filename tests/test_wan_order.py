@@ -13,13 +13,14 @@ pytest.importorskip("transformers", reason="wan-s2v-14b needs the extra `wan`")
 from wan_fakes import LOADED, TEXT_NET, small_lora, small_transformer, small_vae, write_checkpoint
 
 import liveavatar
-from liveavatar import parallel, pipeline
+from liveavatar import parallel, pipeline, streaming
 from liveavatar.backends.wan import backend as wan
 from liveavatar.backends.wan import preset
 from liveavatar.backends.wan.offload import OffloadPolicy
 from liveavatar.backends.wan.text import random_text_encoder
 from liveavatar.backends.wan.vae import StreamingWanVAE, WanDecoder
 from liveavatar.config import GenerationConfig
+from liveavatar.parallel import generation
 from liveavatar.types import InputError
 from liveavatar.vram.plan import plan
 from widgets import Planner
@@ -69,6 +70,7 @@ def events(monkeypatch):
     note(wan, "encode_reference", "portrait")
     note(wan.TextEncoder, "encode_text", "words")
     note(pipeline, "roll_out", "steps")
+    note(streaming, "roll_out", "steps")
     return noted
 
 
@@ -104,10 +106,11 @@ def test_so_it_is_under_torchrun(events, tiny, one_rank, tmp_path):
 def test_a_rank_that_only_decodes_never_loads_the_transformer(events, monkeypatch):
     pipe = liveavatar.load("wan-s2v-14b", **TINY)
     condition = pipe.condition(tone(0.4), face(80, 80), "hello", CONFIG)
-    monkeypatch.setattr(parallel, "arrivals", lambda backend, told, *_: [parallel.latents_like(backend, told)])
-    monkeypatch.setattr(parallel, "film", lambda pipeline, made, *_: made)
+    monkeypatch.setattr(generation, "receive_latents",
+                        lambda backend, condition, *_: [parallel.empty_latents(backend, condition)])
+    monkeypatch.setattr(generation, "decode_video", lambda pipeline, latents, *_: latents)
     rank, layout = SimpleNamespace(rank=2), parallel.Layout.of(2, 3)
-    made = parallel.one_rank(pipe, None, condition, CONFIG, rank, layout, None, None, None, False)
+    made = generation.run_rank(pipe, None, condition, CONFIG, rank, layout, None, None, None, False)
     assert made[0].shape == (1, 16, 3, 8, 8) and made[0].dtype == torch.float32
     assert [event for event in events if event[0] == "weights"] == []
 

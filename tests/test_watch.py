@@ -25,7 +25,8 @@ import liveavatar
 from liveavatar.interop.latents import frames_in
 from liveavatar.interop.noise_levels import noise_levels, predict
 from liveavatar.interop.watching import latents_after, latents_before
-from liveavatar.run import FAILED, FINISHED, PAUSED, STOPPED, replay
+from liveavatar.runs.info import FAILED, FINISHED, PAUSED, STOPPED
+from liveavatar.runs.loading import replay
 from liveavatar.types import Block, InputError, Step
 from widgets import CacheView, LipView, MemoryView, Player, ScheduleView, StepGrid
 
@@ -63,10 +64,10 @@ def test_a_pipeline_computes_the_same_and_all_its_steps_are_known(name):
         result = pipe(**call, generator=seeded(), **keep)[0]
     assert torch.equal(alone, result)
     assert (type(pipe), pipe.scheduler, dict(pipe.config)) == (kind, scheduler, config)
-    assert run.state == FINISHED and run.error is None and not [r for r in run.facts.remarks if "not be recorded" in r]
-    assert run.seen == tuple((0, index) for index in range(STEPS)) and run.facts.steps == STEPS
+    assert run.state == FINISHED and run.error is None and not [r for r in run.info.remarks if "not be recorded" in r]
+    assert run.recorded_steps == tuple((0, index) for index in range(STEPS)) and run.info.steps == STEPS
     for index in range(STEPS):
-        step = run.look(0, index)
+        step = run.step_record(0, index)
         assert step.x.shape == step.clean.shape == step.velocity.shape and step.x.ndim == 5
         assert step.milliseconds > 0 and step.bytes["process"] > 0 and step.sigma > step.sigma_next
         if index:
@@ -74,9 +75,9 @@ def test_a_pipeline_computes_the_same_and_all_its_steps_are_known(name):
     own = latents_after(run, 0, STEPS - 1).flatten().sort().values
     assert torch.allclose(own, given[-1].float().flatten().sort().values, atol=1e-6)       # whatever the layout
     pictures = run.blocks[0].frames
-    decoded = run.new_decoder().decode(run.look(0, -1).x)
+    decoded = run.new_decoder().decode(run.step_record(0, -1).x)
     assert decoded.shape == pictures.shape and (decoded.int() - pictures.int()).abs().max() <= 1
-    assert len(pictures) == run.facts.block_frames and run.total_s == run.done_s > 0
+    assert len(pictures) == run.info.block_frames and run.total_s == run.done_s > 0
 
 
 @pytest.mark.parametrize("scheduler", [
@@ -126,8 +127,8 @@ def test_a_watched_run_is_saved_and_every_view_shows_it_again(name, tmp_path):
     run, _ = watched(name)
     run.save(tmp_path / "run")
     again = replay(tmp_path / "run")
-    assert again.facts == run.facts and again.seen == run.seen
-    assert torch.equal(again.look(0, 1).clean, run.look(0, 1).clean)
+    assert again.info == run.info and again.recorded_steps == run.recorded_steps
+    assert torch.equal(again.step_record(0, 1).clean, run.step_record(0, 1).clean)
     assert torch.equal(latents_after(again, 0, 1), latents_after(run, 0, 1))
     assert torch.equal(again.blocks[0].frames, run.blocks[0].frames)
     for source in (run, tmp_path / "run"):
@@ -137,8 +138,8 @@ def test_a_watched_run_is_saved_and_every_view_shows_it_again(name, tmp_path):
             assert shown.error == "" and body["run"]["steps"] == STEPS and shown.still() is not None, view
     assert MemoryView(tmp_path / "run").record.peak.bytes == run.memory.record.peak.bytes
     schedule = ScheduleView(run)
-    assert schedule.sigmas == list(run.facts.sigmas) and all(schedule.milliseconds)
-    assert all(remark[1:] in StepGrid(run).paint()[0]["remarks"] for remark in run.facts.remarks)
+    assert schedule.sigmas == list(run.info.sigmas) and all(schedule.milliseconds)
+    assert all(remark[1:] in StepGrid(run).paint()[0]["remarks"] for remark in run.info.remarks)
     opened = replay(tmp_path / "run", pipeline=run)                  # with the pipeline at hand, its decoder too
     assert (opened.step_frames.decode(0, 1) == run.step_frames.decode(0, 1)).all()
     assert not (run.step_frames.decode(0, 0) == run.step_frames.decode(0, STEPS - 1)).all()
@@ -147,7 +148,7 @@ def test_a_watched_run_is_saved_and_every_view_shows_it_again(name, tmp_path):
 def test_many_threads_may_decode_at_once():
     """As views do; the VAE of Wan keeps its state in itself."""
     run, _ = watched("wan")
-    latents = [run.look(0, index).x for index in range(STEPS)]
+    latents = [run.step_record(0, index).x for index in range(STEPS)]
     alone = [run.new_decoder().decode(one) for one in latents]
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda turn: run.new_decoder().fork().decode(latents[turn % STEPS]), range(12)))
@@ -167,8 +168,8 @@ def test_each_call_is_a_block_and_each_picture_of_a_batch():
     assert run.trace.blocks == (0, 1, 2) and run.blocks_begun == 3 and run.total_s == 3
     for block, picture in zip(run.blocks, [*one, *two], strict=True):
         assert (block.frames[0].permute(2, 0, 1).float() / 255 - picture).abs().max() < 0.003
-        assert torch.equal(block.latents, run.look(block.index, -1).x)
-    assert [mark.stage for mark in run.marks].count("decode") == 3
+        assert torch.equal(block.latents, run.step_record(block.index, -1).x)
+    assert [span.stage for span in run.spans].count("decode") == 3
     assert (run.step_frames.decode(1, 1) != run.step_frames.decode(2, 1)).any()            # blocks are decoded alone
 
 
@@ -200,8 +201,8 @@ def test_half_precision_and_pictures_without_a_vae():
     for one, arguments in ((pipe, halved), (plain, {"num_inference_steps": STEPS})):
         with liveavatar.watch(one) as run:
             one(**arguments)
-        decoded = run.step_frames.decode(0, STEPS - 2), run.new_decoder().decode(run.look(0, -1).x)
-        assert len(run.seen) == STEPS and decoded[0].shape == (1, 16, 16, 3)
+        decoded = run.step_frames.decode(0, STEPS - 2), run.new_decoder().decode(run.step_record(0, -1).x)
+        assert len(run.recorded_steps) == STEPS and decoded[0].shape == (1, 16, 16, 3)
         assert (decoded[1].int() - run.blocks[0].frames.int()).abs().max() <= 4         # theirs is rounded to 8 bits
 
 
@@ -210,7 +211,7 @@ def test_a_loop_of_another_kind_is_not_mixed_in():
     with liveavatar.watch(pipe) as run:
         pipe(**call)
         pipe(**call | {"num_inference_steps": 2})
-    assert run.trace.blocks == (0,) and any("a run holds loops of one kind" in remark for remark in run.facts.remarks)
+    assert run.trace.blocks == (0,) and any("a run holds loops of one kind" in remark for remark in run.info.remarks)
 
 
 def test_latents_that_a_callback_changes_are_those_of_the_step():
@@ -225,16 +226,16 @@ def test_latents_that_a_callback_changes_are_those_of_the_step():
 
 def test_choices_of_the_call_are_kept():
     run, _ = watched("wan_image_to_video")
-    config = run.facts.config
+    config = run.info.config
     assert (config["height"], config["base_seed"], config["sample_steps"]) == (16, 0, STEPS)
-    assert config["scheduler"] == "FlowMatchEulerDiscreteScheduler" and run.facts.solver == "euler"
+    assert config["scheduler"] == "FlowMatchEulerDiscreteScheduler" and run.info.solver == "euler"
     assert run.portrait.pixels.shape == (3, 16, 32) and abs(float(run.portrait.pixels[0].mean()) - 200 / 255) < 0.01
 
 
 def test_time_in_a_video_follows_from_its_latent_frames():
     run, _ = watched("cogvideox")                                    # three latent frames, nine pictures
-    assert [run.facts.latent_of(frame) for frame in range(9)] == [0, 1, 1, 1, 1, 2, 2, 2, 2]
-    assert run.facts.total_s == 9 / 8 and run.facts.latent_at(0.2) == 1
+    assert [run.info.latent_of(frame) for frame in range(9)] == [0, 1, 1, 1, 1, 2, 2, 2, 2]
+    assert run.info.total_s == 9 / 8 and run.info.latent_at(0.2) == 1
     assert frames_in(9, 3) == {"frames_per_latent": 4, "first_frames": 1}
     assert frames_in(16, 16) == {"frames_per_latent": 1, "first_frames": 1} and frames_in(1, 1)["first_frames"] == 1
 
@@ -245,8 +246,8 @@ def test_time_in_a_video_follows_from_its_latent_frames():
 ])
 def test_what_a_call_does_not_give_is_said(more, said):
     run, _ = watched("stable_diffusion_3", **more)
-    assert any(said in remark for remark in run.facts.remarks), run.facts.remarks
-    assert run.step_frames.decode(0, len(run.seen) - 1).shape == (1, 16, 16, 3)
+    assert any(said in remark for remark in run.info.remarks), run.info.remarks
+    assert run.step_frames.decode(0, len(run.recorded_steps) - 1).shape == (1, 16, 16, 3)
 
 
 def test_noise_levels_that_do_not_fall_are_said_in_the_view():
@@ -254,7 +255,7 @@ def test_noise_levels_that_do_not_fall_are_said_in_the_view():
     pipe.scheduler = HeunDiscreteScheduler.from_config(pipe.scheduler.config)
     with liveavatar.watch(pipe) as run:
         pipe(**call, generator=seeded())
-    assert len(run.seen) == 2 * STEPS - 1                            # Heun asks the network twice a step
+    assert len(run.recorded_steps) == 2 * STEPS - 1                            # Heun asks the network twice a step
     assert "do not fall with every step" in ScheduleView(run).error and StepGrid(run).error == ""
 
 
@@ -300,7 +301,7 @@ def test_within_the_with_a_pipeline_looks_like_itself(tmp_path):
     with liveavatar.watch(pipe) as run:
         pipe.scheduler = chosen
         pipe(**call)
-    assert pipe.scheduler is chosen and any("no step was recorded" in remark for remark in run.facts.remarks)
+    assert pipe.scheduler is chosen and any("no step was recorded" in remark for remark in run.info.remarks)
 
 
 def test_what_cannot_be_watched_is_refused_with_a_remedy():
@@ -324,19 +325,19 @@ def test_another_thread_stops_and_steps_a_call():
     run.subscribe(lambda event: run.stop() if isinstance(event, Step) and event.index == 1 else None)
     with run:
         pipe(**call)
-    assert run.state == STOPPED and len(run.seen) == 2
+    assert run.state == STOPPED and len(run.recorded_steps) == 2
 
     run = liveavatar.watch(pipe)
     run.subscribe(lambda event: run.pause() if isinstance(event, Step) and event.index == 0 else None)
     with run:
         worker = threading.Thread(target=lambda: pipe(**call))
         worker.start()
-        wait_until(lambda: run.state == PAUSED and len(run.seen) == 1)
+        wait_until(lambda: run.state == PAUSED and len(run.recorded_steps) == 1)
         run.step()
-        wait_until(lambda: run.state == PAUSED and len(run.seen) == 2)
+        wait_until(lambda: run.state == PAUSED and len(run.recorded_steps) == 2)
         run.resume()
         worker.join(20)
-    assert len(run.seen) == STEPS and run.complaints == [] and isinstance(run.blocks[0], Block)
+    assert len(run.recorded_steps) == STEPS and run.subscriber_errors == [] and isinstance(run.blocks[0], Block)
 
 
 def test_a_pause_that_nobody_could_end_is_refused():
@@ -345,4 +346,4 @@ def test_a_pause_that_nobody_could_end_is_refused():
     run.subscribe(lambda event: run.pause() if isinstance(event, Step) else None)
     with run:
         pipe(**call)
-    assert len(run.seen) == STEPS and "main thread" in str(run.complaints[0][1])
+    assert len(run.recorded_steps) == STEPS and "main thread" in str(run.subscriber_errors[0][1])

@@ -10,7 +10,7 @@ from fakes import FakeBackend, face, tone, wait_until
 from liveavatar import inspect
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from widgets import AttentionView
 from widgets._decoding import decoding
 

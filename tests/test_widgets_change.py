@@ -11,7 +11,8 @@ from liveavatar.config import GenerationConfig
 from liveavatar.metrics.steps import change_map, difference
 from liveavatar.pipeline import Pipeline
 from liveavatar.preview import heat, on_scale, scale_ticks
-from liveavatar.run import Run, replay
+from liveavatar.runs.loading import replay
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError
 from widgets import Cursor, StepChange
 from widgets._decoding import decoding
@@ -86,7 +87,7 @@ def test_while_stepping_it_shows_what_there_is():
     assert not view.paint()[0]["ready"]                    # nothing is made yet
     for made in (1, 2):
         run.step()
-        wait_until(lambda made=made: run.state == "paused" and len(run.seen) == made)
+        wait_until(lambda made=made: run.state == "paused" and len(run.recorded_steps) == made)
         body, _ = painted(view)
         assert body["made"] == made and not body["finished"] and "after the last step" in body["headline"]
         assert [effect["left"] for effect in body["effects"]] == [None] * made
@@ -148,7 +149,7 @@ def test_any_number_of_steps(steps):
 
 
 def test_without_its_portrait_the_first_step_says_so(run):
-    bare = replay(run.trace, facts=run.facts, pipeline=Pipeline(FakeBackend()))
+    bare = replay(run.trace, info=run.info, pipeline=Pipeline(FakeBackend()))
     view = StepChange(bare)
     body, buffers = painted(view)
     assert not body["portrait"] and "change/0/12/48/32" not in buffers and "change/1/12/48/32" in buffers

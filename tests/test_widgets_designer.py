@@ -18,7 +18,7 @@ def picture(view: Designer, full: bool = True) -> tuple[str, bytes]:
 
 def told(view: Designer, kind: str, **content) -> None:
     """A click in the browser."""
-    view._hear(view, {"kind": kind, **content}, [])
+    view._receive_message(view, {"kind": kind, **content}, [])
 
 
 def test_a_seed_is_always_the_same_person():

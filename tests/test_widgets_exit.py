@@ -10,13 +10,14 @@ import time
 from fakes import FakeBackend, face, tone
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from widgets import LipView, MemoryView, StepGrid
 run = Run.of(Pipeline(FakeBackend(pause_s=0.01)), tone(9.6), face(32, 32), "", GenerationConfig(size=(32, 32)))
 views = [View(run) for View in (LipView, MemoryView, StepGrid)]
 for view in views:
-    view.send = lambda content, buffers, view=view: view._hear(view, {"kind": "ack", "number": content["number"]}, [])
-    view._hear(view, {"kind": "hello"}, [])
+    view.send = lambda content, buffers, view=view: view._receive_message(
+        view, {"kind": "ack", "number": content["number"]}, [])
+    view._receive_message(view, {"kind": "hello"}, [])
 run.start()
 while views[0].reader.lips_so_far is None:
     time.sleep(0.01)

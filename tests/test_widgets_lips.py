@@ -17,7 +17,8 @@ from liveavatar.metrics import mouth_opening
 from liveavatar.metrics.lips import DETECTABLE_MS
 from liveavatar.metrics.reader import load_reader
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Facts, Run
+from liveavatar.runs.info import RunInfo
+from liveavatar.runs.run import Run
 from liveavatar.speech import samples, viseme_curves
 from liveavatar.types import Block, InputError, Portrait
 from widgets import Cursor, LipView
@@ -42,7 +43,7 @@ class Shown:
 
     def __init__(self, frames: torch.Tensor, phonemes: bool = True, portrait: Portrait | None = None) -> None:
         speech = samples()["welcome"]
-        self.facts = Facts(frames=len(frames), sigmas=(1.0, 0.0))
+        self.info = RunInfo(frames=len(frames), sigmas=(1.0, 0.0))
         self.speech = speech if phonemes else replace(speech, phonemes=())
         self.portrait, self.backend = portrait, None
         self.blocks = [Block(index, torch.zeros(1, 4, 3, 2, 2), part, index * 0.48, 1.0)
@@ -119,7 +120,7 @@ def test_the_head_may_be_that_of_a_block_shortly_before(frames):
 
 
 def test_of_every_third_block_one_picture_is_looked_at_as_a_whole(frames, monkeypatch):
-    state = SimpleNamespace(blocks=(), facts=Facts(frames=FRAMES), speech=samples()["welcome"], portrait=None,
+    state = SimpleNamespace(blocks=(), info=RunInfo(frames=FRAMES), speech=samples()["welcome"], portrait=None,
                             state="running")
     looked = []
     monkeypatch.setattr("widgets._mouth.whole_look", lambda *given: looked.append(len(looked)) or whole_look(*given))
@@ -131,7 +132,7 @@ def test_of_every_third_block_one_picture_is_looked_at_as_a_whole(frames, monkey
 
 
 def test_the_mouth_is_read_as_the_blocks_come(frames):
-    state = SimpleNamespace(blocks=(), facts=Facts(frames=FRAMES), speech=samples()["welcome"], portrait=None,
+    state = SimpleNamespace(blocks=(), info=RunInfo(frames=FRAMES), speech=samples()["welcome"], portrait=None,
                             state="running")
     told = []
     reader = MouthReader(state, lambda: told.append(int((~np.isnan(reader.lips_so_far.opening)).sum())))

@@ -14,9 +14,12 @@ from PIL import Image
 import widgets
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Change, Run
+from liveavatar.runs.info import StateChange
+from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError, Step
-from widgets._live import STATIC, Cursor, LiveView, Mail, assemble
+from widgets._assets import STATIC, assemble
+from widgets._live import Cursor, LiveView
+from widgets._message_gate import MessageGate
 from widgets.cache_view import CacheView
 
 
@@ -54,7 +57,7 @@ def finished() -> Run:
 
 
 def hello(view: LiveView) -> None:
-    view._hear(view, {"kind": "hello"}, [])
+    view._receive_message(view, {"kind": "hello"}, [])
 
 
 def test_a_view_says_what_it_lacks_instead_of_failing():
@@ -119,13 +122,13 @@ def test_a_browser_is_sent_everything_once_and_no_more_until_it_answers(finished
     wait_until(lambda: view.sent)
     content, buffers = view.sent[0]
     assert content["full"] and content["names"] == ["pixels"] and buffers == [b"12"]
-    view._mail._sent_s = 1e9                               # as if it had just been sent, for ever
+    view._gate._sent_s = 1e9                               # as if it had just been sent, for ever
     for _ in range(20):
         view.refresh()
     time.sleep(0.25)
     assert len(view.sent) == 1
-    view._mail._sent_s = 0
-    view._hear(view, {"kind": "ack", "number": content["number"]}, [])
+    view._gate._sent_s = 0
+    view._receive_message(view, {"kind": "ack", "number": content["number"]}, [])
     wait_until(lambda: len(view.sent) == 2)
     assert not view.sent[1][0]["full"]
 
@@ -137,8 +140,8 @@ def test_views_that_are_due_together_are_drawn_in_one_rising(finished):
     wait_until(lambda: all(view.sent for view in views))
     drawn = []
     for delay_s, view in zip((0.0, 0.01, 0.5), views, strict=True):        # the last one has time
-        view._hear(view, {"kind": "ack", "number": 1}, [])
-        view._mail._sent_s = time.monotonic() + delay_s
+        view._receive_message(view, {"kind": "ack", "number": 1}, [])
+        view._gate._sent_s = time.monotonic() + delay_s
         view.send = lambda content, buffers=None, view=view: drawn.append((time.monotonic(), view))
     for view in views:
         view.refresh()
@@ -159,11 +162,11 @@ def test_many_changes_become_few_pictures(finished):
     view = Plain(finished)
     hello(view)
     wait_until(lambda: view.sent)
-    view._hear(view, {"kind": "ack", "number": 1}, [])
+    view._receive_message(view, {"kind": "ack", "number": 1}, [])
     began = time.monotonic()
     while time.monotonic() < began + 0.5:
         view.height += 1
-        view._hear(view, {"kind": "ack", "number": len(view.sent)}, [])
+        view._receive_message(view, {"kind": "ack", "number": len(view.sent)}, [])
         time.sleep(0.002)
     assert 2 <= len(view.sent) <= 8                        # 10 a second at most
 
@@ -173,30 +176,30 @@ def test_a_view_is_drawn_after_what_concerns_it_and_after_every_change_of_state(
         drawn_after = (Block,)
 
     view = OfBlocks(finished)
-    view._mail.begin()
-    view._notice(finished.look(0, 0))
-    assert not view._mail._dirty
-    for event in (finished.blocks[0], Change("finished")):
-        view._notice(event)
-        assert view._mail._dirty
-        view._mail.begin()
+    view._gate.begin()
+    view._on_event(finished.step_record(0, 0))
+    assert not view._gate._dirty
+    for event in (finished.blocks[0], StateChange("finished")):
+        view._on_event(event)
+        assert view._gate._dirty
+        view._gate.begin()
 
 
-def test_mail_waits_for_the_answer_and_loses_patience():
-    mail = Mail()
-    mail.ask(full=False, urgent=True)
-    assert not mail.wanted                                 # nobody looks
-    mail.heard()
-    assert mail.wanted and mail.begin() is False
-    mail.sent(0.0)
-    assert mail.due_s() == pytest.approx(mail._sent_s + 0.5)
-    mail.acknowledged(1)
-    assert mail.due_s() == pytest.approx(mail._sent_s + 0.1)
-    mail.sent(0.02)                                        # costly, while a run is going
-    mail.acknowledged(2)
-    assert mail.due_s() == pytest.approx(mail._sent_s + 1.0)
-    mail.ask(full=False, urgent=True)                      # but a click is answered at once
-    assert mail.due_s() == pytest.approx(mail._sent_s + 0.1)
+def test_a_message_waits_for_the_answer_but_not_for_ever():
+    gate = MessageGate()
+    gate.request(full=False, urgent=True)
+    assert not gate.wanted                                 # nobody looks
+    gate.connected()
+    assert gate.wanted and gate.begin() is False
+    gate.sent(0.0)
+    assert gate.due_s() == pytest.approx(gate._sent_s + 0.5)
+    gate.acknowledged(1)
+    assert gate.due_s() == pytest.approx(gate._sent_s + 0.1)
+    gate.sent(0.02)                                        # costly, while a run is going
+    gate.acknowledged(2)
+    assert gate.due_s() == pytest.approx(gate._sent_s + 1.0)
+    gate.request(full=False, urgent=True)                      # but a click is answered at once
+    assert gate.due_s() == pytest.approx(gate._sent_s + 0.1)
 
 
 def test_the_cursor_moves_all_views_that_share_it(finished):
@@ -212,16 +215,16 @@ def test_the_cursor_moves_all_views_that_share_it(finished):
 def test_clicks_steer_the_run_and_their_errors_are_shown():
     run = make_run()
     view = Plain(run)
-    view._hear(view, {"kind": "steer", "what": "step"}, [])
+    view._receive_message(view, {"kind": "steer", "what": "step"}, [])
     wait_until(lambda: run.state == "paused")
-    assert len(run.seen) == 1
-    view._hear(view, {"kind": "steer", "what": "stop"}, [])
+    assert len(run.recorded_steps) == 1
+    view._receive_message(view, {"kind": "steer", "what": "stop"}, [])
     run.result()
     assert run.state == "stopped"
-    view._hear(view, {"kind": "steer", "what": "step"}, [])
+    view._receive_message(view, {"kind": "steer", "what": "step"}, [])
     assert "over" in view.error
     empty = Plain()
-    empty._hear(empty, {"kind": "steer", "what": "toggle"}, [])
+    empty._receive_message(empty, {"kind": "steer", "what": "toggle"}, [])
     assert empty.error == Plain.nothing
 
 
@@ -240,7 +243,7 @@ def test_watching_another_run_forgets_the_first():
     heard = []
 
     class Listening(Plain):
-        def notice(self, event):
+        def on_event(self, event):
             heard.append(event)
 
     view = Listening(first)
@@ -302,11 +305,11 @@ def test_after_a_step_the_cursor_goes_to_the_block_that_was_worked_on():
     run, cursor = make_run(1.12), Cursor()                 # the last of three blocks has 4 frames
     view = Plain(run, cursor=cursor)
     for made, block in ((1, 0), (5, 1), (9, 2)):
-        while len(run.seen) < made:
-            seen = len(run.seen)
+        while len(run.recorded_steps) < made:
+            seen = len(run.recorded_steps)
             run.step()
-            wait_until(lambda seen=seen: run.state == "paused" and len(run.seen) > seen)
-        assert run.facts.block_at(cursor.time_s) == block and view.time_s == cursor.time_s < run.total_s
+            wait_until(lambda seen=seen: run.state == "paused" and len(run.recorded_steps) > seen)
+        assert run.info.block_at(cursor.time_s) == block and view.time_s == cursor.time_s < run.total_s
     cursor.time_s = 0.7
     run.start().result()
     assert cursor.time_s == 0.7                            # a run that goes on leaves it where somebody has put it
@@ -316,7 +319,7 @@ def test_a_pause_by_hand_leaves_the_cursor_where_it_is():
     run = make_run()
     view = Plain(run)
     view.time_s = 0.1
-    view._notice(Change("paused"))
+    view._on_event(StateChange("paused"))
     assert view.time_s == 0.1
 
 

@@ -8,10 +8,11 @@ from fakes import FakeBackend, face, tone, wait_until
 
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError
+from liveavatar.vram.memory_record import OWNERS, Label, MemoryRecord
 from liveavatar.vram.plan import plan
-from liveavatar.vram.watch import OWNERS, Label, MemoryRecord, MemoryWatch
+from liveavatar.vram.watch import MemoryWatch
 from widgets import MemoryView
 from widgets.memory_view import Expected, forecast_of
 
@@ -65,7 +66,7 @@ def test_only_what_is_new_is_sent():
 def test_what_is_on_screen_can_be_had_by_name(view):
     assert view.peak == view.record.peak and view.peak.bytes <= view.record.values.max()
     assert view.now["process"] == view.record.values[-1] and view.now["caches"] > 0
-    assert view.words == view.record.words
+    assert view.description == view.record.description
 
 
 def test_code_that_is_no_run_is_shown_live_and_afterwards(tmp_path):
@@ -117,7 +118,7 @@ def test_closing_ends_the_watch():
 
 
 def test_a_forecast_that_grows_with_the_run_is_that_of_the_whole(view):
-    moments = [SimpleNamespace(stage=stage, words=words, bytes=size) for stage, words, size in (
+    moments = [SimpleNamespace(stage=stage, description=text, bytes=size) for stage, text, size in (
         ("prefill", "", 5), ("step", "block 0, step 0", 7), ("step", "block 0, step 1", 8), ("steady", "", 9))]
     labels = view.record.labels
     expected, plan = Expected(SimpleNamespace(moments=moments)), SimpleNamespace(moments=moments)
@@ -135,7 +136,7 @@ def test_a_forecast_is_drawn_where_one_is_given(view):
 
 
 def test_the_moments_of_a_plan_last_as_long_as_the_run_stays_in_them():
-    moments = [SimpleNamespace(stage=stage, words=words, bytes=size) for stage, words, size in (
+    moments = [SimpleNamespace(stage=stage, description=text, bytes=size) for stage, text, size in (
         ("prefill", "the condition", 1), ("step", "block 0, step 0", 2), ("step", "block 0, step 1", 3),
         ("decode", "block 0 is decoded", 4), ("steady", "every later block", 5))]
     labels = (Label(0, 1, "prepare", -1, -1), Label(1, 2, "step", 0, 0), Label(2, 3, "step", 0, 1),
@@ -163,5 +164,5 @@ def test_a_forecast_begins_with_what_the_process_holds_when_all_is_imported():
         view = MemoryView(run, record=record)
         view._plan = plan("mini", steps=2, libraries=0)
         times_s, sizes = view.forecast
-        growth = next(moment.bytes for moment in view._plan.moments if moment.words == "block 0, step 1")
+        growth = next(moment.bytes for moment in view._plan.moments if moment.description == "block 0, step 1")
         assert sizes[-1] == size + 100 * MIB + more - weights + growth

@@ -41,9 +41,9 @@ def test_a_suggestion_is_taken_over_by_a_click_and_then_fits():
     view = Planner(gpu="RTX 5090", size=SMALL)
     body = planned(view)
     assert body["verdict"] == "does not fit" and body["changes"]
-    view._hear(view, {"kind": "take", "index": 0}, [])
+    view._receive_message(view, {"kind": "take", "index": 0}, [])
     assert view.fp8 and planned(view)["verdict"] in ("fits", "tight")
-    view._hear(view, {"kind": "take", "index": 99}, [])
+    view._receive_message(view, {"kind": "take", "index": 99}, [])
     assert "no longer there" in view.error
 
 

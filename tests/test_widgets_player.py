@@ -9,7 +9,7 @@ from PIL import Image
 
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError
 from widgets import Cursor, Player
 from widgets._decoding import decoding
@@ -142,7 +142,7 @@ def test_while_a_run_pauses_the_guess_of_the_newest_step_is_shown():
     assert player.guess is None
     for step in range(4):
         run.step()
-        wait_until(lambda step=step: run.state == "paused" and len(run.seen) == step + 1)
+        wait_until(lambda step=step: run.state == "paused" and len(run.recorded_steps) == step + 1)
         player.paint(full=False)
         wait_until(lambda: not decoding().waits(player))
         body, buffers = player.paint(full=True)

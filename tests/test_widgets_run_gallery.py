@@ -45,14 +45,14 @@ def test_a_search_leaves_those_with_every_word(gallery):
 
 
 def test_again_and_delete_are_done_to_entries_of_the_folder_only(gallery, tmp_path):
-    gallery._hear(None, {"kind": "again", "path": str(tmp_path / "1.mp4")}, [])
+    gallery._receive_message(None, {"kind": "again", "path": str(tmp_path / "1.mp4")}, [])
     wait_until(lambda: gallery._making is None)
     assert gallery.error == "" and (tmp_path / "1-2.mp4").is_file()
     (tmp_path / "me.png").unlink()
-    gallery._hear(None, {"kind": "again", "path": str(tmp_path / "1.mp4")}, [])
+    gallery._receive_message(None, {"kind": "again", "path": str(tmp_path / "1.mp4")}, [])
     wait_until(lambda: gallery._making is None)
     assert "portrait of 1.mp4, me.png" in gallery.error
-    gallery._hear(None, {"kind": "delete", "path": str(tmp_path / "1.mp4")}, [])
+    gallery._receive_message(None, {"kind": "delete", "path": str(tmp_path / "1.mp4")}, [])
     assert not (tmp_path / "1.mp4").exists()
-    gallery._hear(None, {"kind": "delete", "path": str(tmp_path / "me.wav")}, [])
+    gallery._receive_message(None, {"kind": "delete", "path": str(tmp_path / "me.wav")}, [])
     assert (tmp_path / "me.wav").exists() and "is not there any more" in gallery.error

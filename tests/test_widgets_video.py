@@ -24,7 +24,7 @@ def files(tmp_path_factory):
 
 def test_a_video_is_a_run_that_is_over(files):
     run = open_video(files / "b.webm")
-    assert run.over and run.facts.fps == pytest.approx(30) and run.facts.frames == 30
+    assert run.over and run.info.fps == pytest.approx(30) and run.info.frames == 30
     assert run.total_s == pytest.approx(1.0) and run.speech.duration_s == pytest.approx(1.0, abs=0.05)
     assert open_video(files / "a.mp4").speech is None
 

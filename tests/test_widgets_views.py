@@ -11,7 +11,8 @@ from PIL import Image
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
 from liveavatar.preview import decode_exactly, values_of
-from liveavatar.run import Run, replay
+from liveavatar.runs.loading import replay
+from liveavatar.runs.run import Run
 from liveavatar.sampler import released_schedule
 from liveavatar.trace import Trace
 from liveavatar.types import InputError, Step
@@ -61,7 +62,7 @@ def test_x_and_the_guess_are_seen_side_by_side(run):
     halves = np.split(grid.picture, 2, axis=2)
     for half, show in zip(halves, ("x", "clean"), strict=True):
         assert np.array_equal(half, StepGrid(run, exact=False, show=show, block=1, step=2).picture)
-    assert np.array_equal(grid.values, values_of(run.look(1, 2).clean))
+    assert np.array_equal(grid.values, values_of(run.step_record(1, 2).clean))
 
 
 def test_every_cell_of_a_run_at_rest_is_decoded(run):
@@ -72,7 +73,7 @@ def test_every_cell_of_a_run_at_rest_is_decoded(run):
     assert {kind for kind, *_ in cells_of(buffers).values()} == {"jpeg"} and len(cells_of(buffers)) == 12
     assert "real" not in body["words"] and grid.error == ""
     picture = decoded_picture(buffers["cell/1/1/jpeg/1/64/32"])
-    expected = decode_exactly(run.backend, run.look(1, 1).x, run.look(0, 3).x)[6]
+    expected = decode_exactly(run.backend, run.step_record(1, 1).x, run.step_record(0, 3).x)[6]
     assert np.abs(picture[:, :32].astype(int) - expected).mean() < 9        # a JPEG
 
 
@@ -136,18 +137,18 @@ def test_cells_come_live():
 @pytest.mark.parametrize("show", ["clean", "x", "velocity"])
 def test_what_is_drawn_are_the_values_of_the_step(run, show):
     grid = StepGrid(run, show=show, exact=False, block=1, step=2)
-    assert np.array_equal(grid.values, values_of(getattr(run.look(1, 2), show)))
+    assert np.array_equal(grid.values, values_of(getattr(run.step_record(1, 2), show)))
     assert grid.chosen == (1, 2) and grid.picture.shape == (3, 4, 4, 3)
 
 
 def test_difference_channel_and_mean(run):
     grid = StepGrid(run, block=1, step=2, show="difference")
-    expected = values_of(run.look(1, 2).clean) - values_of(run.look(1, 1).clean)
+    expected = values_of(run.step_record(1, 2).clean) - values_of(run.step_record(1, 1).clean)
     assert np.allclose(grid.values, expected)
     assert "no step before" in grid.paint()[0]["words"]                # the first row stays empty
     grid.show, grid.channel = "channel", 3
     assert grid.picture.shape == (3, 4, 4)
-    clean = values_of(run.look(1, 2).clean)[3]
+    clean = values_of(run.step_record(1, 2).clean)[3]
     assert np.allclose(grid.picture / 127.5 - 1, np.clip(clean / 3, -1, 1), atol=0.01)
     grid.show = "mean"
     assert grid.picture.shape == (3, 4, 4)
@@ -161,7 +162,7 @@ def test_a_channel_that_is_not_there_is_refused_in_words(run):
 
 def test_numbers_of_the_chosen_cell(run):
     grid = StepGrid(run, block=0, step=1)
-    step, before = run.look(0, 1), run.look(0, 0)
+    step, before = run.step_record(0, 1), run.step_record(0, 0)
     numbers = grid.numbers
     assert numbers.sigma == pytest.approx(0.9) and numbers.share == pytest.approx(0.15)
     assert numbers.velocity_norm == pytest.approx(step.velocity.square().mean().sqrt().item(), rel=1e-5)
@@ -275,7 +276,7 @@ def test_a_run_brings_its_schedule_and_its_times():
     assert (view.schedule, view.steps, view.solver) == ("released", 5, "euler")
     assert view.milliseconds == (None,) * 5
     run.start().result()
-    assert view.milliseconds[4] == pytest.approx(run.look(0, 4).milliseconds)
+    assert view.milliseconds[4] == pytest.approx(run.step_record(0, 4).milliseconds)
     assert ScheduleView(run).milliseconds == pytest.approx(view.milliseconds)
     own = make_run(0.48, schedule=(1.0, 0.5, 0.0), sample_steps=2)
     assert ScheduleView(own).schedule == "own"
@@ -294,7 +295,7 @@ def test_rings_hold_what_the_caches_hold(run):
 
 def test_a_list_that_was_refused_is_forgotten_with_the_next_choice():
     view = ScheduleView()
-    view._hear(view, {"kind": "list", "text": "1000, 300, 900"}, [])
+    view._receive_message(view, {"kind": "list", "text": "1000, 300, 900"}, [])
     assert "must fall" in view.error and view.sigmas == list(ScheduleView().sigmas)
     view.steps = 5
     assert view.error == ""

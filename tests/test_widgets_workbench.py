@@ -25,7 +25,7 @@ def make(pause_s: float = 0.0, **traits) -> Workbench:
 
 def told(page: Workbench, kind: str, **content) -> None:
     """A click in the browser."""
-    page._hear(page, {"kind": kind, **content}, [])
+    page._receive_message(page, {"kind": kind, **content}, [])
 
 
 class Counted:
@@ -51,7 +51,7 @@ def test_one_click_makes_a_video_that_all_views_show(tmp_path):
 
 def test_a_page_that_opens_brings_its_model_before_the_first_click(monkeypatch):
     backend, brought = FakeBackend(), []
-    monkeypatch.setattr(module, "bring", lambda *names: brought.append(names) or Pipeline(backend))
+    monkeypatch.setattr(module, "load_model", lambda *names: brought.append(names) or Pipeline(backend))
     monkeypatch.setattr(backend.vae, "decode_stream", decoded := Counted(backend.vae.decode_stream))
     page = Workbench(**SMALL)
     told(page, "hello")
@@ -115,7 +115,7 @@ def test_one_video_at_a_time_and_the_refusal_is_kind():
     assert "one is still being made" in page.error and page.busy
     with pytest.raises(InputError, match="Stop it"):
         page.start()
-    wait_until(lambda: page.run is not None and len(page.run.seen) > 1)
+    wait_until(lambda: page.run is not None and len(page.run.recorded_steps) > 1)
     told(page, "steer", what="stop")
     page.result()
     assert page.run.state == "stopped" and page.error == ""
@@ -153,7 +153,7 @@ def test_step_and_block_begin_a_video_and_walk_through_it():
     page = make()
     page.step()
     wait_until(lambda: page.run is not None and page.run.state == "paused")
-    assert len(page.run.seen) == 1
+    assert len(page.run.recorded_steps) == 1
     first = page.run
     told(page, "steer", what="block")
     wait_until(lambda: page.run.state == "paused" and page.run.done_s > 0)
@@ -164,7 +164,7 @@ def test_step_and_block_begin_a_video_and_walk_through_it():
 
 def test_stop_while_weights_are_loaded_begins_nothing(monkeypatch):
     page = Workbench(**SMALL)
-    monkeypatch.setattr(module, "bring", lambda *names: time.sleep(0.3) or Pipeline(FakeBackend()))
+    monkeypatch.setattr(module, "load_model", lambda *names: time.sleep(0.3) or Pipeline(FakeBackend()))
     page.start()
     wait_until(lambda: "Loading" in page.paint()[0]["says"])
     assert page.paint()[0]["preparing"] and page.run is None
@@ -186,11 +186,11 @@ def test_one_cursor_for_all_views():
 def test_only_what_is_in_sight_is_drawn():
     page = make(page="lips")
     for view in page.views.values():
-        view._hear(view, {"kind": "hello"}, [])            # a browser has opened all of them
-    assert {name for name, view in page.views.items() if getattr(view._mail, "shown", False)} == {
+        view._receive_message(view, {"kind": "hello"}, [])            # a browser has opened all of them
+    assert {name for name, view in page.views.items() if getattr(view._gate, "shown", False)} == {
         "player", "grid", "lips"}                          # the designer draws when it is touched only
     page.page = "caches"
-    assert page.caches._mail.shown and not page.lips._mail.shown and page.grid._mail.shown
+    assert page.caches._gate.shown and not page.lips._gate.shown and page.grid._gate.shown
 
 
 def test_the_portrait_comes_from_the_designer_or_from_a_file(tmp_path):
@@ -212,7 +212,7 @@ def upload(page: Workbench, what: str, name: str, data: bytes, number: int = 1, 
     parts = range(0, len(data), piece)
     for part, start in enumerate(parts):
         content = {"kind": "upload", "what": what, "name": name, "number": number, "part": part, "parts": len(parts)}
-        page._hear(page, content, [memoryview(data[start:start + piece])])
+        page._receive_message(page, content, [memoryview(data[start:start + piece])])
 
 
 def sound_file(folder, seconds: float = 1.0) -> bytes:
@@ -243,11 +243,11 @@ def test_an_upload_that_cannot_be_used_is_named_as_its_owner_does_and_changes_no
 
 def test_an_upload_gives_way_to_a_newer_one(tmp_path):
     page, data = make(), sound_file(tmp_path)
-    page.told("cancel upload", {"what": "sound"})                      # where nothing is on its way
+    page.on_message("cancel upload", {"what": "sound"})                      # where nothing is on its way
     first = {"kind": "upload", "what": "sound", "name": "old.wav", "number": 1, "part": 0, "parts": 2}
-    page._hear(page, first, [data[:100]])
+    page._receive_message(page, first, [data[:100]])
     upload(page, "sound", "new.wav", data, number=2)
-    page._hear(page, first | {"part": 1}, [data[100:]])
+    page._receive_message(page, first | {"part": 1}, [data[100:]])
     wait_until(lambda: page.sound == "recording")
     assert page.recording.endswith("/new.wav") and page.error == ""
 
@@ -331,7 +331,7 @@ def test_a_saved_run_can_be_looked_at(tmp_path):
     page = make()
     page.start().result()
     again = Workbench(page.run.save(tmp_path / "seen"))
-    assert again.grid.run is again.run and len(again.run.seen) == 8
+    assert again.grid.run is again.run and len(again.run.recorded_steps) == 8
 
 
 def test_what_the_browser_needs_is_small():
@@ -360,7 +360,7 @@ def test_the_first_step_opens_what_it_changed_and_moves_the_cursor_on():
     assert page.change.run is page.run and page.player.guess == (0, 0)
     for made in range(2, 6):
         page.step()
-        wait_until(lambda made=made: page.run.state == "paused" and len(page.run.seen) == made)
+        wait_until(lambda made=made: page.run.state == "paused" and len(page.run.recorded_steps) == made)
     assert page.cursor.time_s == pytest.approx(0.72) and page.grid.chosen == (1, 0)
     page.stop()
 
@@ -390,14 +390,14 @@ def test_a_run_that_is_not_compared_is_not_kept():
 
 def test_the_many_step_base_can_be_chosen(monkeypatch):
     brought = []
-    monkeypatch.setattr(module, "bring", lambda backend, model: brought.append(model) or Pipeline(
+    monkeypatch.setattr(module, "load_model", lambda backend, model: brought.append(model) or Pipeline(
         FakeBackend(student=model == "student")))
     page = make(model="teacher", steps=16)
     page.start().result()
-    assert brought == ["teacher"] and not page.pipeline.backend.about()["student"] and page.run.facts.steps == 16
+    assert brought == ["teacher"] and not page.pipeline.backend.about()["student"] and page.run.info.steps == 16
     page.model, page.steps = "student", 1
     page.start().result()
-    assert brought == ["teacher"] and page.pipeline is page._given and page.run.facts.steps == 1
+    assert brought == ["teacher"] and page.pipeline is page._given and page.run.info.steps == 1
     assert Workbench(pipeline=Pipeline(FakeBackend(student=False)), **SMALL).model == "teacher"
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from liveavatar.inspect import TokenPlaces
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
     from liveavatar.types import Speech
 
 LOUDNESS_S = 0.04             # smoothing of the loudness that lips are compared with

@@ -10,7 +10,7 @@ from liveavatar.preview import jpeg, signed_bytes, strip, values_of
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
     from liveavatar.types import Step
 
 SHOWN = {   # what can be drawn -> in words
@@ -23,12 +23,12 @@ CHANNEL_REACH, MEAN_REACH, DIFFERENCE_REACH = 3.0, 1.0, 0.7     # drawn in full 
 
 def step_before(run: Run, block: int, index: int) -> Step | None:
     """Return the step before, in the same block; None before the first."""
-    return run.look(block, index - 1) if index > 0 else None
+    return run.step_record(block, index - 1) if index > 0 else None
 
 
 def values_shown(run: Run, show: str, block: int, index: int) -> np.ndarray:
     """Return the numbers behind a cell, (C, F, h, w) float32; those of the guess where pictures are shown."""
-    step = run.look(block, index)
+    step = run.step_record(block, index)
     if show == "difference":
         before, clean = step_before(run, block, index), values_of(step.clean)
         return np.zeros_like(clean) if before is None else clean - values_of(before.clean)

@@ -1,4 +1,4 @@
-"""One thread that decodes pictures for all views while their runs pause: never in the run's thread or the painter's.
+"""One thread that decodes pictures for all views while their runs pause: neither the run's nor the render loop's.
 
     decoding().want(view, {key: job, ...}, priority)     # what the view would like to have now
 
@@ -15,13 +15,16 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from liveavatar.run import LONGEST_GOODBYE_S, RUNNING
-from widgets._live import before_the_end, sentence
+from liveavatar.runs.info import RUNNING
+from liveavatar.runs.run import EXIT_TIMEOUT_S
+from widgets._live import sentence
+from widgets._render_loop import stop_before_exit
 
 if TYPE_CHECKING:
     from widgets._live import LiveView
 
-    Jobs = Mapping[Hashable, Callable[[], object]]
+    Job = Callable[[], object]
+    Jobs = Mapping[Hashable, Job]
 
 GUESS, CHANGE, CELLS = 0, 1, 2        # priorities: one large picture, one block at every step, many small ones
 
@@ -30,12 +33,12 @@ class Decoding:
     """Do the jobs of all views, those of the lowest priority number first, in the order in which a view named them."""
 
     def __init__(self) -> None:
-        self._wanted: weakref.WeakKeyDictionary[LiveView, tuple[int, Jobs]] = weakref.WeakKeyDictionary()
+        self._wanted: weakref.WeakKeyDictionary[LiveView, tuple[int, dict[Hashable, Job]]] = weakref.WeakKeyDictionary()
         self._failed: weakref.WeakKeyDictionary[LiveView, set[Hashable]] = weakref.WeakKeyDictionary()
         self._woken = threading.Condition()
         self._ended = False
         self._thread: threading.Thread | None = None
-        before_the_end(self)
+        stop_before_exit(self)
 
     def want(self, view: LiveView, jobs: Jobs, priority: int = CELLS) -> None:
         """Ask for pictures; jobs that the view asked for before and does not name again are dropped."""
@@ -53,7 +56,7 @@ class Decoding:
             self._failed.pop(view, None)
 
     def waits(self, view: LiveView) -> bool:
-        """Whether something the view asked for is still to be done."""
+        """Tell whether something the view asked for is still to be done."""
         with self._woken:
             return bool(self._open(view))
 
@@ -63,7 +66,7 @@ class Decoding:
             self._ended = True
             self._woken.notify()
         if self._thread is not None:
-            self._thread.join(LONGEST_GOODBYE_S)
+            self._thread.join(EXIT_TIMEOUT_S)
 
     def _open(self, view: LiveView) -> dict[Hashable, Callable[[], object]]:
         _, jobs = self._wanted.get(view, (0, {}))
@@ -110,5 +113,5 @@ class Decoding:
 
 @cache
 def decoding() -> Decoding:
-    """The decoding thread of this process, made when it is first needed."""
+    """Return the decoding thread of this process, made when it is first needed."""
     return Decoding()

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from liveavatar.flow2d.students import Distillation, distil
-from widgets._live import before_the_end
+from widgets._render_loop import stop_before_exit
 
 if TYPE_CHECKING:
     from widgets.flow_lab import FlowLab
@@ -28,7 +28,7 @@ class Training:
                               updates=view.updates, seed=view.seed)
         self._thread = threading.Thread(target=self._work, name="liveavatar-flow-lab", daemon=True)
         self._thread.start()
-        before_the_end(self)
+        stop_before_exit(self)
 
     @property
     def working(self) -> bool:

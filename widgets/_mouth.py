@@ -32,9 +32,10 @@ from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, ph
 from liveavatar.metrics.reader import LIPS, as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
 from liveavatar.metrics.regressor import MOUTH, FaceRegressor, cut_square
 from liveavatar.phonemes import find_phonemes, with_phonemes
-from liveavatar.run import LONGEST_GOODBYE_S, RUNNING, Run
+from liveavatar.runs.info import RUNNING
+from liveavatar.runs.run import EXIT_TIMEOUT_S, Run
 from liveavatar.threads import set_threads_here
-from widgets._live import before_the_end
+from widgets._render_loop import stop_before_exit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,20 +75,20 @@ class Lips:
 
     @property
     def opening(self) -> np.ndarray:
-        """(T,) 0 closed, 1 wide open."""
+        """Return (T,) 0 closed, 1 wide open."""
         return self.mouth[:, 0]
 
 
 @torch.inference_mode()
 def full_look(frames: Tensor, reader: FaceRegressor) -> np.ndarray:
-    """Pictures (T, H, W, 3) uint8 -> (T, 7): mouth and place."""
+    """Read pictures (T, H, W, 3) uint8 -> (T, 7): mouth and place."""
     with as_fast():
         reading = reader(as_pictures(frames))
     return torch.cat([reading.motion[:, :len(MOUTH)], reading.place[:, :PLACES]], 1).float().numpy()
 
 
 def photo_look(frames: Tensor) -> np.ndarray:
-    """The same of a real face: opening and place; what is not read is NaN, and all of pictures without a face."""
+    """Read the same of a real face: opening and place; what is not read is NaN, and all of pictures without a face."""
     track = read_faces(frames, mode="each")
     size = torch.tensor(frames.shape[1:3]).flip(0)
     middle = track.points[:, LIPS, :2].mean(1)                                          # (T, 2) px
@@ -96,13 +97,13 @@ def photo_look(frames: Tensor) -> np.ndarray:
 
 
 def shows_face(frames: Tensor) -> bool:
-    """Whether the middle one of pictures (T, H, W, 3) shows a face: the detector alone, for it is asked often."""
+    """Tell whether the middle one of pictures (T, H, W, 3) shows a face: the detector alone, for it is asked often."""
     return bool(detect_faces(frames[len(frames) // 2], search=False, verify=False))
 
 
 @torch.inference_mode()
 def whole_look(frames: Tensor, reader: FaceRegressor) -> Whole:
-    """The middle one of pictures (T, H, W, 3), looked at as a whole."""
+    """Read the middle one of pictures (T, H, W, 3) as a whole."""
     with as_fast():
         feature = reader.features(as_pictures(frames[len(frames) // 2:][:1]))
         return feature, reader.body(feature)[:, :reader.places]
@@ -110,7 +111,8 @@ def whole_look(frames: Tensor, reader: FaceRegressor) -> Whole:
 
 @torch.inference_mode()
 def quick_look(frames: Tensor, reader: FaceRegressor, whole: Whole | None = None) -> np.ndarray:
-    """The same, but only one picture is looked at as a whole, of these or of those before: the head hardly moves."""
+    """Read the same, but only one picture is looked at as a whole, of these or of those before: the head hardly moves.
+    """
     feature, place = whole_look(frames, reader) if whole is None else whole
     with as_fast():
         near = reader.close_up(cut_square(as_pictures(frames)), place.expand(len(frames), -1))
@@ -129,7 +131,7 @@ def warm_up(portrait: Portrait) -> None:
 
 
 def as_fast() -> torch.autocast:
-    """The number format in which `read_face` reads too."""
+    """Return the number format in which `read_face` reads too."""
     kind = choose_dtype("auto", torch.device("cpu"))
     return torch.autocast("cpu", kind, enabled=kind != torch.float32)
 
@@ -153,11 +155,11 @@ class MouthReader:
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        before_the_end(self)
+        stop_before_exit(self)
 
     @property
     def lips(self) -> Lips:
-        """All that is known now; when the run is not going, all there is to know."""
+        """Return all that is known now; when the run is not going, all there is to know."""
         if self.run.state != RUNNING:
             while self._read_one():
                 pass
@@ -166,7 +168,7 @@ class MouthReader:
 
     @property
     def lips_so_far(self) -> Lips | None:
-        """What was known when it was last looked; None: nothing yet. Takes no time."""
+        """Return what was known when it was last looked; None: nothing yet. Takes no time."""
         return self._lips
 
     def keep_up(self) -> None:
@@ -196,7 +198,7 @@ class MouthReader:
         self.end()
         thread = self._thread
         if thread is not None:
-            thread.join(LONGEST_GOODBYE_S)
+            thread.join(EXIT_TIMEOUT_S)
 
     # ------------------------------------------------------------------ in its thread
 
@@ -237,7 +239,7 @@ class MouthReader:
                 or (self.run.state != RUNNING and not self._searched))
 
     def _search_phonemes(self) -> None:
-        """Look for the phonemes of a recording once its run is over: it takes a core for about its length."""
+        """Search the phonemes of a recording once its run is over: it takes a core for about its length."""
         if self.run.state == RUNNING or self._searched:
             return
         found = find_phonemes(self.run.speech, self.run.speech.text)
@@ -247,7 +249,7 @@ class MouthReader:
             self._searched = True
 
     def _next(self) -> tuple[Block, bool] | None:
-        """The block to be read next, and whether in full: new ones first."""
+        """Return the block to be read next, and whether in full: new ones first."""
         blocks = self.run.blocks
         full = self.run.state != RUNNING
         for block in blocks:
@@ -269,7 +271,7 @@ class MouthReader:
         return True
 
     def _look(self, block: Block, full: bool) -> np.ndarray:
-        """The table of one block: (frames, 7)."""
+        """Return the table of one block: (frames, 7)."""
         portrait = self.run.portrait
         if portrait is not None and portrait.identity is None:
             return photo_look(block.frames)
@@ -279,7 +281,7 @@ class MouthReader:
         return full_look(block.frames, reader) if full else quick_look(block.frames, reader, self._head(block, reader))
 
     def _head(self, block: Block, reader: FaceRegressor) -> Whole:
-        """Where the head is, as it was seen in this block or in one shortly before."""
+        """Return where the head is, as it was seen in this block or in one shortly before."""
         at, whole = self._whole
         if whole is None or not 0 <= block.index - at < WHOLE_EVERY:
             whole = whole_look(block.frames, reader)
@@ -312,24 +314,24 @@ class MouthReader:
         return self._lips
 
     def _joined(self, tables: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
-        """The tables of all blocks in a row: mouth (T, 5), places (T, 2); and how many frames from the start on were
-        looked at."""
-        facts = self.run.facts
-        table = np.full((facts.frames, COLUMNS), np.nan, np.float32)
-        read = np.zeros(facts.frames + 1, bool)                      # one more, which never is
+        """Join the tables of all blocks in a row: mouth (T, 5), places (T, 2); and how many frames from the start on
+        were looked at."""
+        info = self.run.info
+        table = np.full((info.frames, COLUMNS), np.nan, np.float32)
+        read = np.zeros(info.frames + 1, bool)                      # one more, which never is
         for index, rows in tables.items():
-            start = index * facts.block_frames
-            table[start:start + len(rows)] = rows[:facts.frames - start]
-            read[start:min(start + len(rows), facts.frames)] = True
+            start = index * info.block_frames
+            table[start:start + len(rows)] = rows[:info.frames - start]
+            read[start:min(start + len(rows), info.frames)] = True
         return table[:, :len(MOUTH)], table[:, len(MOUTH):], int(read.argmin())
 
     def _curve(self, opening: np.ndarray, expected: np.ndarray, faceless: str) -> OffsetCurve:
-        """Agreement at every delay; while the run is going not before there is enough to judge by."""
-        fps = self.run.facts.fps
+        """Return agreement at every delay; while the run is going not before there is enough to judge by."""
+        fps = self.run.info.fps
         if faceless:
             nothing = torch.full((1,), torch.nan)
             return OffsetCurve(nothing, nothing, math.nan, math.nan, fps, False, faceless)
-        if self.run.state == RUNNING and len(opening) < SOONEST_S * fps and len(opening) < self.run.facts.frames:
+        if self.run.state == RUNNING and len(opening) < SOONEST_S * fps and len(opening) < self.run.info.frames:
             nothing = torch.full((1,), torch.nan)
             return OffsetCurve(nothing, nothing, math.nan, math.nan, fps, False,
                                f"known after {SOONEST_S:g} s of video")
@@ -344,20 +346,20 @@ class MouthReader:
         before = None if self._lips is None else self._lips.report
         if not len(mouth) or (self.run.state == RUNNING and before is not None and read % REPORT_EVERY):
             return before
-        return phoneme_report(torch.from_numpy(mouth.copy()), self.speech, self.run.facts.fps)
+        return phoneme_report(torch.from_numpy(mouth.copy()), self.speech, self.run.info.fps)
 
     @cached_property
     def _loudness(self) -> np.ndarray:
-        """(T,)"""
-        speech, facts = self.run.speech, self.run.facts
-        loudness = loudness_envelope(speech.wave, facts.fps, speech.rate_hz, LOUDNESS_S).numpy()[:facts.frames]
-        return np.pad(loudness, (0, facts.frames - len(loudness)))
+        """Return (T,)"""
+        speech, info = self.run.speech, self.run.info
+        loudness = loudness_envelope(speech.wave, info.fps, speech.rate_hz, LOUDNESS_S).numpy()[:info.frames]
+        return np.pad(loudness, (0, info.frames - len(loudness)))
 
     @cached_property
     def _truth(self) -> np.ndarray | None:
-        """(T,) the opening of a mouth that says just these sounds; None where they are not known."""
-        speech, facts = self.speech, self.run.facts
-        return true_opening(speech, facts.frames, facts.fps).numpy() if speech.phonemes else None
+        """Return (T,) the opening of a mouth that says just these sounds; None where they are not known."""
+        speech, info = self.speech, self.run.info
+        return true_opening(speech, info.frames, info.fps).numpy() if speech.phonemes else None
 
 
 def give_way() -> None:
@@ -367,7 +369,7 @@ def give_way() -> None:
 
 
 def fitted(loudness: np.ndarray, opening: np.ndarray) -> np.ndarray:
-    """Loudness stretched to the mean and the spread of the opening, so that both can be drawn on one scale."""
+    """Return loudness stretched to the mean and the spread of the opening, so that both can be drawn on one scale."""
     heard = loudness[:len(opening)]
     if len(opening) < 2 or heard.std() < 1e-6 or np.isnan(opening).any():
         return loudness

@@ -7,5 +7,5 @@ STEPS = (SKY, BLUE, GREEN, ORANGE, PURPLE, VERMILION, YELLOW, GREY)   # one a sa
 
 
 def of_step(index: int) -> str:
-    """The colour of a sampler step, wherever it is drawn."""
+    """Return the colour of a sampler step, wherever it is drawn."""
     return STEPS[index % len(STEPS)]

@@ -18,7 +18,7 @@ from widgets._palette import of_step
 from widgets._stills import INK, SOFT, letters, sheet
 
 if TYPE_CHECKING:
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
 MOST_BLOCKS = 12                 # of a moving grid; the first ones
 CELL_PX = 96                     # width of a cell of it
@@ -47,14 +47,14 @@ def save_report(run: Run, path: Path, time_s: float = 0.0) -> None:
 def save_grid(run: Run, path: Path, time_s: float = 0.0) -> None:
     """Write the clean guess of every step of the first MOST_BLOCKS blocks as an animated GIF: a row for each step, a
     column for each block, all moving together. Raises InputError where no step has been made."""
-    if not run.seen:
+    if not run.recorded_steps:
         raise InputError("no step has been made yet; click Run or Step first")
     blocks = run.trace.blocks[:MOST_BLOCKS]
-    films = {index: list(guesses_of(run, blocks, index)) for index in range(run.facts.steps)}
+    films = {index: list(guesses_of(run, blocks, index)) for index in range(run.info.steps)}
     pages = [page.quantize(255, Image.Quantize.MEDIANCUT) if number == 0 else page
              for number, page in enumerate(grid_pages(run, blocks, films))]
     pages[1:] = [page.quantize(palette=pages[0], dither=Image.Dither.NONE) for page in pages[1:]]
-    fps = run.facts.fps / (EVERY if run.decodes else run.facts.frames_per_latent)
+    fps = run.info.fps / (EVERY if run.decodes else run.info.frames_per_latent)
     write_whole(path, lambda part: pages[0].save(part, "GIF", save_all=True, append_images=pages[1:], loop=0,
                                                  duration=round(1000 / fps)))
 
@@ -62,7 +62,7 @@ def save_grid(run: Run, path: Path, time_s: float = 0.0) -> None:
 def guesses_of(run: Run, blocks: Sequence[int], index: int) -> Iterator[np.ndarray | None]:
     """Yield the clean guess of one step for each block, (T, H, W, 3) uint8: decoded where a decoder is at hand, else in
     the colours of the latents; None where the step has not been made."""
-    seen, frames = set(run.seen), run.step_frames
+    seen, frames = set(run.recorded_steps), run.step_frames
     for block in blocks:
         if (block, index) not in seen:
             yield None
@@ -83,7 +83,7 @@ def grid_pages(run: Run, blocks: Sequence[int], films: dict[int, list[np.ndarray
         top = HEAD_PX + index * (height + GAP_PX)
         pen.rectangle((14, top, 17, top + height), of_step(index))
         pen.text((26, top + height / 2 - 18), f"step {index}", INK, letters(13))
-        pen.text((26, top + height / 2 + 2), f"noise {run.facts.sigmas[index]:.2f}", SOFT, letters(11))
+        pen.text((26, top + height / 2 + 2), f"noise {run.info.sigmas[index]:.2f}", SOFT, letters(11))
     for moment in range(max(map(len, known))):
         page = empty.copy()
         for index, row in films.items():
@@ -131,4 +131,4 @@ def save(run: Run | None, path: str | os.PathLike, time_s: float = 0.0) -> Path:
 def name_for(run: Run, suffix: str, time_s: float) -> str:
     """Name a file after what it shows: "liveavatar-seed420-4steps-1.20s.png"."""
     at = f"-{time_s:.2f}s" if suffix == ".png" else ""
-    return f"liveavatar-seed{run.facts.config.get('base_seed', 0)}-{run.facts.steps}steps{at}{suffix}"
+    return f"liveavatar-seed{run.info.config.get('base_seed', 0)}-{run.info.steps}steps{at}{suffix}"

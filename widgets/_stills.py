@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from widgets._palette import GREY, VERMILION, of_step
 
 if TYPE_CHECKING:
-    from liveavatar.run import Facts, Ring
+    from liveavatar.runs.info import RingState, RunInfo
     from liveavatar.sampler import Schedule
 
 INK, SOFT, GROUND, EMPTY = "#1f2328", "#57606a", "#ffffff", "#eceff1"
@@ -22,16 +22,16 @@ def letters(size: int) -> ImageFont.ImageFont:
 
 
 def sheet(width: int, height: int, title: str) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """An empty page with a title."""
+    """Return an empty page with a title."""
     page = Image.new("RGB", (width, height), GROUND)
     pen = ImageDraw.Draw(page)
     pen.text((14, 10), title, INK, letters(15))
     return page, pen
 
 
-def grid_picture(pictures: dict[tuple[int, int], np.ndarray], facts: Facts, shown: str,
+def grid_picture(pictures: dict[tuple[int, int], np.ndarray], info: RunInfo, shown: str,
                  previews: Collection[tuple[int, int]] = ()) -> Image.Image:
-    """(block, step) -> picture (h, w, 3) or (h, w) uint8, as a grid of steps by blocks. `previews` are marked."""
+    """Draw {(block, step): picture (h, w, 3) or (h, w) uint8} as a grid of steps by blocks. `previews` are marked."""
     blocks, steps = (max(key[axis] for key in pictures) + 1 for axis in (0, 1))
     height, width = next(iter(pictures.values())).shape[:2]
     tall, gap, left, top = 64, 4, 130, 60
@@ -43,7 +43,7 @@ def grid_picture(pictures: dict[tuple[int, int], np.ndarray], facts: Facts, show
         y = top + step * (tall + gap)
         pen.rectangle((14, y, 17, y + tall), of_step(step))
         pen.text((26, y + 16), f"step {step}", INK, letters(13))
-        pen.text((26, y + 34), f"noise {facts.sigmas[step]:.2f} to {facts.sigmas[step + 1]:.2f}", SOFT, letters(11))
+        pen.text((26, y + 34), f"noise {info.sigmas[step]:.2f} to {info.sigmas[step + 1]:.2f}", SOFT, letters(11))
     for block in range(blocks):
         pen.text((left + block * (wide + gap), top - 20), f"block {block}", SOFT, letters(11))
     for (block, step), picture in pictures.items():
@@ -59,7 +59,8 @@ def grid_picture(pictures: dict[tuple[int, int], np.ndarray], facts: Facts, show
 
 def change_picture(portrait: np.ndarray | None, guesses: Sequence[np.ndarray], changes: Sequence[np.ndarray | None],
                    title: str, words: tuple[str, Sequence[str]], ticks: Sequence[tuple[float, str]]) -> Image.Image:
-    """Guesses and changes (T, H, W, 3) of a block's steps below one another, their scale, and what the steps did."""
+    """Draw guesses and changes (T, H, W, 3) of a block's steps below one another, their scale, and what the steps did.
+    """
     headline, sentences = words
     height, width = guesses[0].shape[1:3]
     wide, gap, top = 128, 8, 78
@@ -85,7 +86,7 @@ def change_picture(portrait: np.ndarray | None, guesses: Sequence[np.ndarray], c
 
 
 def below_one_another(pages: Sequence[Image.Image | None]) -> Image.Image | None:
-    """Several pages as one; None where there are none."""
+    """Join several pages as one; None where there are none."""
     there = [page for page in pages if page is not None]
     if not there:
         return None
@@ -98,7 +99,7 @@ def below_one_another(pages: Sequence[Image.Image | None]) -> Image.Image | None
 
 
 def draw_scale(page: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, ticks: Sequence[tuple[float, str]]) -> None:
-    """The colours of differences, and what they stand for in percent of black against white."""
+    """Draw the colours of differences, and what they stand for in percent of black against white."""
     from liveavatar.preview import heat
 
     wide = 300
@@ -109,8 +110,8 @@ def draw_scale(page: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, tick
     pen.text((x + wide + 12, y - 1), "difference; 100 % is black against white", SOFT, letters(11))
 
 
-def rings_picture(rings: tuple[Ring, ...], facts: Facts) -> Image.Image:
-    """One ring per noise level."""
+def rings_picture(rings: tuple[RingState, ...], info: RunInfo) -> Image.Image:
+    """Draw one ring per noise level."""
     side, gap, top = 150, 24, 46
     page, pen = sheet(14 + len(rings) * (side + gap), top + side + 60, "Caches: one ring per noise level")
     for ring in rings:
@@ -124,13 +125,13 @@ def rings_picture(rings: tuple[Ring, ...], facts: Facts) -> Image.Image:
         seen = "portrait\n+ motion" if ring.has_motion else "portrait"
         pen.text((x + side / 2, top + side / 2), seen, SOFT, letters(11), "mm", align="center")
         held = f"frames {ring.held[0]} to {ring.held[-1]}" if ring.held else "empty"
-        for line, words in enumerate((f"step {ring.level}, noise {facts.sigmas[ring.level]:.2f}", held)):
+        for line, words in enumerate((f"step {ring.level}, noise {info.sigmas[ring.level]:.2f}", held)):
             pen.text((x + side / 2, top + side + 14 + 18 * line), words, INK, letters(12), "mm")
     return page
 
 
 def schedule_picture(schedule: Schedule, note: str) -> Image.Image:
-    """The path as one bar, a piece for each step."""
+    """Draw the path as one bar, a piece for each step."""
     width, top, tall = 900, 50, 64
     page, pen = sheet(width, 190, f"From noise to picture in {schedule.steps} steps ({schedule.name})")
     x = 14.0

@@ -12,7 +12,7 @@ import traitlets
 
 from liveavatar.inspect import AttentionWeights, Recording, sound_lag_ms
 from liveavatar.preview import jpeg
-from liveavatar.run import RUNNING
+from liveavatar.runs.info import RUNNING
 from liveavatar.transformer import AUDIO_HISTORY
 from liveavatar.types import InputError
 from widgets._attention import add_at, heats_of_keys, heats_of_queries, lips_delay_ms, listed, smaller, wave_peaks

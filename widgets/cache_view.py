@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import traitlets
 
-from liveavatar.run import Ring
+from liveavatar.runs.info import RingState
 from liveavatar.types import InputError
 from widgets._live import Body, Buffers, LiveView
 
@@ -31,54 +31,54 @@ class CacheView(LiveView):
         self.observe(self._cursor_moved, "time_s")
 
     @property
-    def rings(self) -> tuple[Ring, ...]:
-        """The caches on screen, one per noise level."""
+    def rings(self) -> tuple[RingState, ...]:
+        """Return the caches on screen, one per noise level."""
         block, step = self._moment()
-        return tuple(self.run.ring_at(block, step, level) for level in range(self.run.facts.steps))
+        return tuple(self.run.ring_at(block, step, level) for level in range(self.run.info.steps))
 
     @property
     def bytes(self) -> int:
-        """Of all rings together."""
+        """Return the bytes of all rings together."""
         return sum(ring.bytes for ring in self.rings)
 
     @property
     def single_bytes(self) -> int:
-        """What one clean cache would need instead."""
+        """Return what one clean cache would need instead."""
         return self.rings[0].bytes
 
     @property
     def note(self) -> str:
-        """What one clean cache would hold, and what it would cost."""
+        """Return what one clean cache would hold, and what it would cost."""
         return note_on(self.rings)
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
-        if not self.run.seen:
+        if not self.run.recorded_steps:
             return {"rings": []}, {}
         block, step = self._moment()
-        facts, held = self.run.facts, self.rings
+        info, held = self.run.info, self.rings
         rings = [{"level": ring.level, "held": ring.held, "end": ring.end, "slot": ring.slot, "wrapped": ring.wrapped,
                   "capacity": ring.capacity, "frame_tokens": ring.frame_tokens, "bytes": ring.bytes,
                   "condition_tokens": ring.condition_tokens, "motion": ring.has_motion,
-                  "sigma": facts.sigmas[ring.level], "sigma_next": facts.sigmas[ring.level + 1]} for ring in held]
+                  "sigma": info.sigmas[ring.level], "sigma_next": info.sigmas[ring.level + 1]} for ring in held]
         return {"rings": rings, "block": block, "step": step, "note": note_on(held),
                 "bytes": sum(ring.bytes for ring in held), "single_bytes": held[0].bytes,
-                "frame_s": facts.frames_per_latent / facts.fps}, {}
+                "frame_s": info.frames_per_latent / info.fps}, {}
 
     def still(self) -> Image | None:
         from widgets._stills import rings_picture
 
-        return rings_picture(self.rings, self.run.facts) if self.run is not None and self.run.seen else None
+        return rings_picture(self.rings, self.run.info) if self.run is not None and self.run.recorded_steps else None
 
     def _moment(self) -> tuple[int, int]:
-        """(block, step) after which the caches are shown."""
-        if self.run is None or not self.run.seen:
+        """Return (block, step) after which the caches are shown."""
+        if self.run is None or not self.run.recorded_steps:
             raise InputError(self.nothing)
-        seen = self.run.seen
+        seen = self.run.recorded_steps
         block = seen[-1][0] if self.block < 0 else min(self.block, seen[-1][0])
         steps = [step for of, step in seen if of == block]
         step = steps[-1] if self.step < 0 or self.step not in steps else self.step
-        if self.run.facts.pipeline:
-            raise InputError(f"{self.run.facts.pipeline} keeps no keys and values between its steps: there are no "
+        if self.run.info.pipeline:
+            raise InputError(f"{self.run.info.pipeline} keeps no keys and values between its steps: there are no "
                              "caches to show.")
         if self.run.ring_at(block, step, 0) is None:
             raise InputError("This trace was saved without its run, so the size of the caches is not known. "
@@ -86,14 +86,14 @@ class CacheView(LiveView):
         return block, step
 
     def _cursor_moved(self, change: traitlets.Bunch) -> None:
-        """The caches as they were when the block under the cursor was done; the newest when it is the last."""
-        if self.run is not None and self.run.seen:
-            block = self.run.facts.block_at(change.new)
-            self.block = -1 if block >= self.run.seen[-1][0] else block
+        """Show the caches as they were when the block under the cursor was done; the newest when it is the last."""
+        if self.run is not None and self.run.recorded_steps:
+            block = self.run.info.block_at(change.new)
+            self.block = -1 if block >= self.run.recorded_steps[-1][0] else block
 
 
-def note_on(rings: tuple[Ring, ...]) -> str:
-    """Rings against one clean cache, in words."""
+def note_on(rings: tuple[RingState, ...]) -> str:
+    """Compare rings with one clean cache, in words."""
     ring, levels = rings[0], len(rings)
     return (f"One clean cache would hold the same {ring.capacity} latent frames once: {size_words(ring.bytes)} "
             f"instead of {size_words(sum(one.bytes for one in rings))}. But filling it takes one more pass through the "
@@ -103,6 +103,6 @@ def note_on(rings: tuple[Ring, ...]) -> str:
 
 
 def size_words(count: int) -> str:
-    """Bytes in words."""
+    """Return bytes in words."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB" if count >= 2**20 else (
         f"{int(count / 2**10 + 0.5)} KiB")             # halves up, as the browser rounds

@@ -110,12 +110,12 @@ class Designer(LiveView):
 
     @property
     def portrait(self) -> Portrait:
-        """What is seen, at `size`, with its identity."""
+        """Return what is seen, at `size`, with its identity."""
         return drawn(self.seed, parse_size(self.size), **self.choices)
 
     @property
     def identity(self) -> torch.Tensor:
-        """(traits,) what the person is made of."""
+        """Return (traits,) what the person is made of."""
         return self.portrait.identity
 
     def choose(self, **choices: Choice) -> None:
@@ -132,7 +132,7 @@ class Designer(LiveView):
         self.choices = wanted
 
     def random(self, seed: int | None = None) -> None:
-        """Somebody else; nothing of the one before is kept."""
+        """Choose somebody else; nothing of the one before is kept."""
         self._remember("random")
         self._become(random.randrange(10_000) if seed is None else seed, {})
 
@@ -152,7 +152,7 @@ class Designer(LiveView):
         return path
 
     def as_code(self) -> str:
-        """Python that makes this portrait."""
+        """Return Python that makes this portrait."""
         size = "" if self.size == "256*256" else f", {parse_size(self.size)}"
         chosen = "".join(f", {name}={choice!r}" for name, choice in self.choices.items())
         return f"liveavatar.avatar({self.seed}{size}{chosen})"
@@ -183,7 +183,7 @@ class Designer(LiveView):
 
     @property
     def faces(self) -> list[int]:
-        """The seeds of the people that are offered."""
+        """Return the seeds of the people that are offered."""
         return [1 + self._page * FACES + place for place in range(FACES)]
 
     def still(self) -> Image:
@@ -192,8 +192,8 @@ class Designer(LiveView):
         return Image.frombytes("RGB", (FINE_PX, FINE_PX), bytes_of(drawn(self.seed, (FINE_PX, FINE_PX),
                                                                          **self.choices)))
 
-    def told(self, kind: str, content: dict) -> None:
-        """A click. The picture is drawn here, without waiting for the painter: it should follow the finger."""
+    def on_message(self, kind: str, content: dict) -> None:
+        """Handle a click. The picture is drawn here, not in the render loop: it should follow the finger."""
         if kind == "choose":
             self.choose(**content["choices"])
         elif kind == "random":
@@ -212,7 +212,7 @@ class Designer(LiveView):
             self.seed, self.choices = seed, choices
 
     def _remember(self, what: str) -> None:
-        """One entry for a whole drag of one slider."""
+        """Keep one entry for a whole drag of one slider."""
         if what != self._last or what == "random":
             self._before = [*self._before[-HISTORY:], (self.seed, dict(self.choices))]
         self._last = what
@@ -228,7 +228,7 @@ KEPT = 64                                                # portraits
 
 
 def drawn(seed: int, size: tuple[int, int], **choices: Choice) -> Portrait:
-    """`liveavatar.avatar`, remembered."""
+    """Return `liveavatar.avatar`, cached."""
     key = (seed, size, tuple(choices.items()))
     if key not in _drawn:
         portrait = avatar(seed, size, **choices)
@@ -239,19 +239,19 @@ def drawn(seed: int, size: tuple[int, int], **choices: Choice) -> Portrait:
 
 
 def bytes_of(portrait: Portrait) -> bytes:
-    """Rows of red, green, blue."""
+    """Return rows of red, green, blue."""
     return (portrait.pixels * 255).round().byte().permute(1, 2, 0).contiguous().numpy().tobytes()
 
 
 def columns_of(name: str, choice: Choice) -> set[str]:
-    """The columns of an identity that a choice sets."""
+    """Return the columns of an identity that a choice sets."""
     if isinstance(choice, str):
         return set(VOCABULARY.get(name, {}).get(choice, {name: 0}))
     return {name}
 
 
 def shown_value(control: Control, identity: Sequence[float]) -> Choice:
-    """Where a control stands for a person: a number, or the word that comes nearest."""
+    """Return where a control stands for a person: a number, or the word that comes nearest."""
     if control.kind == "slider":
         return identity[IDENTITY_COLUMNS[control.name]]
     if control.kind == "switch":
@@ -260,7 +260,7 @@ def shown_value(control: Control, identity: Sequence[float]) -> Choice:
 
 
 def distance(columns: dict[str, float], identity: Sequence[float]) -> float:
-    """How far a person is from a word, each column measured against its range."""
+    """Return how far a person is from a word, each column measured against its range."""
     total = 0.0
     for name, value in columns.items():
         trait = IDENTITY[IDENTITY_COLUMNS[name]]
@@ -270,7 +270,7 @@ def distance(columns: dict[str, float], identity: Sequence[float]) -> float:
 
 @cache
 def groups() -> list[tuple[str, list[dict]]]:
-    """All controls, described for the browser."""
+    """Return all controls, described for the browser."""
     return [(title, [describe(control) for control in controls]) for title, controls in GROUPS.items()]
 
 
@@ -287,6 +287,6 @@ def describe(control: Control) -> dict:
 
 
 def css_colour(columns: dict[str, float]) -> str:
-    """The first colour that a word sets."""
+    """Return the first colour that a word sets."""
     red, green, blue = list(columns.values())[:3]
     return "#" + "".join(f"{round(channel * 255):02x}" for channel in (red, green, blue))

@@ -68,58 +68,58 @@ class LipView(LiveView):
 
     @property
     def lips(self) -> Lips:
-        """All measurements; complete once the run is over."""
+        """Return all measurements; complete once the run is over."""
         return self._need_reader().lips
 
     @property
     def opening(self) -> np.ndarray:
-        """(T,) of the mouth in every video frame: 0 closed, 1 wide open, NaN where there is no picture yet."""
+        """Return (T,) of the mouth in every video frame: 0 closed, 1 wide open, NaN where there is no picture yet."""
         return self.lips.opening
 
     @property
     def expected(self) -> np.ndarray:
-        """(T,) what it is compared with."""
+        """Return (T,) what it is compared with."""
         return self.lips.expected
 
     @property
     def loudness(self) -> np.ndarray:
-        """(T,) of the sound, 0..1."""
+        """Return (T,) of the sound, 0..1."""
         return self.lips.loudness
 
     @property
     def agreement(self) -> np.ndarray:
-        """(T,) 1: the mouth is as expected, 0: as far from it as can be."""
+        """Return (T,) 1: the mouth is as expected, 0: as far from it as can be."""
         return self.lips.agreement
 
     @property
     def curve(self) -> OffsetCurve:
-        """Correlation for every delay; `curve.best_ms`, `curve.peak`."""
+        """Return correlation for every delay; `curve.best_ms`, `curve.peak`."""
         return self.lips.curve
 
     @property
     def best_ms(self) -> float:
-        """The delay at which mouth and sound agree best; positive: the lips are late (the sound is early)."""
+        """Return the delay at which mouth and sound agree best; positive: the lips are late (the sound is early)."""
         return self.curve.best_ms
 
     @property
     def verdict(self) -> str:
-        """What people would say of that delay, by ITU-R BT.1359-1."""
+        """Return what people would say of that delay, by ITU-R BT.1359-1."""
         return verdict_of(self.curve)
 
     @property
     def report(self) -> PhonemeReport | None:
-        """Sound by sound: closed for p b m, teeth for f v, round for u o w, closed in silence."""
+        """Return the report, sound by sound: closed for p b m, teeth for f v, round for u o w, closed in silence."""
         return self.lips.report
 
     @property
     def phonemes(self) -> tuple[Phoneme, ...]:
-        """The sounds, where they are known."""
+        """Return the sounds, where they are known."""
         self._need_reader()
         return self.reader.speech.phonemes
 
     @property
     def picture(self) -> np.ndarray:
-        """(H, W, 3) uint8: the frame under the mouse, else under the cursor."""
+        """Return (H, W, 3) uint8: the frame under the mouse, else under the cursor."""
         self._need_reader()
         picture = self.run.picture_at(self._shown_s)
         if picture is None:
@@ -128,21 +128,22 @@ class LipView(LiveView):
 
     @property
     def sound_frames(self) -> np.ndarray:
-        """(S, n, h, w, 3) uint8: the mouth in the n frames of the chosen sound, as guessed at each of S steps."""
+        """Return (S, n, h, w, 3) uint8: the mouth in the n frames of the chosen sound, as guessed at each of S steps.
+        """
         if not 0 <= self.sound < len(self.phonemes):
             raise InputError(f"no sound is chosen (sound={self.sound}); the run has {len(self.phonemes)}")
         return self._frames_of_sound(self.sound)
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         if self.reader is not None:
             self.reader.end()
         self.reader = None
         self._mel, self._hovered_s = None, None
         for kept in (self._sent, self._sound_frames, self._asked):
             kept.clear()
-        if self.run is not None and self.run.speech is not None and self.run.facts.frames:
+        if self.run is not None and self.run.speech is not None and self.run.info.frames:
             self.reader = MouthReader(self.run, lambda: self.refresh(urgent=False))
             self.reader.against = self.against
 
@@ -153,7 +154,7 @@ class LipView(LiveView):
         reader.keep_up()
         lips = reader.lips_so_far
         body: Body = {"shapes": list(SHAPES), "detectable": DETECTABLE_MS, "acceptable": ACCEPTABLE_MS,
-                      "peaks_hz": PEAKS_HZ, "mel_hz": RATE_HZ / 320, "frames": self.run.facts.frames}
+                      "peaks_hz": PEAKS_HZ, "mel_hz": RATE_HZ / 320, "frames": self.run.info.frames}
         buffers: Buffers = {}
         self._add(buffers, "peaks", 0, lambda: peaks_of(self.run.speech.wave, self.run.speech.rate_hz))
         self._add(buffers, "mel", 0, self._mel_bytes)
@@ -167,11 +168,11 @@ class LipView(LiveView):
         body["tiles"] = self._add_tiles(buffers)
         return body, buffers
 
-    def notice(self, event: object) -> None:
-        if isinstance(event, Block) and self.reader is not None and self._mail.looked_at:
+    def on_event(self, event: object) -> None:
+        if isinstance(event, Block) and self.reader is not None and self._gate.has_viewer:
             self.reader.keep_up()
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind == "hover":
             self._hovered_s = content["time"]
             self.refresh()
@@ -183,7 +184,7 @@ class LipView(LiveView):
     # ------------------------------------------------------------------ pieces
 
     def _add(self, buffers: Buffers, name: str, version: object, make: object) -> None:
-        """A buffer, where it has changed."""
+        """Add a buffer, where it has changed."""
         if self._sent.get(name, self) != version:
             buffers[name] = make()
             self._sent[name] = version
@@ -193,18 +194,18 @@ class LipView(LiveView):
         return self.time_s if self._hovered_s is None else self._hovered_s
 
     def _add_frame(self, buffers: Buffers, lips: Lips | None) -> Body | None:
-        """The picture under the mouse or the cursor, and where its mouth is."""
+        """Add the picture under the mouse or the cursor, and where its mouth is."""
         picture = self.run.picture_at(self._shown_s)
         if picture is None:
             return None
-        frame = self.run.facts.frame_at(self._shown_s)
+        frame = self.run.info.frame_at(self._shown_s)
         self._add(buffers, "frame", frame, lambda: encoded(picture.numpy(), "JPEG", **QUALITY))
         height, width = picture.shape[:2]
         place = None if lips is None or np.isnan(lips.places[frame]).any() else lips.places[frame].tolist()
         return {"index": frame, "width": width, "height": height, "place": place, "crop": CROP}
 
     def _add_tiles(self, buffers: Buffers) -> Body | None:
-        """The frames of the chosen sound at every step: made in the reader's thread, sent when they are there."""
+        """Add the frames of the chosen sound at every step: made in the reader's thread, sent when they are there."""
         if not 0 <= self.sound < len(self.phonemes):
             return None
         phoneme, number = self.phonemes[self.sound], self.sound
@@ -223,14 +224,15 @@ class LipView(LiveView):
         return body | {"steps": S, "count": n, "width": w, "height": h}
 
     def _sounds(self, lips: Lips | None) -> list:
-        """[symbol, from, to, shape, kept] of each; kept: did the mouth do what the sound asks for? None: not asked."""
+        """Return [symbol, from, to, shape, kept] of each; kept: did the mouth do what the sound asks for? None: not
+        asked."""
         kept = [sound.kept for sound in lips.report.sounds] if lips is not None and lips.report is not None else []
         kept += [None] * len(self.phonemes)
         return [[phoneme.symbol, round(phoneme.start_s, 4), round(phoneme.end_s, 4), shape_of(phoneme), kept[number]]
                 for number, phoneme in enumerate(self.phonemes)]
 
     def _mel_bytes(self) -> bytes:
-        """(M, 64) as bytes, silence 0."""
+        """Return (M, 64) as bytes, silence 0."""
         if self._mel is None:
             low, high = MEL_REACH
             mel = mel_of(resampled(self.run.speech.wave, self.run.speech.rate_hz)).numpy()
@@ -240,14 +242,14 @@ class LipView(LiveView):
     # ------------------------------------------------------------------ one sound at every step
 
     def _span(self, phoneme: Phoneme) -> tuple[int, int]:
-        """First and last frame in which it is heard."""
-        fps, most = self.run.facts.fps, self.run.facts.frames - 1
+        """Return first and last frame in which it is heard."""
+        fps, most = self.run.info.fps, self.run.info.frames - 1
         first = min(math.floor(phoneme.start_s * fps + 1e-6), most)
         last = min(max(math.ceil(phoneme.end_s * fps - 1e-6) - 1, first), most)
         return first, min(last, first + FRAMES_OF_A_SOUND - 1)
 
     def _made(self, frame: int) -> bool:
-        return self.run.picture_at((frame + 0.5) / self.run.facts.fps) is not None
+        return self.run.picture_at((frame + 0.5) / self.run.info.fps) is not None
 
     def _how(self) -> str:
         if self.run.decodes:
@@ -255,30 +257,30 @@ class LipView(LiveView):
         return "earlier steps by one fitted matrix: no decoder is at hand for a saved run"
 
     def _frames_of_sound(self, number: int) -> np.ndarray:
-        """(S, n, h, w, 3) uint8: the mouth in each frame of a sound, at each step."""
+        """Return (S, n, h, w, 3) uint8: the mouth in each frame of a sound, at each step."""
         if number not in self._sound_frames:
-            facts = self.run.facts
+            info = self.run.info
             first, last = self._span(self.phonemes[number])
             steps = []
-            for step in range(facts.steps):
-                pictures = [self._block_at(frame // facts.block_frames, step)[frame % facts.block_frames]
+            for step in range(info.steps):
+                pictures = [self._block_at(frame // info.block_frames, step)[frame % info.block_frames]
                             for frame in range(first, last + 1)]
                 steps.append([self._mouth_piece(picture, frame) for frame, picture in enumerate(pictures, first)])
             self._sound_frames[number] = np.array(steps)
         return self._sound_frames[number]
 
     def _block_at(self, block: int, step: int) -> np.ndarray:
-        """(T, H, W, 3) uint8: a block's pictures as they were guessed at a step."""
+        """Return (T, H, W, 3) uint8: a block's pictures as they were guessed at a step."""
         done = self.run.decoded_block(block)
         if done is None:
             raise InputError(f"block {block} is not decoded yet, or no longer kept; choose a sound that was made")
-        if self.run.decodes or step == self.run.facts.steps - 1:
+        if self.run.decodes or step == self.run.info.steps - 1:
             return self.run.step_frames.decode(block, step)
-        colours, each = self.run.step_frames.preview(block, step), self.run.facts.frames_per_latent     # (F, h, w, 3)
+        colours, each = self.run.step_frames.preview(block, step), self.run.info.frames_per_latent     # (F, h, w, 3)
         return np.stack([enlarged(colours[frame // each], done.frames.shape[1:3]) for frame in range(len(done.frames))])
 
     def _mouth_piece(self, picture: np.ndarray, frame: int) -> np.ndarray:
-        """The part of a picture around the mouth."""
+        """Return the part of a picture around the mouth."""
         places = self.reader.lips_so_far.places if self.reader.lips_so_far is not None else None
         place = (0.0, 0.3) if places is None or np.isnan(places[frame]).any() else places[frame]
         H, W = picture.shape[:2]
@@ -292,8 +294,8 @@ class LipView(LiveView):
     def _need_reader(self) -> MouthReader:
         if self.run is None:
             raise InputError(self.nothing)
-        if self.run.facts.pipeline:
-            raise InputError(f"{self.run.facts.pipeline} was given no sound that a mouth could follow.")
+        if self.run.info.pipeline:
+            raise InputError(f"{self.run.info.pipeline} was given no sound that a mouth could follow.")
         if self.reader is None:
             raise InputError("This trace was saved without its run, so it has no pictures and no sound. "
                              "Save with run.save(folder) and open that folder.")
@@ -306,7 +308,7 @@ class LipView(LiveView):
 
 
 def shape_of(phoneme: Phoneme) -> int:
-    """Index into SHAPES of what the mouth does; -1: silence, -2: no shape of its own."""
+    """Return index into SHAPES of what the mouth does; -1: silence, -2: no shape of its own."""
     viseme = viseme_of(phoneme.symbol)[0]
     if viseme == "sil":
         return -1
@@ -314,7 +316,7 @@ def shape_of(phoneme: Phoneme) -> int:
 
 
 def peaks_of(wave: np.ndarray, rate_hz: int) -> bytes:
-    """Lowest and highest sample of each 1/400 s, as signed bytes; the loudest sample is 127."""
+    """Return lowest and highest sample of each 1/400 s, as signed bytes; the loudest sample is 127."""
     size = max(rate_hz // PEAKS_HZ, 1)
     count = max(math.ceil(len(wave) / size), 1)
     pieces = np.pad(wave, (0, count * size - len(wave))).reshape(count, size)
@@ -324,7 +326,7 @@ def peaks_of(wave: np.ndarray, rate_hz: int) -> bytes:
 
 
 def resampled(wave: np.ndarray, rate_hz: int) -> np.ndarray:
-    """At the rate that mel is made of."""
+    """Resample to the rate that mel is made of."""
     if rate_hz == RATE_HZ:
         return wave
     import soxr
@@ -333,7 +335,7 @@ def resampled(wave: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def curve_of(curve: OffsetCurve) -> Body:
-    """An offset curve in JSON."""
+    """Return an offset curve in JSON."""
     if not curve.applies:
         return {"lags_ms": [-REACH_MS, REACH_MS], "correlation": [], "best_ms": None, "peak": None,
                 "reason": curve.reason}
@@ -342,13 +344,13 @@ def curve_of(curve: OffsetCurve) -> Body:
 
 
 def checks_of(report: PhonemeReport | None) -> list:
-    """[name, of how many, share, share that can be reached]"""
+    """Return [name, of how many, share, share that can be reached]"""
     checks = report.checks if report is not None else ()
     return [[check.name, check.of, check.share, check.reachable] for check in checks if check.of]
 
 
 def verdict_of(curve: OffsetCurve) -> str:
-    """What people would say of a delay."""
+    """Return what people would say of a delay."""
     if not curve.applies:
         return curve.reason
     if curve.peak < WEAK:
@@ -361,14 +363,14 @@ def verdict_of(curve: OffsetCurve) -> str:
 
 
 def enlarged(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w, 3) -> (H, W, 3) uint8"""
+    """Enlarge (h, w, 3) to (H, W, 3) uint8"""
     from PIL import Image
 
     return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
 def lips_picture(view: LipView, lips: Lips) -> Image:
-    """Loudness, mouth and what was expected: for a saved notebook."""
+    """Draw loudness, mouth and what was expected: for a saved notebook."""
     from widgets._palette import BLUE, ORANGE
     from widgets._stills import INK, SOFT, letters, sheet
 
@@ -391,5 +393,5 @@ def lips_picture(view: LipView, lips: Lips) -> Image:
         curve.reason)
     pen.text((left, top + tall + 10), words, INK, letters(13))
     pen.text((left, top + tall + 32), "blue: opening of the mouth, read off the video. orange: expected from the "
-             f"{lips.against}. grey: loudness. 0 to {T / view.run.facts.fps:.2f} s", SOFT, letters(11))
+             f"{lips.against}. grey: loudness. 0 to {T / view.run.info.fps:.2f} s", SOFT, letters(11))
     return page

@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import traitlets
 
-from liveavatar.run import READY, RUNNING
+from liveavatar.lazy import renamed
+from liveavatar.runs.info import READY, RUNNING
 from liveavatar.types import InputError
-from liveavatar.vram.watch import FILE, OWNERS, MemoryRecord, MemoryWatch, Peak
-from widgets._live import Body, Buffers, Cursor, LiveView, before_the_end, do_nothing, sentence
+from liveavatar.vram.memory_record import FILE, OWNERS, MemoryRecord, Peak
+from liveavatar.vram.watch import MemoryWatch
+from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, sentence
 from widgets._palette import GREY
+from widgets._render_loop import stop_before_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from PIL.Image import Image
 
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
+    from liveavatar.vram.memory_record import Label
     from liveavatar.vram.plan import Plan
-    from liveavatar.vram.watch import Label
     from widgets._live import Source
 
 WORDS = {"weights": "weights", "caches": "caches", "vae": "VAE state", "rest": "the rest",
@@ -98,7 +101,7 @@ class MemoryView(LiveView):
 
     @property
     def record(self) -> MemoryRecord:
-        """What was seen so far: times, series by name, labels, peak."""
+        """Return what was seen so far: times, series by name, labels, peak."""
         if self.watcher is not None and self.watcher.names and (self.watcher.going or self._given is None):
             return self.watcher.record
         if self._given is not None:
@@ -107,23 +110,25 @@ class MemoryView(LiveView):
 
     @property
     def peak(self) -> Peak:
-        """The most that was seen: bytes, time_s, when (in words)."""
+        """Return the most that was seen: bytes, time_s, when (in words)."""
         return self.record.peak
 
     @property
     def now(self) -> dict[str, int]:
-        """The newest value of every series, in bytes."""
+        """Return the newest value of every series, in bytes."""
         record = self.record
         return record.at(record.times_s[-1]) if len(record) else {}
 
     @property
-    def words(self) -> str:
-        """What the curve is, in a sentence."""
-        return self.record.words
+    def description(self) -> str:
+        """Say in a sentence what the curve is."""
+        return self.record.description
+
+    words = renamed("words", "description")
 
     @property
     def forecast(self) -> Forecast | None:
-        """(seconds, bytes) that were expected of what the run has done so far; None where nothing was."""
+        """Return (seconds, bytes) that were expected of what the run has done so far; None where nothing was."""
         if self._forecast is not None:
             return self._forecast
         labels = self._labels()
@@ -131,13 +136,13 @@ class MemoryView(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         self._leave_watcher()
         watcher, stop = self._offered or getattr(self.run, "memory", None), do_nothing
         if watcher is None and self.run is not None and self.run.backend is not None and not self.run.over:
             watcher = MemoryWatch.of(self.run, period_s=1 / LOOKS_HZ)
             stop = watcher.end
-            before_the_end(watcher)
+            stop_before_exit(watcher)
         if watcher is not None:
             self._given, self.watcher = None, watcher
             unsubscribe = watcher.subscribe(lambda: self.refresh(urgent=False))
@@ -156,10 +161,10 @@ class MemoryView(LiveView):
         if self._given is None and self.watcher is None:
             return None
         record = self.record
-        return memory_picture(record, 0 if self.run is None else self.run.facts.steps) if len(record) else None
+        return memory_picture(record, 0 if self.run is None else self.run.info.steps) if len(record) else None
 
     def _draw_watched(self) -> tuple[Body, Buffers]:
-        """What is new since the last message; "fresh" in a name says that the browser begins anew."""
+        """Draw what is new since the last message; "fresh" in a name says that the browser begins anew."""
         watcher = self.watcher
         times_s, values = watcher.rows(self._sent_rows)
         labels = watcher.labels(self._sent_labels)
@@ -167,12 +172,12 @@ class MemoryView(LiveView):
         self._sent_rows += len(times_s)
         self._sent_labels += len(labels)
         meter = watcher._meter
-        body = self._body(watcher.names, meter.main, meter.total, meter.words, watcher.going)
+        body = self._body(watcher.names, meter.main, meter.total, meter.description, watcher.going)
         return body, packed(first, times_s, values, labels)
 
     def _draw_given(self) -> tuple[Body, Buffers]:
         record = self._given
-        body = self._body(tuple(record.series), record.main, record.total, record.words, False)
+        body = self._body(tuple(record.series), record.main, record.total, record.description, False)
         if self._sent_rows:
             return body, {}
         self._sent_rows = len(record)
@@ -193,7 +198,7 @@ class MemoryView(LiveView):
         return [name for name in OWNERS if name in names] if known else []
 
     def _forecast_as_lists(self) -> list | None:
-        """For JSON; made anew where the run has gone on."""
+        """Return the forecast for JSON; made anew where the run has gone on."""
         if self._forecast is not None and self._drawn_forecast is None:
             self._drawn_forecast = [np.asarray(one).tolist() for one in self._forecast]
         if self._forecast is not None or self._plan is None:
@@ -208,7 +213,8 @@ class MemoryView(LiveView):
         return self._drawn_forecast if self._expected.count else None
 
     def _held(self, labels: tuple[Label, ...]) -> int:
-        """Bytes to add to the plan: what the process held beside the model when all was imported and prepared."""
+        """Return bytes to add to the plan: what the process held beside the model when all was imported and prepared.
+        """
         record = self.record
         if not self._plan.settings.on_cpu or record.main != "process" or not len(record):
             return 0
@@ -249,7 +255,7 @@ class MemoryView(LiveView):
             return None
 
     def _leave_watcher(self) -> None:
-        """Look no more at what was shown, and end the watch if it was the view's own."""
+        """Leave what was shown, and end the watch if it was the view's own."""
         self._stop_watching()
         self._stop_watching, self.watcher = do_nothing, None
 
@@ -260,7 +266,8 @@ class MemoryView(LiveView):
 
 
 def packed(first: str, times_s: np.ndarray, values: np.ndarray, labels: tuple) -> Buffers:
-    """Rows of (time, series ...) and of (began, ended, stage, block, step): float64, as bytes need over 24 bits."""
+    """Pack rows of (time, series ...) and of (began, ended, stage, block, step): float64, as bytes need over 24 bits.
+    """
     buffers = {}
     if len(times_s) or first == "fresh":
         buffers[f"rows/{first}"] = np.column_stack([times_s, values]).astype("<f8").tobytes()
@@ -271,7 +278,7 @@ def packed(first: str, times_s: np.ndarray, values: np.ndarray, labels: tuple) -
 
 
 def planned(run: Run) -> Plan | None:
-    """What `liveavatar.vram.plan` expects of a run; None where it does not know the model."""
+    """Predict what `liveavatar.vram.plan` expects of a run; None where it does not know the model."""
     if find_spec("liveavatar.vram.plan") is None:
         return None
     from liveavatar.config import GenerationConfig
@@ -279,9 +286,9 @@ def planned(run: Run) -> Plan | None:
 
     about = {} if run.backend is None else run.backend.about()
     weights = {"bfloat16": {"weights": "bf16"}, "float32": {"weights": "float32"}}.get(about.get("dtype"), {})
-    weights |= {"libraries": 0} if run.facts.backend == "mini" else {}         # what is there is measured by the view
+    weights |= {"libraries": 0} if run.info.backend == "mini" else {}         # what is there is measured by the view
     try:
-        return plan(run.facts.backend, config=GenerationConfig.from_dict(run.facts.config), **weights)
+        return plan(run.info.backend, config=GenerationConfig.from_dict(run.info.config), **weights)
     except Exception:                              # a forecast is a courtesy: the curve is drawn without it
         return None
 
@@ -294,12 +301,12 @@ class Expected:
 
     def __init__(self, plan: Plan, held: int = 0) -> None:
         self.plan, self.count = plan, 0                # of labels that were added
-        self._moments = {(moment.stage, moment.words): moment.bytes + held for moment in plan.moments}
+        self._moments = {(moment.stage, moment.description): moment.bytes + held for moment in plan.moments}
         self._stages = {stage: size for (stage, _), size in self._moments.items()}
         self._edges: list[tuple[float, int]] = []      # (seconds, bytes)
 
     def add(self, labels: tuple[Label, ...]) -> bool:
-        """What the run has done since; False: nothing."""
+        """Add what the run has done since; return False where that is nothing."""
         for label in labels:
             size = self._expected_of(label)
             if size is None:
@@ -317,7 +324,7 @@ class Expected:
 
     def _expected_of(self, label: Label) -> int | None:
         if label.stage == "step" and label.block == 0:
-            return self._moments.get(("step", label.words))
+            return self._moments.get(("step", label.description))
         named = {"prepare": "prefill", "close": "finish"}.get(label.stage, "steady" if label.block else label.stage)
         return self._stages.get(named)
 
@@ -330,8 +337,8 @@ def forecast_of(plan: Plan, labels: tuple[Label, ...], held: int = 0) -> Forecas
 
 
 def memory_picture(record: MemoryRecord, steps: int) -> Image:
-    """The curve by owner, with its peak: for a saved notebook."""
-    from liveavatar.vram.watch import thin_record
+    """Draw the curve by owner, with its peak: for a saved notebook."""
+    from liveavatar.vram.memory_record import thin_record
     from widgets._palette import VERMILION, of_step
     from widgets._stills import INK, SOFT, letters, sheet
 

@@ -56,7 +56,7 @@ class Planner(LiveView):
 
     @property
     def settings(self) -> dict[str, object]:
-        """What `liveavatar.vram.plan.plan` is asked."""
+        """Return what `liveavatar.vram.plan.plan` is asked."""
         if self.backend == "mini":
             return {"backend": "mini", "size": self.size if self.size in MINI_SIZES else MINI_SIZES[0],
                     "steps": self.steps}
@@ -67,7 +67,7 @@ class Planner(LiveView):
 
     @property
     def plan(self) -> Plan:
-        """The plan of these settings."""
+        """Return the plan of these settings."""
         asked = self.settings
         with self._making:
             if self._made is None or self._made[0] != asked:
@@ -89,7 +89,7 @@ class Planner(LiveView):
             self.moment = -1
 
     def as_code(self) -> str:
-        """Python that makes this plan."""
+        """Return Python that makes this plan."""
         defaults = {"gpus": 1, "spread": "tpp", "weights": "bf16", "caches": "bf16", "fp8_attention": False,
                     "offload_model": True, "offload_kv_cache": False}
         asked = {name: value for name, value in self.settings.items() if defaults.get(name) != value}
@@ -101,7 +101,8 @@ class Planner(LiveView):
     # ------------------------------------------------------------------ drawing
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
-        """A size that was never planned takes some seconds: then in a thread of its own, and the last plan stays."""
+        """Draw the plan. A size that was never planned takes some seconds: it is planned in a thread of its own, and
+        the last plan stays."""
         asked = self.settings
         if self._drawn is None or self._drawn[0] != asked:
             self._think()
@@ -117,7 +118,7 @@ class Planner(LiveView):
             threading.Thread(target=self._work, name="liveavatar-planner", daemon=True).start()
 
     def _work(self) -> None:
-        """Plan until what is asked has been planned."""
+        """Make plans until what is asked has been planned."""
         try:
             while self._drawn is None or self._drawn[0] != self.settings:
                 asked = self.settings
@@ -130,22 +131,22 @@ class Planner(LiveView):
             self.refresh()
 
     def seen(self) -> Body:
-        """All that is on screen."""
+        """Return all that is on screen."""
         made = self.plan
-        moments = [{"stage": one.stage, "words": one.words, "sum": one.bytes / GIB,
+        moments = [{"stage": one.stage, "words": one.description, "sum": one.bytes / GIB,
                     "owners": {name: size / GIB for name, size in one.owners.items()}} for one in made.moments]
         return {
             "verdict": made.verdict, "sentence": made.sentence, "usable": made.usable / GIB, "moments": moments,
             "peak": made.moments.index(made.peak), "owners": OWNERS,
             **self._lists(),
-            "changes": [{"words": one.words, "costs": one.costs, "saves": gib(one.saves) if one.saves > 0 else "",
+            "changes": [{"words": one.description, "costs": one.costs, "saves": gib(one.saves) if one.saves > 0 else "",
                          "peak": gib(one.peak), "verdict": one.verdict} for one in made.changes],
             "advice": [{"refused": one.refused, "reason": one.reason, "remedy": one.remedy, "source": one.source}
                        for one in made.advice],
             "why": list(made.explain()), "time": self._time(made), "devices": self._devices(made)}
 
     def _lists(self) -> Body:
-        """What can be chosen from."""
+        """Return what can be chosen from."""
         known = MINI_SIZES if self.backend == "mini" else SIZES
         more = [self.size] if self.size not in known and self.backend != "mini" else []
         return {"gpu_names": [one.name for one in cards()], "sizes": [*known, *more], "counts": GPUS}
@@ -165,7 +166,7 @@ class Planner(LiveView):
         peaks = [max(moment.bytes for moment in moments) for moments in made.devices]
         return [{"role": role, "peak": peak / GIB} for role, peak in zip(made.roles, peaks, strict=True)]
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind != "take":
             return
         changes = self.plan.changes
@@ -174,7 +175,7 @@ class Planner(LiveView):
         self.take(changes[content["index"]])
 
     def still(self) -> Image | None:
-        """The predicted curve, for a saved notebook."""
+        """Draw the predicted curve, for a saved notebook."""
         import io
 
         from PIL import Image

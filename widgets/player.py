@@ -10,7 +10,8 @@ import numpy as np
 import traitlets
 
 from liveavatar.preview import encoded, strip
-from liveavatar.run import RUNNING, Run
+from liveavatar.runs.info import RUNNING
+from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError
 from widgets._decoding import GUESS, decoding
 from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, run_of, sentence
@@ -97,35 +98,36 @@ class Player(LiveView):
 
     @property
     def runs(self) -> dict[str, Run]:
-        """"a" and, where two are compared, "b"."""
+        """Return "a" and, where two are compared, "b"."""
         return {name: run for name, run in (("a", self.run), ("b", self.other)) if run is not None}
 
     @property
     def ready_s(self) -> float:
-        """Seconds of video that can be played without waiting."""
+        """Return seconds of video that can be played without waiting."""
         return min((played_to_s(run) for run in self.runs.values()), default=0.0)
 
     @property
     def picture(self) -> np.ndarray:
-        """(H, W, 3) uint8: the frame of A under the cursor; of the newest guess where the block is not decoded."""
+        """Return (H, W, 3) uint8: the frame of A under the cursor; of the newest guess where the block is not decoded.
+        """
         return self._picture("a")
 
     @property
     def picture_b(self) -> np.ndarray:
-        """(H, W, 3) uint8: the frame of B under the cursor."""
+        """Return (H, W, 3) uint8: the frame of B under the cursor."""
         return self._picture("b")
 
     @property
     def guess(self) -> tuple[int, int] | None:
-        """(block, step) whose guess is shown where the video is not decoded yet; None while the run is going."""
-        if self.run is None or self.run.state == RUNNING or not self.run.seen:
+        """Return (block, step) whose guess is shown where the video is not decoded yet; None while the run is going."""
+        if self.run is None or self.run.state == RUNNING or not self.run.recorded_steps:
             return None
-        block, step = self.run.seen[-1]
+        block, step = self.run.recorded_steps[-1]
         return None if self.run.decoded_block(block) is not None else (block, step)
 
     @property
     def difference(self) -> float:
-        """Mean absolute difference of the two frames under the cursor; 0 the same, 1 black against white."""
+        """Return mean absolute difference of the two frames under the cursor; 0 the same, 1 black against white."""
         a, b = self.picture, self.picture_b
         if a.shape != b.shape:
             raise InputError(f"A is {a.shape[1]}*{a.shape[0]} px and B {b.shape[1]}*{b.shape[0]}; only pictures of one "
@@ -134,7 +136,7 @@ class Player(LiveView):
 
     @property
     def names(self) -> dict[str, str]:
-        """What each of the two is called: where they differ, in words."""
+        """Return what each of the two is called: where they differ, in words."""
         if self.other is None:
             return {"a": ""}
         differing = different_choices(self.run, self.other)
@@ -147,17 +149,17 @@ class Player(LiveView):
             raise InputError(self.nothing if name == "a" else "there is no B; compare with player.compare(other_run)")
         picture = self.runs[name].picture_at(self.time_s)
         if picture is None and name == "a" and self.guess is not None:
-            facts, (block, step) = self.run.facts, self.guess
-            if facts.block_at(self.time_s) == block:
+            info, (block, step) = self.run.info, self.guess
+            if info.block_at(self.time_s) == block:
                 frames = self.run.step_frames.decode(block, step)
-                return frames[min(facts.frame_at(self.time_s) - block * facts.block_frames, len(frames) - 1)]
+                return frames[min(info.frame_at(self.time_s) - block * info.block_frames, len(frames) - 1)]
         if picture is None:
             raise InputError(f"the picture at {self.time_s:.2f} s is not decoded yet")
         return picture.numpy()
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         decoding().forget(self)
         self._forget_sent()
         self._live = self.run is not None and not self.run.over and not self.run.blocks
@@ -192,7 +194,7 @@ class Player(LiveView):
         return film_picture(rows) if rows else None
 
     def _newest_guess(self) -> tuple[Body | None, Buffers]:
-        """What the newest step believes, decoded as soon as it can be; until then its preview."""
+        """Return what the newest step believes, decoded as soon as it can be; until then its preview."""
         guess, run = self.guess, self.run
         if guess is None:
             decoding().want(self, {})
@@ -201,7 +203,7 @@ class Player(LiveView):
         missing = frames is None and run.decodes
         decoding().want(self, {guess: partial(run.step_frames.decode, *guess)} if missing else {}, GUESS)
         block, step = guess
-        body: Body = {"block": block, "step": step, "steps": run.facts.steps, "preview": frames is None}
+        body: Body = {"block": block, "step": step, "steps": run.info.steps, "preview": frames is None}
         if self._guess_sent == (*guess, frames is not None):
             return body, {}
         self._guess_sent = *guess, frames is not None
@@ -217,14 +219,14 @@ class Player(LiveView):
         return min(run.total_s for run in self.runs.values())
 
     def _missing(self) -> Iterator[tuple[str, Block]]:
-        """Blocks that the browser does not have, both runs in turn."""
+        """Yield blocks that the browser does not have, both runs in turn."""
         blocks = [(block.index, name, block) for name, run in self.runs.items() for block in run.blocks
                   if (name, block.index) not in self._sent]
         for _, name, block in sorted(blocks, key=lambda one: one[:2]):
             yield name, block
 
     def _sounds(self) -> dict[str, Speech]:
-        """The sound of each run; B's only where it is another."""
+        """Return the sound of each run; B's only where it is another."""
         sounds = {name: run.speech for name, run in self.runs.items() if run.speech is not None}
         if len(sounds) == 2 and np.array_equal(sounds["a"].wave, sounds["b"].wave):
             del sounds["b"]
@@ -232,7 +234,7 @@ class Player(LiveView):
 
     def _refuse_bare_traces(self) -> None:
         for run in self.runs.values():
-            if run.speech is None and not run.blocks and run.seen and run.backend is None:
+            if run.speech is None and not run.blocks and run.recorded_steps and run.backend is None:
                 raise InputError("This trace was saved without its run, so it has no pictures and no sound. "
                                  "Save with run.save(folder) and open that folder.")
 
@@ -243,42 +245,42 @@ class Player(LiveView):
 
 
 def played_to_s(run: Run) -> float:
-    """Seconds from the beginning of which every picture is kept, or will not be kept any more."""
+    """Return seconds from the beginning of which every picture is kept, or will not be kept any more."""
     blocks = run.blocks
     if not blocks:
         return 0.0
     last = blocks[-1]
-    return last.start_s + len(last.frames) / run.facts.fps
+    return last.start_s + len(last.frames) / run.info.fps
 
 
 def picture_name(name: str, block: Block) -> str:
-    """"a/block/frames/width/height" of a JPEG that holds a block's frames side by side."""
+    """Return "a/block/frames/width/height" of a JPEG that holds a block's frames side by side."""
     return f"{name}/{block.index}/{strip_name(block.frames)}"
 
 
 def strip_name(frames: np.ndarray | Tensor) -> str:
-    """"frames/width/height" of pictures (T, H, W, 3)."""
+    """Return "frames/width/height" of pictures (T, H, W, 3)."""
     count, height, width = frames.shape[:3]
     return f"{count}/{width}/{height}"
 
 
 def samples(speech: Speech) -> bytes:
-    """The sound as 16-bit numbers."""
+    """Return the sound as 16-bit numbers."""
     return (np.clip(speech.wave, -1, 1) * 32767).astype("<i2").tobytes()
 
 
 def facts_of(run: Run) -> dict:
-    facts = run.facts
-    return {"fps": facts.fps, "block_frames": facts.block_frames, "frames": facts.frames, "ready_s": played_to_s(run),
+    info = run.info
+    return {"fps": info.fps, "block_frames": info.block_frames, "frames": info.frames, "ready_s": played_to_s(run),
             "state": run.state, "over": run.over, "total_s": run.total_s}
 
 
 def different_choices(a: Run, b: Run) -> list[tuple[str, str]]:
-    """What was chosen differently: [("4 steps", "2 steps"), ...]"""
+    """Return what was chosen differently: [("4 steps", "2 steps"), ...]"""
     words = {"student": "{}", "sample_steps": "{} steps", "schedule": "{} noise", "sample_solver": "{}",
              "base_seed": "seed {}", "duration_s": "{} s", "video": "{}"}
     first = dict.fromkeys(words)                                     # what matters most is said first
-    ours, theirs = (first | run.facts.config | {"backend": run.facts.backend, "student": model_of(run)}
+    ours, theirs = (first | run.info.config | {"backend": run.info.backend, "student": model_of(run)}
                     for run in (a, b))
     differing = [tuple(words.get(key, key.replace("_", " ") + " {}").format(side.get(key)) for side in (ours, theirs))
                  for key in ours if ours.get(key) != theirs.get(key)]
@@ -286,7 +288,7 @@ def different_choices(a: Run, b: Run) -> list[tuple[str, str]]:
 
 
 def model_of(run: Run) -> str:
-    """"student", or "teacher", the many-step base; "" where the run does not know its model."""
+    """Return "student", or "teacher", the many-step base; "" where the run does not know its model."""
     about = {} if run.backend is None else run.backend.about()
     if "student" not in about:
         return ""
@@ -294,15 +296,15 @@ def model_of(run: Run) -> str:
 
 
 def same_noise(a: Run, b: Run) -> bool:
-    """Whether two runs began from the same noise: their seed and the size of their latents are the same."""
-    if not a.seen or not b.seen:
+    """Tell whether two runs began from the same noise: their seed and the size of their latents are the same."""
+    if not a.recorded_steps or not b.recorded_steps:
         return False
-    shapes = [run.look(0, 0).x.shape for run in (a, b)]
-    return shapes[0] == shapes[1] and a.facts.config.get("base_seed", a) == b.facts.config.get("base_seed", b)
+    shapes = [run.step_record(0, 0).x.shape for run in (a, b)]
+    return shapes[0] == shapes[1] and a.info.config.get("base_seed", a) == b.info.config.get("base_seed", b)
 
 
 def film_picture(rows: dict[str, tuple[Block, ...]], pictures: int = 8) -> Image:
-    """Some pictures of each video side by side: for a saved notebook."""
+    """Draw some pictures of each video side by side: for a saved notebook."""
     from PIL import Image
 
     from widgets._stills import SOFT, letters, sheet

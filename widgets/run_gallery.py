@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PictureFile
 
     from liveavatar.inputs import Audio, Image
-    from liveavatar.run import Run
-    from liveavatar.runs import Entry
+    from liveavatar.runs.history import Entry
+    from liveavatar.runs.run import Run
     from liveavatar.video import Video
 
 MOST = 200                                 # entries in view
@@ -146,7 +146,7 @@ class RunGallery(LiveView):
                 buffers[str(entry.path)] = self._thumbnails[key]
         return buffers
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind == "again" and self._making is None:
             self._making = threading.Thread(target=self._make, args=(self._entry(content["path"]),), daemon=True,
                                             name="liveavatar-again")

@@ -61,34 +61,34 @@ class ScheduleView(LiveView):
 
     @property
     def result(self) -> Schedule:
-        """The schedule that is shown."""
+        """Return the schedule that is shown."""
         return Schedule(tuple(self.sigmas), self.schedule if self.schedule != "own" else "custom")
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The part of the path that each step covers, 0..1."""
+        """Return the part of the path that each step covers, 0..1."""
         return tuple(share / self.sigmas[0] for share in self.result.shares)
 
     @property
     def timesteps(self) -> tuple[float, ...]:
-        """Where the network is asked, 0..1000."""
+        """Return where the network is asked, 0..1000."""
         return self.result.timesteps
 
     @property
     def milliseconds(self) -> tuple[float | None, ...]:
-        """The median time of each step of the run; None where there is none."""
+        """Return the median time of each step of the run; None where there is none."""
         return tuple(median(self._times[step]) if step in self._times else None for step in range(len(self.sigmas) - 1))
 
     @property
     def choice(self) -> dict:
-        """For GenerationConfig(**view.choice)."""
+        """Return the arguments for GenerationConfig(**view.choice)."""
         own = self.schedule == "own"
         return {"sample_steps": self.result.steps, "schedule": tuple(self.sigmas) if own else self.schedule,
                 "sample_solver": self.solver} | ({} if own else {"shift": self.shift})
 
     @property
     def note(self) -> str:
-        """What is remarkable about it, in words."""
+        """Return what is remarkable about it, in words."""
         shares = self.shares
         heavy = [f"Step {i} covers {percent(share)} of the path by itself." for i, share in enumerate(shares)
                  if share >= HEAVY and len(shares) > 2]
@@ -98,13 +98,13 @@ class ScheduleView(LiveView):
 
     def _left(self) -> list[str]:
         """Say where a run ended before noise 0, as some schedulers do."""
-        facts = None if self.run is None else self.run.facts
-        if facts is None or not facts.sigmas or facts.sigmas[-1] == 0 or len(self.sigmas) != len(facts.sigmas) + 1:
+        info = None if self.run is None else self.run.info
+        if info is None or not info.sigmas or info.sigmas[-1] == 0 or len(self.sigmas) != len(info.sigmas) + 1:
             return []
-        return [f"The run ends at noise {facts.sigmas[-1]:.3f}: the last part of the path was not gone."]
+        return [f"The run ends at noise {info.sigmas[-1]:.3f}: the last part of the path was not gone."]
 
     def use(self, times: Iterable[float] | str) -> None:
-        """An own list: noise levels from 1 to 0, or time steps from 1000 (a closing 0 may be left out)."""
+        """Take an own list: noise levels from 1 to 0, or time steps from 1000 (a closing 0 may be left out)."""
         if isinstance(times, str):
             times = [float(number) for number in re.findall(r"\d+\.?\d*(?:e-?\d+)?", times)]
         levels = [float(time) for time in times]
@@ -124,15 +124,15 @@ class ScheduleView(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         self._times.clear()
         self._now = None
-        if self.run is None or not self.run.facts.sigmas:
+        if self.run is None or not self.run.info.sigmas:
             return
-        config, sigmas = self.run.facts.config, list(self.run.facts.sigmas)
-        for block, step in self.run.seen:
-            self._times.setdefault(step, []).append(self.run.look(block, step).milliseconds)
-        self.solver = self.run.facts.solver or self.solver
+        config, sigmas = self.run.info.config, list(self.run.info.sigmas)
+        for block, step in self.run.recorded_steps:
+            self._times.setdefault(step, []).append(self.run.step_record(block, step).milliseconds)
+        self.solver = self.run.info.solver or self.solver
         name = config.get("schedule", "own")
         known = isinstance(name, str) and name in SCHEDULES and len(sigmas) > 1
         trained = self.run.backend.trained if known and self.run.backend is not None else Trained()
@@ -152,14 +152,14 @@ class ScheduleView(LiveView):
             self._report("levels", f"The noise levels of this run do not fall with every step ({levels}), so their "
                                    f"shares cannot be shown. The schedule below is not the run's.")
 
-    def notice(self, event: object) -> None:
+    def on_event(self, event: object) -> None:
         if isinstance(event, Step):
             self._now = event.block, event.index
             times = self._times.setdefault(event.index, [])
             times.append(event.milliseconds)
             del times[:-100]
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind == "list":
             self.use(content["text"])
 
@@ -176,7 +176,7 @@ class ScheduleView(LiveView):
         return schedule_picture(self.result, self.note)
 
     def _example(self) -> np.ndarray | None:
-        """The run's portrait, (64, 64, 3) uint8, to be drowned in noise."""
+        """Return the run's portrait, (64, 64, 3) uint8, to be drowned in noise."""
         if self.run is None or self.run.portrait is None:
             return None
         import torch
@@ -191,7 +191,7 @@ class ScheduleView(LiveView):
     # ------------------------------------------------------------------ what moves
 
     def _settle(self) -> None:
-        """Noise levels that follow from the other choices."""
+        """Set the noise levels that follow from the other choices."""
         if self.schedule == "own":
             return
         self._put(list(make_schedule(self.schedule, self.steps, self.shift).sigmas), own=False)

@@ -14,7 +14,8 @@ import traitlets
 from liveavatar.metrics.block_changes import BlockChanges, changes_of
 from liveavatar.metrics.steps import StepEffect, describe
 from liveavatar.preview import encoded, heat, scale_ticks, strip
-from liveavatar.run import RUNNING, Run
+from liveavatar.runs.info import RUNNING
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError
 from widgets._decoding import CHANGE, decoding
 from widgets._live import Body, Buffers, LiveView
@@ -67,51 +68,52 @@ class StepChange(LiveView):
 
     @property
     def block(self) -> int:
-        """The block that is shown: the one under the time cursor, or the newest before it."""
-        if self.run is None or not self.run.seen:
+        """Return the block that is shown: the one under the time cursor, or the newest before it."""
+        if self.run is None or not self.run.recorded_steps:
             raise InputError(self.nothing)
-        return min(self.run.facts.block_at(self.time_s), self.run.seen[-1][0])
+        return min(self.run.info.block_at(self.time_s), self.run.recorded_steps[-1][0])
 
     @property
     def shown(self) -> BlockChanges:
-        """All that is known of the block; what is not decoded yet is decoded now."""
+        """Return all that is known of the block; what is not decoded yet is decoded now."""
         return self._changes_of(self.run, self.block, self._made(self.block))
 
     @property
     def effects(self) -> tuple[StepEffect, ...]:
-        """Of each step: change, left, done, detail, mouth."""
+        """Return, for each step, change, left, done, detail, mouth."""
         return self.shown.effects
 
     @property
     def words(self) -> tuple[str, tuple[str, ...]]:
-        """A headline, and a sentence for each step."""
+        """Return a headline, and a sentence for each step."""
         return describe(self.effects)
 
     @property
     def changes(self) -> tuple[np.ndarray | None, ...]:
-        """(T, H, W) 0..1 for each step: the difference that is drawn; None where there is nothing to compare with."""
+        """Return (T, H, W) 0..1 for each step: the difference that is drawn; None where there is nothing to compare
+        with."""
         shown = self.shown
         return tuple(shown.change(step, self.against) for step in range(len(shown.guesses)))
 
     @property
     def compared(self) -> tuple[int, int]:
-        """The two that are compared: steps, or -1 for the portrait."""
+        """Return the two that are compared: steps, or -1 for the portrait."""
         last = self._made(self.block) - 1
         second = last if self.second == FOLLOW else min(self.second, last)
         return max(second - 1, PORTRAIT) if self.first == FOLLOW else min(self.first, last), second
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         decoding().forget(self)
         self._packs.clear()
         self._newest, self._sent = (None, 0, 0, None), ()
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         run, going = self.run, self.run.state == RUNNING
-        body: Body = {"sigmas": run.facts.sigmas, "ready": False,
+        body: Body = {"sigmas": run.info.sigmas, "ready": False,
                       "words": "Pause the run, or make single steps, to see what its steps change." if going else ""}
-        if not run.seen:
+        if not run.recorded_steps:
             return body, {}
         if not run.decodes:
             raise InputError("no decoder is at hand for this saved run, so its steps cannot be compared as pictures: "
@@ -141,8 +143,8 @@ class StepChange(LiveView):
                               describe(shown.effects), scale_ticks(shown.reach))
 
     def _made(self, block: int) -> int:
-        """How many steps of a block are made."""
-        return sum(1 for of, _ in self.run.seen if of == block)
+        """Return how many steps of a block are made."""
+        return sum(1 for of, _ in self.run.recorded_steps if of == block)
 
     # ------------------------------------------------------------------ pictures
 
@@ -175,7 +177,7 @@ class StepChange(LiveView):
 
 
 def packed(shown: BlockChanges, overlays: Sequence[np.ndarray | None]) -> tuple[Body, Buffers]:
-    """All that a browser needs of a block: numbers and words, and strips of JPEGs by name."""
+    """Pack all that a browser needs of a block: numbers and words, and strips of JPEGs by name."""
     headline, sentences = describe(shown.effects)
     effects = [{name: None if isinstance(value, float) and math.isnan(value) else value
                 for name, value in vars(effect).items()} for effect in shown.effects]

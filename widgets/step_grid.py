@@ -11,7 +11,8 @@ import numpy as np
 import traitlets
 
 from liveavatar.preview import StepNumbers, histogram, numbers_of, signed_bytes, values_of
-from liveavatar.run import RUNNING, Run
+from liveavatar.runs.info import RUNNING
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError, Step
 from widgets._cells import (
     CHANNEL_REACH,
@@ -77,40 +78,42 @@ class StepGrid(LiveView):
 
     @property
     def chosen(self) -> Key:
-        """(block, step) of the cell that is shown large."""
-        if self.run is None or not self.run.seen:
+        """Return (block, step) of the cell that is shown large."""
+        if self.run is None or not self.run.recorded_steps:
             raise InputError(self.nothing)
-        seen = self.run.seen
+        seen = self.run.recorded_steps
         block = seen[-1][0] if self.block < 0 else min(self.block, seen[-1][0])
         steps = [step for of, step in seen if of == block] or [seen[-1][1]]
         return block, steps[-1] if self.step < 0 else min(self.step, steps[-1])
 
     @property
     def values(self) -> np.ndarray:
-        """(C, F, h, w) float32: what is drawn in the chosen cell, before it becomes colours; the guess of "both"."""
+        """Return (C, F, h, w) float32: what is drawn in the chosen cell, before it becomes colours; the guess of
+        "both"."""
         return self._values(*self.chosen)
 
     @property
     def channels(self) -> np.ndarray:
-        """(C, F, h, w) float32: all channels of it; of the clean guess where one channel or their mean is drawn."""
-        return self._channels(self.values, self.run.look(*self.chosen))
+        """Return (C, F, h, w) float32: all channels of it; of the clean guess where one channel or their mean is drawn.
+        """
+        return self._channels(self.values, self.run.step_record(*self.chosen))
 
     @property
     def numbers(self) -> StepNumbers:
-        """Of the chosen cell: sigma, share of the path, norm, cosine, milliseconds, moments of `values`."""
+        """Return of the chosen cell: sigma, share of the path, norm, cosine, milliseconds, moments of `values`."""
         block, index = self.chosen
-        return numbers_of(self.run.look(block, index), step_before(self.run, block, index), self.values,
-                          self.run.facts.sigmas[0] if self.run.facts.sigmas else 1.0)
+        return numbers_of(self.run.step_record(block, index), step_before(self.run, block, index), self.values,
+                          self.run.info.sigmas[0] if self.run.info.sigmas else 1.0)
 
     @property
     def histogram(self) -> list[int]:
-        """Of `values`, 48 equal bins from -4 to 4."""
+        """Return the histogram of `values`, 48 equal bins from -4 to 4."""
         return histogram(self.values)
 
     @property
     def picture(self) -> np.ndarray:
-        """(frames, H, W, 3) uint8: the chosen cell as it is drawn once the run pauses, in video frames where it is
-        decoded, else in latent frames; of "both" x on the left, the guess on the right."""
+        """Return (frames, H, W, 3) uint8: the chosen cell as it is drawn once the run pauses, in video frames where it
+        is decoded, else in latent frames; of "both" x on the left, the guess on the right."""
         block, index = self.chosen
         if not self._decodes:
             return self._undecoded(block, index)
@@ -118,7 +121,7 @@ class StepGrid(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         decoding().forget(self)
         self._pictures.clear()
         self._looked = (), None
@@ -129,8 +132,8 @@ class StepGrid(LiveView):
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         if full:
             self._forget_sent()
-        seen = self.run.seen
-        body: Body = {"seen": seen, "what": self._what, "shown": SHOWN[self.show], "sigmas": self.run.facts.sigmas,
+        seen = self.run.recorded_steps
+        body: Body = {"seen": seen, "what": self._what, "shown": SHOWN[self.show], "sigmas": self.run.info.sigmas,
                       "words": self._words(seen), "remarks": self._remarks, "decodes": self._decodes,
                       "pictures": len(DECODED.get(self.show, " "))}
         if not seen:
@@ -152,24 +155,24 @@ class StepGrid(LiveView):
     def still(self) -> Image | None:
         from widgets._stills import grid_picture
 
-        if self.run is None or not self.run.seen:
+        if self.run is None or not self.run.recorded_steps:
             return None
-        cells = [key for key in self.run.seen if key[0] < STILL_BLOCKS]
+        cells = [key for key in self.run.recorded_steps if key[0] < STILL_BLOCKS]
         marked = {key for key in cells if not self._final(*key)}
-        return grid_picture({key: self._small(*key) for key in cells}, self.run.facts, SHOWN[self.show], marked)
+        return grid_picture({key: self._small(*key) for key in cells}, self.run.info, SHOWN[self.show], marked)
 
     @property
     def _decodes(self) -> bool:
-        """Whether cells are to be drawn by the real decoder, as soon as there is time."""
+        """Tell whether cells are to be drawn by the real decoder, as soon as there is time."""
         return self.exact and self.show in DECODED and self.run is not None and self.run.decodes
 
     @property
     def _what(self) -> str:
-        """A name of what is drawn; pictures of another what are of no use."""
+        """Return a name of what is drawn; pictures of another what are of no use."""
         return f"{self.show} {self.channel if self.show == 'channel' else ''} {self._decodes}"
 
     def _words(self, seen: tuple[Key, ...]) -> str:
-        """How to read the colours, in a sentence."""
+        """Return how to read the colours, in a sentence."""
         if self.show == "difference":
             return "Bright: the guess changed much in this step. The first one has no step before it."
         if self.show in ("channel", "mean"):
@@ -188,15 +191,15 @@ class StepGrid(LiveView):
 
     @property
     def _remarks(self) -> str:
-        """What could not be recorded of the run, in sentences."""
-        return " ".join(f"{remark[0].upper()}{remark[1:]}." for remark in self.run.facts.remarks)
+        """Return what could not be recorded of the run, in sentences."""
+        return " ".join(f"{remark[0].upper()}{remark[1:]}." for remark in self.run.info.remarks)
 
     def _in_view(self, block: int) -> bool:
         first, last = self._visible
         return first <= block <= last
 
     def _missing(self, seen: tuple[Key, ...]) -> Iterator[Key]:
-        """Cells in view that the browser does not have yet, or only as previews; as many as one message takes."""
+        """Yield cells in view that the browser does not have yet, or only as previews; as many as one message takes."""
         changed_least = 1 if self.show == "difference" else 0          # the first step has no step before it
         count = 0
         for key in seen:
@@ -210,12 +213,12 @@ class StepGrid(LiveView):
                 return
 
     def _final(self, block: int, index: int) -> bool:
-        """Whether a cell's picture is at hand as it will stay: decoded where it is to be decoded."""
+        """Tell whether a cell's picture is at hand as it will stay: decoded where it is to be decoded."""
         known = not self._decodes or (block, index, self._what) in self._pictures
         return known or self._parts(block, index) is not None
 
     def _ask(self, seen: tuple[Key, ...]) -> None:
-        """Have the cells in view decoded: the chosen one first, then the newest."""
+        """Ask for the cells in view decoded: the chosen one first, then the newest."""
         cells: dict[Key, bool] = {}                      # -> whether all its frames are needed
         if self._decodes:
             if self.detail and self._parts(*self.chosen) is None:
@@ -227,7 +230,7 @@ class StepGrid(LiveView):
                                for key, large in cells.items()}, CELLS)
 
     def _nearest_first(self, seen: tuple[Key, ...]) -> list[Key]:
-        """The cells in view, block by block as they are near the chosen one: a block is begun only once."""
+        """Return the cells in view, block by block as they are near the chosen one: a block is begun only once."""
         chosen = self.chosen[0]
         return sorted((key for key in seen if self._in_view(key[0])), key=lambda key: (abs(key[0] - chosen), *key))
 
@@ -244,12 +247,12 @@ class StepGrid(LiveView):
                 self._keep_picture((block, index, self._what), packed_jpeg(small[None], THUMBNAIL_PX))
 
     def _parts(self, block: int, index: int) -> list[np.ndarray] | None:
-        """The decoded pictures (T, H, W, 3) of a cell, from left to right; None where one is not at hand."""
+        """Return the decoded pictures (T, H, W, 3) of a cell, from left to right; None where one is not at hand."""
         kept = [self.run.step_frames.kept(block, index, what) for what in DECODED.get(self.show, ())]
         return None if not kept or any(part is None for part in kept) else kept
 
     def _picture(self, block: int, index: int) -> tuple[list, bytes]:
-        """[kind, frames, width, height] and the bytes of a cell: one picture as JPEG where it is decoded."""
+        """Return [kind, frames, width, height] and the bytes of a cell: one picture as JPEG where it is decoded."""
         key = block, index, self._what
         if key not in self._pictures:
             parts = self._parts(block, index) if self._decodes else None
@@ -269,7 +272,7 @@ class StepGrid(LiveView):
         self._pictures[key] = made
 
     def _small(self, block: int, index: int) -> np.ndarray:
-        """The middle picture of a cell, as it is drawn: (H, W, 3), or (h, w) where the browser colours it."""
+        """Return the middle picture of a cell, as it is drawn: (H, W, 3), or (h, w) where the browser colours it."""
         (kind, count, width, height), data = self._picture(block, index)
         if kind == "jpeg":
             from PIL import Image
@@ -279,7 +282,7 @@ class StepGrid(LiveView):
         return np.frombuffer(data, np.uint8).reshape(shape)[count // 2]
 
     def _undecoded(self, block: int, index: int) -> np.ndarray:
-        """What is drawn without the decoder: (F, h, w, 3), or (F, h, w) where the browser colours it."""
+        """Return what is drawn without the decoder: (F, h, w, 3), or (F, h, w) where the browser colours it."""
         if self.show in DECODED:
             return previews(self.run, self.show, block, index)
         return colours(self.run, self.show, self.channel, self._values(block, index))
@@ -295,14 +298,14 @@ class StepGrid(LiveView):
         return values_of(step.clean) if self.show in ("channel", "mean") else values
 
     def _detail(self) -> tuple[Body, Buffers]:
-        """The chosen cell: numbers always, pictures when they are new, or sharper."""
+        """Return the chosen cell: numbers always, pictures when they are new, or sharper."""
         block, index = self.chosen
         parts = self._parts(block, index) if self._decodes else None
         key = block, index, self._what, parts is not None
         if key == self._detail_sent:
             return self._detail_body, {}
-        values, step = self._values(block, index), self.run.look(block, index)
-        numbers = numbers_of(step, step_before(self.run, block, index), values, self.run.facts.sigmas[0])
+        values, step = self._values(block, index), self.run.step_record(block, index)
+        numbers = numbers_of(step, step_before(self.run, block, index), values, self.run.info.sigmas[0])
         self._detail_body = {"block": block, "step": index, "numbers": dict(vars(numbers)),
                              "histogram": histogram(values)}
         channels = self._channels(values, step)
@@ -324,10 +327,10 @@ class StepGrid(LiveView):
         self.refresh(full=True)
 
     def _cursor_moved(self, change: traitlets.Bunch) -> None:
-        """The chosen cell goes to the block under the cursor; one that follows the newest goes on following."""
-        if self.run is not None and self.run.seen:
-            newest = self.run.seen[-1][0]
-            block = min(self.run.facts.block_at(change.new), newest)
+        """Move the chosen cell to the block under the cursor; one that follows the newest goes on following."""
+        if self.run is not None and self.run.recorded_steps:
+            newest = self.run.recorded_steps[-1][0]
+            block = min(self.run.info.block_at(change.new), newest)
             if self.block >= 0 or block != newest:
                 self.block = block
 

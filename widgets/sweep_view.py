@@ -11,11 +11,13 @@ import numpy as np
 import traitlets
 
 import liveavatar.study.page
+from liveavatar.study.cell_result import Result
 from liveavatar.study.summary import named, summary
-from liveavatar.study.sweep import Progress, Result, Sweep
+from liveavatar.study.sweep import Progress, Sweep
 from liveavatar.types import InputError
 from liveavatar.video import read_frames
-from widgets._live import LIBRARIES, Body, Buffers, LiveView, sentence
+from widgets._assets import LIBRARIES
+from widgets._live import Body, Buffers, LiveView, sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,7 +70,7 @@ class SweepView(LiveView):
 
     @property
     def shown(self) -> tuple[Result, ...]:
-        """The results in view, in their order."""
+        """Return the results in view, in their order."""
         if self.sweep is None:
             return ()
         found = [result for result in self.sweep.results if not self.selected or result.key in self.selected]
@@ -87,7 +89,7 @@ class SweepView(LiveView):
         return f"SweepView({', '.join(filter(None, [*source, chosen]))})"
 
     def still(self) -> Image | None:
-        """The middle picture of every video in view, on one sheet."""
+        """Draw the middle picture of every video in view, on one sheet."""
         from widgets._stills import sweep_picture
 
         middles = [(named(asdict(result.cell), self._differ), middle_picture(result.video)) for result in self.shown
@@ -118,7 +120,7 @@ class SweepView(LiveView):
         return summary(results) | {"words": words, "running": going, "done": len(results),
                                    "total": len(self.sweep.cells)}, buffers
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind == "sweep" and self.sweep is not None:
             self.sweep.stop() if self.sweep.running else self.sweep.start()
             self.refresh()
@@ -130,6 +132,6 @@ class SweepView(LiveView):
 
 
 def middle_picture(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8"""
+    """Return (H, W, 3) uint8"""
     frames = list(read_frames(path))
     return frames[len(frames) // 2]

@@ -86,7 +86,7 @@ def write_folder(kind: str, folder: Path) -> list[Path]:
 
         from liveavatar.config import GenerationConfig
         from liveavatar.pipeline import Pipeline
-        from liveavatar.run import Run
+        from liveavatar.runs.run import Run
 
         run = Run.of(Pipeline(fakes.FakeBackend()), fakes.tone(0.9), fakes.face(32, 32), "",
                      GenerationConfig(size=(32, 32), sample_steps=2))
@@ -126,7 +126,7 @@ def open_folder(kind: str, folder: Path) -> None:
 
         list(Trace.load(folder).replay())
     elif kind == "recorded run":
-        from liveavatar.run import replay
+        from liveavatar.runs.loading import replay
 
         run = replay(folder)
         list(run.trace.replay())

@@ -6,10 +6,12 @@ three planes (B, H, W), red, green and blue, and painting returns new planes.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
-Ink = Tensor | float
+Ink: TypeAlias = Tensor | float
 Colour = tuple[Ink, Ink, Ink]
 Planes = tuple[Tensor, Tensor, Tensor]
 
@@ -17,7 +19,7 @@ Planes = tuple[Tensor, Tensor, Tensor]
 # ---------------------------------------------------------------- shapes
 
 def smoothstep(start: Ink, end: Ink, value: Tensor) -> Tensor:
-    """0 at `start`, 1 at `end`, smooth between; `start` may be the greater one."""
+    """Return 0 at `start`, 1 at `end`, smooth between; `start` may be the greater one."""
     t = ((value - start) / (end - start)).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
@@ -27,7 +29,7 @@ def circle(x: Tensor, y: Tensor, radius: Ink) -> Tensor:
 
 
 def ellipse(x: Tensor, y: Tensor, radius_x: Ink, radius_y: Ink) -> Tensor:
-    """Distance to an ellipse, to first order: exact at its edge."""
+    """Return the distance to an ellipse, to first order: exact at its edge."""
     u, v = x / radius_x, y / radius_y
     length = torch.sqrt(u * u + v * v + 1e-9)
     u, v = u / radius_x, v / radius_y
@@ -35,14 +37,14 @@ def ellipse(x: Tensor, y: Tensor, radius_x: Ink, radius_y: Ink) -> Tensor:
 
 
 def box(x: Tensor, y: Tensor, half_width: Ink, half_height: Ink, radius: Ink) -> Tensor:
-    """Distance to a box with round corners."""
+    """Return the distance to a box with round corners."""
     u, v = x.abs() - half_width + radius, y.abs() - half_height + radius
     outside = torch.sqrt(u.clamp(min=0) ** 2 + v.clamp(min=0) ** 2 + 1e-12)
     return outside + torch.maximum(u, v).clamp(max=0) - radius
 
 
 def stroke(x: Tensor, y: Tensor, start: tuple[Ink, Ink], end: tuple[Ink, Ink]) -> tuple[Tensor, Tensor]:
-    """Distance to a line from `start` to `end`, and how far along it (0..1) the nearest point is."""
+    """Return the distance to a line from `start` to `end`, and how far along it (0..1) the nearest point is."""
     x, y = x - start[0], y - start[1]
     dx, dy = end[0] - start[0], end[1] - start[1]
     along = ((x * dx + y * dy) / (dx * dx + dy * dy + 1e-9)).clamp(0, 1)
@@ -51,25 +53,25 @@ def stroke(x: Tensor, y: Tensor, start: tuple[Ink, Ink], end: tuple[Ink, Ink]) -
 
 
 def melt(a: Tensor, b: Tensor, radius: float) -> Tensor:
-    """Union of two shapes whose joint is rounded."""
+    """Return union of two shapes whose joint is rounded."""
     t = (0.5 + 0.5 * (b - a) / radius).clamp(0, 1)
     return b + (a - b) * t - radius * t * (1 - t)
 
 
 def coverage(distance: Tensor, pixel: Tensor, blur: float = 1.0) -> Tensor:
-    """Share of a pixel that a shape covers, 0..1; `blur` > 1 softens the edge to that many pixels."""
+    """Return the share of a pixel that a shape covers, 0..1; `blur` > 1 softens the edge to that many pixels."""
     return (0.5 - distance / (pixel * blur)).clamp(0, 1)
 
 
 def soft(distance: Tensor, width: float) -> Tensor:
-    """A blot whose edge is `width` units wide, at any picture size."""
+    """Return a blot whose edge is `width` units wide, at any picture size."""
     return smoothstep(0.5 * width, -0.5 * width, distance)
 
 
 # ---------------------------------------------------------------- colours
 
 def mix(a: Colour, b: Colour, share: Ink) -> Colour:
-    """`share` 0 is a, 1 is b."""
+    """Mix two values: `share` 0 is a, 1 is b."""
     return tuple(p + (q - p) * share for p, q in zip(a, b, strict=True))
 
 
@@ -82,7 +84,7 @@ def lighter(colour: Colour, share: float) -> Colour:
 
 
 def shadow_of(skin: Colour) -> Colour:
-    """Shaded skin keeps its red."""
+    """Return the colour of shaded skin, which keeps its red."""
     return skin[0] * 0.82, skin[1] * 0.70, skin[2] * 0.68
 
 

@@ -51,7 +51,7 @@ def nose(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
 # ---------------------------------------------------------------- mouth
 
 def lips(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """Lips, the dark of the open mouth, tongue, teeth, and the line of the closed mouth."""
+    """Draw lips, the dark of the open mouth, tongue, teeth, and the line of the closed mouth."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
     shape, pixel, aperture = mouth(who, move), head.pixel, move["mouth_aperture"]
@@ -81,7 +81,7 @@ def lips(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
 
 def _open_mouth(image: Planes, move: Named, shape, x: Tensor, y: Tensor, inside: Tensor, half_width: Tensor,
                 pixel: Tensor) -> Planes:
-    """What is seen between the lips. y is 0 on the line of the closed mouth."""
+    """Draw what is seen between the lips. y is 0 on the line of the closed mouth."""
     shown = smoothstep(0.01, 0.06, move["mouth_aperture"])
     hole = coverage(inside, pixel) * shown
     image = over(image, THROAT, hole)
@@ -100,14 +100,14 @@ def _open_mouth(image: Planes, move: Named, shape, x: Tensor, y: Tensor, inside:
 # ---------------------------------------------------------------- eyes
 
 def _eye_side(who: Named, move: Named, head: Head) -> tuple[Tensor, Tensor, Tensor]:
-    """Which eye a pixel belongs to (-1 or 1), and where it is from that eye's centre."""
+    """Tell which eye a pixel belongs to (-1 or 1), and where it is from that eye's centre."""
     side = torch.sign(head.x - head.yaw * 0.12)
     centre_x, centre_y = eye_centre(who, move, side)
     return side, head.x - centre_x, head.y - centre_y
 
 
 def eyes(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """Both eyes at once: every pixel draws the one on its side."""
+    """Draw both eyes at once: every pixel draws the one on its side."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
     pixel, size, open_ = head.pixel, who["eye_size"], 1 - move["blink"]
@@ -156,7 +156,7 @@ def _eyeball(image: Planes, who: Named, move: Named, x: Tensor, y: Tensor, ball:
 
 
 def _lashes(image: Planes, who: Named, x: Tensor, y: Tensor, lids, open_: Tensor, pixel: Tensor) -> Planes:
-    """x grows away from the nose."""
+    """Draw lashes. x grows away from the nose."""
     upper, lower, ends, half_width = lids
     length = who["lash_length"]
     outer = (x / half_width).clamp(-1, 1)
@@ -170,7 +170,7 @@ def _lashes(image: Planes, who: Named, x: Tensor, y: Tensor, lids, open_: Tensor
 
 
 def brows(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """Two brows: raised, tilted, or drawn together by a frown."""
+    """Draw two brows: raised, tilted, or drawn together by a frown."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
     side, x, y = _eye_side(who, move, head)

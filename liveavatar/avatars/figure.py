@@ -63,7 +63,7 @@ def body_outlines(who: Named, move: Named, view: View, x: Tensor, y: Tensor) -> 
 
 
 def shoulders(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """Neck and shirt."""
+    """Draw neck and shirt."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     body = body_frame(who, move, x, y)
     skin, shirt, accent = who.colour("skin"), who.colour("shirt"), who.colour("accent")
@@ -83,7 +83,7 @@ def shoulders(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Ten
 
 
 def _pattern(who: Named, body: Body) -> Tensor:
-    """Share of the accent colour in the cloth: broad stripes or big dots."""
+    """Return the share of the accent colour in the cloth: broad stripes or big dots."""
     scale = who["pattern_scale"]
     stripes = smoothstep(-0.15, 0.15, torch.sin((body.y + 0.10 * body.x * body.x) * (scale * 2 * math.pi)))
     row = body.y * (1.3 * scale)
@@ -100,7 +100,7 @@ def _chin_shadow(image: Planes, who: Named, move: Named, body: Body, x: Tensor, 
 
 
 def outfit(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """What is worn over the shirt: jacket, collar or hood."""
+    """Draw what is worn over the shirt: jacket, collar or hood."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     body = body_frame(who, move, x, y)
     image = _jacket(image, who, body)
@@ -136,7 +136,7 @@ def _hood(image: Planes, who: Named, body: Body) -> Planes:
 
 
 def bare_head(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """Ears and the face's skin with its light and shade."""
+    """Draw ears and the face's skin with its light and shade."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
     skin = who.colour("skin")
@@ -164,7 +164,7 @@ def _ears(image: Planes, who: Named, head, skin, shade) -> Planes:
 
 
 def beard(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """Cheeks: blush, freckles, beard and moustache."""
+    """Draw the cheeks: blush, freckles, beard and moustache."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
     skin, hair = who.colour("skin"), who.colour("hair")
@@ -195,7 +195,7 @@ def _facial_hair(image: Planes, who: Named, move: Named, head, hair, dark) -> Pl
 
 
 def back_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """Hair that falls behind the shoulders, and a bun."""
+    """Draw hair that falls behind the shoulders, and a bun."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
     length, spread, bun = who["hair_length"], who["hair_spread"], who["hair_bun"]
@@ -213,7 +213,7 @@ def back_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Ten
 
 
 def curl_outline(who: Named, head) -> Tensor:
-    """How far curls push the outline of the hair out; uneven, as curls are."""
+    """Return how far curls push the outline of the hair out; uneven, as curls are."""
     angle = torch.atan2(head.x, -(head.y + 0.1))
     uneven = who["hair_waves"] * angle + 1.3 + 0.9 * torch.sin(3.0 * angle + 0.5)
     return 0.022 * who["hair_curl"] * torch.sin(uneven)

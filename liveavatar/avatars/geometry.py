@@ -65,7 +65,7 @@ class Lips(NamedTuple):
 
     @property
     def inside(self) -> Tensor:
-        """Distance to the outline of the opening, below 0 within."""
+        """Return the distance to the outline of the opening, below 0 within."""
         return torch.maximum(torch.maximum(self.upper - self.y, self.y - self.lower), self.ends)
 
 
@@ -103,7 +103,7 @@ def _tall_shift(size: tuple[int, int]) -> float:
 
 
 def grid(size: tuple[int, int], device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Centres of pixels in half lengths of its short side: x (1, 1, W), y (1, H, 1). size (height, width)"""
+    """Return centres of pixels in half lengths of its short side: x (1, 1, W), y (1, H, 1). size (height, width)"""
     height, width = size
     pixel = 2.0 / min(size)
     x = (torch.arange(width, device=device, dtype=dtype) + 0.5 - width / 2) * pixel
@@ -112,14 +112,15 @@ def grid(size: tuple[int, int], device: torch.device, dtype: torch.dtype = torch
 
 
 def look(motion: Named, x: Tensor, y: Tensor) -> View:
-    """The grid as the camera sees it."""
+    """Return the grid as the camera sees it."""
     zoom = FRAMING * (1 + motion["zoom"])
     pixel = x[:, :, 1:2] - x[:, :, :1]
     return View(x / zoom, (y - LIFT) / zoom - 0.01, pixel / zoom)
 
 
 def to_pixels(motion: Named, x: Tensor, y: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Back from the view to the picture: pixels from its upper left corner, 0.5 being the centre of the first one."""
+    """Map from the view back to the picture: pixels from its upper left corner, 0.5 being the centre of the first one.
+    """
     height, width = size
     zoom = FRAMING * (1 + motion["zoom"])
     half = min(size) / 2
@@ -137,14 +138,15 @@ def head_frame(identity: Named, motion: Named, view: View) -> Head:
 
 
 def head_to_view(motion: Named, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Back from the frame of the head to the view."""
+    """Map back from the frame of the head to the view."""
     cos, sin = torch.cos(motion["head_roll"]), torch.sin(motion["head_roll"])
     y = y - NECK_TO_EYES
     return cos * x - sin * y + motion["head_x"], sin * x + cos * y + motion["head_y"] + NECK
 
 
 def head_distance(identity: Named, motion: Named, head: Head, down: float = 0.0, grow: float = 0.0) -> Tensor:
-    """Distance to the outline of the face: a skull and a jaw, melted together. `down` moves it, `grow` widens it."""
+    """Return distance to the outline of the face: a skull and a jaw, melted together. `down` moves it, `grow` widens
+    it."""
     x, y = head.x - head.yaw * 0.025, head.y - down
     jaw = motion["jaw"]
     skull = ellipse(x, y + 0.10, head.half_width + (0.012 + grow), 0.385 + grow)
@@ -172,7 +174,7 @@ def mouth(identity: Named, motion: Named) -> Mouth:
 
 
 def lip_line(shape: Mouth, across: Tensor | float) -> Tensor:
-    """Height of the closed mouth's line, `across` -1..1 from corner to corner."""
+    """Return the height of the closed mouth's line, `across` -1..1 from corner to corner."""
     return shape.lift * (0.30 - across * across)
 
 
@@ -191,14 +193,14 @@ def lip_edges(shape: Mouth, motion: Named, head: Head) -> Lips:
 
 
 def tuck_depth(motion: Named) -> Tensor:
-    """How far 'f' draws the lower lip up, units."""
+    """Return how far 'f' draws the lower lip up, units."""
     return motion["lip_tuck"] * 0.014
 
 
 # ---------------------------------------------------------------- eyes and hands
 
 def eye_centre(identity: Named, motion: Named, side: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Centre of an eye in the frame of the head; side -1 is the picture's left, 1 its right."""
+    """Return the centre of an eye in the frame of the head; side -1 is the picture's left, 1 its right."""
     yaw = motion["head_yaw"]
     far = (side * yaw).clamp(min=0)
     return (side * (identity["eye_distance"] - far * 0.012) + yaw * 0.120,
@@ -234,7 +236,7 @@ def hand_frame(motion: Named, view: View) -> Hand:
 
 
 def hand_pose(motion: Named, side: Tensor | int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(x, y, angle, spread, curl) of one hand; `side` may be a plane, -1 where the left hand is meant."""
+    """Return (x, y, angle, spread, curl) of one hand; `side` may be a plane, -1 where the left hand is meant."""
     names = ("x", "y", "angle", "spread", "curl")
     if isinstance(side, int):
         return tuple(motion[f"{'left' if side < 0 else 'right'}_hand_{name}"] for name in names)

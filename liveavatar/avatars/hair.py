@@ -14,7 +14,7 @@ FRAME = (0.12, 0.12, 0.15)
 
 
 def glasses(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """Two lenses with a shine, a bridge and the arms."""
+    """Draw two lenses with a shine, a bridge and the arms."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
     worn, colour = who["glasses"], mix(FRAME, who.colour("accent"), who["glasses_accent"])
@@ -27,7 +27,7 @@ def glasses(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tenso
 
 
 def front_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """A cap around the skull, cut along the hairline, with a shadow on the forehead, shine and soft locks."""
+    """Draw a cap around the skull, cut along the hairline, with a shadow on the forehead, shine and soft locks."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     head = head_frame(who, move, look(move, x, y))
     present, hair, curl = who["hair_present"], who.colour("hair"), who["hair_curl"]
@@ -53,7 +53,7 @@ def front_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Te
 
 
 def _hairline(who: Named, head, across: Tensor) -> Tensor:
-    """Height of the hair's lower edge."""
+    """Return the height of the hair's lower edge."""
     fringe, top = who["hair_fringe"], who["hairline"]
     wave = fringe * 0.030 * torch.cos(across * 7.5 + 1.0 + 0.8 * across * across)
     notch = 0.10 * (1 - fringe) * torch.exp(-(((across - who["hair_parting"]) / 0.28) ** 2))
@@ -63,12 +63,12 @@ def _hairline(who: Named, head, across: Tensor) -> Tensor:
 
 
 def _curls(who: Named, across: Tensor) -> Tensor:
-    """Curls hang over the forehead, unevenly."""
+    """Draw curls that hang over the forehead, unevenly."""
     return 0.014 * who["hair_curl"] * torch.sin(across * who["hair_waves"] * 0.9 + torch.sin(4.0 * across))
 
 
 def _locks(who: Named, head, across: Tensor) -> Tensor:
-    """Broad locks that fan out from the parting; two waves out of step keep them from looking ruled."""
+    """Draw broad locks that fan out from the parting; two waves out of step keep them from looking ruled."""
     fan = (across - who["hair_parting"]) / (1.0 + 0.9 * (head.y + 0.45))
     broad = torch.sin(6.0 * fan + 1.1 * torch.sin(2.3 * fan + 7 * head.y))
     fine = torch.sin(10.7 * fan + 4 * head.y + 1.7)

@@ -17,7 +17,7 @@ ELBOW = (0.98, 1.30)
 
 
 def hands(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """Both arms at once: every pixel draws the one on its side of the picture."""
+    """Draw both arms at once: every pixel draws the one on its side of the picture."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     view = look(move, x, y)
     hand = hand_frame(move, view)
@@ -37,7 +37,7 @@ def _sleeve(image: Planes, who: Named, x: Tensor, y: Tensor, wrist: tuple[Tensor
 
 
 def _hand(image: Planes, who: Named, u: Tensor, v: Tensor, spread: Tensor, curl: Tensor, pixel: Tensor) -> Planes:
-    """u, v and pixel in palms."""
+    """Return u, v and pixel in palms."""
     skin = who.colour("skin")
     skin, dark = mix(skin, shadow_of(skin), 0.10), scaled(shadow_of(skin), 0.72)
     nearest, second = _fingers(u, v, spread, curl)
@@ -54,7 +54,7 @@ def _hand(image: Planes, who: Named, u: Tensor, v: Tensor, spread: Tensor, curl:
 
 
 def _fingers(u: Tensor, v: Tensor, spread: Tensor, curl: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance to the nearest finger, and to the next one. The index folds last, so that it can point."""
+    """Return the distance to the nearest finger, and to the next one. The index folds last, so that it can point."""
     nearest = second = torch.full_like(u, 9.0)
     for place, (base_x, base_y, fan, length) in enumerate(FINGERS):
         fold = smoothstep(0.70, 1.0, curl) if place == 3 else smoothstep(0.0, 0.70, curl)

@@ -72,7 +72,7 @@ def _operand(names: dict[fx.Node, str], value: object) -> str:
 
 
 def _expression(names: dict[fx.Node, str], node: fx.Node) -> str:
-    """One operation as C."""
+    """Write one operation as C."""
     if node.target is operator.getitem:
         return _element(names[node.args[0]], node.args[1])
     if node.target == "to":
@@ -88,7 +88,7 @@ def _expression(names: dict[fx.Node, str], node: fx.Node) -> str:
 
 
 def _element(table: str, index: tuple) -> str:
-    """identity[:, 7, None, None] is a trait of this sample; x[:, :, 1:2] an entry of the grid."""
+    """Write an element: identity[:, 7, None, None] is a trait of this sample; x[:, :, 1:2] an entry of the grid."""
     if table in ("identity", "motion"):
         return f"{table}[{index[1]}]"
     return f"x[{index[2].start or 0}]"
@@ -109,7 +109,7 @@ class Kernels:
             self._kernels = list(pool.map(partial(_compile, device=device), sources, names))
 
     def paint(self, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """identity (B, NI), motion (B, NM), grid x (1, 1, W), y (1, H, 1)  ->  (B, 3, H, W)"""
+        """Map identity (B, NI), motion (B, NM), grid x (1, 1, W), y (1, H, 1)  ->  (B, 3, H, W)"""
         B, H, W = len(identity), y.shape[1], x.shape[2]
         identity, motion = identity.contiguous().float(), motion.contiguous().float()
         image = torch.empty(B, 3, H, W, device=identity.device)

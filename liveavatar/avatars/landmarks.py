@@ -39,7 +39,7 @@ def landmarks(identity: Tensor, motion: Tensor, size: tuple[int, int] = (128, 12
 
 
 def _mouth_points(who: Named, move: Named) -> list[tuple[Tensor, Tensor]]:
-    """Centre, left and right corner, upper and lower lip, in the frame of the head."""
+    """Return centre, left and right corner, upper and lower lip, in the frame of the head."""
     shape = mouth(who, move)
     middle, corner = shape.y + lip_line(shape, 0.0), shape.y + lip_line(shape, 1.0)
     upper = middle - shape.up

@@ -65,7 +65,7 @@ def talk(visemes: Tensor, loudness: Tensor, controls: Tensor, generator: torch.G
 
 def _rich(dice: Dice, visemes: Tensor, loudness: Tensor, gesture: Tensor, mood: Tensor,
           vigour: Tensor) -> dict[str, Tensor]:
-    """The columns of the rich world, but for light, zoom and jaw."""
+    """Return the columns of the rich world, but for light, zoom and jaw."""
     felt = {name: torch.tensor(values, device=dice.device)[mood][:, None] for name, values in MOODS.items()}
     moves = dict(zip(VISEMES, articulate(dice, visemes, loudness).unbind(2), strict=True))
     moves |= rich_motion.pose(dice, loudness, vigour) | rich_motion.face(dice, loudness, felt, vigour)
@@ -73,14 +73,14 @@ def _rich(dice: Dice, visemes: Tensor, loudness: Tensor, gesture: Tensor, mood: 
 
 
 def _sway(dice: Dice, T: int, slowest_hz: float, fastest_hz: float) -> Tensor:
-    """(B, T) a smooth wandering, about -1..1: four sines of random pace, phase and strength."""
+    """Return (B, T) a smooth wandering, about -1..1: four sines of random pace, phase and strength."""
     pace = slowest_hz + (fastest_hz - slowest_hz) * dice.uniform(4, 1)
     turns = pace * torch.arange(T, device=dice.device) / FPS + dice.uniform(4, 1)
     return 0.8 * (torch.sin(2 * math.pi * turns) * dice.uniform(4, 1)).sum(1)
 
 
 def _head(dice: Dice, loudness: Tensor, vigour: Tensor) -> dict[str, Tensor]:
-    """The head wanders, nods with the voice, and breathes."""
+    """Let the head wander, nod with the voice, and breathe."""
     T = loudness.shape[1]
     nod = vigour * (loudness - 0.3)
     breath = dice.uniform(1) + 0.27 * torch.arange(T, device=dice.device) / FPS
@@ -95,7 +95,7 @@ def _head(dice: Dice, loudness: Tensor, vigour: Tensor) -> dict[str, Tensor]:
 
 
 def _face(dice: Dice, loudness: Tensor, mood: Tensor, vigour: Tensor) -> dict[str, Tensor]:
-    """The mood's face; brows rise with the voice, eyes wander and blink."""
+    """Make the mood's face; let brows rise with the voice, eyes wander and blink."""
     B, T = loudness.shape
     felt = {name: torch.tensor(values, device=dice.device)[mood][:, None] for name, values in MOODS.items()}
     felt["brow_raise"] = felt["brow_raise"] + 0.15 * _sway(dice, T, 0.10, 0.50) + 0.45 * vigour * loudness
@@ -110,7 +110,7 @@ def _face(dice: Dice, loudness: Tensor, mood: Tensor, vigour: Tensor) -> dict[st
 
 
 def _hands(dice: Dice, loudness: Tensor, gesture: Tensor, vigour: Tensor) -> dict[str, Tensor]:
-    """Hands rest; both beat with the voice; the right one waves; the left one points."""
+    """Move the hands: they rest; both beat with the voice; the right one waves; the left one points."""
     beat, wave, point = ((gesture == kind)[:, None] for kind in (1, 2, 3))
     moves = {}
     for side, other in ((-1, point), (1, wave)):
@@ -161,7 +161,8 @@ def _pointing(dice: Dice, loudness: Tensor, vigour: Tensor) -> dict[str, Tensor]
 
 
 def portrait_pose(count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
-    """A mild pose for portraits: mouth closed, slight smile, head turned a little, hands at rest. -> (count, NM)"""
+    """Return a mild pose for portraits: mouth closed, slight smile, head turned a little, hands at rest. -> (count, NM)
+    """
     dice = Dice(count, generator, device)
     pose = rest_pose(count, device)
     turn = {"head_yaw": 0.12, "head_pitch": 0.06, "head_x": 0.012, "head_roll": 0.012}

@@ -39,7 +39,7 @@ def _hair_colours() -> dict[str, list[float]]:
 
 
 def _tints(name: str, colours: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Word -> the three columns of a colour."""
+    """Return word -> the three columns of a colour."""
     return {word: dict(zip((f"{name}_{channel}" for channel in CHANNELS), colour, strict=True))
             for word, colour in colours.items()}
 
@@ -112,7 +112,8 @@ def avatar(seed: int | None = None, size: tuple[int, int] = (256, 256), world: s
 
 
 def _columns(name: str, value: str | bool | float) -> dict[str, float]:
-    """What one argument of `avatar` sets; refuses unknown traits, unknown words and numbers that cannot be drawn."""
+    """Return what one argument of `avatar` sets; refuses unknown traits, unknown words and numbers that cannot be
+    drawn."""
     if name not in VOCABULARY and name not in YES_NO and name not in IDENTITY_COLUMNS:
         known = sorted({*VOCABULARY, *YES_NO, *IDENTITY_COLUMNS})
         near = get_close_matches(name, known, n=3, cutoff=0.4)
@@ -144,7 +145,7 @@ def _number(name: str, value: object) -> dict[str, float]:
 
 
 def _takes(name: str) -> str:
-    """In words, what a trait accepts."""
+    """Say what a trait accepts."""
     kinds: list[str] = []
     if name in VOCABULARY:
         kinds.append(f"one of {_listed(VOCABULARY[name])}")
@@ -163,12 +164,12 @@ def _listed(names) -> str:
 # ---------------------------------------------------------------- files
 
 def _in_steps_of_255(pixels: Tensor) -> Tensor:
-    """Rounded as a file rounds them, so that saved equals loaded."""
+    """Round as a file rounds, so that saved equals loaded."""
     return (pixels.clamp(0, 1) * 255).round() / 255
 
 
 def _bytes(pixels: Tensor) -> bytes:
-    """(3, H, W) 0..1  ->  rows of red, green, blue bytes"""
+    """Convert (3, H, W) 0..1  ->  rows of red, green, blue bytes"""
     return (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy().tobytes()
 
 
@@ -191,7 +192,7 @@ def save_portrait(portrait: Portrait, path: str | Path) -> None:
 
 
 def read_identity(path: str | Path | BinaryIO) -> Tensor | None:
-    """Who a saved portrait shows: (NI,), or None when the file (its path, or open) says nothing about it.
+    """Return who a saved portrait shows: (NI,), or None when the file (its path, or open) says nothing about it.
 
     Traits that the file does not name take their defaults: it may be older than they are.
     """

@@ -9,7 +9,7 @@ from .traits import IDENTITY, MOTION, MOTION_COLUMNS, PLAIN_TRAITS, Trait, check
 
 
 def _colours(*codes: str) -> Tensor:
-    """'ffe0c9' -> a row of three in 0..1."""
+    """Return 'ffe0c9' -> a row of three in 0..1."""
     return torch.tensor([[int(code[place:place + 2], 16) / 255 for place in (0, 2, 4)] for code in codes])
 
 
@@ -60,7 +60,7 @@ class Dice:
         return {"generator": self.generator, "device": self.generator.device if self.generator else self.device}
 
     def uniform(self, *shape: int) -> Tensor:
-        """(B, *shape) in 0..1"""
+        """Return (B, *shape) in 0..1"""
         return torch.rand(self.count, *shape, **self._source()).to(self.device)
 
     def normal(self, *shape: int) -> Tensor:
@@ -70,11 +70,11 @@ class Dice:
         return low + (high - low) * self.uniform()
 
     def happens(self, chance: float) -> Tensor:
-        """(B,) 1 with that chance, else 0"""
+        """Return (B,) 1 with that chance, else 0"""
         return (self.uniform() < chance).float()
 
     def choose(self, weights: Tensor, *shape: int) -> Tensor:
-        """weights (B, N) or (N,)  ->  (B, *shape) which"""
+        """Map weights (B, N) or (N,)  ->  (B, *shape) which"""
         ladder = weights.to(self.device).expand(self.count, -1).cumsum(-1)
         ladder = ladder.view(self.count, *(1 for _ in shape), -1)
         return (self.uniform(*shape, 1) * ladder[..., -1:] > ladder[..., :-1]).sum(-1)
@@ -100,13 +100,13 @@ def random_identities(count: int, generator: torch.Generator | None = None, devi
 
 
 def _no_details(dice: Dice) -> dict[str, Tensor]:
-    """The columns of the rich world at their defaults."""
+    """Return the columns of the rich world at their defaults."""
     return {trait.name: torch.full((dice.count,), trait.default, device=dice.device)
             for trait in IDENTITY[PLAIN_TRAITS:]}
 
 
 def _details(dice: Dice) -> dict[str, Tensor]:
-    """The columns of the rich world: even chances in their ranges, but for gaps between teeth and leaves."""
+    """Draw the columns of the rich world: even chances in their ranges, but for gaps of teeth and leaves."""
     details = {trait.name: dice.between(trait.low, trait.high) for trait in IDENTITY[PLAIN_TRAITS:]}
     details["detail"] = torch.ones(dice.count, device=dice.device)
     details["teeth_tint"] = details["teeth_tint"] ** 2
@@ -127,7 +127,7 @@ def _named(name: str, colours: Tensor) -> dict[str, Tensor]:
 
 
 def _colouring(dice: Dice, tone: Tensor, soft: Tensor) -> dict[str, Tensor]:
-    """Colours that go together: dark skin seldom has fair hair or light eyes."""
+    """Choose colours that go together: dark skin seldom has fair hair or light eyes."""
     dark = (tone >= 5)[:, None]
     style = torch.arange(len(HAIR_COLOURS), device=dice.device)
     weights = torch.tensor(HAIR_WEIGHTS, device=dice.device) * torch.where(dark & (style >= 3) & (style <= 7), 0.1, 1.0)
@@ -152,7 +152,7 @@ def _colouring(dice: Dice, tone: Tensor, soft: Tensor) -> dict[str, Tensor]:
 
 
 def _features(traits: dict[str, Tensor], dice: Dice, broad: Tensor) -> dict[str, Tensor]:
-    """Broad or soft: jaw, brows, lashes, lips, beard, shoulders; and glasses."""
+    """Choose broad or soft: jaw, brows, lashes, lips, beard, shoulders; and glasses."""
     soft = 1 - broad
     bearded, kind = broad * dice.happens(0.42), dice.uniform()
     stubble = kind < 0.4
@@ -173,7 +173,7 @@ def _features(traits: dict[str, Tensor], dice: Dice, broad: Tensor) -> dict[str,
 
 
 def _hair(dice: Dice, broad: Tensor) -> dict[str, Tensor]:
-    """One of the styles, a little different on every head, parted on either side."""
+    """Choose one of the styles, a little different on every head, parted on either side."""
     weights = torch.tensor([HAIR_WEIGHTS_SOFT, HAIR_WEIGHTS_BROAD], device=dice.device)[broad.long()]
     style = torch.tensor(list(HAIR_STYLES.values()), device=dice.device)[dice.choose(weights)]
     noise = dice.normal(len(HAIR_TRAITS)).clamp(-1.5, 1.5)
@@ -188,7 +188,7 @@ def _hair(dice: Dice, broad: Tensor) -> dict[str, Tensor]:
 
 
 def _clothes(dice: Dice) -> dict[str, Tensor]:
-    """A T-shirt, a shirt with a collar, a hoodie or a jacket; patterns only on what is plain."""
+    """Choose a T-shirt, a shirt with a collar, a hoodie or a jacket; patterns only on what is plain."""
     kind, pattern = dice.uniform(), dice.uniform()
     collar = ((kind > 0.40) & (kind < 0.62)).float()
     hoodie = ((kind >= 0.62) & (kind < 0.78)).float()
@@ -205,7 +205,7 @@ def _clothes(dice: Dice) -> dict[str, Tensor]:
 
 
 def rest_pose(count: int, device: torch.device | str = "cpu") -> Tensor:
-    """Looking ahead, mouth closed, hands in the lap. -> (count, NM)"""
+    """Return a pose that looks ahead, mouth closed, hands in the lap. -> (count, NM)"""
     pose = torch.zeros(count, len(MOTION), device=device)
     for name, value in REST.items():
         pose[:, MOTION_COLUMNS[name]] = value

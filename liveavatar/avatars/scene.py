@@ -14,7 +14,7 @@ LEAF, POT = (0.36, 0.62, 0.45), (0.90, 0.62, 0.46)
 
 
 def background(image: None, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) -> Planes:
-    """The wall, and on it discs, a window or a shelf."""
+    """Draw the wall, and on it discs, a window or a shelf."""
     who, move = Named(identity, IDENTITY_COLUMNS), Named(motion, MOTION_COLUMNS)
     view = look(move, x, y)
     top, bottom = who.colour("background_top"), who.colour("background_bottom")

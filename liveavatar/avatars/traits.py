@@ -26,7 +26,7 @@ class Trait(NamedTuple):
 
 
 def _colour(name: str, doc: str) -> tuple[Trait, ...]:
-    """Three columns, red, green and blue, in 0..1."""
+    """Return three columns, red, green and blue, in 0..1."""
     return tuple(Trait(f"{name}_{channel}", 0.0, 1.0, f"{doc}: {channel}") for channel in ("red", "green", "blue"))
 
 
@@ -113,7 +113,7 @@ _HAND_RANGE = {"y": (0.10, 1.30), "angle": (-1.3, 1.3), "spread": (0.0, 1.0), "c
 
 
 def _hand(side: str, low: float, high: float) -> tuple[Trait, ...]:
-    """Five columns that place one hand; `low`, `high` bound how far across it may be."""
+    """Return five columns that place one hand; `low`, `high` bound how far across it may be."""
     ranges = {"x": (low, high), **_HAND_RANGE}
     return tuple(Trait(f"{side}_hand_{what}", *ranges[what], f"{side} hand in the picture: {doc}")
                  for what, doc in _HAND)
@@ -172,12 +172,12 @@ def _index(columns: dict[str, int], name: str, kind: str) -> int:
 
 
 def identity_index(name: str) -> int:
-    """Column of an identity trait; an unknown name is refused with the nearest ones."""
+    """Return the column of an identity trait; an unknown name is refused with the nearest ones."""
     return _index(IDENTITY_COLUMNS, name, "identity")
 
 
 def motion_index(name: str) -> int:
-    """Column of a motion trait; an unknown name is refused with the nearest ones."""
+    """Return the column of a motion trait; an unknown name is refused with the nearest ones."""
     return _index(MOTION_COLUMNS, name, "motion")
 
 

@@ -67,7 +67,7 @@ class AvatarWorld:
         return self._pictures(cast, pose)
 
     def _pictures(self, identity: Tensor, motion: Tensor) -> Tensor:
-        """identity (N, NI), motion (N, NM)  ->  (N, 3, H, W)"""
+        """Map identity (N, NI), motion (N, NM)  ->  (N, 3, H, W)"""
         drawn, at_once = [], PICTURES_AT_ONCE[motion.device.type]
         for at in range(0, len(motion), at_once):
             who, how = identity[at:at + at_once].contiguous(), motion[at:at + at_once].contiguous()

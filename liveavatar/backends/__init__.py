@@ -41,7 +41,7 @@ class Trained:
 
 class PictureDecoder(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
-        """(1, C, F, h, w) -> (T, H, W, 3) uint8; blocks come in order"""
+        """Decode (1, C, F, h, w) -> (T, H, W, 3) uint8; blocks come in order"""
 
     def fork(self) -> PictureDecoder:
         """Return another decoder that goes on from here on its own."""
@@ -81,22 +81,22 @@ class Backend(Protocol):
         """Bring the weights."""
 
     def encode_audio(self, speech: Speech) -> AudioFeatures:
-        """What the model hears during each video frame. A class method where no weights are needed for it."""
+        """Return what the model hears during each video frame. A class method where no weights are needed for it."""
 
     def encode_text(self, prompt: Prompt) -> Tensor:
-        """(1, L, text_dim)"""
+        """Return (1, L, text_dim)"""
 
     def encode_image(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        """reference (1, C, 1, h, w), motion (1, C, 19, h, w) or None"""
+        """Return reference (1, C, 1, h, w), motion (1, C, 19, h, w) or None"""
 
     def unconditional(self, condition: Condition) -> Condition:
-        """The same without words and sound: the other branch of guidance."""
+        """Return the condition without words and sound: the other branch of guidance."""
 
     def decoder(self, condition: Condition | None = None) -> PictureDecoder:
-        """A fresh decoder for one video; some begin from what the condition shows."""
+        """Return a fresh decoder for one video; some begin from what the condition shows."""
 
     def about(self) -> dict:
-        """Which weights these are: enough to load the same again, and to say in a video what made it."""
+        """Tell which weights these are: enough to load the same again, and to say in a video what made it."""
 
 
 BACKENDS: dict[str, str] = {   # name -> module:class
@@ -106,13 +106,13 @@ BACKENDS: dict[str, str] = {   # name -> module:class
 
 
 def find_for(name: str, options: dict[str, object]) -> type[Backend]:
-    """The class of a backend as the weights that these options bring expect inputs; no weights are loaded."""
+    """Return the class of a backend as the weights that these options bring expect inputs; no weights are loaded."""
     kind = find(name)
     return kind.for_weights(**options) if hasattr(kind, "for_weights") else kind
 
 
 def find(name: str) -> type[Backend]:
-    """The class of a backend, without its weights."""
+    """Return the class of a backend, without its weights."""
     if name not in BACKENDS:
         raise InputError(f"unknown backend {name!r}; known: {', '.join(map(repr, BACKENDS))}"
                          + did_you_mean(name, BACKENDS))

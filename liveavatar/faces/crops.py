@@ -15,9 +15,11 @@ from torch import Tensor
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy
 
-    Pictures = Tensor | numpy.ndarray
+    Pictures: TypeAlias = Tensor | numpy.ndarray
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def batch_size(device: torch.device | str) -> int:
 
 
 def as_float(batch: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8 or float -> float32 0..1"""
+    """Convert (B, 3, H, W) uint8 or float -> float32 0..1"""
     return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
 
 

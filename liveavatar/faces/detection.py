@@ -50,7 +50,7 @@ class Face:
 
     @property
     def size_px(self) -> float:
-        """The longer side of the box."""
+        """Return the longer side of the box."""
         left, top, right, bottom = self.box
         return max(right - left, bottom - top)
 
@@ -166,7 +166,7 @@ def merge(candidates: list[tuple[float, Tensor]], picture: int = 0) -> list[Face
 
 
 def overlap(boxes: Tensor, box: Tensor) -> Tensor:
-    """Intersection over union of boxes (K, 4) with one (4,): (K,) 0..1"""
+    """Return the intersection over union of boxes (K, 4) with one (4,): (K,) 0..1"""
     low, high = torch.maximum(boxes[:, :2], box[:2]), torch.minimum(boxes[:, 2:], box[2:])
     shared = (high - low).clamp(min=0).prod(-1)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(-1) + (box[2:] - box[:2]).prod(-1) - shared

@@ -107,7 +107,7 @@ class FaceDetector(nn.Module):
 
 
 def by_anchor(x: Tensor, values: int) -> Tensor:
-    """(B, anchors * values, h, w) -> (B, h * w * anchors, values)"""
+    """Rearrange (B, anchors * values, h, w) -> (B, h * w * anchors, values)"""
     return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
 
 
@@ -154,7 +154,7 @@ class Region(nn.Module):
         self.iris = PointHead(5) if iris else None
 
     def forward(self, features: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor | None]:
-        """features (B, 32, 48, 48), coarse (B, 468, 2) px -> outline (B, n, 2) px and iris (B, 5, 2) px or None"""
+        """Map features (B, 32, 48, 48), coarse (B, 468, 2) px -> outline (B, n, 2) px and iris (B, 5, 2) px or None"""
         box = box_around(coarse[:, self.subset], coarse[:, self.corners])
         x = self.blocks(resample(features, box))
         outline = from_box(self.outline(x), box)
@@ -203,7 +203,7 @@ class RotatedBox:
 
 
 def box_around(points: Tensor, corners: Tensor) -> RotatedBox:
-    """Box points (B, n, 2) along the line between two corners (B, 2, 2), with a margin."""
+    """Return the box of points (B, n, 2) along the line between two corners (B, 2, 2), with a margin."""
     along = corners[:, 1] - corners[:, 0]
     axis = along / along.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     across = torch.stack([-axis[:, 1], axis[:, 0]], -1)
@@ -215,14 +215,14 @@ def box_around(points: Tensor, corners: Tensor) -> RotatedBox:
 
 
 def from_box(shares: Tensor, box: RotatedBox) -> Tensor:
-    """Points (B, n, 2) as shares of a box -> pixels of the mesh's input."""
+    """Map points (B, n, 2) as shares of a box -> pixels of the mesh's input."""
     offset = (shares - 0.5) * box.size[:, None]
     across = torch.stack([-box.axis[:, 1], box.axis[:, 0]], -1)
     return box.middle[:, None] + offset[..., :1] * box.axis[:, None] + offset[..., 1:] * across[:, None]
 
 
 def resample(features: Tensor, box: RotatedBox) -> Tensor:
-    """Features (B, C, 48, 48) at the 16 x 16 places of a box, bilinear, 0 outside. -> (B, C, 16, 16)"""
+    """Sample features (B, C, 48, 48) at the 16 x 16 places of a box, bilinear, 0 outside. -> (B, C, 16, 16)"""
     place = (torch.arange(REGION_SIDE, device=features.device, dtype=features.dtype) + 0.5) / REGION_SIDE
     y, x = torch.meshgrid(place, place, indexing="ij")
     shares = torch.stack([x, y], -1).reshape(1, -1, 2).expand(len(features), -1, -1)

@@ -47,37 +47,37 @@ class FaceTrack:
 
     @property
     def found(self) -> Tensor:
-        """(T,) bool: in which pictures there is a face."""
+        """Return (T,) bool: in which pictures there is a face."""
         return self.presence >= LEAST_PRESENCE
 
     @property
     def reason(self) -> str:
-        """Why nothing can be measured; empty where a face was found in any picture."""
+        """Return why nothing can be measured; empty where a face was found in any picture."""
         return "" if bool(self.found.any()) else f"no face found in {len(self)} picture{'s' * (len(self) != 1)}"
 
     @property
     def mouth_aperture(self) -> Tensor:
-        """(T,) gap of the inner lips / eye distance; see `curves.mouth_aperture`."""
+        """Return (T,) gap of the inner lips / eye distance; see `curves.mouth_aperture`."""
         return curves.mouth_aperture(self.points)
 
     @property
     def mouth_width(self) -> Tensor:
-        """(T,) distance of the corners of the mouth / eye distance."""
+        """Return (T,) distance of the corners of the mouth / eye distance."""
         return curves.mouth_width(self.points)
 
     @property
     def eye_opening(self) -> Tensor:
-        """(T, 2) right and left eye: gap of the lids / width of the eye."""
+        """Return (T, 2) right and left eye: gap of the lids / width of the eye."""
         return curves.eye_opening(self.points)
 
     @property
     def head_pose_deg(self) -> Tensor:
-        """(T, 3) yaw, pitch, roll; see `curves.head_pose`."""
+        """Return (T, 3) yaw, pitch, roll; see `curves.head_pose`."""
         return curves.head_pose(self.points)
 
     @property
     def face_share(self) -> Tensor:
-        """(T,) height of the face, upper forehead to chin, as a share of the picture's height."""
+        """Return (T,) height of the face, upper forehead to chin, as a share of the picture's height."""
         return curves.face_height(self.points) / self.size[0]
 
     def smoothed(self, sigma_frames: float) -> FaceTrack:
@@ -148,7 +148,7 @@ def _follow(batch: Tensor, views: int, device: torch.device) -> tuple[Tensor, Te
 
 
 def _spread(count: int) -> list[int]:
-    """Indices of a few pictures, evenly over all."""
+    """Return indices of a few pictures, evenly over all."""
     return sorted({round(number * (count - 1) / (SEARCHED - 1)) for number in range(SEARCHED)})
 
 
@@ -196,6 +196,6 @@ def _choose(faces: list[Face], size: tuple[int, int]) -> list[Face]:
 
 
 def _away(face: Face, other: Face) -> float:
-    """Distance between the middles of two faces, in px."""
+    """Return the distance between the middles of two faces, in px."""
     (left, top, right, bottom), (a, b, c, d) = face.box, other.box
     return math.hypot(left + right - a - c, top + bottom - b - d) / 2

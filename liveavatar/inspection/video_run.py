@@ -17,7 +17,10 @@ from torch import Tensor
 from liveavatar.files import rereadable
 from liveavatar.inspection.clip import load_other, sound_of
 from liveavatar.inspection.decoding import GUESSED_FPS, decode, even_pictures, read_header
-from liveavatar.run import Facts, Recording, Run
+from liveavatar.runs.info import FINISHED, RunInfo
+from liveavatar.runs.record import SavedState
+from liveavatar.runs.run import Run
+from liveavatar.runs.sources import TraceSource
 from liveavatar.trace import Trace
 from liveavatar.types import Block, InputError, Portrait, Speech
 from liveavatar.video import read_provenance
@@ -44,14 +47,13 @@ def open_video(path: str | os.PathLike, sound: str | os.PathLike | Speech | None
     speech, _, _ = sound_of(path, header, began_s, other)
     fps = min(header.fps or GUESSED_FPS, MOST_FPS)
     frames = kept_pictures(path, fps, duration_s)
-    facts = Facts(fps=fps, frames_per_latent=FRAMES_PER_LATENT, block_latents=BLOCK_LATENTS, frames=len(frames),
-                  config={"video": path.name})
-    blocks = {index: Block(index, torch.empty(0), part, index * facts.block_s, 0.0)
-              for index, part in enumerate(frames.split(facts.block_frames))}
-    run = Run(Recording(Trace(), facts, blocks, 0.0, None, cut(speech, len(frames) / fps)), record=False,
+    info = RunInfo(fps=fps, frames_per_latent=FRAMES_PER_LATENT, block_latents=BLOCK_LATENTS, frames=len(frames),
+                   config={"video": path.name})
+    blocks = {index: Block(index, torch.empty(0), part, index * info.block_s, 0.0)
+              for index, part in enumerate(frames.split(info.block_frames))}
+    run = Run(TraceSource(Trace(), info, blocks, 0.0, None, cut(speech, len(frames) / fps)), record=False,
               keep_bytes=2 * MOST_BYTES)
-    run.portrait = portrait_of(path, frames[0])
-    run.show_finished(blocks)
+    run.restore(SavedState(blocks, info.total_s, portrait=portrait_of(path, frames[0]), state=FINISHED))
     return run
 
 

@@ -154,7 +154,7 @@ class LiveAvatarPipeline(DiffusionPipeline):
                 if self._interrupt:
                     stop.set()
                     if output_type == "latent":
-                        makes.close()
+                        makes.close()  # type: ignore[attr-defined]
         frames = as_output(latents if output_type == "latent" else pictures, output_type)
         return LiveAvatarPipelineOutput(frames, self.backend.fps) if return_dict else (frames,)
 

@@ -9,7 +9,7 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class Loop:
 
     @property
     def steps(self) -> int:
-        """Steps that the scheduler has planned."""
+        """Return steps that the scheduler has planned."""
         return len(self.levels) - 1 - self.first_place
 
 
@@ -88,7 +88,7 @@ class CallRecorder:
             self._since_s = time.perf_counter()
 
     def stepped(self, scheduler: SchedulerMixin, sample: Tensor, output: Tensor, timestep: object,
-                result: object) -> None:
+                result: Any) -> None:
         """Take note of a step of the scheduler."""
         self.flush()
         after = result[0] if isinstance(result, tuple) else result.prev_sample
@@ -101,7 +101,7 @@ class CallRecorder:
             clean, velocity = predict(scheduler, sample, output, loop.levels[place])
             self._pending = Pending(loop, place - loop.first_place, after, clean.to(after.dtype),
                                     velocity.to(after.dtype), self._noted_s, ended_s,
-                                    (ended_s - self._since_s) * 1000, self._run.memory.look())
+                                    (ended_s - self._since_s) * 1000, self._run.memory.sample())
             if not self._waits_for_callback:
                 self.flush()
         self._since_s = self._noted_s = time.perf_counter()
@@ -139,13 +139,13 @@ class CallRecorder:
         if videos is None:
             run.remark(no_pictures(len(self._loops), self.arguments.get("output_type")))
             return
-        run.facts = replace(run.facts, **frames_in(len(videos[0]), loop.shape[2]))
+        run.info = replace(run.info, **frames_in(len(videos[0]), loop.shape[2]))
         run.extend_to(loop.first_block + len(videos))
         spent_s = (ended_s - self._noted_s) / len(videos)
         for item, frames in enumerate(videos):
             block = loop.first_block + item
             began_s = self._noted_s + item * spent_s
-            run.made(Block(block, loop.latents[item:item + 1], frames, block * run.facts.block_s, spent_s * 1000),
+            run.made(Block(block, loop.latents[item:item + 1], frames, block * run.info.block_s, spent_s * 1000),
                      began_s, began_s + spent_s)
 
     # ------------------------------------------------------------------ loops
@@ -189,7 +189,7 @@ class CallRecorder:
         fps = run.fps or (self._fps() if video else 1.0)
         config = {"pipeline": type(self._pipe).__name__, "scheduler": type(scheduler).__name__,
                   "sample_steps": len(sigmas) - 1, "scales": scales} | self._choices()
-        run.facts = replace(run.facts, fps=fps, frames_per_latent=ratio, block_latents=F, first_frames=1,
+        run.info = replace(run.info, fps=fps, frames_per_latent=ratio, block_latents=F, first_frames=1,
                             sigmas=sigmas, solver=solver_of(scheduler), config=config)
         image = self.arguments.get("image")
         if hasattr(image, "convert"):

@@ -125,7 +125,7 @@ class PipelineDecoder:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """(1, C, F, h, w) -> (T, H, W, 3) uint8"""
+        """Decode (1, C, F, h, w) -> (T, H, W, 3) uint8"""
         if self._vae is None:
             if latents.shape[1] != 3:
                 raise InputError(f"this pipeline has no VAE that could decode its latents of {latents.shape[1]} "
@@ -166,7 +166,7 @@ def denormalize(vae: torch.nn.Module, latents: Tensor) -> Tensor:
 
 
 def decode_video(vae: torch.nn.Module, latents: Tensor) -> Tensor:
-    """(1, C, F, h, w) -> (1, 3, T, H, W) in -1..1; a VAE of pictures decodes the F latent frames one by one."""
+    """Decode (1, C, F, h, w) -> (1, 3, T, H, W) in -1..1; a VAE of pictures decodes the F latent frames one by one."""
     options = {"return_dict": False}
     if vae.config.get("timestep_conditioning"):                    # of the newer LTX: 0 is what its pipeline takes
         options["temb"] = latents.new_zeros(1)

@@ -39,7 +39,7 @@ class NoiseLevel:
 
     @property
     def share(self) -> float:
-        """The share of noise, 1 pure noise and 0 clean: the sigma of flow matching."""
+        """Return the share of noise, 1 pure noise and 0 clean: the sigma of flow matching."""
         return self.sigma / self.scale
 
     @property

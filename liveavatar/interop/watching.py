@@ -24,7 +24,8 @@ from liveavatar.interop.latents import PipelineBackend, fit_pictures
 from liveavatar.interop.noise_levels import check_scheduler
 from liveavatar.interop.wrapping import watched_class, watched_scheduler
 from liveavatar.preview import LatentMap, principal_map, values_of
-from liveavatar.run import FAILED, FINISHED, PAUSED, RUNNING, STOPPED, Change, Facts, Run
+from liveavatar.runs.info import FAILED, FINISHED, PAUSED, RUNNING, STOPPED, RunInfo, StateChange
+from liveavatar.runs.run import Run
 from liveavatar.types import InputError
 from liveavatar.vram.watch import MemoryWatch
 
@@ -42,20 +43,20 @@ def watch(pipe: DiffusionPipeline, *, fps: float | None = None, trace: Trace | N
     """Return a run that records what a diffusers pipeline does within `with run:`.
 
     fps: of its videos, where the pipeline does not say. trace: where steps are kept. Raises InputError for a pipeline
-    whose scheduler is neither of flow matching nor like DDIM. What could not be recorded is in `run.facts.remarks`.
+    whose scheduler is neither of flow matching nor like DDIM. What could not be recorded is in `run.info.remarks`.
     """
     return WatchedRun(pipe, fps, trace)
 
 
 def latents_after(run: Run, block: int, index: int) -> Tensor:
     """Return the latents (1, C, F, h, w) after a step at the pipeline's own scale; also of a run that was saved."""
-    return run.look(block, index).x * run.facts.config["scales"][index + 1]
+    return run.step_record(block, index).x * run.info.config["scales"][index + 1]
 
 
 def latents_before(run: Run, block: int, index: int) -> Tensor:
     """Return the latents (1, C, F, h, w) that a step was given, at the pipeline's own scale."""
-    step = run.look(block, index)
-    return (step.clean + step.sigma * step.velocity) * run.facts.config["scales"][index]
+    step = run.step_record(block, index)
+    return (step.clean + step.sigma * step.velocity) * run.info.config["scales"][index]
 
 
 class Calls:
@@ -65,7 +66,7 @@ class Calls:
 
     def __init__(self, pipe: DiffusionPipeline) -> None:
         self.backend = PipelineBackend(pipe)
-        self.facts = Facts(backend=self.backend.name)
+        self.info = RunInfo(backend=self.backend.name)
 
     def events(self, stop: threading.Event) -> Iterator[Step | Block]:
         raise InputError("a watched pipeline begins when it is called: with run: pipe(...)")
@@ -94,8 +95,8 @@ class WatchedRun(Run):
         self._mapped = -1                                  # decoded blocks that the latent map was fitted on
 
     def __repr__(self) -> str:
-        return (f"WatchedRun({self.facts.backend}, {self.state}, {len(self.trace)} steps of {self.blocks_begun} "
-                f"{'video' if self.facts.block_frames > 1 else 'picture'}s)")
+        return (f"WatchedRun({self.info.backend}, {self.state}, {len(self.trace)} steps of {self.blocks_begun} "
+                f"{'video' if self.info.block_frames > 1 else 'picture'}s)")
 
     # ------------------------------------------------------------------ the `with`
 
@@ -104,7 +105,7 @@ class WatchedRun(Run):
             raise InputError("this run has been recorded already; make a new one: liveavatar.watch(pipe)")
         with _attaching:
             if hasattr(type(self.pipe), "watched_by"):
-                raise InputError(f"this {self.facts.backend} is being watched already; leave the other `with` first")
+                raise InputError(f"this {self.info.backend} is being watched already; leave the other `with` first")
             check_scheduler(self.pipe.scheduler)
             self._attach()
         self.memory.start()
@@ -118,7 +119,7 @@ class WatchedRun(Run):
             self.error = None if stopped else error
             self._state = STOPPED if stopped else FINISHED if error is None else FAILED
             self._changed.notify_all()
-        self._tell(Change(self._state, self.error))
+        self._notify(StateChange(self._state, self.error))
         self.memory.stop()
 
     def _attach(self) -> None:
@@ -149,10 +150,10 @@ class WatchedRun(Run):
             if mine:
                 self._call, self._caller = CallRecorder(self, function, args, kwargs), threading.current_thread()
                 self.began_s = self.began_s or time.perf_counter()
-                self._state, self._held, self._until = RUNNING, False, None
+                self._state, self._pause_asked, self._pause_after = RUNNING, False, None
         if not mine:
             return function(self.pipe, *args, **kwargs)
-        self._tell(Change(RUNNING))
+        self._notify(StateChange(RUNNING))
         call = self._call
         try:
             result = function(self.pipe, *call.args, **call.kwargs)
@@ -162,7 +163,7 @@ class WatchedRun(Run):
             self.guarded(call.flush)
             with self._changed:
                 self._call, self._state = None, PAUSED
-            self._tell(Change(PAUSED))
+            self._notify(StateChange(PAUSED))
 
     def recorder(self) -> CallRecorder | None:
         """Return what records the call that this thread is in."""
@@ -176,11 +177,11 @@ class WatchedRun(Run):
             self.remark(f"something could not be recorded ({type(error).__name__}: {error})")
 
     def made(self, event: Step | Block, began_s: float, ended_s: float) -> None:
-        """Take note of an event, tell the subscribers, and rest where a pause was asked for."""
-        self._note(event, began_s, ended_s)
-        self._tell(event)
-        self._rest_after(event)
-        self._rest_if_asked()
+        """Add an event, notify the subscribers, and pause where that was asked for."""
+        self._add(event, began_s, ended_s)
+        self._notify(event)
+        self._pause_if_due(event)
+        self._wait_while_paused()
         if self._stop.is_set():
             self._interrupt()
 
@@ -188,21 +189,21 @@ class WatchedRun(Run):
         if hasattr(type(self.pipe), "interrupt"):
             self.pipe._interrupt = True                    # as diffusers documents it; each call begins with False
         else:
-            self.remark(f"{self.facts.backend} cannot be stopped between two steps: the call runs to its end")
+            self.remark(f"{self.info.backend} cannot be stopped between two steps: the call runs to its end")
 
     def remark(self, text: str) -> None:
         """Say what could not be recorded, once."""
-        if text not in self.facts.remarks:
-            self.facts = replace(self.facts, remarks=(*self.facts.remarks, text))
+        if text not in self.info.remarks:
+            self.info = replace(self.info, remarks=(*self.info.remarks, text))
 
     def fits(self, shape: tuple[int, ...], levels: int) -> bool:
         """Tell whether a loop has the latents (C, F, h, w) and the number of noise levels of those before it."""
-        return tuple(self.look(0, 0).x.shape[1:]) == tuple(shape) and levels == len(self.facts.sigmas)
+        return tuple(self.step_record(0, 0).x.shape[1:]) == tuple(shape) and levels == len(self.info.sigmas)
 
     def extend_to(self, blocks: int) -> None:
         """Count so many videos or images."""
         self.blocks_begun = max(self.blocks_begun, blocks)
-        self.facts = replace(self.facts, frames=self.blocks_begun * self.facts.block_frames)
+        self.info = replace(self.info, frames=self.blocks_begun * self.info.block_frames)
 
     # ------------------------------------------------------------------ steering
 
@@ -210,16 +211,16 @@ class WatchedRun(Run):
         self._refuse_main_thread()
         super().pause()
 
-    def _go(self, until: type | None) -> None:
+    def _continue(self, pause_after: type | None) -> None:
         if self.over:
             raise InputError(f"this run is over ({self.state}); watch the pipeline again to go on")
         if self._call is None:
             raise InputError("a watched pipeline begins when it is called: with run: pipe(...)")
         self._refuse_main_thread()
         with self._changed:
-            self._ask(until)
+            self._set_running(pause_after)
             self._changed.notify_all()
-        self._tell(Change(RUNNING))
+        self._notify(StateChange(RUNNING))
 
     def _refuse_main_thread(self) -> None:
         if self._caller is threading.main_thread() and self._call is not None:
@@ -230,7 +231,7 @@ class WatchedRun(Run):
 
     @property
     def decodes(self) -> bool:
-        return self._last is not None and self.backend.decodes(self._last.x.shape[1])
+        return self._last is not None and self.backend.decodes(self._last.x.shape[1])  # type: ignore[attr-defined]
 
     def latent_map(self) -> LatentMap | None:
         """Return the map from latents to colours: fitted to the first pictures that were returned, before that one
@@ -243,4 +244,4 @@ class WatchedRun(Run):
         return self._latent_map
 
     def _principal_map(self) -> LatentMap | None:
-        return principal_map(values_of(self.look(-1, -1).clean)) if self.seen else None
+        return principal_map(values_of(self.step_record(-1, -1).clean)) if self.recorded_steps else None

@@ -22,7 +22,7 @@ def watched_class(kind: type, run: WatchedRun) -> type:
     def progress_bar(self: DiffusionPipeline, *args: object, **kwargs: object) -> object:
         if run.recorder() is not None:
             run.recorder().progress_began()
-        return kind.progress_bar(self, *args, **kwargs)
+        return kind.progress_bar(self, *args, **kwargs)  # type: ignore[attr-defined]
 
     return type(kind.__name__, (kind,), {"__call__": call, "progress_bar": progress_bar, "watched_by": run,
                                          "__module__": kind.__module__, "__qualname__": kind.__qualname__})

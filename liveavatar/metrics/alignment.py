@@ -64,7 +64,8 @@ class Alignment:
 
 
 def vowel_envelope(speech: Speech, frames: int, fps: float = 25.0) -> Tensor:
-    """Loudness between 300 and 2500 Hz in the middle of each video frame: (frames,) 0..1, square root of the amplitude.
+    """Return the loudness between 300 and 2500 Hz in the middle of each video frame: (frames,) 0..1, square root of the
+    amplitude.
 
     Filtered forwards and backwards, so that it has no delay of its own; past the end of the sound it is 0.
     """
@@ -157,7 +158,7 @@ def align_pictures(frames: Tensor | np.ndarray, speech: Speech, fps: float = 25.
 
 
 def brightness(frames: Tensor) -> Tensor:
-    """(T, H, W, 3) uint8 -> (cells, T) mean luminance of the cells, levels of 255"""
+    """Measure (T, H, W, 3) uint8 -> (cells, T) mean luminance of the cells, levels of 255"""
     side = max(1, min(frames.shape[1:3]) // CELLS)
     pieces = [torch.nn.functional.avg_pool2d((piece.float() @ torch.tensor(LUMINANCE))[:, None], side)
               for piece in frames.split(64)]
@@ -165,14 +166,14 @@ def brightness(frames: Tensor) -> Tensor:
 
 
 def quick(curves: Tensor, fps: float) -> Tensor:
-    """Curves (N, T) without what changes more slowly than SLOW_S; float64"""
+    """Return curves (N, T) without what changes more slowly than SLOW_S; float64"""
     half = round(SLOW_S * fps / 2)
     held = torch.nn.functional.pad(curves.double()[:, None], (half, half), mode="replicate")
     return curves - torch.nn.functional.avg_pool1d(held, 2 * half + 1, 1)[:, 0]
 
 
 def correlations(cells: Tensor, loudness: Tensor, d: int) -> Tensor:
-    """Pearson correlation of every cell (N, T), d frames late, with the loudness (T,): (N,)"""
+    """Return the Pearson correlation of every cell (N, T), d frames late, with the loudness (T,): (N,)"""
     T = len(loudness)
     late, heard = cells[:, max(d, 0):T + min(d, 0)], loudness[max(-d, 0):T - max(d, 0)]
     late, heard = late - late.mean(1, keepdim=True), heard - heard.mean()

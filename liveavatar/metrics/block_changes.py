@@ -18,7 +18,7 @@ from liveavatar.metrics.texture import sample_places
 from liveavatar.preview import heat, on_scale
 
 if TYPE_CHECKING:
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
 READ_FRAMES = 3                    # of each guess, whose mouths are read
 
@@ -53,7 +53,7 @@ def changes_of(run: Run, block: int, made: int) -> BlockChanges:
     """Decode a block's guesses after its first `made` steps and measure what the steps did."""
     guesses = tuple(run.step_frames.decode(block, step) for step in range(made))
     portrait = run.step_frames.portrait(guesses[0].shape[1:3])
-    finished = made == run.facts.steps
+    finished = made == run.info.steps
     mouths, box = read_mouths(run, guesses)
     effects = step_effects(guesses, portrait, finished=finished, mouths=mouths, mouth_box=box)
     pairs = zip(guesses, (portrait, *guesses), strict=False)
@@ -62,8 +62,8 @@ def changes_of(run: Run, block: int, made: int) -> BlockChanges:
 
 
 def read_mouths(run: Run, guesses: Sequence[np.ndarray]) -> tuple[list[float], tuple[slice, slice] | None]:
-    """Opening of the mouth in each guess, and rows and columns around it; nothing where the face is no rendered one,
-    since only those can be read."""
+    """Measure the opening of the mouth in each guess, and rows and columns around it; nothing where the face is no
+    rendered one, since only those can be read."""
     if run.portrait is None or run.portrait.identity is None:
         return [], None
     from liveavatar.metrics.reader import read_face
@@ -76,7 +76,8 @@ def read_mouths(run: Run, guesses: Sequence[np.ndarray]) -> tuple[list[float], t
 
 
 def mouth_box(size: tuple[int, int], across: float, down: float) -> tuple[slice, slice]:
-    """Rows and columns of the square around a mouth at one place, -1..1, in pictures of a size (height, width)."""
+    """Return rows and columns of the square around a mouth at one place, -1..1, in pictures of a size (height, width).
+    """
     square = min(size)
     side = round(square * CROP_PX / SIDE_PX)
     top, left = (round((long + square * place - side) / 2) for long, place in zip(size, (down, across), strict=True))

@@ -39,7 +39,7 @@ class Cost:
 
 def cost(events: Iterable[object] = (), video: Video | None = None, backend: Backend | None = None, fps: float = 25.0,
          frames_per_latent: int = 4) -> Cost:
-    """What the events of a run took.
+    """Measure what the events of a run took.
 
     events: Steps and Blocks of a run, or a Trace (steps only); video: its Video, which also counts reading, hearing
     and encoding; backend: to count the weights. Steps of the first block count like the others.
@@ -75,7 +75,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _per_step(steps: list[Step]) -> tuple[float, ...]:
-    """Mean milliseconds of each sampler step, over blocks."""
+    """Return mean milliseconds of each sampler step, over blocks."""
     by_index: dict[int, list[float]] = {}
     for step in steps:
         by_index.setdefault(step.index, []).append(step.milliseconds)
@@ -96,14 +96,14 @@ def _seconds(steps: list[Step], blocks: list[Block]) -> dict[str, float]:
 
 
 def _first_picture_s(steps: list[Step], blocks: list[Block]) -> float:
-    """The first block's steps and its decoding; NaN when no picture was seen."""
+    """Return the seconds of the first block's steps and its decoding; NaN when no picture was seen."""
     if not blocks:
         return math.nan
     return (sum(step.milliseconds for step in steps if step.block == 0) + blocks[0].milliseconds) / 1000
 
 
 def peak_bytes(steps: list[Step], blocks: list[Block], backend: Backend | None = None) -> dict[str, int]:
-    """The most that each owner held at once; what a step reports as "caches" is that of its own noise level."""
+    """Return the most that each owner held at once; what a step reports as "caches" is that of its own noise level."""
     most: dict[str, int] = {}
     if backend is not None:
         parts = [backend.transformer, getattr(backend, "vae", None)]

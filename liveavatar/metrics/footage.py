@@ -20,11 +20,13 @@ from liveavatar.types import Block, InputError, Portrait, Speech
 from liveavatar.video import Video, read_provenance
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy
 
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
-    Source = str | os.PathLike | Video | Run | Tensor | numpy.ndarray | Iterable[Block]
+    Source: TypeAlias = str | os.PathLike | Video | Run | Tensor | numpy.ndarray | Iterable[Block]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Footage:
 
     @property
     def block_frames(self) -> int:
-        """Video frames in a block of mini."""
+        """Return video frames in a block of mini."""
         return 12
 
 
@@ -51,7 +53,7 @@ def footage(source: Source, speech: Speech | None = None, portrait: Portrait | N
     if isinstance(source, str | os.PathLike):
         found = _of_file(user_path(source), with_sound=speech is None)
     elif is_run(source):
-        found = Footage(_joined(source.blocks), source.facts.fps, source.speech, source.portrait)
+        found = Footage(_joined(source.blocks), source.info.fps, source.speech, source.portrait)
     elif isinstance(source, Tensor) or hasattr(source, "__array__"):
         found = Footage(as_frames(source), fps)
     else:
@@ -60,8 +62,8 @@ def footage(source: Source, speech: Speech | None = None, portrait: Portrait | N
 
 
 def is_run(source: object) -> bool:
-    """A Run, or whatever looks like one."""
-    return hasattr(source, "facts") and hasattr(source, "blocks")
+    """Return a Run, or whatever looks like one."""
+    return hasattr(source, "info") and hasattr(source, "blocks")
 
 
 def _of_file(path: Path, with_sound: bool) -> Footage:

@@ -53,6 +53,6 @@ def drift(reading: Reading, fps: float = 25.0, identity: Tensor | None = None) -
 
 
 def true_colours(identity: Tensor) -> Tensor:
-    """identity (NI,) -> (4, 3) red, green, blue of COLOURS"""
+    """Map identity (NI,) -> (4, 3) red, green, blue of COLOURS"""
     columns = [[identity_index(f"{name}_{channel}") for channel in ("red", "green", "blue")] for name in COLOURS]
     return identity[torch.tensor(columns)]

@@ -25,9 +25,11 @@ from liveavatar.speech import VISEME_PARAMETERS, VISEMES, viseme_curves, viseme_
 from liveavatar.types import InputError, Phoneme, Speech
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy
 
-    Curve = Tensor | numpy.ndarray | Sequence[float]
+    Curve: TypeAlias = Tensor | numpy.ndarray | Sequence[float]
 
 REACH_MS = 400.0
 FINE = 100                          # places between two frames at which the peak is looked for
@@ -60,7 +62,7 @@ def mouth_opening(frames: Tensor | numpy.ndarray, regressor: FaceRegressor | Non
 
 
 def true_opening(speech: Speech, frames: int, fps: float = 25.0) -> Tensor:
-    """How far a mouth opens that says just this: (frames,) 0..1, drawn from the phoneme times.
+    """Return how far a mouth opens that says just this: (frames,) 0..1, drawn from the phoneme times.
 
     This is the curve mini was trained to follow. Past the end of the speech the mouth is closed.
     """
@@ -122,7 +124,7 @@ def _why_not(opening: Tensor, envelope: Tensor, T: int, reach: int) -> str:
 
 
 def as_curve(values: Curve) -> Tensor:
-    """(T,) float64"""
+    """Return (T,) float64"""
     curve = torch.as_tensor(values).detach().cpu().double()
     if curve.ndim != 1:
         raise InputError(f"a curve has one value per video frame, got shape {tuple(curve.shape)}")
@@ -130,7 +132,7 @@ def as_curve(values: Curve) -> Tensor:
 
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:
-    """Correlation of two curves, 0 where one of them does not move."""
+    """Return the correlation of two curves, 0 where one of them does not move."""
     a, b = a - a.mean(), b - b.mean()
     spread = (a.square().sum() * b.square().sum()).sqrt()
     return (a * b).sum() / spread if spread > 1e-12 else torch.zeros((), dtype=a.dtype)
@@ -161,13 +163,14 @@ class OffsetTrack:
 
     @property
     def agreeing(self) -> float:
-        """Share of the lively pieces in which mouth and sound agree at any delay, 0..1."""
+        """Return the share of the lively pieces in which mouth and sound agree at any delay, 0..1."""
         total = self.weight.sum()
         return (self.weight[~self.offset_ms.isnan()].sum() / total).item() if total > 0 else math.nan
 
     @property
     def spread_ms(self) -> float:
-        """Root mean square of the delays, lively pieces counting more: a video that is off by +-80 ms scores 80."""
+        """Return root mean square of the delays, lively pieces counting more: a video that is off by +-80 ms scores 80.
+        """
         known = ~self.offset_ms.isnan() & (self.weight > 0)
         if not known.any():
             return math.nan
@@ -284,7 +287,7 @@ class PhonemeReport:
 
 
 def phoneme_report(reading: Reading | Tensor, speech: Speech, fps: float = 25.0) -> PhonemeReport:
-    """Look at the mouth while each sound is heard.
+    """Measure the mouth while each sound is heard.
 
     reading: of the T pictures (`read_face`), or a table (T, 5) in the order of READABLE, in which columns that were not
     read are NaN (`only_opening`): what needs them is then left out; speech with phonemes.
@@ -329,7 +332,7 @@ DEMANDS = {
 
 
 def _sounds(mouth: Tensor, phonemes: Iterable[Phoneme], fps: float) -> Iterable[Sounded]:
-    """The sounds that lie within the T pictures, each with what was seen; mouth (T, 5)."""
+    """Return the sounds that lie within the T pictures, each with what was seen; mouth (T, 5)."""
     T = len(mouth)
     for phoneme in phonemes:
         middle = int((phoneme.start_s + phoneme.end_s) / 2 * fps)
@@ -356,7 +359,7 @@ def _share(kept: Tensor) -> float:
 
 
 def shape_of(mouth: Tensor) -> Tensor:
-    """The class of each mouth (N, 5): that of the nearest viseme. -> (N,) index into SHAPES"""
+    """Return the class of each mouth (N, 5): that of the nearest viseme. -> (N,) index into SHAPES"""
     names = [(number, viseme) for number, visemes in enumerate(SHAPES.values()) for viseme in visemes]
     columns = [VISEME_PARAMETERS.index(name) for name in READABLE]
     targets = torch.tensor([[VISEMES[viseme][column] for column in columns] for _, viseme in names])

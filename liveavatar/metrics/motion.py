@@ -31,7 +31,7 @@ POINTS = ("head", "left_hand", "right_hand")
 
 
 def sparc(speed: Tensor, rate_hz: float, cutoff_hz: float = CUTOFF_HZ, amplitude: float = AMPLITUDE) -> float:
-    """Spectral arc length of a speed profile (n,): how much its spectrum wiggles.
+    """Return the spectral arc length of a speed profile (n,): how much its spectrum wiggles.
 
     SPARC = -integral from 0 to w_c of sqrt((1 / w_c)^2 + (dV/dw)^2) dw, V the magnitude spectrum divided by its peak,
     w_c the last frequency up to cutoff_hz where V >= amplitude (eq. 3 and 4 of the 2015 paper; the same numbers as
@@ -54,7 +54,7 @@ def sparc(speed: Tensor, rate_hz: float, cutoff_hz: float = CUTOFF_HZ, amplitude
 
 
 def ldlj(speed: Tensor, rate_hz: float) -> float:
-    """Log dimensionless jerk of a speed profile (n,).
+    """Return the log dimensionless jerk of a speed profile (n,).
 
     LDLJ = -ln(D^3 / v_peak^2 * integral of (d2v/dt2)^2 dt), D the duration. NaN when nothing moves.
     """
@@ -99,7 +99,7 @@ class Motion:
 
 
 def paths(reading: Reading) -> dict[str, Tensor]:
-    """Where the middle of the eyes and the palms are: name -> (T, 2) across and down, units."""
+    """Return where the middle of the eyes and the palms are: name -> (T, 2) across and down, units."""
     head = torch.stack([reading["head_x"] + 0.120 * reading["head_yaw"],        # as avatars.geometry.eye_centre
                         reading["head_y"] + 0.085 * reading["head_pitch"]], 1)
     hands = {f"{side}_hand": torch.stack([reading[f"{side}_hand_{axis}"] for axis in "xy"], 1)
@@ -108,7 +108,7 @@ def paths(reading: Reading) -> dict[str, Tensor]:
 
 
 def smooth(path: Tensor, fps: float, sigma_s: float = SMOOTHING_S) -> Tensor:
-    """A Gaussian along time, the ends held: (T, 2) -> (T, 2)"""
+    """Return a Gaussian along time, the ends held: (T, 2) -> (T, 2)"""
     reach = math.ceil(4 * sigma_s * fps)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / fps / sigma_s) ** 2)
     held = torch.nn.functional.pad(path.double().T[:, None], (reach, reach), mode="replicate")
@@ -116,7 +116,7 @@ def smooth(path: Tensor, fps: float, sigma_s: float = SMOOTHING_S) -> Tensor:
 
 
 def movement(name: str, path: Tensor, fps: float = 25.0, window_s: float = WINDOW_S) -> Movement:
-    """Smoothness of one path (T, 2): mean over windows of window_s that overlap by half."""
+    """Return the smoothness of one path (T, 2): mean over windows of window_s that overlap by half."""
     path = smooth(path, fps)
     speed = path.diff(dim=0).norm(dim=1) * fps
     travelled = speed.sum().item() / fps
@@ -139,7 +139,7 @@ def movement(name: str, path: Tensor, fps: float = 25.0, window_s: float = WINDO
 
 
 def motion(reading: Reading, fps: float = 25.0, window_s: float = WINDOW_S) -> Motion:
-    """How head and hands move in T pictures."""
+    """Measure how head and hands move in T pictures."""
     found = tuple(movement(name, path, fps, window_s) for name, path in paths(reading).items())
     if any(one.applies for one in found):
         return Motion(found)

@@ -100,7 +100,7 @@ def nearest_truth(frames: Tensor, reading: Reading, identity: Tensor, videos: Te
 
 
 def guess(reading: Reading) -> Tensor:
-    """What the regressor read, and the pose of rest for what it does not read. -> (K, NM)"""
+    """Return what the regressor read, and the pose of rest for what it does not read. -> (K, NM)"""
     motion = rest_pose(len(reading.motion))
     for column, name in enumerate(reading.names):
         motion[:, MOTION_COLUMNS[name]] = reading.motion[:, column]
@@ -168,7 +168,7 @@ def paint(who: Tensor, motion: Tensor, where: Boxes, behind: Planes | None = Non
 
 
 def paint_behind(who: Tensor, motion: Tensor, where: Boxes) -> Planes:
-    """The wall, long hair, shoulders and clothes in the boxes."""
+    """Paint the wall, long hair, shoulders and clothes in the boxes."""
     image = None
     for layer in LAYERS[world_of(who)].behind:
         image = layer(image, who, motion, where.x, where.y)
@@ -176,13 +176,13 @@ def paint_behind(who: Tensor, motion: Tensor, where: Boxes) -> Planes:
 
 
 def misfit(drawn: Tensor, where: Boxes) -> Tensor:
-    """Sum of squares over the box, in units of the pixels' noise. (..., K, 3, h, w) -> (..., K)"""
+    """Return the sum of squares over the box, in units of the pixels' noise. (..., K, 3, h, w) -> (..., K)"""
     return (((drawn - where.pictures) / NOISE).square() * where.clear[:, None]).sum((-3, -2, -1))
 
 
 def choose_for_all(pictures: Tensor, who: Tensor, motion: Tensor, videos: Tensor,
                    choices: Iterable[dict[str, float]]) -> Tensor:
-    """The choice that fits the pictures of each video best together."""
+    """Choose what fits the pictures of each video best together."""
     where = boxes(pictures, who, motion)
     candidates = torch.stack([changed(motion, choice) for choice in choices])
     each = misfit(paint(who, candidates, where, paint_behind(who, motion, where)), where)       # (G, K)
@@ -191,7 +191,7 @@ def choose_for_all(pictures: Tensor, who: Tensor, motion: Tensor, videos: Tensor
 
 
 def try_all(pictures: Tensor, who: Tensor, motion: Tensor, choices: Iterable[dict[str, float]]) -> Tensor:
-    """The best of some choices, for each picture by itself."""
+    """Find the best of some choices, for each picture by itself."""
     where = boxes(pictures, who, motion)
     candidates = torch.stack([changed(motion, choice) for choice in choices])
     best = misfit(paint(who, candidates, where, paint_behind(who, motion, where)), where).argmin(0)
@@ -199,7 +199,8 @@ def try_all(pictures: Tensor, who: Tensor, motion: Tensor, choices: Iterable[dic
 
 
 def refine(pictures: Tensor, who: Tensor, motion: Tensor, names: tuple[str, ...], rounds: int) -> Tensor:
-    """Levenberg-Marquardt: (K, NM) -> (K, NM). A round that makes a picture worse leaves its pose as it was."""
+    """Refine by Levenberg-Marquardt: (K, NM) -> (K, NM). A round that makes a picture worse leaves its pose as it was.
+    """
     where, first = boxes(pictures, who, motion), motion
     sought = torch.tensor([name in names for name in SOUGHT])
     for _ in range(rounds):
@@ -234,7 +235,7 @@ def moved(motion: Tensor, step: Tensor) -> Tensor:
 
 def derivatives(who: Tensor, motion: Tensor, drawn: Tensor, where: Boxes, behind: Planes,
                 names: tuple[str, ...]) -> Tensor:
-    """How the boxes change with each trait: (K, P, n); rows of traits that are not in `names` are 0.
+    """Return how the boxes change with each trait: (K, P, n); rows of traits that are not in `names` are 0.
 
     An eye trait and a lip trait share a picture: what changes above the nose is the former's, below it the latter's.
     """

@@ -32,7 +32,7 @@ QUIET_S = 0.1               # on either side of a silent moment
 
 # ---------------------------------------------------------------------------------------------- curves
 def temporal_correlation(measured: Tensor, truth: Tensor) -> Tensor:
-    """Pearson correlation over time, for each clip: 1 moves just like the truth, 0 has nothing to do with it.
+    """Return Pearson correlation over time, for each clip: 1 moves just like the truth, 0 has nothing to do with it.
 
     measured, truth (B, T)  ->  (B,); a measured curve that stands still scores 0. NaN where the truth itself stands
     still: such a clip can say nothing (`mean_of_known` leaves it out).
@@ -85,25 +85,25 @@ def lag(measured: Tensor, truth: Tensor, reach: int = REACH_FRAMES) -> Lag:
 
 
 def mean_of_known(values: Tensor) -> float:
-    """The mean of what is not NaN; NaN when nothing is known."""
+    """Return the mean of what is not NaN; NaN when nothing is known."""
     known = values[~values.isnan()]
     return known.double().mean().item() if len(known) else math.nan
 
 
 # ---------------------------------------------------------------------------------------------- pixels
 def decibel(mean_square: Tensor | float) -> float:
-    """Peak signal-to-noise ratio in dB of a mean squared error of values in 0..1; 120 dB stands for equal."""
+    """Return peak signal-to-noise ratio in dB of a mean squared error of values in 0..1; 120 dB stands for equal."""
     return -10 * math.log10(max(float(mean_square), 1e-12))
 
 
 def square_error(video: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared difference of each picture. (B, 3, T, H, W) twice  ->  (B, T)"""
+    """Return mean squared difference of each picture. (B, 3, T, H, W) twice  ->  (B, T)"""
     return (video.float() - truth.float()).square().mean((1, 3, 4))
 
 
 def box_square_error(video: Tensor, truth: Tensor, center: Tensor,
                      box_px: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Squared difference within a box that moves along.
+    """Return squared difference within a box that moves along.
 
     videos (B, 3, T, H, W), center (B, T, 2) x and y in pixels, box_px width and height  ->  sums (B, T) over the pixels
     of the box (colours averaged), and how many pixels of it lie in the picture (B, T)
@@ -118,7 +118,7 @@ def box_square_error(video: Tensor, truth: Tensor, center: Tensor,
 
 
 def corners(video: Tensor, side_px: int = CORNER_PX) -> Tensor:
-    """The two top corners, where nothing but the wall is: (B, 3, T, H, W) -> (B, 3, T, side, 2 * side).
+    """Return the two top corners, where nothing but the wall is: (B, 3, T, H, W) -> (B, 3, T, side, 2 * side).
 
     side_px is that of a picture whose shorter side is 128 px; other sizes are scaled.
     """
@@ -127,7 +127,7 @@ def corners(video: Tensor, side_px: int = CORNER_PX) -> Tensor:
 
 
 def corner_square_error(video: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared error of the static corners over time: (B, T). Its course shows drift.
+    """Return mean squared error of the static corners over time: (B, T). Its course shows drift.
 
     truth is the true video or, where there is none, one picture as (B, 3, 1, H, W).
     """
@@ -135,12 +135,13 @@ def corner_square_error(video: Tensor, truth: Tensor) -> Tensor:
 
 
 def frame_difference(video: Tensor) -> Tensor:
-    """Mean absolute change from one picture to the next: (B, 3, T, H, W) -> (B, T - 1), 0..1. More is restless"""
+    """Return mean absolute change from one picture to the next: (B, 3, T, H, W) -> (B, T - 1), 0..1. More is restless
+    """
     return (video[:, :, 1:].float() - video[:, :, :-1].float()).abs().mean((1, 3, 4))
 
 
 def seam(difference: Tensor, period: int) -> Tensor:
-    """How much more changes where a new block (or latent frame) begins than elsewhere; 1 is no visible seam.
+    """Return how much more changes where a new block (or latent frame) begins than elsewhere; 1 is no visible seam.
 
     difference (B, T - 1) of `frame_difference`, period in frames; the video begins with a whole block  ->  (B,), NaN
     of a single block
@@ -152,7 +153,7 @@ def seam(difference: Tensor, period: int) -> Tensor:
 
 # ---------------------------------------------------------------------------------------------- identity
 def colour_error(colours: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute error of the colours read off a clip, 0..1: is it still the same person in the same clothes?
+    """Return mean absolute error of the colours read off a clip, 0..1: is it still the same person in the same clothes?
 
     colours (B, T, K, 3) read, truth (B, K, 3)  ->  (B,)
     """
@@ -161,8 +162,8 @@ def colour_error(colours: Tensor, truth: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------------------------------------- figures
 @dataclass(frozen=True)
-class Figure:
-    """A number measured on some people, and what it would have been on others (bootstrap, Efron 1979)."""
+class BootstrapEstimate:
+    """A number measured on some people, and its bootstrap draws (Efron 1979)."""
 
     of: Tensor            # (1 + R,) float64: the number, then those of R draws of as many people from the same ones
 
@@ -172,20 +173,20 @@ class Figure:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """In which it lies with 95 % confidence, as far as the choice of the people goes."""
+        """Return the interval in which it lies with 95 % confidence, as far as the choice of the people goes."""
         known = self.of[1:][~self.of[1:].isnan()]
         if not len(known):
             return math.nan, math.nan
         low, high = known.quantile(known.new_tensor([0.025, 0.975])).tolist()
         return low, high
 
-    def __truediv__(self, other: Figure) -> Figure:
-        """The ratio, draw by draw: both were measured on the same people."""
-        return Figure(self.of / other.of)
+    def __truediv__(self, other: BootstrapEstimate) -> BootstrapEstimate:
+        """Return the ratio, draw by draw: both were measured on the same people."""
+        return BootstrapEstimate(self.of / other.of)
 
-    def decibel(self) -> Figure:
-        """Of a mean squared error of values in 0..1; see `decibel`."""
-        return Figure(-10 * self.of.clamp(min=1e-12).log10())
+    def decibel(self) -> BootstrapEstimate:
+        """Convert the estimate of a mean squared error of values in 0..1; see `decibel`."""
+        return BootstrapEstimate(-10 * self.of.clamp(min=1e-12).log10())
 
     def __format__(self, form: str) -> str:
         low, high = self.interval
@@ -195,48 +196,48 @@ class Figure:
 
 
 def draw_people(people: int, draws: int = DRAWS, seed: int = 0) -> Tensor:
-    """How often each person counts: (1 + R, B) float64. First everybody once, then R draws with replacement."""
-    dice = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(people, (draws, people), generator=dice)
+    """Return how often each person counts: (1 + R, B) float64. First everybody once, then R draws with replacement."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(people, (draws, people), generator=generator)
     counts = torch.zeros(draws, people, dtype=torch.float64).scatter_add_(1, drawn, torch.ones_like(drawn).double())
     return torch.cat([torch.ones(1, people, dtype=torch.float64), counts])
 
 
-def share(of: Tensor, all: Tensor, people: Tensor) -> Figure:
-    """Sums over people, divided: of, all (B,); people (1 + R, B) of `draw_people`."""
+def share(of: Tensor, all: Tensor, people: Tensor) -> BootstrapEstimate:
+    """Return sums over people, divided: of, all (B,); people (1 + R, B) of `draw_people`."""
     of, all = of.double().cpu(), all.double().cpu()
-    return Figure((people @ of) / (people @ all))
+    return BootstrapEstimate((people @ of) / (people @ all))
 
 
-def mean(values: Tensor, people: Tensor) -> Figure:
-    """The mean over people of values (B,), without those that are NaN."""
+def mean(values: Tensor, people: Tensor) -> BootstrapEstimate:
+    """Return the mean over people of values (B,), without those that are NaN."""
     known = ~values.isnan()
     return share(values.nan_to_num(0), known, people)
 
 
-# ---------------------------------------------------------------------------------------------- clouds of features
+# ---------------------------------------------------------------------------------------------- statistics of features
 @dataclass(frozen=True)
-class Cloud:
-    """Where the features of many pictures lie; of several clouds at once when there is a first dimension (N)."""
+class GaussianStats:
+    """Mean and covariance of the features of many pictures; of N sets at once when there is a first dimension."""
 
     mean: Tensor         # (..., D) float64
     covariance: Tensor   # (..., D, D) float64
 
     @cached_property
     def root(self) -> Tensor:
-        """The square root of the covariance."""
+        """Return the square root of the covariance."""
         values, vectors = torch.linalg.eigh(self.covariance)
         return vectors * values.clamp(min=0).sqrt()[..., None, :] @ vectors.mT
 
 
-def cloud(features: Tensor) -> Cloud:
-    """Mean and covariance of features (N, D)."""
+def gaussian_stats(features: Tensor) -> GaussianStats:
+    """Return mean and covariance of features (N, D)."""
     features = features.double()
-    return Cloud(features.mean(0), torch.cov(features.T).reshape(features.shape[1], -1))
+    return GaussianStats(features.mean(0), torch.cov(features.T).reshape(features.shape[1], -1))
 
 
-def clouds_of_people(features: Tensor, people: Tensor) -> Cloud:
-    """features (B, T, D) of T pictures of each person, people (1 + R, B)  ->  1 + R clouds."""
+def gaussian_stats_of_people(features: Tensor, people: Tensor) -> GaussianStats:
+    """Return 1 + R statistics of features (B, T, D), T pictures of each person; people (1 + R, B) of `draw_people`."""
     B, T, D = features.shape
     features = features.double()
     weights = people / people.sum(1, keepdim=True)
@@ -245,11 +246,11 @@ def clouds_of_people(features: Tensor, people: Tensor) -> Cloud:
     means = weights @ features.mean(1)
     squares = (features.transpose(1, 2) @ features / T).flatten(1)                       # (B, D * D)
     covariance = (weights @ squares).unflatten(1, (D, D)) - means[:, :, None] * means[:, None]
-    return Cloud(means + center, covariance * (B * T / (B * T - 1)))
+    return GaussianStats(means + center, covariance * (B * T / (B * T - 1)))
 
 
-def frechet_distance(a: Cloud, b: Cloud) -> Tensor:
-    """How far apart two clouds are, taken for Gaussians, in squared feature units (arXiv:1706.08500, eq. 6).
+def frechet_distance(a: GaussianStats, b: GaussianStats) -> Tensor:
+    """Return the Frechet distance of two Gaussians, in squared feature units (arXiv:1706.08500, eq. 6).
 
     |mean a - mean b|^2 + trace(A + B - 2 (A^1/2 B A^1/2)^1/2)  ->  (...). 0 is alike; two samples of the
     same kind score more, and less the larger they are: compare like with like.
@@ -267,26 +268,27 @@ class Likeness:
     """
 
     def __init__(self, truth: Tensor, people: Tensor) -> None:
-        """truth (B, T, D) features of the true pictures, people (1 + R, B) of `draw_people`"""
+        """Take truth (B, T, D) features of the true pictures, people (1 + R, B) of `draw_people`"""
         truth = truth.double().cpu()                 # many small matrices in double precision: nothing for a GPU
         self.people = people
         self.spread = truth.flatten(0, 1).std(0).clamp(min=1e-6)
-        self.truth = clouds_of_people(truth / self.spread, people)
+        self.truth = gaussian_stats_of_people(truth / self.spread, people)
 
-    def distance(self, features: Tensor) -> Figure:
-        """features (B, T, D) of the same people; less is better."""
-        found = clouds_of_people(features.double().cpu() / self.spread, self.people)
-        return Figure(frechet_distance(self.truth, found) / features.shape[-1])
+    def distance(self, features: Tensor) -> BootstrapEstimate:
+        """Return the distance of features (B, T, D) of the same people; less is better."""
+        found = gaussian_stats_of_people(features.double().cpu() / self.spread, self.people)
+        return BootstrapEstimate(frechet_distance(self.truth, found) / features.shape[-1])
 
 
 # ---------------------------------------------------------------------------------------------- closing
 def closed(aperture: Tensor, below: float = CLOSED_BELOW) -> Tensor:
-    """In which frames the mouth is closed: (B, T) bool of the aperture read."""
+    """Tell in which frames the mouth is closed: (B, T) bool of the aperture read."""
     return aperture < below
 
 
 def closures(aperture: Tensor, pressed: Tensor, below: float = CLOSED_LIPS) -> tuple[Tensor, Tensor]:
-    """How often lips meet that should: p, b and m last for a few frames, and in one of them the mouth must be closed.
+    """Return how often lips meet that should: p, b and m last for a few frames, and in one of them the mouth must be
+    closed.
 
     aperture read, pressed bool (the lips should be together), both (B, T)  ->  of each clip in how many sounds the lips
     met, and how many there were, (B,) each
@@ -300,7 +302,7 @@ def closures(aperture: Tensor, pressed: Tensor, below: float = CLOSED_LIPS) -> t
 
 def silent_frames(wave: Tensor, frames: int, rate_hz: int = 16_000, fps: float = 25.0,
                   quiet_db: float = QUIET_DB, quiet_s: float = QUIET_S) -> Tensor:
-    """The video frames of a recording in which, and around which, nobody speaks: (frames,) bool.
+    """Return the video frames of a recording in which, and around which, nobody speaks: (frames,) bool.
 
     wave (N,) mono. Silent is a frame when all 20 ms pieces from quiet_s before it to quiet_s after it lie quiet_db or
     more below loud speech (98th percentile of the pieces): so every silence counted lasts 0.2 s at least, and lips have

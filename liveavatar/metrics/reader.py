@@ -26,7 +26,7 @@ from liveavatar.weights import load_part, manifest_stamp, read_manifest
 if TYPE_CHECKING:
     import numpy
 
-    from liveavatar.faces import FaceTrack
+    from liveavatar.faces.track import FaceTrack
 
 BATCH = 16              # pictures read at a time: 15 MiB of activations
 LUMINANCE = (0.299, 0.587, 0.114)
@@ -40,7 +40,8 @@ APERTURE_GAIN = 0.342       # by which it grows while the trait mouth_aperture g
 
 
 def load_reader(weights: str | os.PathLike = "shipped") -> FaceRegressor:
-    """The trained regressor of a folder of weights; the same object for the same folder, as long as it is unchanged."""
+    """Return the trained regressor of a folder of weights; the same object for the same folder, as long as it is
+    unchanged."""
     return _load(str(weights), manifest_stamp(weights))
 
 
@@ -64,12 +65,13 @@ def as_frames(frames: Tensor | numpy.ndarray) -> Tensor:
 
 
 def as_pictures(frames: Tensor) -> Tensor:
-    """(T, H, W, 3) uint8 -> (T, 3, H, W) float 0..1, channels last in memory"""
+    """Convert (T, H, W, 3) uint8 -> (T, 3, H, W) float 0..1, channels last in memory"""
     return frames.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last) / 255
 
 
 def framed(size: tuple[int, int]) -> slice:
-    """The rows of a tall picture in which the figure stands as in a square one, where the regressor learned to read.
+    """Return the rows of a tall picture in which the figure stands as in a square one, where the regressor learned to
+    read.
 
     Figures stand a little higher in tall pictures (avatars.geometry). Wide ones need nothing: their middle is read.
     """
@@ -82,7 +84,7 @@ def framed(size: tuple[int, int]) -> slice:
 
 
 def as_uint8(pictures: Tensor) -> Tensor:
-    """(T, 3, H, W) float 0..1 -> (T, H, W, 3) uint8, rounded as the decoder rounds"""
+    """Convert (T, 3, H, W) float 0..1 -> (T, H, W, 3) uint8, rounded as the decoder rounds"""
     return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
@@ -110,7 +112,7 @@ def read_face(frames: Tensor | numpy.ndarray, regressor: FaceRegressor | None = 
 
 # ---------------------------------------------------------------------------------------------- is there a face?
 def find_face(frames: Tensor | numpy.ndarray, reading: Reading | None = None) -> tuple[str, bool]:
-    """Look for a face in up to eight pictures, evenly over a video. Rendered avatars count as faces.
+    """Search for a face in up to eight pictures, evenly over a video. Rendered avatars count as faces.
 
     frames (T, H, W, 3) uint8; reading of all of them
 

@@ -46,7 +46,7 @@ class Reading:
     names: tuple[str, ...] = MOUTH + BODY
 
     def __getitem__(self, name: str) -> Tensor:
-        """A trait (B,) or a colour (B, 3) by name."""
+        """Return a trait (B,) or a colour (B, 3) by name."""
         if name in COLOURS:
             return self.colours[:, COLOURS.index(name)]
         if name not in self.names:
@@ -60,8 +60,8 @@ class FaceRegressor(nn.Module):
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 128, 128),
                  mouth_widths: tuple[int, ...] = (32, 48, 64, 96), body: tuple[str, ...] = BODY,
                  scaled: bool = True) -> None:
-        """body: traits that the whole picture is read for; scaled: the piece around the mouth is cut in proportion to
-        the face (False: always CROP_PX of SIDE_PX, as the weights of version 0.1 were trained)"""
+        """Build the network. body: traits that the whole picture is read for; scaled: the piece around the mouth is cut
+        in proportion to the face (False: always CROP_PX of SIDE_PX, as the weights of version 0.1 were trained)"""
         super().__init__()
         self.config = {"widths": list(widths), "mouth_widths": list(mouth_widths), "body": list(body),
                        "scaled": scaled}
@@ -78,7 +78,8 @@ class FaceRegressor(nn.Module):
         return Reading(*self.read(picture), self.names)
 
     def read(self, picture: Tensor, shake: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The fields of a Reading; shake (B, 3), in training, moves the close look away from the mouth it found."""
+        """Return the fields of a Reading; shake (B, 3), in training, moves the close look away from the mouth it found.
+        """
         square = cut_square(picture)
         whole = resized(square, SIDE_PX) - 0.5
         features = F.silu(self.describe(self.tower(whole).flatten(1)))
@@ -98,12 +99,12 @@ class FaceRegressor(nn.Module):
 
     @torch.no_grad()
     def features(self, picture: Tensor) -> Tensor:
-        """picture (B, 3, H, W)  ->  (B, 192): pictures that look alike lie near each other."""
+        """Describe picture (B, 3, H, W)  ->  (B, 192): pictures that look alike lie near each other."""
         return F.silu(self.describe(self.tower(as_square(picture, SIDE_PX) - 0.5).flatten(1)))
 
     @torch.no_grad()
     def textures(self, picture: Tensor) -> Tensor:
-        """picture (B, 3, H, W)  ->  (B, 288): of every channel of the first stages its mean, its spread over the
+        """Map picture (B, 3, H, W)  ->  (B, 288): of every channel of the first stages its mean, its spread over the
         picture and how much of it is fine detail. Blur, noise and wrong colours change them; `features` learned to
         overlook all three."""
         x, found = as_square(picture, TEXTURE_SIDE_PX if self.scaled else SIDE_PX) - 0.5, []
@@ -115,7 +116,7 @@ class FaceRegressor(nn.Module):
 
 
 def _tower(channels: int, widths: tuple[int, ...]) -> nn.Sequential:
-    """Each width halves the side."""
+    """Build a stack of convolutions; each width halves the side."""
     layers: list[nn.Module] = []
     for width in widths:
         layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.SiLU(),

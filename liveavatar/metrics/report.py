@@ -67,11 +67,11 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)     # that measuring took, by measure
 
     def rows(self) -> tuple[Row, ...]:
-        """Every number with its unit and what it means."""
+        """Return every number with its unit and what it means."""
         return tuple(_lip_rows(self)) + tuple(_picture_rows(self)) + tuple(_motion_rows(self)) + tuple(_cost_rows(self))
 
     def table(self) -> str:
-        """The report as text, one number a line; "-" is what does not apply, and why."""
+        """Return the report as text, one number a line; "-" is what does not apply, and why."""
         rows = self.rows()
         name_width = max(len(row.name) for row in rows)
         unit_width = max(len(row.unit) for row in rows)
@@ -79,7 +79,7 @@ class Report:
                          for row in rows)
 
     def to_dict(self) -> dict[str, dict]:
-        """Plain numbers by measure, for tables and JSON; what does not apply is None, with its reason."""
+        """Return plain numbers by measure, for tables and JSON; what does not apply is None, with its reason."""
         groups: dict[str, dict] = {"lips": {}, "texture": {}, "motion": {}, "identity": {}, "cost": {}}
         for row in self.rows():
             group, _, name = row.name.partition(".")
@@ -221,7 +221,7 @@ UNREADABLE = "this is no rendered avatar: only the mouth of real faces is read"
 
 
 def is_rendered(shown: Footage) -> bool:
-    """What portrait and file say about it; bare frames and files that say nothing count as rendered."""
+    """Return what portrait and file say about it; bare frames and files that say nothing count as rendered."""
     if shown.portrait is not None:
         return shown.portrait.identity is not None
     return shown.about.get("backend", {}).get("name", "mini") == "mini"
@@ -261,7 +261,7 @@ def _no_drift(reason: str) -> Drift:
 
 
 def _cost(video: Source, trace: Trace | Iterable[object] | None, fps: float) -> Cost:
-    """From whatever is at hand: a Video, a Run, a trace or events."""
+    """Measure the cost from whatever is at hand: a Video, a Run, a trace or events."""
     if is_run(video):
         return cost([*(video.trace if trace is None else trace), *video.blocks], video.video, video.backend, fps)
     blocks = video if isinstance(video, list) else ()

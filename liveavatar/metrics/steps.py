@@ -83,12 +83,13 @@ def check_shapes(guesses: Sequence[np.ndarray], portrait: np.ndarray | None) -> 
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """Root mean square difference of uint8 pictures that broadcast: 0 equal, 1 black against white."""
+    """Return root mean square difference of uint8 pictures that broadcast: 0 equal, 1 black against white."""
     return math.sqrt(np.square(one.astype(np.float32) - other).mean(dtype=np.float64)) / 255
 
 
 def change_map(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Root mean square difference of each pixel over its colours: (..., H, W, 3) uint8 twice -> (..., H, W) 0..1"""
+    """Return root mean square difference of each pixel over its colours: (..., H, W, 3) uint8 twice -> (..., H, W) 0..1
+    """
     return np.sqrt(np.square(one.astype(np.float32) - other).mean(-1)) / 255
 
 
@@ -99,13 +100,13 @@ def common_reach(maps: Sequence[np.ndarray]) -> float:
 
 
 def fine_detail(pictures: np.ndarray) -> float:
-    """Root mean square of luminance that a Gaussian of 1 px at 128 px takes away: (T, H, W, 3) uint8 -> 0..1"""
+    """Return root mean square of luminance that a Gaussian of 1 px at 128 px takes away: (T, H, W, 3) uint8 -> 0..1"""
     planes = torch.from_numpy(pictures.astype(np.float32)).permute(0, 3, 1, 2) / 255
     return detail(planes, DETAIL_PX * min(planes.shape[-2:]) / 128).square().mean().sqrt().item()
 
 
 def share_within(one: np.ndarray, other: np.ndarray, box: tuple[slice, slice]) -> float:
-    """Share of the squared change inside rows and columns, 0..1; NaN where nothing changed."""
+    """Return the share of the squared change inside rows and columns, 0..1; NaN where nothing changed."""
     squares = np.square(change_map(one, other))
     total = float(squares.sum())
     return float(squares[..., box[0], box[1]].sum()) / total if total > 0 else math.nan
@@ -113,12 +114,12 @@ def share_within(one: np.ndarray, other: np.ndarray, box: tuple[slice, slice]) -
 
 # ---------------------------------------------------------------------------------------------- in words
 def describe(effects: Sequence[StepEffect]) -> tuple[str, tuple[str, ...]]:
-    """A headline, and one sentence for each step."""
+    """Write a headline, and one sentence for each step."""
     return headline(effects), tuple(sentence(effects, index) for index in range(len(effects)))
 
 
 def headline(effects: Sequence[StepEffect]) -> str:
-    """How far the guess is after each step, in one sentence."""
+    """Return how far the guess is after each step, in one sentence."""
     if not effects:
         return "No step is made yet."
     last = effects[-1].index
@@ -138,14 +139,14 @@ def headline(effects: Sequence[StepEffect]) -> str:
 
 
 def first_words(first: StepEffect) -> str:
-    """How far step 0 alone comes."""
+    """Return how far step 0 alone comes."""
     if first.done <= 0:
         return "After step 0 the guess is further from the finished picture than the portrait was"
     return f"The guess is {percent(first.done)} done after step 0"
 
 
 def sentence(effects: Sequence[StepEffect], index: int) -> str:
-    """What one step did, in plain words."""
+    """Return what one step did, in plain words."""
     effect, before = effects[index], effects[index - 1] if index else None
     parts = [where_to(effect, before)]
     if not math.isnan(effect.at_mouth) and effect.at_mouth >= NOTABLE and effect.change >= HARDLY:
@@ -162,7 +163,7 @@ def sentence(effects: Sequence[StepEffect], index: int) -> str:
 
 
 def where_to(effect: StepEffect, before: StepEffect | None) -> str:
-    """How far a step went, as far as it is known."""
+    """Return how far a step went, as far as it is known."""
     if math.isnan(effect.change):
         return "there is no portrait to compare with"
     if effect.change < HARDLY:
@@ -178,5 +179,5 @@ def where_to(effect: StepEffect, before: StepEffect | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as people write it: one digit after the point below 10 %."""
+    """Return a share as people write it: one digit after the point below 10 %."""
     return f"{100 * share:.1f} %" if abs(share) < 0.0995 else f"{100 * share:.0f} %"

@@ -30,19 +30,20 @@ DETAIL_PX = 1.0             # detail is what a Gaussian of this sigma takes away
 
 # ---------------------------------------------------------------------------------------------- plain measures
 def luminance(pictures: Tensor) -> Tensor:
-    """(..., 3, H, W) -> (..., H, W)"""
+    """Convert (..., 3, H, W) -> (..., H, W)"""
     weights = torch.tensor(LUMINANCE, dtype=pictures.dtype, device=pictures.device)
     return torch.einsum("c,...chw->...hw", weights, pictures)
 
 
 def gaussian(sigma: float, reach: int) -> Tensor:
-    """(2 * reach + 1,) weights that sum to 1."""
+    """Return (2 * reach + 1,) weights that sum to 1."""
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sigma) ** 2)
     return (kernel / kernel.sum()).float()
 
 
 def blurred(planes: Tensor, sigma: float, reach: int, held: bool = True) -> Tensor:
-    """Gaussian blur of planes (N, H, W); held: edges are held and the size stays, else only whole windows count."""
+    """Return Gaussian blur of planes (N, H, W); held: edges are held and the size stays, else only whole windows count.
+    """
     kernel = gaussian(sigma, reach).to(planes.dtype)
     planes = planes[:, None]
     if held:
@@ -51,13 +52,13 @@ def blurred(planes: Tensor, sigma: float, reach: int, held: bool = True) -> Tens
 
 
 def psnr_db(pictures: Tensor, truth: Tensor) -> Tensor:
-    """(N, 3, H, W) 0..1 twice -> (N,) dB; more is nearer to the truth."""
+    """Return (N, 3, H, W) 0..1 twice -> (N,) dB; more is nearer to the truth."""
     errors = (pictures.float() - truth.float()).square().mean((1, 2, 3))
     return -10 * errors.clamp(min=1e-12).log10()
 
 
 def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity of luminance: (N, 3, H, W) 0..1 twice -> (N,); 1 is equal. Wang 2004, eq. 13."""
+    """Return the structural similarity of luminance: (N, 3, H, W) 0..1 twice -> (N,); 1 is equal. Wang 2004, eq. 13."""
     a, b = luminance(pictures.double()), luminance(truth.double())
     if min(a.shape[-2:]) < 11:
         raise ValueError(f"pictures of {a.shape[-1]} x {a.shape[-2]} px are smaller than the window of 11 x 11")
@@ -75,7 +76,7 @@ def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
 
 
 def detail(pictures: Tensor, sigma_px: float) -> Tensor:
-    """What is finer than a Gaussian of sigma_px: (N, 3, H, W) -> (N, H, W) luminance without its blur."""
+    """Return what is finer than a Gaussian of sigma_px: (N, 3, H, W) -> (N, H, W) luminance without its blur."""
     planes = luminance(pictures.float())
     return planes - blurred(planes, sigma_px, math.ceil(3 * sigma_px))
 
@@ -150,8 +151,8 @@ def no_texture(reason: str) -> Texture:
 
 
 def _known_pictures(reading: Reading, identity: Tensor, size: tuple[int, int], count: int) -> Tensor:
-    """True pictures about as the ones read, but looking and leaning aside: what the regressor does not read must be
-    found. -> (count, H, W, 3) uint8"""
+    """Return true pictures about as the ones read, but looking and leaning aside: what the regressor does not read must
+    be found. -> (count, H, W, 3) uint8"""
     from liveavatar.avatars.renderer import render
 
     aside = torch.tensor([ASIDE.get(trait.name, 0.0) for trait in MOTION])
@@ -160,19 +161,19 @@ def _known_pictures(reading: Reading, identity: Tensor, size: tuple[int, int], c
 
 
 def joined(first: Reading, second: Reading) -> Reading:
-    """The readings of two sets of pictures as one."""
+    """Return the readings of two sets of pictures as one."""
     tensors = [field.name for field in fields(Reading)[:-1]]
     return Reading(*(torch.cat([getattr(first, name), getattr(second, name)]) for name in tensors), first.names)
 
 
 def sample_places(T: int, samples: int) -> Tensor:
-    """Evenly over T frames, the first and the last few left out: (K,) long"""
+    """Return places spread evenly over T frames, the first and the last few left out: (K,) long"""
     samples = max(1, min(samples, T))
     return ((torch.arange(samples) + 0.5) * T / samples).long()
 
 
 def part(reading: Reading, places: Tensor) -> Reading:
-    """A reading of some of the pictures."""
+    """Return a reading of some of the pictures."""
     return Reading(reading.motion[places], reading.colours[places], reading.place[places], reading.features[places],
                    reading.names)
 
@@ -202,7 +203,7 @@ class Flicker:
 
 
 def flicker(frames: Tensor, reading: Reading | None = None, fps: float = 25.0, block_frames: int = 12) -> Flicker:
-    """Look for flicker in the still corners of the wall, and in the lobes of the ears as they move along.
+    """Measure flicker in the still corners of the wall, and in the lobes of the ears as they move along.
 
     frames (T, H, W, 3) uint8; with a reading of them, patches of the ear lobes are followed.
     """
@@ -221,18 +222,18 @@ def flicker(frames: Tensor, reading: Reading | None = None, fps: float = 25.0, b
 
 
 def changes(frames: Tensor, at_once: int = 64) -> Tensor:
-    """Mean absolute change from one picture to the next, 0..1: (T, H, W, 3) uint8 -> (T - 1,), in pieces"""
+    """Return mean absolute change from one picture to the next, 0..1: (T, H, W, 3) uint8 -> (T - 1,), in pieces"""
     pieces = [frames[first:first + at_once + 1] for first in range(0, len(frames) - 1, at_once)]
     return torch.cat([frame_difference(piece.permute(3, 0, 1, 2)[None].float() / 255)[0] for piece in pieces])
 
 
 def grey(frames: Tensor) -> Tensor:
-    """(T, H, W, 3) uint8 -> (T, H, W) luminance in levels of 255"""
+    """Convert (T, H, W, 3) uint8 -> (T, H, W) luminance in levels of 255"""
     return frames.float() @ torch.tensor(LUMINANCE)
 
 
 def spectrum(levels: Tensor, fps: float, slow_s: float = 0.6) -> Spectrum:
-    """Amplitude spectrum of a brightness (T,), from 1 Hz to half the frame rate.
+    """Return the amplitude spectrum of a brightness (T,), from 1 Hz to half the frame rate.
 
     Changes slower than slow_s are taken out (a running mean), the ends are faded (Hann). A sine of amplitude a frames
     long shows as a line of height a.
@@ -252,7 +253,7 @@ def spectrum(levels: Tensor, fps: float, slow_s: float = 0.6) -> Spectrum:
 
 
 def ear_lobes(frames: Tensor, reading: Reading, side: int = 5) -> Tensor:
-    """Mean brightness of a small patch on each ear lobe, followed through the video: (T, 2) levels of 255."""
+    """Return mean brightness of a small patch on each ear lobe, followed through the video: (T, 2) levels of 255."""
     from liveavatar.avatars.geometry import head_to_view, to_pixels
     from liveavatar.avatars.traits import MOTION_COLUMNS, Named
     from liveavatar.metrics.nearest import guess

@@ -157,13 +157,13 @@ class Decision:
 
     @property
     def step(self) -> int:
-        """The first step after which the tier is decided; S where it never is."""
+        """Return the first step after which the tier is decided; S where it never is."""
         after = (self.agreement >= DECIDED).nonzero()
         return int(after[0]) if len(after) else len(self.agreement)
 
     @property
     def main_step(self) -> int:
-        """The step that decides most."""
+        """Return the step that decides most."""
         return int(self.gained.nan_to_num(-1).argmax())
 
 

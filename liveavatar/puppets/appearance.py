@@ -22,14 +22,14 @@ class Chance:
         self.count, self.generator, self.device = count, generator, torch.device(device)
 
     def between(self, low: float, high: float, *shape: int) -> Tensor:
-        """(N, *shape), or (N, 1, 1, 1) where no shape is given"""
+        """Return (N, *shape), or (N, 1, 1, 1) where no shape is given"""
         source = self.generator.device if self.generator is not None else self.device
         shape = shape or (1, 1, 1)
         return (low + (high - low) * torch.rand(self.count, *shape, generator=self.generator, device=source)).to(
             self.device)
 
     def sometimes(self, share: float) -> Tensor:
-        """(N, 1, 1, 1) 1 with that chance, else 0"""
+        """Return (N, 1, 1, 1) 1 with that chance, else 0"""
         return (self.between(0, 1) < share).float()
 
     def normal(self, *shape: int) -> Tensor:
@@ -60,7 +60,7 @@ def vary_appearance(rigs: Rigs, backgrounds: Tensor, generator: torch.Generator 
 
 
 def rigs_face(rigs: Rigs, side: int) -> Tensor:
-    """1 on the face, 0 on hair and clothes: (N, 1, S, S)"""
+    """Return 1 on the face, 0 on hair and clothes: (N, 1, S, S)"""
     line = (2 * torch.arange(side, device=rigs.points.device) + 1) / side - 1
     x, y = line[None, None, None, :] - rigs.pivot[:, 0, None, None, None], line[None, None, :, None] - rigs.pivot[
         :, 1, None, None, None]
@@ -83,12 +83,13 @@ def recolour_outside_face(picture: Tensor, person: Tensor, face: Tensor, chance:
 
 
 def grey_of(picture: Tensor) -> Tensor:
-    """(N, 3, H, W) -> (N, 1, H, W)"""
+    """Convert (N, 3, H, W) -> (N, 1, H, W)"""
     return (picture * picture.new_tensor(LUMINANCE)[None, :, None, None]).sum(1, keepdim=True)
 
 
 def relight(pictures: list[Tensor], chance: Chance) -> list[Tensor]:
-    """One light for all the pictures of a rig: brightness, colour, contrast, saturation, and a fall-off to one side."""
+    """Apply one light for all the pictures of a rig: brightness, colour, contrast, saturation, and a fall-off to one
+    side."""
     often = chance.sometimes(0.7)
     gain = 2 ** (often * (0.35 * chance.between(-1, 1) + 0.09 * chance.normal(3, 1, 1)))
     contrast = 2 ** (chance.sometimes(0.5) * chance.between(-0.35, 0.35))
@@ -106,19 +107,19 @@ def relight(pictures: list[Tensor], chance: Chance) -> list[Tensor]:
 
 
 def soften(pictures: list[Tensor], chance: Chance) -> list[Tensor]:
-    """Lens blur: a little on a third of the pictures."""
+    """Add lens blur: a little on a third of the pictures."""
     strength = chance.between(0, 1) * chance.sometimes(0.35)
     return [torch.lerp(picture, F.avg_pool2d(F.pad(picture, (2, 2, 2, 2), mode="reflect"), 5, stride=1), strength)
             for picture in pictures]
 
 
 def add_grain(picture: Tensor, chance: Chance) -> Tensor:
-    """Noise of the camera, baked into the picture, in a third of them."""
+    """Add noise of the camera, baked into the picture, in a third of them."""
     return picture + 0.025 * chance.between(0, 1) * chance.sometimes(0.3) * chance.normal(*picture.shape[1:])
 
 
 def code(picture: Tensor, chance: Chance) -> Tensor:
-    """What a codec of the JPEG kind leaves: 8 x 8 cosines rounded, in a third of the pictures."""
+    """Leave what a codec of the JPEG kind leaves: 8 x 8 cosines rounded, in a third of the pictures."""
     N, C, H, W = picture.shape
     basis = cosine_basis(picture.device)
     step = JPEG_TABLE.to(picture.device) / 255 * (0.25 + 1.25 * chance.between(0, 1))
@@ -130,7 +131,7 @@ def code(picture: Tensor, chance: Chance) -> Tensor:
 
 
 def cosine_basis(device: torch.device) -> Tensor:
-    """Orthonormal cosine transform of 8 numbers (Ahmed et al. 1974). (8, 8)"""
+    """Return orthonormal cosine transform of 8 numbers (Ahmed et al. 1974). (8, 8)"""
     n = torch.arange(8, device=device).float()
     rows = torch.cos(math.pi / 8 * (n[None] + 0.5) * n[:, None])
     return rows * torch.where(n[:, None] == 0, math.sqrt(1 / 8), math.sqrt(2 / 8))

@@ -76,7 +76,8 @@ def rotation(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
 
 
 def forward_maps(rigs: Rigs, strength: Tensor, pose: Pose) -> tuple[Tensor, Tensor, Tensor]:
-    """Displacement of the upper layer, of the lower layer, and of the head without expression: (B, T, 2, G, G) each.
+    """Return displacement of the upper layer, of the lower layer, and of the head without expression: (B, T, 2, G, G)
+    each.
 
     rigs of the B clips, strength (B, T, K) of MOVEMENTS
     """
@@ -108,18 +109,19 @@ def invert(displacement: Tensor, wanted: Tensor) -> Tensor:
 
 
 def sample(maps: Tensor, places: Tensor) -> Tensor:
-    """Look up maps (N, C, G, G) at places (N, h, w, 2). -> (N, C, h, w)"""
+    """Sample maps (N, C, G, G) at places (N, h, w, 2). -> (N, C, h, w)"""
     return F.grid_sample(maps, places, padding_mode="border", align_corners=False)
 
 
 def look_up(maps: Tensor, places: Tensor) -> Tensor:
-    """Look up maps of each clip (B, C, G, G) at places in all its pictures (B, T, h, w, 2). -> (B, T, C, h, w)"""
+    """Sample maps of each clip (B, C, G, G) at places in all its pictures (B, T, h, w, 2). -> (B, T, C, h, w)"""
     B, T, h, w, _ = places.shape
     return sample(maps.float(), places.flatten(1, 2)).unflatten(2, (T, h)).transpose(1, 2)
 
 
 def photograph(picture: Tensor, places: Tensor) -> Tensor:
-    """Colours of pictures (B, 3, S, S) uint8 at places (B, T, H, W, 2), mirrored beyond the edges -> (B, T, 3, H, W)"""
+    """Return colours of pictures (B, 3, S, S) uint8 at places (B, T, H, W, 2), mirrored beyond the edges -> (B, T, 3,
+    H, W)"""
     B, T, H, W, _ = places.shape
     colours = F.grid_sample(picture.float() / 255, places.flatten(1, 2), mode="bicubic", padding_mode="reflection",
                             align_corners=False)
@@ -127,7 +129,7 @@ def photograph(picture: Tensor, places: Tensor) -> Tensor:
 
 
 def drawn_places(view: View, size: tuple[int, int]) -> Tensor:
-    """Positions in the portraits of what is drawn. -> (B, h, w, 2)"""
+    """Return positions in the portraits of what is drawn. -> (B, h, w, 2)"""
     height, width = size
     device = view.centre.device
     x = ((2 * torch.arange(width, device=device) + 1) / width - 1) * (width / max(size))

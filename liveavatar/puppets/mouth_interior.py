@@ -82,7 +82,7 @@ def paint_interior(mouths: Mouths, across: Tensor, below: Tensor, above: Tensor,
 
 
 def partings(across: Tensor, gap: Tensor, only_gap: bool = False) -> Tensor:
-    """1 on the lines between teeth, 0 on the teeth; the line in the middle is as wide as the gap."""
+    """Return 1 on the lines between teeth, 0 on the teeth; the line in the middle is as wide as the gap."""
     x = across.abs()
     middle = torch.exp(-(x / (0.012 + 0.5 * gap)) ** 2)
     if only_gap:

@@ -90,7 +90,7 @@ def places_in_portrait(rigs: Rigs, motion: Tensor, pose: Tensor, view: View, gri
 
 
 def enlarge(places: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, T, h, w, 2) -> (B, T, H, W, 2)"""
+    """Enlarge (B, T, h, w, 2) -> (B, T, H, W, 2)"""
     maps = places.flatten(0, 1).permute(0, 3, 1, 2)
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False).permute(0, 2, 3, 1).unflatten(
         0, places.shape[:2])
@@ -119,7 +119,7 @@ def compose(rigs: Rigs, motion: Tensor, view: View, mouths: Mouths, places: list
 
 def mouth_interior(rigs: Rigs, motion: Tensor, mouths: Mouths, places: list[Tensor],
                    pixel: Tensor) -> tuple[Tensor, Tensor]:
-    """What is seen between the lips (B, T, 3, h, w), and where (B, T, 1, h, w) 0..1"""
+    """Draw what is seen between the lips (B, T, 3, h, w), and where (B, T, 1, h, w) 0..1"""
     in_upper, in_lower, in_head = places
     lips = look_up(rigs.lips, in_upper)
     below, over = lips[:, :, 0], -look_up(rigs.lips[:, 1:], in_lower)[:, :, 0]             # of one lip, over the other
@@ -137,7 +137,7 @@ def mouth_interior(rigs: Rigs, motion: Tensor, mouths: Mouths, places: list[Tens
 
 
 def eyeballs(rigs: Rigs, motion: Tensor, pose: Pose, in_head: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
-    """What is seen between the lids (B, T, 3, h, w), and where (B, T, 1, h, w) 0..1"""
+    """Draw what is seen between the lids (B, T, 3, h, w), and where (B, T, 1, h, w) 0..1"""
     under_lid, over_lid, drop = look_up(rigs.eyes, in_head).unbind(2)
     blink = motion[..., MOTION_COLUMNS["blink"], None, None]
     opening = torch.minimum(under_lid - blink * drop, over_lid)
@@ -154,7 +154,7 @@ class Window:
 
     @classmethod
     def around(cls, centres: Tensor, sides: tuple[float, float], unit: float, size: tuple[int, int]) -> Window:
-        """centres (B, T, 2) px, sides across and down in `unit` px, at most the whole picture of `size`"""
+        """Place windows around centres (B, T, 2) px, sides across and down in `unit` px, at most the whole picture"""
         edges = [min(length, 8 * math.ceil(side * unit / 8)) for side, length in zip(sides, size[::-1],
                                                                                         strict=True)]
         starts = [(centres[..., axis].round().long() - edge // 2).clamp(0, length - edge)
@@ -164,7 +164,7 @@ class Window:
         return cls(rows, columns, size)
 
     def cut(self, places: Tensor) -> Tensor:
-        """(B, T, H, W, 2) -> (B, T, h, w, 2)"""
+        """Cut (B, T, H, W, 2) -> (B, T, h, w, 2)"""
         flat = places.flatten(2, 3)
         return flat.gather(2, self._index[..., None].expand(-1, -1, -1, 2)).unflatten(2, self.shape)
 
@@ -195,7 +195,7 @@ def landmarks_of(rigs: Rigs, upper: Tensor, lower: Tensor, view: View,
 
 
 def carried(places: Tensor, displacement: Tensor, view: View, size: tuple[int, int]) -> Tensor:
-    """Where places of the portraits (B, n, 2) are drawn: (B, T, n, 2) px"""
+    """Return where places of the portraits (B, n, 2) are drawn: (B, T, n, 2) px"""
     B, T = displacement.shape[:2]
     many = places[:, None].expand(-1, T, -1, -1)
     moved = many + sample(displacement.flatten(0, 1), many.reshape(B * T, 1, -1, 2))[:, :, 0].mT.unflatten(0, (B, T))

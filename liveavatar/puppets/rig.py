@@ -92,7 +92,7 @@ def build_rigs(picture: Tensor, points: Tensor, person: Tensor, map_side: int = 
 
 
 def soft_mask(person: Tensor, side: int) -> Tensor:
-    """A mask of few pixels (N, m, m) without its stairs: (N, side, side) 0..1"""
+    """Smooth a mask of few pixels (N, m, m): (N, side, side) 0..1"""
     blurred = F.pad(person[:, None].float(), (2, 2, 2, 2), mode="replicate")
     for _ in range(2):
         blurred = F.avg_pool2d(blurred, 3, stride=1)
@@ -100,7 +100,7 @@ def soft_mask(person: Tensor, side: int) -> Tensor:
 
 
 def map_grid(side: int, device: torch.device | str) -> Tensor:
-    """Positions of a map's entries. -> (side * side, 2)"""
+    """Return positions of a map's entries. -> (side * side, 2)"""
     line = (2 * torch.arange(side, device=device) + 1) / side - 1
     return torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
 
@@ -111,7 +111,7 @@ def smoothstep(start: float, end: float, value: Tensor) -> Tensor:
 
 
 def interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """Piecewise linear curves, constant beyond their ends. x (N, M), knots and values (N, K)  ->  (N, M)"""
+    """Evaluate piecewise linear curves, constant beyond their ends. x (N, M), knots and values (N, K)  ->  (N, M)"""
     knots = knots.cummax(-1).values.contiguous()
     right = torch.searchsorted(knots, x.contiguous()).clamp(1, knots.shape[-1] - 1)
     a, b = knots.gather(1, right - 1), knots.gather(1, right)
@@ -145,11 +145,11 @@ class FaceFrame:
                    0.5 * sum((flat[:, lid[-1]] - flat[:, lid[0]]).norm(dim=-1) for lid in mesh.UPPER_LID))
 
     def across(self, places: Tensor) -> Tensor:
-        """How far right of the middle of the mouth, mouth widths. (M, 2) or (N, M, 2) -> (N, M)"""
+        """Return how far right of the middle of the mouth, mouth widths. (M, 2) or (N, M, 2) -> (N, M)"""
         return ((places - self.mouth[:, None]) * self.right[:, None]).sum(-1) / self.mouth_width[:, None]
 
     def below(self, places: Tensor) -> Tensor:
-        """How far below the middle of the mouth, mouth widths."""
+        """Return how far below the middle of the mouth, mouth widths."""
         return ((places - self.mouth[:, None]) * self.down[:, None]).sum(-1) / self.mouth_width[:, None]
 
 
@@ -180,14 +180,14 @@ class Fields:
 
     @property
     def gap(self) -> Tensor:
-        """Opening of the mouth in the picture at this u."""
+        """Return the opening of the mouth in the picture at this u."""
         return self.lower_lip - self.upper_lip
 
 
 # ---------------------------------------------------------------------------------------------- movements
 
 def displacement_maps(frame: FaceFrame, field: Fields, points: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """What each of MOVEMENTS at 1 does to the upper and to the lower layer: (N, K, 2, G * G) each."""
+    """Return what each of MOVEMENTS at 1 does to the upper and to the lower layer: (N, K, 2, G * G) each."""
     both = {"width": (0.16, 0.0), "rounding": (-0.30, -0.10)}
     u, v, width = field.u, field.v, frame.mouth_width[:, None]
     near = torch.exp(-(u / 0.85) ** 2 - (v / 0.55) ** 2)
@@ -224,7 +224,7 @@ def displacement_maps(frame: FaceFrame, field: Fields, points: Tensor, grid: Ten
 
 
 def lip_arc(u: Tensor) -> Tensor:
-    """1 in the middle of the mouth, 0 at its corners and beyond."""
+    """Return 1 in the middle of the mouth, 0 at its corners and beyond."""
     return (1 - (2 * u).abs().clamp(max=1) ** 2.4).clamp(min=0).sqrt()
 
 
@@ -233,8 +233,8 @@ def lip_band(distance: Tensor, reach: float) -> Tensor:
 
 
 def jaw_weight(field: Fields) -> Tensor:
-    """How much of the jaw's drop a place of the lower layer takes part in: lower lip and chin 1, cheeks less, and the
-    neck gives way."""
+    """Return how much of the jaw's drop a place of the lower layer takes part in: lower lip and chin 1, cheeks less,
+    and the neck gives way."""
     chin = field.chin.clamp(min=0.3)
     depth = ((field.v - field.lower_lip) / chin).clamp(min=0)
     middle = torch.exp(-(field.u / 0.80) ** 4)
@@ -244,13 +244,13 @@ def jaw_weight(field: Fields) -> Tensor:
 
 
 def neck_falloff(field: Fields, chin: Tensor) -> Tensor:
-    """1 as far as the chin, 0 on the neck; the chin's outline is an arc."""
+    """Return 1 as far as the chin, 0 on the neck; the chin's outline is an arc."""
     outline = chin * (1 - 0.35 * (field.u / 1.2) ** 2)
     return 1 - smoothstep(1.02, 2.0, field.v / outline.clamp(min=0.2))
 
 
 def closing(field: Fields) -> Tensor:
-    """How far the lower layer must rise for the lips to meet."""
+    """Return how far the lower layer must rise for the lips to meet."""
     chin = field.chin.clamp(min=0.3)
     middle = field.gap.amax(-1, keepdim=True) * torch.exp(-(field.u / 0.80) ** 4)
     depth = ((field.v - field.lower_lip) / chin).clamp(min=0)
@@ -258,7 +258,7 @@ def closing(field: Fields) -> Tensor:
 
 
 def eye_maps(frame: FaceFrame, points: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Rigs.eyes (N, 3, G * G), and how a blink moves the lids (N, 2, G * G)."""
+    """Return Rigs.eyes (N, 3, G * G), and how a blink moves the lids (N, 2, G * G)."""
     flat, lids, far, moves = points[..., :2], [], [], 0
     for up, low, crease in zip(mesh.UPPER_LID, mesh.LOWER_LID, mesh.LID_CREASE, strict=True):
         start = flat[:, up[0]]
@@ -288,7 +288,7 @@ def eye_maps(frame: FaceFrame, points: Tensor, grid: Tensor) -> tuple[Tensor, Te
 
 
 def brow_zone(frame: FaceFrame, points: Tensor, grid: Tensor) -> Tensor:
-    """1 on the brows, less on the forehead, 0 at the lids."""
+    """Return 1 on the brows, less on the forehead, 0 at the lids."""
     flat = points[..., :2]
     brow = frame.below(flat[:, mesh.BROWS[0] + mesh.BROWS[1]]).mean(-1, keepdim=True)
     height = (frame.below(grid) - brow) * frame.mouth_width[:, None] / frame.face_height[:, None]
@@ -298,7 +298,7 @@ def brow_zone(frame: FaceFrame, points: Tensor, grid: Tensor) -> Tensor:
 
 
 def brow_frown(frame: FaceFrame, points: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """The inner ends of the brows come down and together: across in mouth widths, down in picture units."""
+    """Return how the inner ends of the brows come down and together: across in mouth widths, down in picture units."""
     flat, across, down = points[..., :2], 0, 0
     for which, sign in ((mesh.BROWS[0][-1], 1.0), (mesh.BROWS[1][0], -1.0)):
         offset = grid - flat[:, which, None]
@@ -310,12 +310,12 @@ def brow_frown(frame: FaceFrame, points: Tensor, grid: Tensor) -> tuple[Tensor, 
 
 
 def breath(frame: FaceFrame, grid: Tensor) -> Tensor:
-    """Shoulders rise by one part in eighty of the face's height."""
+    """Return how shoulders rise by one part in eighty of the face's height."""
     return -0.0125 * frame.face_height[:, None] * smoothstep(0.55, 1.1, from_centre(frame, grid)[1])
 
 
 def from_centre(frame: FaceFrame, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Right of and below the middle of the face, in its widths and heights: (N, G * G) each"""
+    """Return right of and below the middle of the face, in its widths and heights: (N, G * G) each"""
     offset = grid - frame.centre[:, None]
     return ((offset * frame.right[:, None]).sum(-1) / frame.face_width[:, None],
             (offset * frame.down[:, None]).sum(-1) / frame.face_height[:, None])
@@ -324,7 +324,7 @@ def from_centre(frame: FaceFrame, grid: Tensor) -> tuple[Tensor, Tensor]:
 # ---------------------------------------------------------------------------------------------- head
 
 def head_weight(frame: FaceFrame, grid: Tensor) -> Tensor:
-    """1 on the head, fading over the hair's outside and the neck."""
+    """Return 1 on the head, fading over the hair's outside and the neck."""
     x, y = from_centre(frame, grid)
     up = torch.sqrt((2 * x / 1.15) ** 2 + (2 * y / 1.30) ** 2)
     low = torch.sqrt((2 * x / 1.05) ** 2 + (2 * y) ** 2)
@@ -332,7 +332,7 @@ def head_weight(frame: FaceFrame, grid: Tensor) -> Tensor:
 
 
 def depth_map(frame: FaceFrame, points: Tensor, grid: Tensor) -> Tensor:
-    """Depth of the face, interpolated between its landmarks; hair and neck lie behind the outline."""
+    """Return the depth of the face, interpolated between its landmarks; hair and neck lie behind the outline."""
     depth = spread_out(frame, points, points[:, :mesh.FACE_POINTS, 2:], grid)[:, 0]
     x, y = from_centre(frame, grid)
     radius = torch.sqrt((2 * x) ** 2 + (2 * y) ** 2)
@@ -358,7 +358,7 @@ def smooth(values: Tensor, width: int) -> Tensor:
 
 
 def face_brightness(picture: Tensor, points: Tensor) -> Tensor:
-    """Mean brightness around the nose and cheeks, 0..1. -> (N,)"""
+    """Return mean brightness around the nose and cheeks, 0..1. -> (N,)"""
     cheeks = points[:, (50, 280, 1, 5, 101, 330), :2][:, None]
     small = F.avg_pool2d(picture.float() / 255, 8)
     return F.grid_sample(small, cheeks, align_corners=False).mean((1, 2, 3))
@@ -379,14 +379,14 @@ def fill_in(picture: Tensor, keep: Tensor) -> Tensor:
 
 
 def background_of(picture: Tensor, person: Tensor) -> Tensor:
-    """The picture without the person. (N, 3, S, S) uint8"""
+    """Return the picture without the person. (N, 3, S, S) uint8"""
     mask = F.interpolate(person[:, None].float(), size=picture.shape[-2:], mode="bilinear", align_corners=False)
     mask = F.max_pool2d((mask > 0.1).float(), 2 * DILATE_PX + 1, stride=1, padding=DILATE_PX)
     return fill_in(picture.float(), 1 - mask).round().clamp(0, 255).byte()
 
 
 def eyeballs_of(picture: Tensor, eyes: Tensor) -> Tensor:
-    """What is seen between the lids, continued beyond them. (N, 3, S, S) uint8"""
+    """Return what is seen between the lids, continued beyond them. (N, 3, S, S) uint8"""
     side = picture.shape[-1]
     inside = eyes[:, :2].float().amin(1, keepdim=True)
     inside = F.interpolate(inside, size=(side, side), mode="bilinear", align_corners=False)

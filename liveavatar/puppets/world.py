@@ -108,14 +108,14 @@ def draw_view(rigs: Rigs, size: tuple[int, int], chance: Chance) -> View:
 
 
 def mirrored(motion: Tensor, mirror: Tensor) -> Tensor:
-    """Motion (B, T, NM) as seen in a mirror, where mirror (B,) says so."""
+    """Mirror motion (B, T, NM) as seen in a mirror, where mirror (B,) says so."""
     sign = torch.ones_like(motion[0, 0])
     sign[[MOTION_COLUMNS[name] for name in MIRRORED]] = -1
     return torch.where(mirror[:, None, None] > 0, motion * sign, motion)
 
 
 def mirrored_points(points: Tensor, mirror: Tensor, width: int) -> Tensor:
-    """Points (B, T, P, 2) as seen in a mirror: what was left is right."""
+    """Mirror points (B, T, P, 2) as seen in a mirror: what was left is right."""
     swap = {"left": "right", "right": "left"}
     others = ("_".join(swap.get(word, word) for word in name.split("_")) for name in LANDMARKS)
     mirrored = points[:, :, [LANDMARKS.index(name) for name in others]] * points.new_tensor([-1, 1])

@@ -1,4 +1,6 @@
-"""Runs that were made before: open them again, list them, compare them, and make them again.
+"""Runs: one video being made while many watch, and videos that were made before, listed, compared and made again.
+
+    pipeline, inputs --Run.of--> Run --save--> folder --replay--> Run
 
     folder or file  --open_run-->     Run, for views and reports
     folder          --list_runs-->    entries with recipe and figures; delete(entry)
@@ -10,6 +12,10 @@ from __future__ import annotations
 from liveavatar.lazy import lazy_names
 
 _HOME = {
+    "Run": "run", "replay": "loading", "EventStream": "events",
+    "RunInfo": "info", "StateChange": "info", "StageSpan": "info", "RingState": "info",
+    "READY": "info", "RUNNING": "info", "PAUSED": "info", "STOPPED": "info", "FINISHED": "info", "FAILED": "info",
+    "ENDED": "info",
     "open_run": "opening", "open_run_folder": "opening",
     "list_runs": "history", "matching": "history", "Entry": "history", "delete": "history", "thumbnail": "history",
     "read_recipe": "recipe", "Recipe": "recipe", "find_inputs": "recipe", "inputs_of": "recipe",

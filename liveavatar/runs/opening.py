@@ -13,8 +13,12 @@ import torch
 
 from liveavatar.backends import find
 from liveavatar.files import user_path
-from liveavatar.run import Facts, Recording, Run, replay
 from liveavatar.runfolder import RunFolder
+from liveavatar.runs.info import FINISHED, RunInfo
+from liveavatar.runs.loading import replay
+from liveavatar.runs.record import SavedState
+from liveavatar.runs.run import Run
+from liveavatar.runs.sources import TraceSource
 from liveavatar.trace import MIB, Trace
 from liveavatar.types import Block
 from liveavatar.video import read_frames, read_provenance
@@ -59,14 +63,13 @@ def open_run_folder(folder: str | os.PathLike, pipeline: Pipeline | None = None,
     first = [step for step in trace if step.block == trace.blocks[0]] if len(trace) else []
     sigmas = (*(step.sigma for step in first), first[-1].sigma_next) if first else ()
     frames = min(math.ceil(len(speech.wave) * kind.fps / speech.rate_hz), config.most_frames)
-    facts = Facts(kind.fps, kind.frames_per_latent, kind.block_latents, int(frames), sigmas,
+    info = RunInfo(kind.fps, kind.frames_per_latent, kind.block_latents, int(frames), sigmas,
                   config.sample_solver or about["backend"].get("trained", {}).get("solver", ""), kind.name,
                   config.to_dict())
     backend = None if pipeline is None else pipeline.backend
-    blocks = blocks_of_video(kept, facts, getattr(backend or kind, "trim_frames", 0)) if pictures else {}
-    run = Run(Recording(trace, facts, blocks, 0.0, backend, speech), trace, record=False)
-    run.portrait = portrait
-    run.show_finished(blocks, about.get("vae", ""))
+    blocks = blocks_of_video(kept, info, getattr(backend or kind, "trim_frames", 0)) if pictures else {}
+    run = Run(TraceSource(trace, info, blocks, 0.0, backend, speech), trace, record=False)
+    run.restore(SavedState(blocks, info.total_s, vae=about.get("vae", ""), portrait=portrait, state=FINISHED))
     return run
 
 
@@ -83,7 +86,7 @@ def video_of_folder(folder: RunFolder) -> Path | None:
     return path if all(provenance.get(name) == about.get(name) for name in SAME) else None
 
 
-def blocks_of_video(folder: RunFolder, facts: Facts, trim: int) -> dict[int, Block]:
+def blocks_of_video(folder: RunFolder, info: RunInfo, trim: int) -> dict[int, Block]:
     """Cut the video of a run folder into its blocks; {} where it is gone.
 
     trim: pictures that the model left out at the beginning. What does not fit into MOST_BYTES is left out.
@@ -94,12 +97,12 @@ def blocks_of_video(folder: RunFolder, facts: Facts, trim: int) -> dict[int, Blo
     pictures, blocks = read_frames(path), {}
     first = used = 0
     while used < MOST_BYTES:
-        kept = list(islice(pictures, facts.block_frames - (0 if blocks else trim)))
+        kept = list(islice(pictures, info.block_frames - (0 if blocks else trim)))
         if not kept:
             break
         index = len(blocks)
         latents = folder.latents(index) if folder.block_path(index).is_file() else torch.empty(0)
-        blocks[index] = Block(index, latents, torch.from_numpy(np.stack(kept)), first / facts.fps, 0.0)
+        blocks[index] = Block(index, latents, torch.from_numpy(np.stack(kept)), first / info.fps, 0.0)
         first += len(kept)
         used += blocks[index].frames.nbytes
     return blocks

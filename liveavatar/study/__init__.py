@@ -16,7 +16,7 @@ from __future__ import annotations
 from liveavatar.lazy import lazy_names
 
 _HOME = {
-    "Cell": "grid", "Grid": "grid", "Sweep": "sweep", "Result": "sweep", "Table": "table", "Estimate": "table",
+    "Cell": "grid", "Grid": "grid", "Sweep": "sweep", "Result": "cell_result", "Table": "table", "Estimate": "table",
     "read_table": "table", "judge_all": "claims", "CLAIMS": "claims", "write_report": "report",
 }
 

@@ -49,7 +49,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def sweep(asked: argparse.Namespace) -> int:
-    """Every combination of what was asked for. Interrupted, it goes on with the same command."""
+    """Make every combination of what was asked for. Interrupted, it goes on with the same command."""
     if not asked.grid:
         raise InputError("--grid is missing; say what to vary, for example --grid steps=3,4,5 --grid seed=1,2")
     grid = Grid(**dict(parse_axis(text) for text in asked.grid))
@@ -72,7 +72,7 @@ def sweep(asked: argparse.Namespace) -> int:
 
 
 def report(asked: argparse.Namespace) -> int:
-    """One web page."""
+    """Write one web page."""
     from liveavatar.study.report import write_report
 
     path = write_report(asked.source, asked.output, most=asked.most)

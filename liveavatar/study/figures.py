@@ -7,16 +7,30 @@ apart for any colour vision. A drawing is a `Picture`: a notebook shows it, `sav
 from __future__ import annotations
 
 import html
-import io
-import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveavatar.files import user_path
 from liveavatar.study.claims import CLAIMS, CONFIRMED, REFUTED, UNTESTED, Verdict
+from liveavatar.study.drawing import (
+    GREEN,
+    GREY,
+    MODELS,
+    ORANGE,
+    PURPLE,
+    SKY,
+    STUDENT,
+    VERMILION,
+    Picture,
+    axes,
+    course,
+    finished,
+    has,
+    hollow,
+    legend,
+    nothing,
+    whole_numbers,
+)
 from liveavatar.study.measures import (
     CACHES,
     EARS,
@@ -26,180 +40,26 @@ from liveavatar.study.measures import (
     PSNR,
     TEXTURE,
     WORK,
-    Measure,
     reported,
     usual,
 )
 from liveavatar.study.plan import POOR, RICH
 from liveavatar.study.released import frame_tokens
-from liveavatar.study.table import Estimate, Table, read_table
-from liveavatar.types import InputError
+from liveavatar.study.results import Results
+from liveavatar.study.results import results as results  # notebooks call `figures.results()`
+from liveavatar.study.table import Estimate, Table
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from liveavatar.types import Speech
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
-FILES = ("study.csv", "study_smoke.csv")        # the first that exists is taken
-
-STUDENT, TEACHER = "#0072b2", "#e69f00"
-ORANGE, SKY, GREEN, PURPLE, VERMILION, GREY = "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#6e7781"
-MODELS = {"student": STUDENT, "teacher": TEACHER}
 OF_VERDICT = {CONFIRMED: GREEN, REFUTED: VERMILION, UNTESTED: GREY}
-
-
-# ------------------------------------------------------------------------------------------- the results
-
-@dataclass(frozen=True)
-class Results:
-    """A committed table, and where it comes from."""
-
-    table: Table
-    name: str
-    about: dict          # command, machine, commit ...
-
-    @property
-    def origin(self) -> str:
-        """For under a figure."""
-        small = " A small trial: intervals are wide." if self.about.get("scale") != "full" else ""
-        videos, machine = self.about.get("videos", "?"), self.about.get("machine", "an unknown machine")
-        return f"Measured on mini: {self.name}, {videos} videos, {machine}.{small}"
-
-    def __str__(self) -> str:
-        return f"{self.origin}\nMade by: {self.about.get('command', 'an unknown command')}"
-
-
-def results(folder: str | os.PathLike = RESULTS) -> Results:
-    """The full study where it is there, else the small one."""
-    for name in FILES:
-        path = user_path(folder) / name
-        if path.is_file():
-            about = path.with_suffix(".json")
-            return Results(read_table(path), name,
-                           json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {})
-    raise InputError(f"{folder} holds neither {' nor '.join(FILES)}; make one: python benchmarks/study.py")
-
-
-# ------------------------------------------------------------------------------------------- pictures
-
-@dataclass(frozen=True)
-class Picture:
-    """A finished drawing."""
-
-    png: bytes
-
-    def _repr_png_(self) -> bytes:
-        return self.png
-
-    def save(self, path: str | os.PathLike) -> Path:
-        path = user_path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.png)
-        return path
-
-
-def axes(columns: int, width: float = 11.0, height: float = 3.4, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure with axes side by side."""
-    from matplotlib.figure import Figure
-
-
-    figure = Figure((width, height * rows), dpi=110, layout="constrained")
-    found = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for one in found:
-        one.grid(axis="y", color="#d0d7de", linewidth=0.6)
-        one.set_axisbelow(True)
-        one.spines[["top", "right"]].set_visible(False)
-    return figure, found
-
-
-def finished(figure: Figure, results: Results | None = None, title: str = "") -> Picture:
-    cut = [axis for axis in figure.axes if keep_means_in_view(axis)]
-    if title:
-        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    if results is not None:
-        words = results.origin + ("\nIntervals that reach the frame go on beyond it." if cut else "")
-        figure.supxlabel(words, fontsize=7.5, color=GREY, x=0.01, ha="left")
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return Picture(file.getvalue())
-
-
-def keep_means_in_view(axis: Axes) -> bool:
-    """Let intervals that are many times longer than the differences between means run out of the frame; says whether
-    any do."""
-    means = [float(y) for line in axis.lines if line.get_marker() in ("o", "D", "s") for y in line.get_ydata()]
-    means += [bar.get_height() for bar in axis.patches if bar.get_width() < 1]
-    means += [1.5 * y for band in axis.patches if band.get_width() == 1      # what does not matter stays in view
-              for y in (band.get_y(), band.get_y() + band.get_height())]
-    means += [float(point[1]) for cloud in axis.collections if hasattr(cloud, "get_offsets") and not ends_of(cloud)
-              for point in cloud.get_offsets()]
-    ends = [y for lines in axis.collections for y in ends_of(lines)]
-    if not means or not ends:
-        return False
-    span = max(max(means) - min(means), 0.15 * max(map(abs, means)))
-    bottom, top = axis.get_ylim()
-    low, high = max(bottom, min(means) - 1.2 * span), min(top, max(means) + 1.2 * span)
-    axis.set_ylim(low, high)
-    return min(ends) < low or max(ends) > high
-
-
-def ends_of(lines: object) -> list[float]:
-    """The heights at which the lines of a collection end."""
-    segments = lines.get_segments() if hasattr(lines, "get_segments") else []
-    return [float(y) for segment in segments for _, y in segment]
-
-
-def nothing(axis: Axes, words: str) -> None:
-    """An empty place that says why."""
-    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color=GREY, wrap=True)
-    axis.set_xticks([])
-    axis.set_yticks([])
-
-
-def course(axis: Axes, estimates: dict[float, Estimate], colour: str, label: str, shift: float = 0.0,
-           **options: object) -> None:
-    """Means as points joined by a line, each with its interval."""
-    known = {place: one for place, one in estimates.items() if one.known}
-    if not known:
-        return
-    places = [place + shift for place in known]
-    options = {"linestyle": "-"} | options
-    axis.plot(places, [one.mean for one in known.values()], marker="o", color=colour, label=label, markersize=5,
-              **options)
-    bounded = [(place, one) for place, one in zip(places, known.values(), strict=True) if one.bounded]
-    axis.vlines([place for place, _ in bounded], [one.low for _, one in bounded], [one.high for _, one in bounded],
-                color=colour, linewidth=1.6, alpha=0.75)
-
-
-def hollow(axis: Axes, places: Sequence[float], values: Sequence[float], source: str = "article") -> None:
-    """Figures of others."""
-    known = reported()["sources"][source]
-    axis.plot(places, values, "D", markerfacecolor="none", markeredgecolor=GREY, markersize=7, linestyle=":",
-              color=GREY, label=f"reported ({known['kind']}, {known['date']}), 14B")
-
-
-def legend(axis: Axes, **options: object) -> list:
-    """Names of what is drawn, where anything is; returns their marks."""
-    if not axis.get_legend_handles_labels()[1]:
-        return []
-    return axis.legend(frameon=False, **{"fontsize": 7.5} | options).legend_handles
-
-
-def whole_numbers(axis: Axes, numbers: Iterable[float], label: str = "sampler steps") -> None:
-    axis.set_xticks(sorted(set(numbers)))
-    axis.set_xlabel(label)
-
-
-def has(table: Table, measure: Measure) -> bool:
-    return any(row.get(measure.column) is not None for row in table)
 
 
 # ------------------------------------------------------------------------------------------- why four
 
 def table_1(found: Results) -> Picture:
-    """The article's Table 1, hollow, beside what mini measures, for student and teacher."""
+    """Draw the article's Table 1, hollow, beside what mini measures, for student and teacher."""
     rows = usual(found.table)
     said = reported()["steps"]["rows"]
     figure, places = axes(4, 13.5, 3.6)
@@ -228,7 +88,7 @@ def up_to_8(table: Table) -> Table:
 
 
 def table_1_words(found: Results) -> Text:
-    """The same in numbers."""
+    """Return the same in numbers."""
     rows = usual(found.table)
     lines = []
     for said in reported()["steps"]["rows"]:
@@ -244,7 +104,7 @@ def table_1_words(found: Results) -> Text:
 
 
 def trade_offs(found: Results) -> Picture:
-    """Quality against time against memory: one point per number of steps."""
+    """Draw quality against time against memory: one point per number of steps."""
     rows = up_to_8(usual(found.table))
     figure, places = axes(2, 11, 4.2)
     for axis, measure in zip(places, (FOLLOWS, PSNR), strict=True):
@@ -269,7 +129,7 @@ def trade_offs(found: Results) -> Picture:
 
 
 def knee(found: Results) -> Picture:
-    """What each further step gains, and what would matter."""
+    """Draw what each further step gains, and what would matter."""
     rows = up_to_8(usual(found.table).where(model="student"))
     figure, places = axes(3, 12.5, 3.4)
     for axis, measure in zip(places, (LIPS, PSNR, TEXTURE), strict=True):
@@ -293,7 +153,7 @@ def knee(found: Results) -> Picture:
 
 
 def contributions(found: Results) -> Picture:
-    """What each of four steps does: share of the path, change of the guess, and what the lips gain."""
+    """Draw what each of four steps does: share of the path, change of the guess, and what the lips gain."""
     guesses = found.table.guesses
     figure, places = axes(3, 12.5, 3.4)
     kinds = (("trained", STUDENT, -0.2), ("released", PURPLE, 0.2))
@@ -315,7 +175,7 @@ def contributions(found: Results) -> Picture:
 
 
 def sync_by_step(found: Results) -> Picture:
-    """When do the lips lock to the sound? The guess after each step, decoded and measured."""
+    """Draw when the lips lock to the sound: the guess after each step, decoded and measured."""
     guesses = found.table.guesses
     figure, places = axes(2, 11, 3.8)
     plain = guesses.where(schedule="trained", prompt="", noise_db=None)
@@ -337,7 +197,7 @@ def sync_by_step(found: Results) -> Picture:
 
 
 def schedules(found: Results) -> Picture:
-    """Where the steps are put, and how a step is made."""
+    """Draw where the steps are put, and how a step is made."""
     rows = usual(found.table, schedule=..., solver=...).where(model="student").shared("schedule")
     figure, places = axes(2, 11, 3.6)
     colours = {"trained": STUDENT, "released": PURPLE, "linear": GREEN}
@@ -357,7 +217,7 @@ def schedules(found: Results) -> Picture:
 # ------------------------------------------------------------------------------------------- sizes, words, sound
 
 def by_size(found: Results) -> Picture:
-    """Quality and cost at small, usual and large pictures."""
+    """Draw quality and cost at small, usual and large pictures."""
     rows = usual(found.table, size=...).where(model="student").shared("size")
     sizes = sorted(rows.distinct("size"), key=frame_tokens)
     figure, places = axes(3, 12.5, 3.5)
@@ -372,7 +232,7 @@ def by_size(found: Results) -> Picture:
 
 
 def by_prompt(found: Results) -> Picture:
-    """Rich against poor words at few and many steps."""
+    """Draw rich against poor words at few and many steps."""
     rows = usual(found.table, prompt=(RICH, POOR), seed=...).where(model="student")
     figure, places = axes(3, 12.5, 3.5)
     for axis, measure in zip(places, (IDENTITY, FOLLOWS, PSNR), strict=True):
@@ -385,7 +245,7 @@ def by_prompt(found: Results) -> Picture:
 
 
 def by_sound(found: Results) -> Picture:
-    """Noise and cleaning against lips."""
+    """Draw noise and cleaning against lips."""
     rows = usual(found.table, noise_db=..., clean=...).where(model="student", steps=4).shared("noise_db")
     figure, places = axes(2, 11, 3.8)
     kinds = (("", VERMILION, "left as it is"), ("noisereduce", ORANGE, "the article's recipe (noisereduce)"),
@@ -409,7 +269,7 @@ def by_sound(found: Results) -> Picture:
 
 
 def deadlines(found: Results) -> Picture:
-    """Time per frame against the time a frame is shown."""
+    """Draw the time per frame against the time a frame is shown."""
     rows = up_to_8(usual(found.table))
     figure, places = axes(2, 11, 3.8)
     shown_ms = 1000 / reported()["released"]["fps"]
@@ -428,7 +288,7 @@ def deadlines(found: Results) -> Picture:
 
 
 def reported_deadlines() -> Picture:
-    """The article's streaming figures beside what its 48 frames cannot do without on one card."""
+    """Draw the article's streaming figures beside what its 48 frames cannot do without on one card."""
     from liveavatar.study.released import clip_petaflop
 
     streaming, cards = reported()["streaming"], reported()["cards"]
@@ -448,7 +308,7 @@ def reported_deadlines() -> Picture:
 
 
 def flicker_by_steps(found: Results) -> Picture:
-    """The strongest regular flicker of the ear lobes."""
+    """Draw the strongest regular flicker of the ear lobes."""
     rows = up_to_8(usual(found.table))
     figure, (axis,) = axes(1, 7, 3.4)
     for (model, colour), shift in zip(MODELS.items(), (-0.06, 0.06), strict=True):
@@ -493,13 +353,13 @@ def coloured(value: object) -> str:
 
 
 def claims_text(verdicts: dict[str, Verdict]) -> Text:
-    """Every claim with its verdict and why."""
+    """Return every claim with its verdict and why."""
     return Text([{"claim": one.name, "the article": one.text, "computed": one.test,
                   "verdict": verdicts[one.name].verdict, "why": verdicts[one.name].why} for one in CLAIMS])
 
 
 def claims_picture(verdicts: dict[str, Verdict], found: Results) -> Picture:
-    """All verdicts at a glance, part by part."""
+    """Draw all verdicts at a glance, part by part."""
     parts = list(dict.fromkeys(one.part for one in CLAIMS))
     figure, (axis,) = axes(1, 9, 0.42 * len(parts) + 1.3)
     axis.grid(False)
@@ -520,7 +380,7 @@ def claims_picture(verdicts: dict[str, Verdict], found: Results) -> Picture:
 
 
 def nearness_db(truth: Speech, other: Speech) -> float:
-    """How near a recording is to the clean one, in dB: its error below it, at the loudness that fits best."""
+    """Return how near a recording is to the clean one, in dB: its error below it, at the loudness that fits best."""
     import numpy as np
 
     size = min(len(truth.wave), len(other.wave))

@@ -50,19 +50,19 @@ class Cell:
         self.config()                                      # refuses the rest
 
     def config(self) -> GenerationConfig:
-        """How the pipeline is asked for it."""
+        """Return the configuration that asks the pipeline for it."""
         return GenerationConfig(sample_steps=self.steps, size=self.size, base_seed=self.seed, schedule=self.schedule,
                                 sample_solver=self.solver, guidance=self.guidance, duration_s=self.seconds,
                                 clean=self.clean or None)
 
     def key(self, about: dict) -> str:
-        """A short name for exactly this video: of the cell, and of what it is made from (`about`)."""
+        """Return a short name for exactly this video: of the cell, and of what it is made from (`about`)."""
         text = json.dumps({"cell": asdict(self), "about": about}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def label(self) -> str:
-        """In words, without what is usual."""
+        """Describe the cell in words, without what is usual."""
         usual = {field.name: field.default for field in fields(Cell)}
         parts = [f"{self.model} {self.steps}"]
         parts += [str(value) for name, value in asdict(self).items()
@@ -101,7 +101,7 @@ class Grid:
         self.cells()
 
     def cells(self) -> tuple[Cell, ...]:
-        """All of them, each once; in an order in which neighbours need the same weights."""
+        """Return all of them, each once; in an order in which neighbours need the same weights."""
         unique = dict.fromkeys(self._combinations())
         return tuple(sorted(unique, key=lambda cell: (cell.backend, cell.weights, cell.model)))
 
@@ -122,8 +122,8 @@ class Grid:
 
 
 def parse_axis(text: str) -> tuple[str, tuple]:
-    """"steps=1..8", "size=96*96,128*128" or "noise_db=none,10,5" -> a setting and its values, as the command line has
-    them. A semicolon separates values that hold commas: "prompt=smiling, in warm light;a person talking"."""
+    """Parse "steps=1..8", "size=96*96,128*128" or "noise_db=none,10,5" -> a setting and its values, as the command line
+    has them. A semicolon separates values that hold commas: "prompt=smiling, in warm light;a person talking"."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not equals or name not in AXES:
         raise InputError(f"--grid is {text!r}; write setting=value,value with one of {', '.join(AXES)}, "

@@ -37,7 +37,7 @@ def gather(cell: Cell) -> Materials:
 
 
 def recording(name: str) -> Speech:
-    """A shipped sample by name, "voice|words" as it is kept for the study or else spoken now, or a file."""
+    """Read a shipped sample by name, "voice|words" as it is kept for the study or else spoken now, or a file."""
     return _recording(name, stamp(user_path(name)))
 
 
@@ -61,7 +61,7 @@ def _recording(name: str, _: Stamp | None) -> Speech:
 
 
 def spoken_now(name: str) -> Speech:
-    """"voice|words" by the synthesisers of this machine."""
+    """Speak "voice|words" by the synthesisers of this machine."""
     from liveavatar.speech import speak
 
     voice, _, words = name.partition("|")
@@ -70,7 +70,7 @@ def spoken_now(name: str) -> Speech:
 
 @cache
 def kept_recordings() -> dict[str, Speech]:
-    """The recordings of the study: the same sound on every machine, whichever synthesisers it has."""
+    """Return the recordings of the study: the same sound on every machine, whichever synthesisers it has."""
     import soundfile
 
     kept = {}
@@ -95,7 +95,7 @@ def keep_recordings(names: Iterable[str]) -> None:
 
 
 def portrait(name: str) -> Portrait:
-    """A number is the avatar of that seed; anything else a file."""
+    """Return the avatar of a seed, or the portrait in a file."""
     return _portrait(name, stamp(user_path(name)))
 
 
@@ -108,7 +108,7 @@ def _portrait(name: str, _: Stamp | None) -> Portrait:
 
 
 def first_seconds(speech: Speech, seconds: float) -> Speech:
-    """The beginning of a recording, with the phonemes that are heard in it."""
+    """Return the beginning of a recording, with the phonemes that are heard in it."""
     end_s = min(seconds, speech.duration_s)
     phonemes = tuple(replace(phoneme, end_s=min(phoneme.end_s, end_s)) for phoneme in speech.phonemes
                      if phoneme.start_s < end_s)
@@ -128,7 +128,7 @@ def with_noise(speech: Speech, snr_db: float) -> Speech:
 
 
 def pink_noise(samples: int, rate_hz: int, seed: int = 0) -> np.ndarray:
-    """Power falls as 1/f above 50 Hz; root mean square 1. (samples,) float64"""
+    """Make noise whose power falls as 1/f above 50 Hz; root mean square 1. (samples,) float64"""
     white = np.fft.rfft(np.random.default_rng(seed).standard_normal(samples))
     frequencies = np.fft.rfftfreq(samples, 1 / rate_hz)
     pink = np.fft.irfft(white / np.sqrt(np.maximum(frequencies, PINK_FROM_HZ)), samples)
@@ -136,7 +136,7 @@ def pink_noise(samples: int, rate_hz: int, seed: int = 0) -> np.ndarray:
 
 
 def fingerprint(materials: Materials) -> dict[str, str]:
-    """Short hashes of the inputs, for a cell's key."""
+    """Return short hashes of the inputs, for a cell's key."""
     def short(data: bytes) -> str:
         return hashlib.sha256(data).hexdigest()[:16]
 

@@ -25,7 +25,7 @@ class Measure:
 
     @property
     def axis(self) -> str:
-        """For the axis of a plot."""
+        """Return the label of the axis of a plot."""
         arrow = "higher" if self.better > 0 else "lower"
         return f"{self.label}\n({self.unit}, {arrow} is better)" if self.unit else f"{self.label}\n({arrow} is better)"
 
@@ -49,8 +49,10 @@ USUAL = {"schedule": "trained", "solver": "euler", "prompt": "", "noise_db": Non
 
 
 def usual(table: Table, **changes: object) -> Table:
-    """The finished videos at usual settings, but for `changes`; a change to ... lets that setting be anything. The
-    usual size is that of most videos."""
+    """Return the finished videos at usual settings, but for `changes`; a change to ... lets that setting be anything.
+
+    The usual size is that of most videos.
+    """
     finished = table.finished
     wanted = {name: value for name, value in (USUAL | {"size": usual_size(finished)} | changes).items()
               if value is not ...}
@@ -58,14 +60,14 @@ def usual(table: Table, **changes: object) -> Table:
 
 
 def usual_size(table: Table) -> str:
-    """The size of most videos, width*height; "" where there are none."""
+    """Return the size of most videos, width*height; "" where there are none."""
     counts = Counter(row["size"] for row in table.rows)
     return counts.most_common(1)[0][0] if counts else ""
 
 
 @cache
 def reported() -> dict:
-    """The figures of others; see reported.json."""
+    """Return the figures of others; see reported.json."""
     import json
 
     return json.loads(REPORTED.read_text(encoding="utf-8"))

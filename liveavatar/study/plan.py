@@ -65,7 +65,7 @@ SCALES = {"full": FULL, "small": SMALL, "smoke": SMOKE}
 
 
 def cells_of(scale: Scale) -> tuple[Cell, ...]:
-    """Every video of the study, each once."""
+    """Return every video of the study, each once."""
     portraits = tuple(str(FIRST_PORTRAIT + number) for number in range(scale.people))
     recordings = RECORDINGS[:scale.recordings]
     pairs = tuple({"portrait": portraits[number % len(portraits)], "recording": recording}
@@ -99,8 +99,8 @@ def cells_of(scale: Scale) -> tuple[Cell, ...]:
 
 
 def without_doubles(cells) -> tuple[Cell, ...]:
-    """Where a video is wanted with the guesses after each step and without, with them is enough. What matters most
-    stays in front, so that a study which is cut off says something."""
+    """Leave out what is wanted with the guesses after each step and without them: with them is enough. What matters
+    most stays in front, so that a study which is cut off says something."""
     kept: dict[Cell, Cell] = {}
     for cell in cells:
         plain = replace(cell, by_step=False)

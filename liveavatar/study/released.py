@@ -44,18 +44,18 @@ def released_shape() -> Shape:
 
 
 def frame_tokens(size: str) -> int:
-    """Tokens of a latent frame at "W*H"."""
+    """Return tokens of a latent frame at "W*H"."""
     height, width = parse_size(size)
     return (height // STRIDE) * (width // STRIDE)
 
 
 def weights_gib() -> float:
-    """The transformer alone; the text encoder can rest in main memory."""
+    """Return the transformer alone; the text encoder can rest in main memory."""
     return 2 * released_shape().parameters / GIB
 
 
 def cache_gib(size: str) -> float:
-    """Keys and values of one noise level, that is of one sampler step."""
+    """Return keys and values of one noise level, that is of one sampler step."""
     import torch
 
     from liveavatar.cache import RingCache
@@ -68,20 +68,20 @@ def cache_gib(size: str) -> float:
 
 
 def condition_gib() -> float:
-    """Keys and values of the portrait and the motion before the video, kept once: room for 2800 tokens."""
+    """Return keys and values of the portrait and the motion before the video, kept once: space for 2800 tokens."""
     shape = released_shape()
     tokens = reported()["released"]["condition_tokens"]
     return 2 * 2 * tokens * shape.layers * shape.heads * shape.head_dim / GIB
 
 
 def needed_gib(size: str, steps: int) -> float:
-    """Weights, condition, and the caches of all steps: what cannot be less on one card."""
+    """Return weights, condition, and the caches of all steps: what cannot be less on one card."""
     return weights_gib() + condition_gib() + steps * cache_gib(size)
 
 
 def clip_petaflop(size: str, frames: int, steps: int, block_latents: int = 3) -> float:
-    """What the first clip of a video cannot do without, in 10^15 operations: every token meets the weights of every
-    layer, and attends to what the ring holds by then. Portrait, sound, text and decoding come on top."""
+    """Return what the first clip of a video cannot do without, in 10^15 operations: every token meets the weights of
+    every layer, and attends to what the ring holds by then. Portrait, sound, text and decoding come on top."""
     shape, tokens = released_shape(), frame_tokens(size)
     latents = frames // LATENT_FRAMES
     weights = 2 * shape.layer_parameters * latents * tokens
@@ -91,8 +91,8 @@ def clip_petaflop(size: str, frames: int, steps: int, block_latents: int = 3) ->
 
 
 def waiting_gib(size: str, frames: int) -> float:
-    """Latents of 16 channels that wait until the end when nothing is decoded on the way, and the pictures that then
-    come out at once, as float32."""
+    """Return latents of 16 channels that wait until the end when nothing is decoded on the way, and the pictures that
+    then come out at once, as float32."""
     height, width = parse_size(size)
     latents = frames // LATENT_FRAMES * 16 * (height // 8) * (width // 8) * 2
     return (latents + frames * 3 * height * width * 4) / GIB

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveavatar.files import user_path, write_whole
+from liveavatar.study.cell_result import FAILED, Result
 from liveavatar.study.page import filled
-from liveavatar.study.sweep import FAILED, Result, Sweep
+from liveavatar.study.sweep import Sweep
 from liveavatar.study.video_page import run_folder_page, video_page
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
     import numpy
 
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
 MOST_BYTES = 25_000_000
 BARS = 400                      # of the loudness
@@ -58,7 +59,7 @@ def write_page(page: str, output: Path, remedy: str) -> Path:
 
 
 def page_of(source: str | os.PathLike | Sweep | Run, most: int | None) -> str:
-    """The whole page."""
+    """Return the whole page."""
     if isinstance(source, Sweep):
         return sweep_page(source, most)
     if not isinstance(source, (str, os.PathLike)):
@@ -105,7 +106,7 @@ def weights_words(results: Sequence[Result]) -> str:
 
 
 def numbers_table(data: dict) -> str:
-    """All numbers, for those who want to read rather than look."""
+    """Return all numbers, for those who want to read rather than look."""
     head = ["", *(f"{one['label']}{', ' + one['unit'] if one['unit'] else ''}" for one in data["measures"])]
     rows = []
     for cell in data["cells"]:
@@ -127,21 +128,21 @@ def run_page(run: Run, name: str) -> str:
     from liveavatar.study.steps_section import effects_table, steps_data, steps_of
 
     blocks = run.blocks
-    if not blocks or not run.seen:
+    if not blocks or not run.recorded_steps:
         raise InputError("this run has no pictures yet; wait for run.result(), or save one that was finished")
     steps = steps_of(run)
     data = {"video": base64.b64encode(video_of(run)).decode(), "steps": steps_data(run, steps),
-            "fps": run.facts.fps, "duration_s": sum(len(block.frames) for block in blocks) / run.facts.fps,
+            "fps": run.info.fps, "duration_s": sum(len(block.frames) for block in blocks) / run.info.fps,
             "loudness": loudness_of(run)}
     speed = f", {run.x_realtime:.2f}x real time" if run.x_realtime else ""
-    lead = (f"{data['duration_s']:.2f} s of video in {run.facts.steps} steps a block ({run.facts.solver}){speed}. "
+    lead = (f"{data['duration_s']:.2f} s of video in {run.info.steps} steps a block ({run.info.solver}){speed}. "
             "Drag the line under the pictures: what each step predicted follows.")
     return filled(f"A run: {name}", lead, data, ("sweep_grid.js", "report_steps.js", "report_run.js"),
                   ("sweep_grid.css", "report_steps.css", "report_run.css"), effects_table(steps))
 
 
 def video_of(run: Run) -> bytes:
-    """The kept pictures with their sound, as mp4."""
+    """Return the kept pictures with their sound, as mp4."""
     from liveavatar.export import export_video
 
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +150,7 @@ def video_of(run: Run) -> bytes:
 
 
 def loudness_of(run: Run) -> list[float]:
-    """The sound in BARS pieces, 0..1 of the loudest."""
+    """Return the sound in BARS pieces, 0..1 of the loudest."""
     import numpy as np
 
     if run.speech is None or not len(run.speech.wave):

@@ -17,7 +17,7 @@ from liveavatar.metrics.steps import change_map, common_reach, describe, percent
 from liveavatar.preview import heat, jpeg, on_scale, scale_ticks
 
 if TYPE_CHECKING:
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
 SHOWN_S = 30.0                  # of a long video, the steps of its first seconds
 TILE_PX = 128                   # longer side of a step's picture
@@ -43,33 +43,33 @@ class Steps:
 
 def steps_of(run: Run, most_s: float = SHOWN_S) -> Steps | None:
     """Decode what each step of a run predicted, and say what it did. None where no steps were kept from the start."""
-    blocks = [block for block in complete_blocks(run) if block * run.facts.block_s < most_s]
+    blocks = [block for block in complete_blocks(run) if block * run.info.block_s < most_s]
     if not blocks:
         return None
-    per_step: list[list[np.ndarray]] = [[] for _ in range(run.facts.steps)]
+    per_step: list[list[np.ndarray]] = [[] for _ in range(run.info.steps)]
     starts_s, words, first, portrait = [], [], [], None
     for block in blocks:
         first.append(len(starts_s))
         if run.decodes:
-            shown = changes_of(run, block, run.facts.steps)
+            shown = changes_of(run, block, run.info.steps)
             portrait = shown.portrait
             words.append(describe(shown.effects))
-            pictures = [guess[::run.facts.frames_per_latent] for guess in shown.guesses]
+            pictures = [guess[::run.info.frames_per_latent] for guess in shown.guesses]
         else:
-            pictures = [run.step_frames.preview(block, index) for index in range(run.facts.steps)]
+            pictures = [run.step_frames.preview(block, index) for index in range(run.info.steps)]
         for index, part in enumerate(pictures):
             per_step[index].extend(part)
-        starts_s += [block * run.facts.block_s + latent * run.facts.frames_per_latent / run.facts.fps
+        starts_s += [block * run.info.block_s + latent * run.info.frames_per_latent / run.info.fps
                      for latent in range(len(pictures[0]))]
-    ends_s = (blocks[-1] + 1) * run.facts.block_s
+    ends_s = (blocks[-1] + 1) * run.info.block_s
     return Steps(tuple(np.stack(part) for part in per_step), portrait, tuple(starts_s), ends_s, tuple(words),
                  tuple(first), run.decodes)
 
 
 def complete_blocks(run: Run) -> list[int]:
     """List the blocks from the first one on of which every step was kept; of a stopped run, the last one may not be."""
-    seen, blocks = set(run.seen), []
-    while run.facts.steps and all((len(blocks), index) in seen for index in range(run.facts.steps)):
+    seen, blocks = set(run.recorded_steps), []
+    while run.info.steps and all((len(blocks), index) in seen for index in range(run.info.steps)):
         blocks.append(len(blocks))
     return blocks
 
@@ -83,7 +83,7 @@ def steps_data(run: Run, steps: Steps | None) -> dict | None:
     tile = tile_size(steps.guesses[0].shape[1:3])
     strips = []
     for index, (guess, change) in enumerate(zip(steps.guesses, maps, strict=True)):
-        made = [run.look(block, index) for block in range(len(steps.first))]
+        made = [run.step_record(block, index) for block in range(len(steps.first))]
         colours = None if change is None else heat(on_scale(change, reach), guess)
         strips.append({"guess": sheet_of(guess, tile), "change": None if colours is None else sheet_of(colours, tile),
                        "sigma": made[0].sigma, "sigma_next": made[0].sigma_next,

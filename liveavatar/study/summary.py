@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from liveavatar.study import measures
-from liveavatar.study.sweep import MADE, Result
+from liveavatar.study.cell_result import MADE, Result
 
 HIDDEN = ("backend", "weights", "by_step")          # settings that nobody sorts by
 
 
 def summary(results: Iterable[Result]) -> dict:
-    """{"cells": [...], "measures": [...], "settings": [...]} as sweep_grid.js wants them, without the videos."""
+    """Return {"cells": [...], "measures": [...], "settings": [...]} as sweep_grid.js wants them, without the videos."""
     results = tuple(results)
     settings = [{name: value for name, value in asdict(result.cell).items() if name not in HIDDEN}
                 for result in results]
@@ -27,7 +27,7 @@ def summary(results: Iterable[Result]) -> dict:
 
 
 def entry(result: Result, settings: dict, differ: list[str]) -> dict:
-    """One video. Its name says what sets it apart from the others."""
+    """Describe one video. Its name says what sets it apart from the others."""
     known = {one.column for one in measures.ALL}
     return {"key": result.key, "label": named(settings, differ), "state": result.state, "error": result.error,
             "settings": settings, "numbers": {name: value for name, value in result.numbers.items() if name in known},
@@ -35,7 +35,7 @@ def entry(result: Result, settings: dict, differ: list[str]) -> dict:
 
 
 def named(settings: dict, differ: list[str]) -> str:
-    """"student, 4 steps, seed 1": the settings that differ within the sweep."""
+    """Return "student, 4 steps, seed 1": the settings that differ within the sweep."""
     words = []
     for name in differ or ("model", "steps"):
         value = settings[name]

@@ -3,10 +3,10 @@
 An interval is a 95 % percentile bootstrap (Efron 1979) over what a result should not depend on: the people, the
 recordings and the seeds. Each of the three is drawn anew by itself and a video counts as often as its person, its
 recording and its seed were drawn together (the pigeonhole bootstrap of Owen 2007, arXiv:0711.2137), because videos of
-one person are no independent witnesses. A factor that goes hand in hand with another one is not drawn twice; a single
+one person are no independent samples. A factor that goes hand in hand with another one is not drawn twice; a single
 person, recording or seed cannot vary, and says nothing about others.
 
-Few witnesses make a bootstrap too sure of itself. So intervals are widened by sqrt(n / (n - 1)) * t(n - 1) / z, as
+A bootstrap over few groups underestimates the error. So intervals are widened by sqrt(n / (n - 1)) * t(n - 1) / z, as
 Hesterberg 2015 (arXiv:1411.5279, section 3) proposes, with n the levels of the factor that is most to blame for the
 spread: 1.3 times for 8 people, 9 times for 2.
 """
@@ -46,7 +46,7 @@ class Estimate:
 
     @property
     def bounded(self) -> bool:
-        """Whether there was more than one video to draw from."""
+        """Tell whether there was more than one video to draw from."""
         return self.known and math.isfinite(self.low) and math.isfinite(self.high)
 
     def __format__(self, form: str) -> str:
@@ -87,7 +87,7 @@ class Table:
     # ------------------------------------------------------------------ choosing
 
     def where(self, **conditions: object) -> Table:
-        """The rows that fit: where(steps=4), where(steps=(3, 4)), where(noise_db=None)."""
+        """Return the rows that fit: where(steps=4), where(steps=(3, 4)), where(noise_db=None)."""
         for name in conditions:
             if self.rows and name not in self.columns:
                 raise InputError(f"the table has no column {name!r}; it has {', '.join(self.columns)}")
@@ -99,13 +99,13 @@ class Table:
 
     @property
     def finished(self) -> Table:
-        """The rows of finished videos."""
+        """Return the rows of finished videos."""
         return Table([row for row in self.rows if row.get("after_step") in (None, FINISHED)
                       and row.get("state", "made") == "made"])
 
     @property
     def guesses(self) -> Table:
-        """The rows of guesses after a sampler step."""
+        """Return the rows of guesses after a sampler step."""
         return Table([row for row in self.rows if isinstance(row.get("after_step"), (int, float))])
 
     @property
@@ -113,29 +113,29 @@ class Table:
         return Table([row for row in self.rows if row.get("state") == "failed"])
 
     def values(self, column: str) -> np.ndarray:
-        """A column of numbers; NaN where it has none."""
+        """Return a column of numbers; NaN where it has none."""
         return np.array([number(row.get(column)) for row in self.rows], dtype=float)
 
     def distinct(self, column: str) -> list:
-        """The values of a column, each once, sorted."""
+        """Return the values of a column, each once, sorted."""
         found = {row.get(column) for row in self.rows} - {None}
         return sorted(found, key=lambda value: (isinstance(value, str), value))
 
     # ------------------------------------------------------------------ estimating
 
     def estimate(self, column: str) -> Estimate:
-        """The mean of a column over its rows, with its interval."""
+        """Return the mean of a column over its rows, with its interval."""
         values = self.values(column)
         known = ~np.isnan(values)
         return bootstrap(values[known], [row for row, keep in zip(self.rows, known, strict=True) if keep])
 
     def by(self, column: str, value: str) -> dict[object, Estimate]:
-        """The estimate of `value` for every value of `column`."""
+        """Return the estimate of `value` for every value of `column`."""
         return {one: self.where(**{column: one}).estimate(value) for one in self.distinct(column)}
 
     def difference(self, column: str, first: dict, second: dict, relative: bool = False) -> Estimate:
-        """How much more `second` has than `first`, person by person, recording by recording, seed by seed: the same
-        noise on both sides. relative: as a share of the mean of `first`."""
+        """Return how much more `second` has than `first`, person by person, recording by recording, seed by seed: the
+        same noise on both sides. relative: as a share of the mean of `first`."""
         before, after = (self.where(**conditions).cases(column) for conditions in (first, second))
         both = [case for case in before if case in after]
         values = np.array([after[case] - before[case] for case in both])
@@ -144,8 +144,8 @@ class Table:
         return bootstrap(values, [dict(zip(FACTORS, case, strict=True)) for case in both])
 
     def shared(self, column: str) -> Table:
-        """Only the people, recordings and seeds that have been seen at every value of `column`: what remains can be
-        compared by eye."""
+        """Keep only the people, recordings and seeds that have been seen at every value of `column`: what remains can
+        be compared by eye."""
         def case(row: dict) -> tuple:
             return tuple(row.get(name) for name in FACTORS)
 
@@ -156,7 +156,7 @@ class Table:
         return Table([row for row in self.rows if case(row) in common])
 
     def cases(self, column: str) -> dict[tuple, float]:
-        """(person, recording, seed) -> value, the mean where there are several."""
+        """Return (person, recording, seed) -> value, the mean where there are several."""
         found: dict[tuple, list[float]] = {}
         for row, value in zip(self.rows, self.values(column), strict=True):
             if not math.isnan(value):
@@ -166,7 +166,7 @@ class Table:
     # ------------------------------------------------------------------ keeping
 
     def write(self, path: str | os.PathLike) -> Path:
-        """As csv, in UTF-8; missing values are empty."""
+        """Write csv, in UTF-8; missing values are empty."""
         path = user_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, self._write)
@@ -181,7 +181,7 @@ class Table:
 
 
 def read_table(path: str | os.PathLike) -> Table:
-    """What `Table.write` wrote. Numbers become numbers again, empty fields None; text stays text."""
+    """Read what `Table.write` wrote. Numbers become numbers again, empty fields None; text stays text."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return Table([{name: parsed(name, value) for name, value in row.items()} for row in csv.DictReader(file)])
@@ -212,7 +212,7 @@ def parsed(name: str, text: str | None) -> object:
 
 
 def plain(value: object) -> object:
-    """Numbers of numpy and torch as Python's own."""
+    """Convert numbers of numpy and torch as Python's own."""
     return value.item() if hasattr(value, "item") else value
 
 
@@ -221,7 +221,7 @@ def number(value: object) -> float:
 
 
 def bootstrap(values: np.ndarray, rows: Sequence[dict], draws: int = DRAWS, seed: int = 0) -> Estimate:
-    """The mean of values and its interval; see the top of this module. rows say whose each value is."""
+    """Return the mean of values and its interval; see the top of this module. rows say whose each value is."""
     values = np.asarray(values, dtype=float)
     if not len(values):
         return Estimate(math.nan, math.nan, math.nan, 0)
@@ -237,22 +237,22 @@ def bootstrap(values: np.ndarray, rows: Sequence[dict], draws: int = DRAWS, seed
     total = weights.sum(1)
     means = (weights @ values)[total > 0] / total[total > 0]
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    wider = widening(witnesses(values, factors))
+    wider = small_sample_factor(effective_groups(values, factors))
     return Estimate(mean, mean - wider * (mean - float(low)), mean + wider * (float(high) - mean), len(values))
 
 
-def witnesses(values: np.ndarray, factors: Sequence[np.ndarray]) -> int:
-    """The number of levels of the factor whose levels make the mean most uncertain."""
-    def doubt(levels: np.ndarray) -> float:
+def effective_groups(values: np.ndarray, factors: Sequence[np.ndarray]) -> int:
+    """Return the number of levels of the factor whose levels make the mean most uncertain."""
+    def squared_error(levels: np.ndarray) -> float:
         count = levels.max() + 1
         means = np.bincount(levels, values, count) / np.bincount(levels, minlength=count)
         return means.var(ddof=1) / count
 
-    return int(max(factors, key=doubt).max()) + 1
+    return int(max(factors, key=squared_error).max()) + 1
 
 
-def widening(count: int) -> float:
-    """What makes a percentile interval of so many witnesses as wide as that of Student."""
+def small_sample_factor(count: int) -> float:
+    """Return the factor that makes a percentile interval of so many groups as wide as that of Student's t."""
     from scipy.special import ndtri, stdtrit
 
     place = (1 + CONFIDENCE) / 2
@@ -260,7 +260,7 @@ def widening(count: int) -> float:
 
 
 def independent_factors(rows: Sequence[dict]) -> list[np.ndarray]:
-    """Of each factor that varies the level of every row; of factors that go hand in hand only the finest."""
+    """Return the level of every row in each factor that varies; of factors that go hand in hand only the finest."""
     found: list[np.ndarray] = []
     for name in FACTORS:
         names = [str(row.get(name)) for row in rows]
@@ -276,5 +276,5 @@ def independent_factors(rows: Sequence[dict]) -> list[np.ndarray]:
 
 
 def decides(finer: np.ndarray, coarser: np.ndarray) -> bool:
-    """Whether the level of one factor always says that of the other."""
+    """Tell whether the level of one factor always says that of the other."""
     return len(set(zip(finer.tolist(), coarser.tolist(), strict=True))) == len(set(finer.tolist()))

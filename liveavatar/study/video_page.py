@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy
 
     from liveavatar.metrics.report import Report, Row
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
 
 MEASURED_S = 30.0               # of a long video, its first seconds
 BARS = 300                      # of the loudness
@@ -283,7 +283,7 @@ def value_text(row: Row) -> str:
 
 
 def readable(report: Report) -> bool:
-    """Whether the opening of the mouth means something: the reader knows rendered faces only."""
+    """Tell whether the opening of the mouth means something: the reader knows rendered faces only."""
     return report.motion.applies or report.identity.applies
 
 

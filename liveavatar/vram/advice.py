@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import ceil
+from typing import TYPE_CHECKING
 
 from liveavatar.config import parse_size, size_text
 from liveavatar.vram.cards import GIB, cards
@@ -23,6 +24,9 @@ from liveavatar.vram.predict import (
 )
 from liveavatar.vram.shapes import shapes
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SIZES = ("720*400", "704*384", "688*368", "384*256")
 MOST_CHANGES = 6
 ARTICLE = {   # reported by the article, in GB as printed there; never measured here
@@ -35,7 +39,7 @@ RELEASED_PEAK_GIB = {"bf16": 72.6, "fp8": 57.7}      # reported of the released 
 class Change:
     """A setting to change: what it saves and what it costs."""
 
-    words: str
+    description: str
     settings: Settings
     saves: int                    # bytes of the peak
     costs: str
@@ -57,7 +61,7 @@ class Advice:
 # ------------------------------------------------------------------------------------------------ refusals
 
 def advise(plan: Prediction) -> tuple[Advice, ...]:
-    """The article's three "never" combinations as far as they hold, what does not fit, what cannot keep up."""
+    """Return the article's three "never" combinations as far as they hold, what does not fit, what cannot keep up."""
     asked = plan.settings
     if asked.on_cpu:
         return (no_room(plan),) if plan.verdict == NOT else ()
@@ -67,19 +71,19 @@ def advise(plan: Prediction) -> tuple[Advice, ...]:
 
 
 def no_room(plan: Prediction) -> Advice:
-    remedy = ", or ".join(change.words for change in quick_changes(plan)) or "use a larger card"
+    remedy = ", or ".join(change.description for change in quick_changes(plan)) or "use a larger card"
     return Advice(True, f"the plan needs {gib(plan.peak.bytes)} and {gib(plan.usable)} are usable on "
                         f"{plan.where}: the peak is when {plan.peak.clause}, and {OWNERS[plan.peak.owner]} take "
                         f"{gib(plan.peak.owners[plan.peak.owner])}", remedy)
 
 
 def quick_changes(plan: Prediction) -> list[Change]:
-    """The first thing that makes it fit, without trying other sizes."""
+    """Return the first thing that makes it fit, without trying other sizes."""
     return [change for change in cheapest(plan, others=False) if change.verdict != NOT][:1]
 
 
 def five_on_small_cards(plan: Prediction) -> Advice | None:
-    """Never, says the article: five steps and more at 704*384 on four cards of 24 GB."""
+    """Judge the article's "never" of five steps and more at 704*384 on four cards of 24 GB."""
     asked = plan.settings
     large = asked.size[0] * asked.size[1] >= area("704*384")
     if asked.steps <= ARTICLE["largest_steps"] or not large or asked.gpus > 4 or plan.card.memory_gb > 24:
@@ -94,7 +98,7 @@ def five_on_small_cards(plan: Prediction) -> Advice | None:
 
 
 def many_clips_at_the_end(plan: Prediction) -> Advice | None:
-    """Never, says the article: four steps and more with 200 clips of 64 frames, all decoded at the end."""
+    """Judge the article's "never" of four steps and more with 200 clips of 64 frames, all decoded at the end."""
     asked = plan.settings
     frames = asked.infer_frames * asked.num_clip
     if asked.enable_online_decode or asked.steps < 4 or frames < ARTICLE["clips"] * ARTICLE["clip_frames"] * 0.9:
@@ -111,7 +115,7 @@ def many_clips_at_the_end(plan: Prediction) -> Advice | None:
 
 
 def six_on_several(plan: Prediction) -> Advice | None:
-    """Never, says the article: six steps and more on several GPUs."""
+    """Judge the article's "never" of six steps and more on several GPUs."""
     asked = plan.settings
     if asked.steps < 6 or asked.gpus == 1:
         return None
@@ -123,7 +127,7 @@ def six_on_several(plan: Prediction) -> Advice | None:
 
 
 def too_late(plan: Prediction) -> Advice | None:
-    """A block that takes longer than it lasts cannot be streamed."""
+    """Advise against what cannot be streamed: a block that takes longer than it lasts."""
     time = plan.time
     if time is None or time.keeps_up:
         return None
@@ -137,7 +141,7 @@ def too_late(plan: Prediction) -> Advice | None:
 
 
 def live_ways(plan: Prediction) -> list[str]:
-    """The fewest cards of this kind that are estimated to keep up: as it is, and with products in 8 bits."""
+    """Return the fewest cards of this kind that are estimated to keep up: as it is, and with products in 8 bits."""
     asked, ways = plan.settings, []
     most = asked.steps + 1
     eight = {"weights": "fp8", "fp8_attention": True, "condition_in_rings": False, "offload_kv_cache": False}
@@ -171,7 +175,7 @@ def area(size: str) -> int:
 # ------------------------------------------------------------------------------------------------ changes
 
 def cheapest(plan: Prediction, others: bool = True) -> tuple[Change, ...]:
-    """What makes it fit, the cheapest first: settings, then another size, fewer steps, more or larger cards."""
+    """Return what makes it fit, the cheapest first: settings, then another size, fewer steps, more or larger cards."""
     if plan.settings.on_cpu:
         return ()
     tried = [made for made in (try_dials(plan, dials) for dials in settings_to_change(plan)) if made.saves > 0]
@@ -190,26 +194,27 @@ def cheapest(plan: Prediction, others: bool = True) -> tuple[Change, ...]:
 
 
 def better(change: Change, plan: Prediction) -> bool:
-    """It fits now; or it is only tight where it did not fit."""
+    """Tell whether it fits now, or is only tight where it did not fit."""
     return change.verdict == FITS or (change.verdict == TIGHT and plan.verdict == NOT)
 
 
 def mixed(plan: Prediction) -> list[Change]:
-    """Nothing helps alone: with each larger change, the cheapest settings that then make it fit."""
+    """Return combinations, where nothing helps alone: with each larger change, the cheapest settings that then make it
+    fit."""
     found = []
     for settings, words, costs in larger_steps(plan):
         other = predict(settings, plan.card)
         for dials in settings_to_change(other):
             step = try_dials(other, dials)
             if step.verdict != NOT:
-                found.append(Change(f"{words} + {step.words}", step.settings, plan.peak.bytes - step.peak,
+                found.append(Change(f"{words} + {step.description}", step.settings, plan.peak.bytes - step.peak,
                                     f"{costs}; {step.costs}", step.peak, step.verdict, plan.card.name))
                 break
     return found
 
 
 def settings_to_change(plan: Prediction) -> list[tuple[str, ...]]:
-    """Sets of settings that could be changed, those that cost least first."""
+    """Return sets of settings that could be changed, those that cost least first."""
     asked, on = plan.settings, plan.card
     dials = [name for name, wanted in (
         ("condition_in_rings", asked.condition_in_rings),
@@ -256,7 +261,7 @@ def change_to(plan: Prediction, settings: Settings, words: str, costs: str) -> C
 
 
 def larger_steps(plan: Prediction) -> list[tuple[Settings, str, str]]:
-    """Changes that are seen, or that cost money."""
+    """Return changes that are seen, or that cost money."""
     asked = plan.settings
     tried = []
     smaller = [size for size in SIZES if area(size) < asked.size[0] * asked.size[1]]
@@ -272,7 +277,7 @@ def larger_steps(plan: Prediction) -> list[tuple[Settings, str, str]]:
 
 
 def larger_card(plan: Prediction) -> list[Change]:
-    """The smallest card of the table on which it fits as it is."""
+    """Return the smallest card of the table on which it fits as it is."""
     for other in sorted(cards(), key=lambda one: one.usable):
         if other.usable > max(plan.peak.bytes, plan.usable) and (other.has_fp8 or plan.settings.weights != "fp8"):
             on = predict(plan.settings, other)
@@ -284,7 +289,7 @@ def larger_card(plan: Prediction) -> list[Change]:
 # ------------------------------------------------------------------------------------------------ explanations
 
 def explanations(plan: Prediction) -> tuple[str, ...]:
-    """Sentences with this plan's own numbers, and the reported ones beside them."""
+    """Return sentences with this plan's own numbers, and the reported ones beside them."""
     asked = plan.settings
     parts = asked.shapes
     said = [f"Every step keeps a cache of its own, because a block looks back at its own noise level: "
@@ -311,7 +316,7 @@ def explanations(plan: Prediction) -> tuple[str, ...]:
 
 
 def gathering(asked: Settings) -> str:
-    """What FSDP does, with numbers."""
+    """Return what FSDP does, with numbers."""
     gpus = asked.gpus if asked.spread == "fsdp" else 5
     parts = asked.shapes
     weights = parts.weights
@@ -324,7 +329,7 @@ def gathering(asked: Settings) -> str:
 
 
 def article_sum(asked: Settings) -> str:
-    """The article's sum beside ours."""
+    """Return the article's sum beside ours."""
     root = shapes(asked.backend, asked.size).weights.root
     fifth = shapes(asked.backend, asked.size).weights.total / 5
     total = ARTICLE["shard_gb"] + ARTICLE["unshard_gb"]
@@ -341,8 +346,8 @@ COLOURS = {"transformer": "#0072b2", "gathered": "#56b4e9", "rings": "#e69f00", 
            "activations": "#d55e00", "slack": "#8a8a8a", "libraries": "#bdbdbd"}
 
 
-def draw(plan: Prediction) -> object:
-    """Stages from left to right, owners stacked, a line at what the card has."""
+def draw(plan: Prediction) -> Figure:
+    """Draw stages from left to right, owners stacked, a line at what the card has."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
@@ -355,8 +360,8 @@ def draw(plan: Prediction) -> object:
             axes.bar(places, heights, 0.86, bottom, label=words, color=COLOURS[owner])
             bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     axes.axhline(plan.usable / GIB, color="#d55e00", linestyle="--", linewidth=1.2)
-    axes.set_xticks(places, [moment.words for moment in plan.moments], rotation=40, ha="right", fontsize=8)
-    axes.set(ylabel="GiB, predicted", title=f"{plan.settings.words}: {plan.verdict}",
+    axes.set_xticks(places, [moment.description for moment in plan.moments], rotation=40, ha="right", fontsize=8)
+    axes.set(ylabel="GiB, predicted", title=f"{plan.settings.description}: {plan.verdict}",
              ylim=(0, 1.12 * max(*bottom, plan.usable / GIB if plan.card else 0)))
     axes.legend(fontsize=8, frameon=False, ncols=2)
     axes.spines[["top", "right"]].set_visible(False)

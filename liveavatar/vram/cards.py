@@ -36,7 +36,7 @@ class Card:
 
     @property
     def usable(self) -> int:
-        """Bytes."""
+        """Return the usable bytes."""
         return int(self.usable_gib * GIB)
 
     @property
@@ -62,13 +62,13 @@ def _file() -> dict:
 
 @cache
 def cards() -> tuple[Card, ...]:
-    """All cards of the table, the smallest first."""
+    """Return all cards of the table, the smallest first."""
     return tuple(Card(**facts) for facts in _file()["cards"])
 
 
 @cache
 def efficiency() -> Efficiency:
-    """What of its sheet a card reaches, as measured on the one that was."""
+    """Return what of its sheet a card reaches, as measured on the one that was."""
     seen = _file()["measured_efficiency"]
     sheet = card(seen["card"])
     return Efficiency(seen["bf16_tflops"] / sheet.bf16_tflops, seen["fp8_tflops"] / sheet.fp8_tflops,
@@ -77,7 +77,7 @@ def efficiency() -> Efficiency:
 
 
 def card(name: str | Card) -> Card:
-    """A card by its name, however it is spelt, or any card by its size: "24 GB"."""
+    """Return a card by its name, however it is spelt, or any card by its size: "24 GB"."""
     if isinstance(name, Card):
         return name
     size = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*gi?b?\s*", str(name), re.IGNORECASE)
@@ -96,7 +96,7 @@ def card(name: str | Card) -> Card:
 
 
 def _bare(name: str) -> str:
-    """RTX-4090, rtx4090 and NVIDIA GeForce RTX 4090 are one card; so are H100 SXM and H100."""
+    """Normalise a name: RTX-4090, rtx4090 and NVIDIA GeForce RTX 4090 are one card; so are H100 SXM and H100."""
     name = re.sub(r"[^a-z0-9]", "", name.lower())
     name = re.sub(r"^(nvidia)?(geforce)?", "", name)
     return re.sub(r"(80gbhbm3|sxm5?|hbm3)$", "", name)
@@ -104,7 +104,7 @@ def _bare(name: str) -> str:
 
 @cache
 def decode_share() -> float:
-    """The share of a card's bf16 rate that the VAE's convolutions reach: what was measured, less its traffic."""
+    """Return the share of a card's bf16 rate that the VAE's convolutions reach: what was measured, less its traffic."""
     from liveavatar.config import parse_size
     from liveavatar.vram.shapes import shapes
 

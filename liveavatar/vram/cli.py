@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError
+
+if TYPE_CHECKING:
+    from liveavatar.vram.plan import Plan
 
 BAD_PLAN = 3       # exit code of a plan that is refused
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
-    """The options, with the names of `generate` where they mean the same."""
+    """Add the options, with the names of `generate` where they mean the same."""
     parser.add_argument("--backend", default="wan-s2v-14b", help="wan-s2v-14b or mini (default: %(default)s)")
     parser.add_argument("--gpu", help='a card such as "RTX 4090", H100, H200, or a size: "24 GB" (default: H100)')
     parser.add_argument("--gpus", type=int, default=1, help="how many of them (default: 1)")
@@ -74,7 +78,7 @@ def run_plan(asked: argparse.Namespace) -> int:
     return BAD_PLAN if refused and not asked.force else 0
 
 
-def draw_to(made: object, path: str) -> None:
+def draw_to(made: Plan, path: str) -> None:
     path = user_path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"--figure is {path}; figures are written as .png, .svg or .pdf")
@@ -86,7 +90,7 @@ def draw_to(made: object, path: str) -> None:
 
 
 def card_table() -> str:
-    """All cards, with where their figures come from."""
+    """Return all cards, with where their figures come from."""
     from liveavatar.vram.cards import cards
 
     rows = [f"{'card':16}{'usable GiB':>11}{'GB/s':>7}{'bf16':>7}{'fp8':>7}  source (TFLOP/s, dense)"]

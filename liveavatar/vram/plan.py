@@ -20,6 +20,8 @@ from liveavatar.vram.predict import FITS, OWNERS, BlockTime, Moment, Prediction,
 from liveavatar.wording import did_you_mean
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from liveavatar.config import GenerationConfig
 
 __all__ = ["Advice", "Change", "Moment", "Plan", "Settings", "plan", "plan_settings"]
@@ -33,7 +35,7 @@ class Plan(Prediction):
 
     @cached_property
     def changes(self) -> tuple[Change, ...]:
-        """The cheapest changes that make it fit, the cheapest first; if it fits, none."""
+        """Return the cheapest changes that make it fit, the cheapest first; if it fits, none."""
         return () if self.verdict == FITS else cheapest(self)
 
     def check(self, force: bool = False) -> Plan:
@@ -45,18 +47,19 @@ class Plan(Prediction):
         return self
 
     def explain(self) -> tuple[str, ...]:
-        """Why the memory is what it is, in sentences with this plan's numbers."""
+        """Explain why the memory is what it is, in sentences with this plan's numbers."""
         return explanations(self)
 
     def table(self) -> str:
-        """All moments of the fullest device by owner, in GiB, and what follows from them."""
+        """Return all moments of the fullest device by owner, in GiB, and what follows from them."""
         owners = [owner for owner in OWNERS if any(moment.owners.get(owner) for moment in self.moments)]
-        width = 1 + max(len(moment.words) for moment in self.moments)
+        width = 1 + max(len(moment.description) for moment in self.moments)
         head = f"{'':{width}}" + "".join(f"{SHORT[owner]:>12}" for owner in owners) + f"{'sum':>10}"
-        rows = [f"{moment.words:{width}}" + "".join(f"{moment.owners.get(owner, 0) / GIB:12.2f}" for owner in owners)
+        rows = [f"{moment.description:{width}}"
+                + "".join(f"{moment.owners.get(owner, 0) / GIB:12.2f}" for owner in owners)
                 + f"{moment.bytes / GIB:10.2f}" + ("  <- peak" if moment is self.peak else "")
                 for moment in self.moments]
-        lines = [self.settings.words, self.sentence, "", "predicted, GiB" + (
+        lines = [self.settings.description, self.sentence, "", "predicted, GiB" + (
             f", the fullest of {len(self.devices)}: {self.roles[self.devices.index(self.moments)]}"
             if len(self.devices) > 1 else ""), head, *rows]
         if len(self.devices) > 1:
@@ -70,8 +73,8 @@ class Plan(Prediction):
             lines += ["", "what helps:", *map(change_line, self.changes)]
         return "\n".join(lines)
 
-    def figure(self) -> object:
-        """The curve as a matplotlib Figure: stages from left to right, owners stacked, the card's edge."""
+    def figure(self) -> Figure:
+        """Draw the curve as a matplotlib Figure: stages from left to right, owners stacked, the card's edge."""
         return draw(self)
 
 
@@ -82,7 +85,7 @@ SHORT = {"transformer": "weights", "gathered": "gathered", "rings": "caches", "c
 
 def change_line(change: Change) -> str:
     saves = f"saves {gib(change.saves)}; " if change.saves > 0 else ""
-    return f"  {change.verdict:13}{gib(change.peak):>10}  {change.words}: {saves}{change.costs}"
+    return f"  {change.verdict:13}{gib(change.peak):>10}  {change.description}: {saves}{change.costs}"
 
 
 def time_sentence(time: BlockTime) -> str:
@@ -114,6 +117,6 @@ def plan(backend: str = "wan-s2v-14b", *, gpu: str | Card | None = None, config:
 
 
 def plan_settings(asked: Settings, on: Card | None) -> Plan:
-    """The same for settings that were made before."""
+    """Predict a run of settings that were made before."""
     made = predict(asked, on)
     return Plan(**{name: getattr(made, name) for name in Prediction.__dataclass_fields__}, advice=advise(made))

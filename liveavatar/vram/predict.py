@@ -12,10 +12,10 @@ from importlib import import_module
 from math import ceil
 
 from liveavatar.config import check_choice, check_infer_frames, check_whole, parse_size, size_text
-from liveavatar.parallel import Layout
+from liveavatar.parallel.layout import Layout
 from liveavatar.types import InputError
 from liveavatar.vram.cards import GIB, Card
-from liveavatar.vram.shapes import FRAMES_PER_LATENT, ROUNDED, Shapes, ghost_transformer, shapes
+from liveavatar.vram.shapes import FRAMES_PER_LATENT, ROUNDED, Shapes, meta_transformer, shapes
 
 FITS, TIGHT, NOT = "fits", "tight", "does not fit"
 SPREADS = ("one", "tpp", "fsdp")
@@ -97,8 +97,8 @@ class Settings:
         return self.backend == "mini"
 
     @property
-    def words(self) -> str:
-        """In a line."""
+    def description(self) -> str:
+        """Describe the settings in a line."""
         spread = {"one": "one device", "tpp": f"steps over {self.gpus} GPUs (TPP)",
                   "fsdp": f"weights over {self.gpus} GPUs (FSDP)"}[self.spread]
         more = [f"{self.weights} weights", f"{self.caches} caches" if self.caches == "fp8" else "",
@@ -114,7 +114,7 @@ class Moment:
     """One stage of a run: who holds how much of the device's memory at the highest point of that stage."""
 
     stage: str                    # "load", "merge", "quantise", "move", "text", "audio", "portrait", "prefill", ...
-    words: str
+    description: str
     owners: dict[str, int]        # bytes, by OWNERS
     host: int = 0                 # bytes of main memory, weights only
 
@@ -124,12 +124,12 @@ class Moment:
 
     @property
     def clause(self) -> str:
-        """For the end of a sentence: the moment with a verb."""
-        return f"{self.words} is made" if self.stage in ("step", "steady") else self.words
+        """Return, for the end of a sentence, the moment with a verb."""
+        return f"{self.description} is made" if self.stage in ("step", "steady") else self.description
 
     @property
     def owner(self) -> str:
-        """Who holds most."""
+        """Return who holds most."""
         return max(self.owners, key=self.owners.get)
 
 
@@ -163,7 +163,7 @@ class Prediction:
 
     @property
     def moments(self) -> tuple[Moment, ...]:
-        """Of the fullest device."""
+        """Return the moments of the fullest device."""
         return max(self.devices, key=lambda moments: max(moment.bytes for moment in moments))
 
     @property
@@ -172,12 +172,12 @@ class Prediction:
 
     @property
     def host_peak(self) -> int:
-        """Bytes of main memory for weights and resting caches, at the most."""
+        """Return bytes of main memory for weights and resting caches, at the most."""
         return max(moment.host for moment in self.moments)
 
     @property
     def verdict(self) -> str:
-        """"fits", "tight" or "does not fit"."""
+        """Return "fits", "tight" or "does not fit"."""
         if self.peak.bytes > self.usable:
             return NOT
         return TIGHT if self.peak.bytes > TIGHT_ABOVE * self.usable else FITS
@@ -188,19 +188,19 @@ class Prediction:
 
     @property
     def sentence(self) -> str:
-        """The verdict with its peak, its moment and its owner."""
+        """Return the verdict with its peak, its moment and its owner."""
         peak = self.peak
         return (f"{self.verdict}: {gib(peak.bytes)} of {gib(self.usable)} usable on {self.where}; the peak is when "
                 f"{peak.clause}; most of it: {OWNERS[peak.owner]}, {gib(peak.owners[peak.owner])}")
 
 
 def gib(count: float) -> str:
-    """Bytes in words."""
+    """Return bytes in words."""
     return f"{count / GIB:.2f} GiB" if abs(count) >= GIB / 2 else f"{count / 2**20:.0f} MiB"
 
 
 def predict(asked: Settings, on: Card | None) -> Prediction:
-    """on: the card; None for mini, which is planned for main memory."""
+    """Predict a run. on: the card; None for mini, which is planned for main memory."""
     if on is not None and not on.has_fp8 and on.bf16_tflops is not None:
         for inside, wanted, remedy in (("weights are fp8", asked.weights == "fp8", 'use weights="bf16"'),
                                        ("fp8_attention is asked for", asked.fp8_attention, "leave it out")):
@@ -214,7 +214,7 @@ def predict(asked: Settings, on: Card | None) -> Prediction:
         layout = Layout.of(asked.steps, asked.gpus)
         devices = tuple(moments(asked, tuple(layout.owned(rank)), layout.vae_rank == rank)
                         for rank in range(asked.gpus))
-        roles = tuple(layout.words(rank) for rank in range(asked.gpus))
+        roles = tuple(layout.description(rank) for rank in range(asked.gpus))
         return Prediction(asked, on, devices, roles, block_time(asked, on), on.usable)
     devices = (moments(asked, tuple(range(asked.steps)), True),) * asked.gpus
     return Prediction(asked, on, devices, ("all steps and the VAE",) * asked.gpus, block_time(asked, on), on.usable)
@@ -240,7 +240,7 @@ def libraries_here() -> int:
 
 
 def moments(asked: Settings, steps: tuple[int, ...], has_vae: bool) -> tuple[Moment, ...]:
-    """What one GPU holds, stage by stage. steps: those that it takes. A GPU without steps only decodes."""
+    """Return what one GPU holds, stage by stage. steps: those that it takes. A GPU without steps only decodes."""
     parts = asked.shapes
     stages = Stages()
     released = asked.layout == "released"
@@ -316,7 +316,8 @@ class Stages:
 
 
 def weights_on_gpu(asked: Settings, parts: Shapes) -> dict[str, int]:
-    """The transformer: whole, or under FSDP a share of it and what is gathered for a forward pass."""
+    """Return the bytes of the transformer: whole, or under FSDP a share of it and what is gathered for a forward pass.
+    """
     if asked.spread != "fsdp":
         return {"transformer": parts.weights.total}
     gathered = parts.weights.root + 2 * parts.weights.layer          # one layer at work, the next on its way
@@ -331,7 +332,7 @@ def condition_bytes(asked: Settings, parts: Shapes) -> int:
 
 
 def ring_bytes_held(asked: Settings, parts: Shapes, steps: int) -> int:
-    """Caches on the GPU: one a step; or, when they rest in main memory, what is on its way."""
+    """Return caches on the GPU: one a step; or, when they rest in main memory, what is on its way."""
     if asked.layout == "released":
         return parts.ring_alone * (RELEASED_CACHES if asked.spread == "one" else steps)
     if asked.offload_kv_cache:
@@ -341,7 +342,7 @@ def ring_bytes_held(asked: Settings, parts: Shapes, steps: int) -> int:
 
 
 def process_moments(asked: Settings) -> tuple[Moment, ...]:
-    """mini: what its process holds in main memory."""
+    """Return what the process of mini holds in main memory."""
     parts = asked.shapes
     libraries = libraries_here() if asked.libraries is None else asked.libraries
     base = {"libraries": libraries}
@@ -370,7 +371,7 @@ def process_moments(asked: Settings) -> tuple[Moment, ...]:
 # ------------------------------------------------------------------------------------------------ time
 
 def step_seconds(parts: Shapes, on: Card, fp8: bool, fp8_attention: bool = False) -> tuple[float, float]:
-    """One step: with the traffic of compiled layers, and the products alone."""
+    """Estimate one step: with the traffic of compiled layers, and the products alone."""
     from liveavatar.vram.cards import efficiency
 
     share, flops = efficiency(), parts.step.flops
@@ -382,7 +383,7 @@ def step_seconds(parts: Shapes, on: Card, fp8: bool, fp8_attention: bool = False
 
 
 def decode_seconds(parts: Shapes, on: Card) -> float:
-    """One block's pictures, at the share of the card that was seen on the one that was measured."""
+    """Estimate one block's pictures, at the share of the card that was seen on the one that was measured."""
     from liveavatar.vram.cards import decode_share
 
     flops = parts.decode.flops
@@ -390,7 +391,7 @@ def decode_seconds(parts: Shapes, on: Card) -> float:
 
 
 def transfer_seconds(asked: Settings, parts: Shapes, on: Card) -> float:
-    """Of one step, what has to travel: gathered weights, caches to and from main memory."""
+    """Estimate what has to travel for one step: gathered weights, caches to and from main memory."""
     seconds = 0.0
     if asked.spread == "fsdp":
         seconds += gathered_in_a_pass(asked, parts) / (on.link_gbs * 1e9)
@@ -400,18 +401,18 @@ def transfer_seconds(asked: Settings, parts: Shapes, on: Card) -> float:
 
 
 def gathered_in_a_pass(asked: Settings, parts: Shapes) -> float:
-    """Bytes that one GPU receives for one forward pass under FSDP."""
+    """Return bytes that one GPU receives for one forward pass under FSDP."""
     return parts.weights.total * (asked.gpus - 1) / asked.gpus
 
 
 def read_back(parts: Shapes) -> int:
-    """Bytes that travel in a step when caches rest in main memory: the whole ring in, the new block out."""
-    config = ghost_transformer(parts.model, parts.dtype).config
+    """Return bytes that travel in a step when caches rest in main memory: the whole ring in, the new block out."""
+    config = meta_transformer(parts.model, parts.dtype).config
     return parts.ring_alone + parts.ring_alone * config.block_frames // config.cache_frames
 
 
 def block_time(asked: Settings, on: Card) -> BlockTime | None:
-    """None where the card's rates are not known."""
+    """Estimate the time of a block; None where the card's rates are not known."""
     if on.bf16_tflops is None or on.bandwidth_gbs is None:
         return None
     parts = asked.shapes

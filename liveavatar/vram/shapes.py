@@ -20,7 +20,7 @@ from liveavatar.backends.wan.precision import FP8_PARTS
 from liveavatar.backends.wan.preset import UMT5_XXL, WAV2VEC2_LARGE
 from liveavatar.transformer import AUDIO_HISTORY, MOTION_FRAMES, CausalS2VTransformer, Context
 from liveavatar.types import InputError
-from liveavatar.vram.ghost import Cost, bytes_of, empty, measure
+from liveavatar.vram.meta import StageCost, bytes_of, measure, meta_tensor
 
 MODELS = ("wan-s2v-14b", "mini")
 FRAMES_PER_LATENT, SPATIAL_STRIDE = 4, 8
@@ -50,7 +50,7 @@ class UMT5:
 
     @property
     def activations(self) -> int:
-        """Scores of all heads in float32 and bfloat16, and the gated hidden layer."""
+        """Return scores of all heads in float32 and bfloat16, and the gated hidden layer."""
         return self.heads * self.length**2 * (4 + 4 + 2) + 3 * self.length * self.hidden * 2
 
     @property
@@ -87,7 +87,7 @@ class Wav2Vec2:
 
     @property
     def activations(self) -> int:
-        """Three copies of what the first convolution makes of a piece, and all hidden layers of it."""
+        """Return three copies of what the first convolution makes of a piece, and all hidden layers of it."""
         first = self.piece_s * self.rate_hz / self.strides[0] * self.channels
         frames = self.piece_s * self.rate_hz / math.prod(self.strides)
         return int(2 * (3 * first + (self.layers + 1) * frames * self.width))
@@ -128,10 +128,10 @@ class Shapes:
     staging: int                   # two layers' condition and ring side by side, where the rings are apart from it
     condition: int              # condition cache
     text: int                   # keys and values of the words
-    prefill: Cost
-    step: Cost
-    decode: Cost
-    encode: Cost                # of four video frames
+    prefill: StageCost
+    step: StageCost
+    decode: StageCost
+    encode: StageCost           # of four video frames
     latents: int                # of a block, as they wait to be decoded
     pictures: int               # of a block, uint8 in main memory
 
@@ -143,8 +143,8 @@ class Shapes:
 # ------------------------------------------------------------------------------------------------ transformers
 
 @cache
-def ghost_transformer(model: str, dtype: torch.dtype) -> CausalS2VTransformer:
-    """The transformer without its numbers."""
+def meta_transformer(model: str, dtype: torch.dtype) -> CausalS2VTransformer:
+    """Return the transformer without its numbers."""
     with torch.device("meta"):
         if model == "mini":
             from liveavatar.backends.mini import WEIGHTS, base_options
@@ -158,8 +158,8 @@ def ghost_transformer(model: str, dtype: torch.dtype) -> CausalS2VTransformer:
 
 @cache
 def weights_of(model: str, precision: str) -> Weights:
-    """Bytes of the transformer: in fp8 and nf4 the matrices of layers and audio injection are rounded."""
-    network = ghost_transformer(model, torch.float32 if precision == "float32" else torch.bfloat16)
+    """Return bytes of the transformer: in fp8 and nf4 the matrices of layers and audio injection are rounded."""
+    network = meta_transformer(model, torch.float32 if precision == "float32" else torch.bfloat16)
     spared = in_layers = widened = unpacked = 0
     if precision in ROUNDED:
         for name, module in network.named_modules():
@@ -177,18 +177,18 @@ def weights_of(model: str, precision: str) -> Weights:
 
 
 def rounded_bytes(linear: nn.Linear, precision: str) -> int:
-    """Bytes of a rounded matrix and its scales: one scale a row in fp8, one a group of a row in nf4."""
+    """Return bytes of a rounded matrix and its scales: one scale a row in fp8, one a group of a row in nf4."""
     if precision == "fp8":
         return linear.weight.numel() + SCALE_BYTES * linear.out_features
     return linear.weight.numel() // 2 + linear.weight.numel() // group_of(linear.in_features) * SCALE.itemsize
 
 
 def lora_bytes(model: str) -> int:
-    """An adapter of the released rank, in float32."""
+    """Return an adapter of the released rank, in float32."""
     from liveavatar.lora import targets
 
     rank = 128 if model != "mini" else 32
-    network = ghost_transformer(model, torch.float32 if model == "mini" else torch.bfloat16)
+    network = meta_transformer(model, torch.float32 if model == "mini" else torch.bfloat16)
     return sum(4 * rank * (one.in_features + one.out_features) for one in targets(network).values())
 
 
@@ -210,7 +210,7 @@ def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str
     ring_alone = alone * DTYPES["fp8"].itemsize // dtype.itemsize if caches == "fp8" else alone
     vae = vae_costs(model, size, dtype, by_frame)
     text, speech = (UMT5(), Wav2Vec2()) if model != "mini" else (None, None)
-    config = ghost_transformer(model, dtype).config
+    config = meta_transformer(model, dtype).config
     frames = config.block_frames
     pixels = size[0] * size[1]
     return Shapes(
@@ -226,21 +226,22 @@ def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str
 
 @cache
 def passes(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
-    """Words, prefill, one step: what each takes and leaves, by running the transformer's own functions."""
-    network = ghost_transformer(model, dtype)
+    """Measure prompt, prefill and one step: what each takes and leaves, by running the transformer's own functions."""
+    network = meta_transformer(model, dtype)
     config = network.config
     h, w = (side // SPATIAL_STRIDE for side in size)
     frames, channels = config.block_frames, config.in_dim
-    words, _ = measure(lambda: network.encode_text(empty(1, config.text_len, config.text_dim)), network)
+    words, _ = measure(lambda: network.encode_text(meta_tensor(1, config.text_len, config.text_dim)), network)
     text = [tensor for pair in words for tensor in pair]
-    motion = empty(1, channels, sum(MOTION_FRAMES), h, w) if config.enable_framepack else None
-    condition, prefill = measure(lambda: network.prefill(empty(1, channels, 1, h, w), motion, words), network, *text)
-    level, _ = measure(lambda: network.modulate(empty(1, 1)), network)
-    sound = empty(1, config.audio_layers, config.audio_dim, AUDIO_HISTORY + FRAMES_PER_LATENT * frames)
+    motion = meta_tensor(1, channels, sum(MOTION_FRAMES), h, w) if config.enable_framepack else None
+    reference = meta_tensor(1, channels, 1, h, w)
+    condition, prefill = measure(lambda: network.prefill(reference, motion, words), network, *text)
+    level, _ = measure(lambda: network.modulate(meta_tensor(1, 1)), network)
+    sound = meta_tensor(1, config.audio_layers, config.audio_dim, AUDIO_HISTORY + FRAMES_PER_LATENT * frames)
     heard, _ = measure(lambda: network.encode_audio(sound), network)
     ring = network.new_cache(condition).advance(config.cache_frames)   # from there on a block sees the whole ring
     known = [network, *text, condition.k, condition.v, ring.k, ring.v, *level.layers, level.head]
-    block, context = empty(1, channels, frames, h, w, dtype=dtype), Context(words, heard)
+    block, context = meta_tensor(1, channels, frames, h, w, dtype=dtype), Context(words, heard)
 
     _, step = measure(lambda: network(block, level, context, condition, ring), *known)
     return {"text": sum(tensor.nbytes for tensor in text), "condition": condition.bytes, "prefill": prefill,
@@ -249,10 +250,10 @@ def passes(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
 
 @cache
 def ring_bytes(model: str, size: tuple[int, int], dtype: torch.dtype) -> tuple[int, int]:
-    """One step's cache as our RingCache lays it out, and the ring alone."""
+    """Return one step's cache as our RingCache lays it out, and the ring alone."""
     from liveavatar.cache import RingCache
 
-    config = ghost_transformer(model, torch.float32 if model == "mini" else torch.bfloat16).config
+    config = meta_transformer(model, torch.float32 if model == "mini" else torch.bfloat16).config
     tokens = size[0] * size[1] // (2 * SPATIAL_STRIDE) ** 2
     rows, columns = (side // (2 * SPATIAL_STRIDE) for side in size)
     condition = tokens
@@ -268,7 +269,7 @@ def ring_bytes(model: str, size: tuple[int, int], dtype: torch.dtype) -> tuple[i
 # ------------------------------------------------------------------------------------------------ VAEs
 
 @cache
-def ghost_vae(model: str, dtype: torch.dtype) -> nn.Module:
+def meta_vae(model: str, dtype: torch.dtype) -> nn.Module:
     with torch.device("meta"):
         if model == "mini":
             from liveavatar.backends.mini import WEIGHTS, vae_config
@@ -285,38 +286,38 @@ def ghost_vae(model: str, dtype: torch.dtype) -> nn.Module:
 
 @cache
 def vae_costs(model: str, size: tuple[int, int], dtype: torch.dtype, by_frame: bool = False) -> dict:
-    """Weights, what is kept between blocks, one block's decoding, four frames' encoding."""
-    vae = ghost_vae(model, dtype)
+    """Return weights, what is kept between blocks, one block's decoding, four frames' encoding."""
+    vae = meta_vae(model, dtype)
     h, w = (side // SPATIAL_STRIDE for side in size)
-    frames = ghost_transformer(model, dtype).config.block_frames
+    frames = meta_transformer(model, dtype).config.block_frames
     if model == "mini":
-        block = empty(1, vae.config.latent_channels, frames, h, w, dtype=dtype)
+        block = meta_tensor(1, vae.config.latent_channels, frames, h, w, dtype=dtype)
         (_, memory), _ = measure(lambda: vae.decode_stream(block, None), vae)
         _, decode = measure(lambda: vae.decode_stream(block, memory), vae, *memory)
-        _, encode = measure(lambda: vae.encode(empty(1, 3, FRAMES_PER_LATENT, *size, dtype=dtype)), vae)
+        _, encode = measure(lambda: vae.encode(meta_tensor(1, 3, FRAMES_PER_LATENT, *size, dtype=dtype)), vae)
         return {"weights": bytes_of(vae), "state": sum(one.nbytes for one in memory), "decode": decode,
                 "encode": encode}
     from liveavatar.backends.wan.vae import StreamingWanVAE
 
     streaming, state = StreamingWanVAE(vae), []
     streaming.by_frame = by_frame
-    latent = empty(1, vae.config.z_dim, 1, h, w, dtype=dtype)
+    latent = meta_tensor(1, vae.config.z_dim, 1, h, w, dtype=dtype)
     for _ in range(3):                                     # after the second latent the state is whole
         pictures, one = measure(lambda: streaming.decode_latent(latent, state), vae, used_up=state)
     pieces = (frames + 1) * pictures.nbytes                # of a block, and joined
-    decode = Cost(one.transient + pieces, frames * pictures.nbytes,
+    decode = StageCost(one.transient + pieces, frames * pictures.nbytes,
                   {kind: frames * value for kind, value in one.flops.items()}, frames * one.moved, one.where)
     seen = [None] * vae._cached_conv_counts["encoder"]
     for count in (1, FRAMES_PER_LATENT, FRAMES_PER_LATENT):
-        picture = empty(1, 3, count, *size, dtype=dtype)
+        picture = meta_tensor(1, 3, count, *size, dtype=dtype)
         _, encode = measure(lambda picture=picture: vae.encoder(picture, feat_cache=seen, feat_idx=[0]), vae,
                             *tensors_in(seen))
     held = sum(tensor.nbytes for tensor in tensors_in(seen))
-    encode = Cost(encode.transient + held, encode.kept, encode.flops, encode.moved, encode.where)
+    encode = StageCost(encode.transient + held, encode.kept, encode.flops, encode.moved, encode.where)
     return {"weights": bytes_of(vae), "state": sum(tensor.nbytes for tensor in tensors_in(state)), "decode": decode,
             "encode": encode}
 
 
 def tensors_in(state: list) -> list[Tensor]:
-    """A streaming VAE's memory also holds marks that are no tensors."""
+    """Return the tensors of a streaming VAE's memory, which also holds marks."""
     return [one for one in state if isinstance(one, Tensor)]

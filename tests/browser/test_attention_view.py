@@ -6,7 +6,7 @@ CELLS = ("""from fakes import FakeBackend, face, tone
 from liveavatar import inspect
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from widgets import AttentionView
 pipe = Pipeline(FakeBackend())
 run = Run.of(pipe, tone(1.44), face(), "hello", GenerationConfig(sample_steps=2, duration_s=1.4))

@@ -7,7 +7,7 @@ CELLS = (
 from fakes import FakeBackend, face, tone
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from widgets import CacheView, Designer, LipView, MemoryView, Planner, Player, ScheduleView, StepGrid, Workbench
 pipeline = Pipeline(FakeBackend())
 run = Run.of(pipeline, tone(0.96), face(32, 32), "", GenerationConfig(size=(32, 32)))

@@ -7,7 +7,7 @@ CELLS = (
 from fakes import FakeBackend, face
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.speech import samples
 from widgets import Cursor, LipView, MemoryView, Player
 def make(**choices):

@@ -7,7 +7,7 @@ CELLS = (
 from fakes import FakeBackend, face, tone
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from widgets import Planner, StepGrid
 run = Run.of(Pipeline(FakeBackend()), tone(0.96), face(32, 32), "", GenerationConfig(size=(32, 32)))
 run.start().result()

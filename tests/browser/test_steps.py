@@ -52,7 +52,7 @@ def test_four_clicks_on_step_show_four_guesses_and_what_each_changed(book):
     pictures = []
     for step in range(4):
         click(book, "Step")
-        book.wait_for_kernel(f"workbench.run and len(workbench.run.seen) == {step + 1} "
+        book.wait_for_kernel(f"workbench.run and len(workbench.run.recorded_steps) == {step + 1} "
                              "and workbench.run.state == 'paused'")
         book.wait_for(f"() => ({STAGE})().startsWith('the guess after step {step}')")
         book.wait_for("(made) => document.querySelectorAll('.la-change-table tr').length === made + 1", step + 1)
@@ -68,7 +68,7 @@ def test_four_clicks_on_step_show_four_guesses_and_what_each_changed(book):
 
 def test_the_next_step_moves_on_to_its_block(book):
     click(book, "Step")
-    book.wait_for_kernel("len(workbench.run.seen) == 5 and workbench.run.state == 'paused'")
+    book.wait_for_kernel("len(workbench.run.recorded_steps) == 5 and workbench.run.state == 'paused'")
     book.wait_for(f"() => ({STAGE})().includes('block 1')")
     book.wait_for(f"() => ({WORDS})().startsWith('0.72')")
     book.wait_for("() => document.querySelector('.la-change-headline').textContent.startsWith('Block 1.')")
@@ -161,7 +161,7 @@ def test_two_steps_are_compared_by_a_wipe_and_a_blink(book):
     book.page.locator(".la-tab[data-page=change]").click()
     book.run("workbench.steps = 3")
     click(book, "Run")
-    book.wait_for_kernel("workbench.run.facts.steps == 3 and workbench.run.over")
+    book.wait_for_kernel("workbench.run.info.steps == 3 and workbench.run.over")
     book.run("workbench.player.playing = False; workbench.cursor.time_s = 0.2")
     book.wait_for("() => document.querySelectorAll('.la-change-table tr').length === 4")
     change = book.page.locator(".la-change")

@@ -7,7 +7,7 @@ CELLS = (
 from fakes import FakeBackend, face, tone
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from widgets import CacheView, Cursor, ScheduleView, StepGrid
 run = Run.of(Pipeline(FakeBackend()), tone(1.9), face(32, 32), "", GenerationConfig(size=(32, 32)))
 cursor = Cursor()
@@ -57,7 +57,7 @@ def test_one_step_by_its_button_fills_one_cell(book):
     before = [grid_pixel(book, 0, step) for step in (0, 1)]
     book.page.locator(".la-grid").first.get_by_role("button", name="Step", exact=True).click()
     book.wait_for(f"() => ({PROGRESS})().startsWith('paused')")
-    book.wait_for_kernel("len(run.seen) == 1")
+    book.wait_for_kernel("len(run.recorded_steps) == 1")
     book.wait_for("() => document.querySelector('.la-grid-title')?.textContent.includes('block 0, step 0')")
     book.page.wait_for_timeout(300)
     after = [grid_pixel(book, 0, step) for step in (0, 1)]
@@ -65,7 +65,7 @@ def test_one_step_by_its_button_fills_one_cell(book):
 
 
 def test_all_cells_and_rings_fill_while_it_runs(played):
-    assert played.run("print(run.state, len(run.seen))") == "finished 16"
+    assert played.run("print(run.state, len(run.recorded_steps))") == "finished 16"
     played.page.wait_for_timeout(500)
     assert len({grid_pixel(played, block, step) for block in range(4) for step in range(4)}) > 8
     played.wait_for("() => document.querySelectorAll('.la-ring').length === 4")
@@ -171,7 +171,7 @@ def test_the_keyboard_starts_and_pauses(played):
                "again.subscribe(lambda event: __import__('time').sleep(0.02)); grid.watch(again)")
     played.wait_for(f"() => ({PROGRESS})().startsWith('ready')")
     played.page.locator(".la-grid").first.press("Space")
-    played.wait_for_kernel("again.state == 'running' and len(again.seen) > 1")
+    played.wait_for_kernel("again.state == 'running' and len(again.recorded_steps) > 1")
     played.page.locator(".la-grid").first.press("Space")
     played.wait_for_kernel("again.state == 'paused'")
     played.page.locator(".la-grid").first.get_by_role("button", name="Stop").click()

@@ -72,7 +72,7 @@ def test_the_prompt_shows_what_was_understood(book):
 
 
 def test_one_click_makes_a_video_while_the_views_move(played):
-    assert played.run("print(workbench.video.frames, len(workbench.run.seen), workbench.error)") == "36 12"
+    assert played.run("print(workbench.video.frames, len(workbench.run.recorded_steps), workbench.error)") == "36 12"
     words = played.page.evaluate(STATE)
     assert "real time" in words and "to the first picture" in words
     assert played.page.locator(".la-bench-page:not([hidden])").count() == 1
@@ -122,7 +122,7 @@ def test_a_preset_is_one_click(played):
 def test_a_second_click_is_refused_kindly_and_stop_stops(played):
     played.run("workbench.seconds, workbench.size = 5.0, '96*96'")
     button(played, "Run").click()
-    played.wait_for_kernel("workbench.run.state == 'running' and len(workbench.run.seen) > 1")
+    played.wait_for_kernel("workbench.run.state == 'running' and len(workbench.run.recorded_steps) > 1")
     button(played, "Run").click()
     error = played.page.locator(".la-bench > .la-error")
     error.wait_for(state="visible")

@@ -49,17 +49,18 @@ def syllables(aperture: Tensor, loudness: Tensor) -> Tensor:
 
 
 def onsets(dice: Dice, syllable: Tensor) -> Tensor:
-    """How many frames late each frame's lips are, one draw a syllable, smooth between them. (B, T) long -> (B, T)"""
+    """Return how many frames late each frame's lips are, one draw a syllable, smooth between them. (B, T) long -> (B,
+    T)"""
     late = ONSET_S * FPS * dice.normal(syllable.shape[1]).clamp(-2, 2)
     return _smooth(_of_syllable(late, syllable))
 
 
 def _of_syllable(draws: Tensor, syllable: Tensor) -> Tensor:
-    """draws (B, T), one for each syllable there might be  ->  (B, T) the draw of each frame's syllable"""
+    """Map draws (B, T), one for each syllable there might be  ->  (B, T) the draw of each frame's syllable"""
     return draws.gather(1, syllable)
 
 
 def _smooth(curve: Tensor) -> Tensor:
-    """A running mean over five frames with the ends held. (B, T)"""
+    """Return a running mean over five frames with the ends held. (B, T)"""
     held = functional.pad(curve[:, None], (2, 2), mode="replicate")
     return functional.avg_pool1d(held, 5, 1)[:, 0]

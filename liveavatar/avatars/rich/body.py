@@ -68,7 +68,7 @@ def body(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
 # ---------------------------------------------------------------- skin
 
 def _neck(image: Planes, who: Named, move: Named, frame: Body, x: Tensor, y: Tensor) -> Planes:
-    """A round neck that widens towards the shoulders, collar bones, and the shadow of the chin."""
+    """Draw a round neck that widens towards the shoulders, collar bones, and the shadow of the chin."""
     skin = who.colour("skin")
     head = head_frame(who, move, look(move, x, y))
     view = look(move, x, y)
@@ -91,7 +91,7 @@ def _neck(image: Planes, who: Named, move: Named, frame: Body, x: Tensor, y: Ten
 # ---------------------------------------------------------------- cloth
 
 def _folded(who: Named, frame: Body) -> Tensor:
-    """The light on the cloth: round shoulders, and folds that run from the armpits to the middle."""
+    """Draw the light on the cloth: round shoulders, and folds that run from the armpits to the middle."""
     inside = (1 + frame.torso / 0.22).clamp(0, 1)                       # 1 at the outline, 0 well inside
     slopes = Slopes(0.72 * frame.x / frame.reach, 0.06 - 0.75 * inside * inside, 0.80)
     light = slopes.light()
@@ -104,7 +104,7 @@ def _folded(who: Named, frame: Body) -> Tensor:
 
 
 def threads(who: Named, x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
-    """How much lighter or darker the threads are, about -1..1: knitted, or twilled where a jacket is worn."""
+    """Return how much lighter or darker the threads are, about -1..1: knitted, or twilled where a jacket is worn."""
     scale, seed = THREADS * who["cloth_scale"], who["cloth_seed"] * SEED
     u, v = x * scale + seed, (y + 0.10 * x * x) * scale + 0.5 * seed
     slant = 0.8 * (torch.remainder(0.5 * u, 1) - 0.5).abs()             # knitted: the rows form small arrows
@@ -128,7 +128,7 @@ def _shirt(who: Named, frame: Body, light: Tensor) -> Cloth:
 
 
 def _print(who: Named, frame: Body) -> Tensor:
-    """Share of the accent colour in the cloth: stripes, or dots of chance size and place."""
+    """Return the share of the accent colour in the cloth: stripes, or dots of chance size and place."""
     scale = who["pattern_scale"]
     stripes = smoothstep(-0.15, 0.15, torch.sin((frame.y + 0.10 * frame.x * frame.x) * (scale * 2 * math.pi)))
     row = frame.y * (1.3 * scale)
@@ -172,7 +172,7 @@ def _hood(cloth: Cloth, who: Named, frame: Body, light: Tensor) -> Cloth:
 
 
 def _strings(image: Planes, who: Named, frame: Body) -> Planes:
-    """The two cords of a hood."""
+    """Draw the two cords of a hood."""
     string, along = stroke(frame.side, frame.y, (0.10, 0.60), (0.115, 0.80))
     cord = 0.82 + 0.16 * torch.sin(along * 60) - 0.3 * smoothstep(0.0, 0.016, frame.side - 0.107)
     image = dim(image, SHADOW, soft(string - 0.022, 0.03) * (0.6 * who["hoodie"]))
@@ -180,5 +180,5 @@ def _strings(image: Planes, who: Named, frame: Body) -> Planes:
 
 
 def sleeve(who: Named) -> Colour:
-    """The colour of a sleeve: the jacket's, or the shirt's."""
+    """Return the colour of a sleeve: the jacket's, or the shirt's."""
     return mix(who.colour("shirt"), who.colour("accent"), who["jacket"])

@@ -49,7 +49,7 @@ def eyes(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
 
 
 def _lids(who: Named, move: Named, head: Head, side: Tensor, x: Tensor, y: Tensor) -> Lids:
-    """Shape the opening: blink, smile and mood move the lids; a heavy lid still leaves half of the iris."""
+    """Return shape the opening: blink, smile and mood move the lids; a heavy lid still leaves half of the iris."""
     y = y + x * 0.05
     far = (side * head.yaw).clamp(min=0)
     half_width = 0.086 * who["eye_size"] * (1 - 0.20 * far)
@@ -67,7 +67,7 @@ def _lids(who: Named, move: Named, head: Head, side: Tensor, x: Tensor, y: Tenso
 
 
 def _lid_skin(image: Planes, who: Named, move: Named, lids: Lids) -> Planes:
-    """The upper lid bulges over the eyeball; a crease above it, a soft fold below."""
+    """Draw the upper lid, which bulges over the eyeball; a crease above it, a soft fold below."""
     x, y, arch, high = lids.x, lids.y, lids.arch, lids.half_height
     skin, open_ = who.colour("skin"), 1 - move["blink"]
     top = torch.minimum(lids.upper - 0.018, -0.60 * high * arch) - 0.016 * open_
@@ -84,7 +84,7 @@ def _lid_skin(image: Planes, who: Named, move: Named, lids: Lids) -> Planes:
 
 
 def _eyeball(image: Planes, who: Named, move: Named, lids: Lids) -> Planes:
-    """White, iris and pupil behind the lids, shaded by them."""
+    """Draw white, iris and pupil behind the lids, shaded by them."""
     x, y, size = lids.x, lids.y, who["eye_size"]
     ball = torch.maximum(torch.maximum(lids.upper - y, y - lids.lower), lids.ends)
     shown = coverage(ball, lids.pixel)
@@ -104,7 +104,8 @@ def _eyeball(image: Planes, who: Named, move: Named, lids: Lids) -> Planes:
 
 
 def _iris(image: Planes, who: Named, u: Tensor, v: Tensor, radius: Tensor, shown: Tensor, pixel: Tensor) -> Planes:
-    """A dark ring outside, fibres from the pupil, a lighter ring around it, and light that falls through from above."""
+    """Draw a dark ring outside, fibres from the pupil, a lighter ring around it, and light that falls through from
+    above."""
     colour = who.colour("iris")
     out = circle(u, v, 0.0) / radius
     angle = torch.atan2(v, u)
@@ -118,7 +119,7 @@ def _iris(image: Planes, who: Named, u: Tensor, v: Tensor, radius: Tensor, shown
 
 
 def _lashes(image: Planes, who: Named, move: Named, lids: Lids) -> Planes:
-    """A dark line along the upper lid; lashes curve up and outwards from it, longest at the outer end."""
+    """Draw a dark line along the upper lid; lashes curve up and outwards from it, longest at the outer end."""
     x, y, length = lids.x, lids.y, who["lash_length"]
     outer = (x / lids.half_width).clamp(-1.3, 1.3)
     open_ = 1 - move["blink"]
@@ -140,7 +141,7 @@ def _lashes(image: Planes, who: Named, move: Named, lids: Lids) -> Planes:
 
 
 def _brow(image: Planes, who: Named, move: Named, side: Tensor, x: Tensor, y: Tensor, pixel: Tensor) -> Planes:
-    """Hairs that lean outwards, dense in the middle and thin at the tail; raised, tilted, or drawn together."""
+    """Draw hairs that lean outwards, dense in the middle and thin at the tail; raised, tilted, or drawn together."""
     frown = move["brow_frown"]
     x = x + 0.014 * frown
     raised = (move["brow_raise"] + 0.5 * side * move["brow_tilt"]) * 0.044 - 0.022 * frown

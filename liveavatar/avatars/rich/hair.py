@@ -19,7 +19,7 @@ SEED = 60.0             # cells that a seed of 0..1 spans
 
 
 def strands(who: Named, across: Tensor, along: Tensor, pixel: Tensor) -> Tensor:
-    """How light each strand is, 0..1; across and along the hair in units."""
+    """Return how light each strand is, 0..1; across and along the hair in units."""
     scale, seed = STRANDS * who["hair_strands"], who["hair_seed"] * SEED
     broad = noise(across * scale + seed, along * 2.6 - seed)
     fine = noise(across * (2.3 * scale) - seed, along * 4.3 + seed) - 0.5
@@ -27,7 +27,7 @@ def strands(who: Named, across: Tensor, along: Tensor, pixel: Tensor) -> Tensor:
 
 
 def hair_in(hair: Colour, light: Tensor, strand: Tensor) -> Colour:
-    """Hair between shade and light; the tips of strands are a little lighter."""
+    """Return hair between shade and light; the tips of strands are a little lighter."""
     level = 0.62 * light + 0.85 * (strand - 0.5)
     colour = mix(scaled(hair, 0.34), hair, smoothstep(-0.35, 0.62, level))
     return mix(colour, lighter(scaled(hair, 1.08), 0.20), smoothstep(0.45, 1.05, level))
@@ -93,7 +93,8 @@ def front_hair(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Te
 
 
 def _flow(who: Named, head: Head) -> tuple[Tensor, Tensor, Tensor]:
-    """Across the strands, along them, and the wave of their locks; strands fall from a parting on top of the head."""
+    """Return across the strands, along them, and the wave of their locks; strands fall from a parting on top of the
+    head."""
     seed, curl = who["hair_seed"] * SEED, who["hair_curl"]
     x = head.x - head.yaw * 0.06 - who["hair_parting"] * head.half_width * 0.62
     y = head.y + 0.56
@@ -106,7 +107,7 @@ def _flow(who: Named, head: Head) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _forehead_shadow(image: Planes, who: Named, move: Named, head: Head, edge: Tensor) -> Planes:
-    """The hair shades the forehead below its edge."""
+    """Draw the shadow of the hair on the forehead."""
     face = head_distance(who, move, head)
     above_brows = smoothstep(0.02, -0.14, head.y - who["eye_height"])
     depth = smoothstep(0.075, 0.0, head.y - edge) * (head.y > edge)
@@ -114,7 +115,7 @@ def _forehead_shadow(image: Planes, who: Named, move: Named, head: Head, edge: T
 
 
 def _hairline(who: Named, head: Head, across: Tensor) -> Tensor:
-    """Height of the hair's lower edge."""
+    """Return the height of the hair's lower edge."""
     fringe, top = who["hair_fringe"], who["hairline"]
     wave = fringe * 0.030 * torch.cos(across * 7.5 + 1.0 + 0.8 * across * across + 9 * who["hair_seed"])
     notch = 0.10 * (1 - fringe) * torch.exp(-(((across - who["hair_parting"]) / 0.28) ** 2))
@@ -126,7 +127,7 @@ def _hairline(who: Named, head: Head, across: Tensor) -> Tensor:
 
 
 def _glasses(image: Planes, who: Named, head: Head) -> Planes:
-    """Two lenses with a shine, a bridge and the arms, and their shadow on the skin."""
+    """Draw two lenses with a shine, a bridge and the arms, and their shadow on the skin."""
     worn, colour = who["glasses"], mix(FRAME, who.colour("accent"), who["glasses_accent"])
     u, v, side, lens, arm, bridge, seen = glasses_frame(who, head)
     image = over(image, (0.93, 0.97, 1.0), coverage(lens, head.pixel) * (0.05 + 0.13 * smoothstep(0.1, -0.1, v)) * worn)

@@ -51,7 +51,7 @@ def _sleeve(image: Planes, who: Named, side: Tensor, x: Tensor, y: Tensor, wrist
 
 def _hand(image: Planes, who: Named, u: Tensor, v: Tensor, spread: Tensor, curl: Tensor, side: Tensor,
           pixel: Tensor) -> Planes:
-    """u, v and pixel in palms."""
+    """Return u, v and pixel in palms."""
     skin = who.colour("skin")
     nearest, second = _fingers(u, v, spread, curl)
     palm = box(u, v - 0.10, 0.98, 0.88, 0.62)
@@ -75,12 +75,12 @@ def _hand(image: Planes, who: Named, u: Tensor, v: Tensor, spread: Tensor, curl:
 
 
 def circle_of(u: Tensor, v: Tensor) -> Tensor:
-    """Distance from the origin."""
+    """Return the distance from the origin."""
     return torch.sqrt(u * u + v * v + 1e-9)
 
 
 def _palm_lines(image: Planes, dark: Colour, shown: Tensor, u: Tensor, v: Tensor, curl: Tensor) -> Planes:
-    """The line around the ball of the thumb and one across; on a fist, the row of folded fingers."""
+    """Draw the line around the ball of the thumb and one across; on a fist, the row of folded fingers."""
     life = (circle_of(u - 0.95, v - 0.55) - 0.98).abs() - 0.015
     life = torch.maximum(life, torch.maximum(u - 0.75, v - 0.70))
     heart = torch.maximum((v + 0.18 - 0.16 * u).abs() - 0.012, (u + 0.15).abs() - 0.62)
@@ -91,7 +91,7 @@ def _palm_lines(image: Planes, dark: Colour, shown: Tensor, u: Tensor, v: Tensor
 
 
 def _fingers(u: Tensor, v: Tensor, spread: Tensor, curl: Tensor) -> tuple[Finger, Tensor]:
-    """The nearest finger, and the distance to the next one. The index folds last, so that it can point."""
+    """Return the nearest finger, and the distance to the next one. The index folds last, so that it can point."""
     far = torch.full_like(u, 9.0)
     nearest, second = Finger(far, 0 * far, 0 * far), far
     for place, (base_x, base_y, fan, length) in enumerate(FINGERS):

@@ -61,13 +61,13 @@ def _relief(who: Named, move: Named, head: Head, lips: Mouth) -> Slopes:
 
 
 def _blotches(who: Named, head: Head) -> Tensor:
-    """Skin is never of one tone: -1..1."""
+    """Return the unevenness of skin, -1..1."""
     seed = who["skin_seed"] * SEED
     return 2 * noise(head.x * 16 - seed, head.y * 16 + seed) - 1
 
 
 def _blush(image: Planes, who: Named, move: Named, head: Head, shown: Tensor) -> Planes:
-    """Red cheeks and nose; freckles are thickest where the sun falls."""
+    """Draw red cheeks and nose; freckles are thickest where the sun falls."""
     skin = who.colour("skin")
     cheek_x = (head.x - head.yaw * 0.09).abs() - 0.200
     cheek_y = head.y - 0.125 - head.pitch * 0.07 + 0.02 * move["smile"].clamp(min=0)
@@ -83,7 +83,7 @@ def _blush(image: Planes, who: Named, move: Named, head: Head, shown: Tensor) ->
 
 
 def _nostrils(image: Planes, who: Named, head: Head) -> Planes:
-    """The shadow below the nose, and two nostrils in it."""
+    """Draw the shadow below the nose, and two nostrils in it."""
     shade, width = shadow_of(who.colour("skin")), who["nose_width"]
     x, y = head.x - head.yaw * 0.165, head.y - who["nose_height"] - head.pitch * 0.105
     under = torch.maximum(ellipse(x - 0.006, y - 0.010, 0.064 * width, 0.044), 0.014 - y)
@@ -93,7 +93,7 @@ def _nostrils(image: Planes, who: Named, head: Head) -> Planes:
 
 
 def _ears(image: Planes, who: Named, head: Head) -> Planes:
-    """An ear with its rim and hollow; the far one goes behind the head."""
+    """Draw an ear with its rim and hollow; the far one goes behind the head."""
     skin = who.colour("skin")
     side, size = torch.sign(head.x), who["ear_size"]
     x = (head.x.abs() - head.half_width - 0.012 + side * head.yaw * 0.055) / size
@@ -114,7 +114,7 @@ def _ears(image: Planes, who: Named, head: Head) -> Planes:
 
 
 def _facial_hair(image: Planes, who: Named, lips: Mouth, head: Head, light: Tensor, outline: Tensor) -> Planes:
-    """Beard and moustache: short hairs that grow downwards; stubble shows skin between them."""
+    """Draw beard and moustache: short hairs that grow downwards; stubble shows skin between them."""
     x, y, seed = head.x - lips.x, head.y - lips.y, who["hair_seed"] * SEED
     grow = x.abs()
     hairs = noise(x * 60 + seed + 4 * y, (y * (50 - 33 * who["beard"])) - seed + 10 * x * x)

@@ -27,7 +27,7 @@ SHAPE_WEIGHTS = torch.tensor([3.0, 3.0, 3.0, 1.5, 1.0])
 
 
 def pose(dice: Dice, loudness: Tensor, vigour: Tensor) -> dict[str, Tensor]:
-    """Head, trunk and shoulders. loudness (B, T), vigour (B, 1)  ->  motion columns (B, T)"""
+    """Draw the movements of head, trunk and shoulders. loudness (B, T), vigour (B, 1)  ->  motion columns (B, T)"""
     T, strength, pace = loudness.shape[1], vigour.sqrt(), vigour ** 0.4
     turns = movements(dice, T, 1.5, (0.35, 0.95), pace)
     K = turns.start_s.shape[1]
@@ -47,7 +47,7 @@ def pose(dice: Dice, loudness: Tensor, vigour: Tensor) -> dict[str, Tensor]:
 
 
 def _nods(dice: Dice, loudness: Tensor, vigour: Tensor) -> Tensor:
-    """Dips of the head, now and then upwards; larger and surer while the voice is loud. (B, T)"""
+    """Return the dips of the head, now and then upwards; larger and surer while the voice is loud. (B, T)"""
     moves = movements(dice, loudness.shape[1], 1.2, (0.16, 0.32), vigour ** 0.3, least_s=0.35)
     K = moves.start_s.shape[1]
     size = 0.42 * dice.uniform(K) ** 1.5 * torch.where(dice.uniform(K) < 0.2, -0.6, 1.0)
@@ -56,7 +56,7 @@ def _nods(dice: Dice, loudness: Tensor, vigour: Tensor) -> Tensor:
 
 
 def _shrugs(dice: Dice, T: int, pace: Tensor) -> tuple[Tensor, Tensor]:
-    """Shoulders: a slow unevenness, and shrugs with one or both. (B, T) each"""
+    """Move the shoulders: a slow unevenness, and shrugs with one or both. (B, T) each"""
     moves = movements(dice, T, 5.0, (0.25, 0.50), pace, least_s=1.5)
     K = moves.start_s.shape[1]
     height, hold = 0.25 + 0.75 * dice.uniform(K), 0.1 + 0.6 * dice.uniform(K)
@@ -68,7 +68,7 @@ def _shrugs(dice: Dice, T: int, pace: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def face(dice: Dice, loudness: Tensor, felt: dict[str, Tensor], vigour: Tensor) -> dict[str, Tensor]:
-    """Glances, blinks and brows around what is felt: (B, 1) of smile, brow_raise, brow_frown and lid_raise."""
+    """Draw glances, blinks and brows around what is felt: (B, 1) of smile, brow_raise, brow_frown and lid_raise."""
     T = loudness.shape[1]
     glances = movements(dice, T, 1.0, (0.05, 0.11), vigour ** 0.3, least_s=0.25)
     K = glances.start_s.shape[1]
@@ -93,7 +93,8 @@ def face(dice: Dice, loudness: Tensor, felt: dict[str, Tensor], vigour: Tensor) 
 # ---------------------------------------------------------------- hands
 
 def hands(dice: Dice, loudness: Tensor, gesture: Tensor, vigour: Tensor) -> dict[str, Tensor]:
-    """Hands rest; both make free gestures; the right one waves; the left one points. gesture (B,) long"""
+    """Move the hands: they rest; both make free gestures; the right one waves; the left one points. gesture (B,) long
+    """
     rest = torch.tensor([[REST[f"{side}_hand_{what}"] for what in HAND] for side in ("left", "right")],
                         device=dice.device)                                                 # (2, 5)
     still = rest[:, None, None].expand(-1, *loudness.shape, -1)                             # (2, B, T, 5)
@@ -117,7 +118,7 @@ def _fingers(dice: Dice, K: int) -> Tensor:
 
 
 def _places(dice: Dice, K: int) -> Tensor:
-    """Where a hand of the right side may go in a gesture: x, y, angle. (B, K, 3)"""
+    """Return where a hand of the right side may go in a gesture: x, y, angle. (B, K, 3)"""
     u = dice.uniform(K, 2)
     return torch.cat([0.36 + 0.36 * u[..., :1], 0.38 + 0.34 * u[..., 1:], 0.35 * dice.normal(K, 1).clamp(-2, 2)], 2)
 
@@ -144,7 +145,7 @@ def _gesturing(dice: Dice, loudness: Tensor, vigour: Tensor) -> tuple[Tensor, Te
 
 
 def _swings(dice: Dice, T: int, pace: Tensor) -> Movements:
-    """Half swings that follow one another without a pause, now and then with one."""
+    """Return half swings that follow one another without a pause, now and then with one."""
     count = int(6.0 * (T / FPS + 2)) + 4
     duration = (0.22 + 0.12 * dice.uniform(count)) / pace
     pause = 0.9 * dice.uniform(count) * (dice.uniform(count) < 0.14)
@@ -153,7 +154,7 @@ def _swings(dice: Dice, T: int, pace: Tensor) -> Movements:
 
 
 def _waving(dice: Dice, loudness: Tensor, vigour: Tensor) -> Tensor:
-    """The raised right hand swings from side to side about its wrist. (B, T, 5)"""
+    """Swing the raised right hand from side to side about its wrist. (B, T, 5)"""
     T = loudness.shape[1]
     swings = _swings(dice, T, vigour ** 0.3)
     K = swings.start_s.shape[1]
@@ -167,7 +168,7 @@ def _waving(dice: Dice, loudness: Tensor, vigour: Tensor) -> Tensor:
 
 
 def _pointing(dice: Dice, loudness: Tensor, vigour: Tensor) -> Tensor:
-    """The left hand points here and there, with the index finger out. (B, T, 5)"""
+    """Let the left hand point here and there, with the index finger out. (B, T, 5)"""
     moves = movements(dice, loudness.shape[1], 1.2, (0.25, 0.60), vigour ** 0.5)
     K = moves.start_s.shape[1]
     lift = 0.10 * (vigour * at_start(loudness, moves))[..., None]

@@ -37,7 +37,7 @@ def lips(image: Planes, identity: Tensor, motion: Tensor, x: Tensor, y: Tensor) 
 
 def _lip_skin(image: Planes, who: Named, move: Named, shape: Mouth, x: Tensor, y: Tensor,
               edges: tuple[Tensor, Tensor, Tensor, Tensor], pixel: Tensor) -> Planes:
-    """The upper lip lies in shade, the lower one catches the light; both have fine lines."""
+    """Draw the lips: the upper one lies in shade, the lower one catches the light; both have fine lines."""
     upper, lower, ends, bow = edges
     thick = shape.lip * (bow + 1e-6) ** 0.7
     cupid = 0.010 * torch.exp(-((x / 0.022) ** 2)) * shape.lip
@@ -61,7 +61,7 @@ def _lip_skin(image: Planes, who: Named, move: Named, shape: Mouth, x: Tensor, y
 
 def _open_mouth(image: Planes, who: Named, move: Named, shape: Mouth, x: Tensor, y: Tensor, inside: Tensor,
                 half_width: Tensor, pixel: Tensor) -> Planes:
-    """What is seen between the lips. y is 0 on the line of the closed mouth."""
+    """Draw what is seen between the lips. y is 0 on the line of the closed mouth."""
     aperture = move["mouth_aperture"]
     shown = smoothstep(0.01, 0.06, aperture)
     hole = coverage(inside, pixel) * shown
@@ -78,7 +78,7 @@ def _open_mouth(image: Planes, who: Named, move: Named, shape: Mouth, x: Tensor,
 
 def _teeth(image: Planes, who: Named, move: Named, shape: Mouth, x: Tensor, y: Tensor, inside: Tensor,
            half_width: Tensor, pixel: Tensor, shown: Tensor) -> Planes:
-    """Two rows. Gap, tint, width and lengths are this person's: a closed mouth does not tell them."""
+    """Draw two rows. Gap, tint, width and lengths are this person's: a closed mouth does not tell them."""
     gap, width = 0.011 * who["teeth_gap"], TOOTH * who["teeth_width"]
     ivory = mix(TEETH, YELLOW, 0.75 * who["teeth_tint"])
     out = x.abs()

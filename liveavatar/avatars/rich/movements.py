@@ -26,13 +26,13 @@ class Movements(NamedTuple):
 
 
 def minimum_jerk(time: Tensor) -> Tensor:
-    """Share of the way at times 0..1; 0 before, 1 after."""
+    """Return the share of the way at times 0..1; 0 before, 1 after."""
     time = time.clamp(0, 1)
     return time ** 3 * (10 - 15 * time + 6 * time * time)
 
 
 def shares(start_s: Tensor, duration_s: Tensor, T: int) -> Tensor:
-    """start_s, duration_s (B, K)  ->  (B, K, T) how far each movement has come in each frame."""
+    """Map start_s, duration_s (B, K)  ->  (B, K, T) how far each movement has come in each frame."""
     now_s = torch.arange(T, device=start_s.device) / FPS
     return minimum_jerk((now_s - start_s[..., None]) / duration_s[..., None])
 
@@ -75,7 +75,7 @@ def at_start(curve: Tensor, moves: Movements) -> Tensor:
 
 
 def kept(targets: Tensor, moved: Tensor) -> Tensor:
-    """Where `moved` (B, K) is False, stay at the target before. targets (B, K, C)  ->  (B, K, C)"""
+    """Keep the target before, where `moved` (B, K) is False. targets (B, K, C)  ->  (B, K, C)"""
     place = torch.arange(targets.shape[1], device=targets.device).expand_as(moved)
     last = torch.where(moved, place, 0).cummax(1).values
     return targets.gather(1, last[..., None].expand_as(targets))

@@ -31,7 +31,7 @@ def background(image: None, identity: Tensor, motion: Tensor, x: Tensor, y: Tens
 
 
 def _wall(who: Named, view: View, seed: Tensor, plaster: Tensor) -> Planes:
-    """Daylight falls on the wall from the upper left; plaster shows where it grazes."""
+    """Draw the wall: daylight falls from the upper left; plaster shows where it grazes."""
     wall = mix(who.colour("background_top"), who.colour("background_bottom"), ((view.y + 1) / 2).clamp(0, 1))
     side = -torch.sign(who["scene_x"])
     light = 1.01 - 0.20 * smoothstep(0.2, 1.5, torch.sqrt((view.x - 0.55 * side) ** 2 + (view.y + 0.75) ** 2))
@@ -44,7 +44,7 @@ def _wall(who: Named, view: View, seed: Tensor, plaster: Tensor) -> Planes:
 
 
 def _lights(image: Planes, who: Named, view: View, seed: Tensor, shown: Tensor) -> Planes:
-    """Lights far out of focus: discs with a brighter rim, scattered."""
+    """Draw lights far out of focus: discs with a brighter rim, scattered."""
     spot = cells(view.x * 2.2 + seed, view.y * 2.2 + 0.5 * seed)
     radius = 0.10 + 0.22 * spot.third
     distance = circle(spot.x - 0.30 * (spot.first - 0.5), spot.y - 0.30 * (spot.second - 0.5), radius)
@@ -55,7 +55,7 @@ def _lights(image: Planes, who: Named, view: View, seed: Tensor, shown: Tensor) 
 
 
 def _window(image: Planes, who: Named, near: View, seed: Tensor, hedge: Tensor, shown: Tensor) -> Planes:
-    """A window, with a garden and the sky behind it."""
+    """Draw a window, with a garden and the sky behind it."""
     x, y = near.x, near.y
     frame = lighter(who.colour("background_bottom"), 0.55)
     pane = box(x, y, 0.40, 0.50, 0.02)
@@ -73,7 +73,7 @@ def _window(image: Planes, who: Named, near: View, seed: Tensor, hedge: Tensor, 
 
 
 def _shelf(image: Planes, who: Named, near: View, seed: Tensor, shown: Tensor) -> Planes:
-    """Two boards full of books, each of its own height, width and colour."""
+    """Draw two boards full of books, each of its own height, width and colour."""
     x, wood = near.x, mix(who.colour("background_bottom"), (0.55, 0.38, 0.25), 0.55)
     half = x.abs() - 0.44
     lower = (near.y > -0.155).to(x.dtype)                               # which of the boards
@@ -94,7 +94,7 @@ def _shelf(image: Planes, who: Named, near: View, seed: Tensor, shown: Tensor) -
 
 
 def _plant(image: Planes, who: Named, view: View, seed: Tensor) -> Planes:
-    """Leaves that lean in from the side opposite to window and shelf; the nearer layer is lighter and larger."""
+    """Draw leaves that lean in from the side opposite to window and shelf; the nearer layer is lighter and larger."""
     side = -torch.sign(who["scene_x"])
     out = view.x * side
     bush = out - 0.62 + 0.16 * torch.sin(view.y * 3.0 + 0.8) + 0.20 * who["foliage"]
@@ -112,7 +112,7 @@ def _plant(image: Planes, who: Named, view: View, seed: Tensor) -> Planes:
 
 
 def _leaf(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """One leaf in each unit cell: its coverage, and its light with a vein in the middle."""
+    """Draw one leaf in each unit cell: its coverage, and its light with a vein in the middle."""
     leaf = cells(x, y)
     angle = 3.6 * (leaf.first - 0.5) + 0.9
     cos, sin = torch.cos(angle), torch.sin(angle)

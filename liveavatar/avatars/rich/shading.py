@@ -34,11 +34,11 @@ class Slopes(NamedTuple):
         return Slopes(self.x + bell * u / width * torch.sign(x), self.y + bell * v / height, self.z)
 
     def light(self) -> Tensor:
-        """The share of the lamp's light, about 0..1."""
+        """Return the share of the lamp's light, about 0..1."""
         return self._towards(LAMP)
 
     def gloss(self) -> Tensor:
-        """How nearly the lamp is mirrored, 0..1."""
+        """Return how nearly the lamp is mirrored, 0..1."""
         return self._towards(GLOSS)
 
     def _towards(self, direction: tuple[float, float, float]) -> Tensor:
@@ -47,12 +47,12 @@ class Slopes(NamedTuple):
 
 
 def rounded(x: Tensor, y: Tensor) -> Slopes:
-    """The front of an ellipsoid; x, y in its half axes."""
+    """Return the front of an ellipsoid; x, y in its half axes."""
     return Slopes(x, y, torch.sqrt((1 - x * x - y * y).clamp(min=0.03)))
 
 
 def skin_in(light: Tensor, skin: Colour) -> Colour:
-    """Skin in full light, half light and shade: the red stays longest."""
+    """Return skin in full light, half light and shade: the red stays longest."""
     shade = shadow_of(skin)
     colour = mix(scaled(shade, 0.72), skin, smoothstep(-0.05, 0.72, light))
     bright = tuple(part * (1.20 - 0.18 * part) + 0.02 for part in skin)
@@ -60,7 +60,7 @@ def skin_in(light: Tensor, skin: Colour) -> Colour:
 
 
 def cloth_in(light: Tensor, colour: Colour) -> Colour:
-    """Cloth in light and shade; shade is cooler."""
+    """Return cloth in light and shade; shade is cooler."""
     shade = colour[0] * 0.42, colour[1] * 0.42, colour[2] * 0.52
     colour = mix(shade, colour, smoothstep(-0.10, 0.92, light))
     return mix(colour, lighter(colour, 0.25), smoothstep(0.72, 1.10, light) * 0.6)

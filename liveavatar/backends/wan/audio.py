@@ -55,7 +55,7 @@ def pieces(hidden: int, piece: int, context: int) -> Iterator[Piece]:
 
 
 def places(frames: int, hidden: int) -> Tensor:
-    """Where between the hidden frames each video frame looks: (frames,) float64, -1 for "past the end".
+    """Return where between the hidden frames each video frame looks: (frames,) float64, -1 for "past the end".
 
     The released code stretches 50 a second to 30, end on end, and then takes the nearest of them 25 times a second.
     """
@@ -82,7 +82,7 @@ class AudioEncoder:
         return (samples - self.window) // self.stride + 1
 
     def encode_audio(self, speech: Speech) -> AudioFeatures:
-        """-> values (1, layers, A, T) in the network's precision, T = ceil(25 N / 16000)"""
+        """Return values (1, layers, A, T) in the network's precision, T = ceil(25 N / 16000)"""
         samples = len(speech.wave)
         hidden, frames = self.hidden_frames(samples), math.ceil(round(samples * FPS / RATE_HZ, 6))
         if hidden < 2:
@@ -97,7 +97,7 @@ class AudioEncoder:
 
     @torch.inference_mode()
     def pieces_of(self, wave: np.ndarray, where: Tensor, hidden: int) -> Iterator[tuple[int, Tensor]]:
-        """First video frame and features (n, layers, A), piece after piece."""
+        """Yield first video frame and features (n, layers, A), piece after piece."""
         mean, scale = wave.mean(dtype=np.float64), 1 / math.sqrt(wave.var(dtype=np.float64) + 1e-7)
         with self.offload.on_device(self.network) as network:
             for piece in pieces(hidden, self.piece, self.context):
@@ -112,7 +112,7 @@ class AudioEncoder:
 
 
 def between(layers: tuple[Tensor, ...], where: Tensor) -> Tensor:
-    """Straight lines between hidden frames: layers of (1, M, A), where (n,)  ->  (n, layers, A)"""
+    """Interpolate between hidden frames: layers of (1, M, A), where (n,)  ->  (n, layers, A)"""
     device, dtype = layers[0].device, layers[0].dtype
     before = where.floor().long().to(device)
     after = (before + 1).clamp(max=layers[0].shape[1] - 1)
@@ -122,7 +122,8 @@ def between(layers: tuple[Tensor, ...], where: Tensor) -> Tensor:
 
 
 def room(frames: int, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """(frames, layers, A) to be written: in memory, or in a file without a name that goes when the tensor goes."""
+    """Return an empty tensor (frames, layers, A) to be written: in memory, or in a file without a name that goes when
+    the tensor goes."""
     size = (frames, *shape)
     if math.prod(size) * dtype.itemsize <= LARGEST_IN_MEMORY:
         return torch.empty(size, dtype=dtype)
@@ -131,14 +132,14 @@ def room(frames: int, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
 
 
 def loudness(wave: np.ndarray, frames: int) -> Tensor:
-    """RMS of each video frame, 0..1: (T,)"""
+    """Return RMS of each video frame, 0..1: (T,)"""
     hop = round(RATE_HZ / FPS)
     power = np.square(np.pad(wave, (0, frames * hop - len(wave))), dtype=np.float64).reshape(frames, hop).mean(1)
     return torch.from_numpy(np.sqrt(power).clip(0, 1)).float()
 
 
 def read_audio_encoder(folder: Path, dtype: torch.dtype, offload: OffloadPolicy) -> AudioEncoder:
-    """From the released folder; the letters it was trained to write are left out."""
+    """Read the encoder from the released folder; the letters it was trained to write are left out."""
     from transformers import Wav2Vec2Model
     from transformers.utils import logging
 

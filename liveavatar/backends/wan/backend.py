@@ -43,6 +43,7 @@ from liveavatar.lora import adapters_of
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 
 if TYPE_CHECKING:
+    from liveavatar.config import GenerationConfig
     from liveavatar.transformer import CausalS2VTransformer
 
 RELEASED_TRIM = 3          # pictures that the released code cuts from the beginning, but not from the sound: 120 ms
@@ -166,13 +167,13 @@ class WanBackend:
 
     @classmethod
     def size_of(cls, area: tuple[int, int] | None, portrait: Portrait) -> tuple[int, int]:
-        """The video's (height, width): the largest in the portrait's shape, as released."""
+        """Return the video's (height, width): the largest in the portrait's shape, as released."""
         from liveavatar.conditions import released_size
 
         return released_size(*portrait.pixels.shape[-2:], area or cls.default_size, cls.size_multiple)
 
     @classmethod
-    def check(cls, config: object) -> None:
+    def check(cls, config: GenerationConfig) -> None:
         """Refuse a configuration that names files which cannot be read."""
         from liveavatar.backends.wan.pose import check_pose_video
 
@@ -191,7 +192,7 @@ class WanBackend:
 
     @property
     def transformer(self) -> CausalS2VTransformer:
-        """The transformer. Its weights are read the first time that it is asked for."""
+        """Return the transformer. Its weights are read the first time that it is asked for."""
         self.load_transformer()
         return self._transformer
 
@@ -222,7 +223,7 @@ class WanBackend:
         return self._encoder("text").encode_text(prompt.text, self._deferred.empty.config.text_len)
 
     def encode_image(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The portrait, and the portrait standing still before the video begins, both encoded."""
+        """Encode the portrait, and the portrait standing still before the video begins, both encoded."""
         from liveavatar.conditions import fit_portrait
 
         seen = encode_reference(self.vae, fit_portrait(portrait, size), self.conditioning)
@@ -230,7 +231,7 @@ class WanBackend:
 
     def encode_pose(self, pose_video: str | os.PathLike, size: tuple[int, int], frames: int,
                     clip_frames: int) -> Tensor:
-        """A pose video -> latents (1, C, F, h, w) for every block."""
+        """Encode a pose video into latents (1, C, F, h, w) for every block."""
         from liveavatar.backends.wan.pose import check_pose_video, pose_latents
 
         return pose_latents(self.vae, check_pose_video(pose_video), size, frames, clip_frames, self.fps)
@@ -246,12 +247,12 @@ class WanBackend:
         return encoder
 
     def decoder(self, condition: Condition | None = None) -> WanDecoder | Marked:
-        """Knowing the portrait, it begins as if the portrait had stood still before."""
+        """Return a decoder; where it knows the portrait it begins as if the portrait had stood still before."""
         decoder = WanDecoder(self.vae, None if condition is None else condition.motion, self.conditioning)
         return Marked(decoder) if self._about.get("untrained") else decoder
 
     def new_caches(self, condition: ConditionCache, steps: int) -> tuple[RingCache, ...]:
-        """An empty ring for each step."""
+        """Return an empty ring for each step."""
         if self.fp8_attention:
             from liveavatar.backends.wan.fp8_attention import fp8_rings, query_scales
 
@@ -311,7 +312,7 @@ Parts = tuple[DeferredTransformer, TextEncoder, AudioEncoder, StreamingWanVAE]
 def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | None, networks: Networks,
                    dtype: torch.dtype, offload: OffloadPolicy, transformer_file: str | os.PathLike | None = None,
                    **rounding: bool) -> tuple[Parts, dict]:
-    """The three encoders and the transformer to come, from the public files, and where they came from.
+    """Return the three encoders and the transformer to come, from the public files, and where they came from.
 
     All files are checked first, those of the transformer too.
     """
@@ -345,7 +346,7 @@ def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | 
 
 def random_parts(networks: Networks, dtype: torch.dtype, offload: OffloadPolicy,
                  **rounding: bool) -> tuple[Parts, dict]:
-    """Untrained networks, always the same ones on the same kind of device."""
+    """Return untrained networks, always the same ones on the same kind of device."""
     needs_transformers()
     warnings.warn(f"random weights: {preset.NAME} is untrained here and its pictures mean nothing; they are marked "
                   f"{RANDOM_MARK}", stacklevel=4)
@@ -369,7 +370,7 @@ def needs_transformers() -> None:
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """bfloat16 on a GPU, as released; float32 on a CPU."""
+    """Return bfloat16 on a GPU, as released; float32 on a CPU."""
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if dtype not in DTYPES:

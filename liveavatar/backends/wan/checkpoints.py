@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,13 +74,13 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """A short name for these weights, from sizes and headers: hashing 45 GB would take minutes."""
+        """Return a short name for these weights, from sizes and headers: hashing 45 GB would take minutes."""
         files = sorted({*self.shards.where.values(), self.text, self.vae, audio_weights(self.audio)})
         return fingerprint_of(files)
 
 
 def open_checkpoint(folder: str | os.PathLike, transformer: Shards | None = None) -> Checkpoint:
-    """Look at everything the folder should hold; refuse with one sentence that names all that is missing.
+    """Check everything the folder should hold; refuse with one sentence that names all that is missing.
 
     transformer: its weights, where they come from a file elsewhere; the folder's own are not needed then
     """
@@ -105,7 +106,7 @@ def open_checkpoint(folder: str | os.PathLike, transformer: Shards | None = None
 
 
 def places(folder: Path) -> dict[str, Path]:
-    """Which file holds which tensor."""
+    """Tell which file holds which tensor."""
     if not (folder / INDEX).is_file():
         with safetensors_file(folder / SINGLE) as file:
             return dict.fromkeys(file.keys(), folder / SINGLE)
@@ -120,10 +121,10 @@ class Shards:
 
     def __init__(self, where: dict[str, Path]) -> None:
         self.where = where
-        self._open: dict[Path, object] = {}
+        self._open: dict[Path, Any] = {}
 
     def check_files(self) -> None:
-        """Every file is whole and holds the tensors that the index promises."""
+        """Check that every file is whole and holds the tensors that the index promises."""
         for path in sorted(set(self.where.values())):
             with safetensors_file(path) as file:
                 held = set(file.keys())
@@ -145,10 +146,10 @@ class Shards:
                              f"place; {SAME_DOWNLOAD}")
 
     def read(self, name: str, shape: torch.Size) -> Tensor:
-        """One tensor, in main memory."""
+        """Read one tensor, in main memory."""
         return self._find(name, shape).get_tensor(name)
 
-    def _find(self, name: str, shape: torch.Size) -> object:
+    def _find(self, name: str, shape: torch.Size) -> Any:
         """Return the open file that holds a tensor of this shape."""
         from safetensors import safe_open
 
@@ -167,7 +168,7 @@ class Shards:
 
 
 @contextmanager
-def safetensors_file(path: Path) -> Iterator[object]:
+def safetensors_file(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     refuse_pointer(path)
@@ -190,7 +191,7 @@ def read_json(path: Path) -> dict:
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """A .pth file of named tensors. Whatever else it may hold is not run: such a file is refused."""
+    """Read a .pth file of named tensors. Whatever else it may hold is not run: such a file is refused."""
     refuse_pointer(path)
     try:
         state = load_tensors(path)
@@ -214,7 +215,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_lora(path: str | os.PathLike) -> dict[str, Tensor]:
-    """An adapter's file, or the folder it was downloaded into."""
+    """Read an adapter's file, or the folder it was downloaded into."""
     file = lora_file(path)
     if file.suffix in (".pt", ".pth", ".bin"):
         return read_pickle(file)
@@ -251,7 +252,7 @@ def audio_weights(folder: Path) -> Path | None:
 
 
 def refuse_pointer(path: Path) -> None:
-    """Git leaves a note of 130 bytes in the place of a large file it did not fetch."""
+    """Refuse the note of 130 bytes that Git leaves in the place of a large file it did not fetch."""
     try:
         with open(path, "rb") as file:
             beginning = file.read(len(LFS_POINTER))
@@ -267,7 +268,7 @@ def damaged(path: Path, reason: str) -> InputError:
 
 
 def fingerprint_of(files: list[Path]) -> str:
-    """From names, sizes, beginnings and ends."""
+    """Return a fingerprint from names, sizes, beginnings and ends."""
     digest, edge = hashlib.sha256(), 2**16
     for path in files:
         size = path.stat().st_size

@@ -86,7 +86,7 @@ def write_values(into: Tensor, v: Tensor, scale: Tensor, shuffled: bool = False)
 
 
 def shuffle(columns: Tensor) -> Tensor:
-    """Each 16 of them in the order 0 1 8 9 2 3 10 11 4 5 12 13 6 7 14 15. (..., M)"""
+    """Reorder each 16 of them in the order 0 1 8 9 2 3 10 11 4 5 12 13 6 7 14 15. (..., M)"""
     return columns.unflatten(-1, (-1, 2, 4, 2)).transpose(-3, -2).flatten(-4)
 
 
@@ -132,13 +132,14 @@ class Fp8CachedAttention(CachedAttention):
 
 
 def attend_plainly(q: Tensor, k: Tensor, v: Tensor, scales: Scales, shuffled: bool, dtype: torch.dtype) -> Tensor:
-    """q (B, heads, N, head_dim), k (B, heads, M, head_dim), v (B, heads, head_dim, M)  ->  (B, heads, N, head_dim)"""
+    """Attend: q (B, heads, N, head_dim), k (B, heads, M, head_dim), v (B, heads, head_dim, M) -> (B, heads, N,
+    head_dim)"""
     v = (unshuffle(v) if shuffled else v).transpose(-1, -2)
     return attention(*(x.to(dtype) * scale.to(dtype) for x, scale in zip((q, k, v), scales, strict=True)))
 
 
 def kernel_for(q: Tensor) -> Callable[..., Tensor]:
-    """The kernel, where there is Triton, a card with units for fp8, and a width that it can take."""
+    """Return the kernel, where there is Triton, a card with units for fp8, and a width that it can take."""
     width = q.shape[-1]
     if width >= 32 and math.log2(width).is_integer() and has_fp8_kernels(q.device):
         from liveavatar.backends.wan.fp8_kernel import attend
@@ -165,7 +166,7 @@ class Fp8Ring(RingCache):
     attention_class = Fp8CachedAttention
 
     def part(self, layer: int, first: int, last: int) -> Fp8KeysValues:
-        """Tokens first..last of a layer."""
+        """Return tokens first..last of a layer."""
         return Fp8KeysValues(self.k[layer][:, :, first:last], self.v[layer][..., first:last],
                        Scales(*(scale[layer] for scale in self.scales)),
                        self.condition_tokens % GROUP == self.frame_tokens % GROUP == 0)
@@ -175,15 +176,15 @@ class Fp8Ring(RingCache):
 
 
 def query_scales(model: CausalS2VTransformer) -> Tensor:
-    """One for each layer: (layers, 1, 1, 1, 1). Squares of a token's normed numbers add up to `dim`, so none of them is
-    larger than sqrt(dim) times the norm's largest weight; nor is it when its pair is rotated."""
+    """Return one for each layer: (layers, 1, 1, 1, 1). Squares of a token's normed numbers add up to `dim`, so none of
+    them is larger than sqrt(dim) times the norm's largest weight; nor is it when its pair is rotated."""
     largest = torch.stack([layer.self_attn.norm_q.weight.abs().amax() for layer in model.blocks]).float()
     return power_of_two(largest * math.sqrt(model.config.dim)).view(-1, 1, 1, 1, 1)
 
 
 def fp8_rings(condition: ConditionCache, q_scales: Tensor, capacity: int, count: int,
               compiled: bool = False) -> tuple[Fp8Ring, ...]:
-    """One empty ring for each step. capacity in latent frames"""
+    """Return one empty ring for each step. capacity in latent frames"""
     layers, batch, heads, _, head_dim = condition.k.shape
     frame_tokens = math.prod(condition.grid)
     tokens = condition.tokens + capacity * frame_tokens

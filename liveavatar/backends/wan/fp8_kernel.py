@@ -60,7 +60,7 @@ def take_in(keys, values, head, first, left, q, scale, peak, total, seen, ROWS: 
 def attend_kernel(queries, keys, values, q_scale, k_scales, v_scales, out, count, heads, eighths,
                   ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr, SHUFFLED: tl.constexpr,
                   STAGES: tl.constexpr):
-    """One tile of queries of one head attends to all `count` keys."""
+    """Let one tile of queries of one head attend to all `count` keys."""
     head, asked = tl.program_id(1), tl.program_id(0) * ROWS
     batch, of_batch = head // heads, head % heads
     q = queries.load([batch, of_batch, asked, 0]).reshape(ROWS, WIDTH)
@@ -83,7 +83,7 @@ def attend_kernel(queries, keys, values, q_scale, k_scales, v_scales, out, count
 @on_its_device
 def attend(q: Tensor, k: Tensor, v: Tensor, scales: tuple[Tensor, Tensor, Tensor], shuffled: bool, dtype: torch.dtype
            ) -> Tensor:
-    """What `fp8_attention.attend_plainly` computes, and with the same arguments."""
+    """Compute what `fp8_attention.attend_plainly` does, with the same arguments."""
     batch, heads, rows, width = q.shape
     eighths = 8 * LOG2_E / math.sqrt(width)                              # of an exponent, in a score
     out = torch.empty(batch, rows, heads, width, dtype=dtype, device=q.device).transpose(1, 2)
@@ -96,5 +96,5 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scales: tuple[Tensor, Tensor, Tensor
 
 
 def tiles_of(x: Tensor, tile: tuple[int, ...]) -> TensorDescriptor:
-    """How the card's copying unit is told of a tensor, and of the size of a tile."""
+    """Describe to the card's copying unit a tensor, and of the size of a tile."""
     return TensorDescriptor(x, list(x.shape), list(x.stride()), list(tile))

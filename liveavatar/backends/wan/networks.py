@@ -42,7 +42,7 @@ class DeferredTransformer:
 
 
 def empty_transformer(config: dict) -> CausalS2VTransformer:
-    """The network's shape without weights, on the meta device."""
+    """Return the network's shape without weights, on the meta device."""
     from liveavatar.transformer import CausalS2VTransformer
 
     with torch.device("meta"):
@@ -76,7 +76,7 @@ def bring_transformer(config: dict, source: Source, device: torch.device, dtype:
 
 
 def random_source(device: torch.device, seed: int = 0) -> Source:
-    """Untrained weights that keep signals in range; each depends on its name alone."""
+    """Return untrained weights that keep signals in range; each depends on its name alone."""
     def source(name: str, shape: torch.Size) -> Tensor:
         if name.endswith("gamma") or "norm" in name and name.endswith("weight") and len(shape) == 1:
             return torch.ones(shape, device=device)

@@ -41,7 +41,7 @@ def quantise_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """`quantise_nf4` of some rows."""
+    """Apply `quantise_nf4` to some rows."""
     values = torch.tensor(NF4, device=rows.device)
     edges = (values[1:] + values[:-1]) / 2
     groups = rows.float().unflatten(1, (-1, group_of(rows.shape[1])))                    # (n, K / group, group)
@@ -69,7 +69,7 @@ def value_pairs(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def dequantise_nf4(packed: Tensor, scale: Tensor, pairs: Tensor) -> Tensor:
-    """packed (N, K / 2) uint8, scale (N, K / group), pairs of `value_pairs`  ->  weight (N, K) in their dtype"""
+    """Unpack packed (N, K / 2) uint8, scale (N, K / group), pairs of `value_pairs`  ->  weight (N, K) in their dtype"""
     if torch.compiler.is_compiling():
         return unpack_rows(packed, scale, pairs)
     rows = rows_at_a_time(2 * packed.shape[1])
@@ -80,7 +80,7 @@ def dequantise_nf4(packed: Tensor, scale: Tensor, pairs: Tensor) -> Tensor:
 
 
 def unpack_rows(packed: Tensor, scale: Tensor, pairs: Tensor) -> Tensor:
-    """`dequantise_nf4` of some rows."""
+    """Apply `dequantise_nf4` to some rows."""
     groups = F.embedding(packed.int(), pairs).flatten(1).unflatten(1, (scale.shape[1], -1))
     return (groups * scale.to(pairs.dtype)[:, :, None]).flatten(1)
 
@@ -111,5 +111,5 @@ class Nf4Linear(nn.Module):
         return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device="meta")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in_features) -> (..., out_features)"""
+        """Map (..., in_features) -> (..., out_features)"""
         return F.linear(x, dequantise_nf4(self.packed, self.scale, self.pairs), self.bias)

@@ -14,7 +14,7 @@ NUMBERS = 4096           # of a tile
 
 @triton.jit
 def norm_silu_kernel(x, gamma, out, rows, scale, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr):
-    """ROWS places of WIDTH channels each."""
+    """Normalise and activate ROWS places of WIDTH channels each."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, BLOCK)
     at = row[:, None] * WIDTH + channel[None, :]
@@ -30,7 +30,7 @@ def norm_silu_kernel(x, gamma, out, rows, scale, WIDTH: tl.constexpr, BLOCK: tl.
 
 @on_its_device
 def norm_silu(x: Tensor, gamma: Tensor, scale: float) -> Tensor:
-    """x (B, C, F, H, W) bfloat16, gamma (C,)  ->  the same shape, channels last in memory"""
+    """Map x (B, C, F, H, W) bfloat16, gamma (C,)  ->  the same shape, channels last in memory"""
     x = x.contiguous(memory_format=torch.channels_last_3d)
     out, width = torch.empty_like(x), x.shape[1]
     block, rows = triton.next_power_of_2(width), x.numel() // width

@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser, add_switch: Callable) -> None:
 
 
 def chosen(asked: argparse.Namespace) -> dict:
-    """Arguments of WanBackend.load, as far as they were given."""
+    """Return arguments of WanBackend.load, as far as they were given."""
     if asked.task not in (None, "s2v-14B"):
         raise InputError(f"--task is {asked.task!r}; the released Live Avatar knows s2v-14B only")
     if asked.load_lora is False:
@@ -54,7 +54,7 @@ def chosen(asked: argparse.Namespace) -> dict:
 
 
 def refuse_elsewhere(asked: argparse.Namespace) -> None:
-    """Another model cannot do what these options ask for."""
+    """Refuse these options for another model, which has none of them."""
     for name in OURS:
         if getattr(asked, name) is not None:
             raise InputError(f"--{name} is for the released model; add --backend {NAME}")

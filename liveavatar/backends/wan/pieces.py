@@ -7,6 +7,7 @@ precision that flows between layers. Each is compiled once and serves all layers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from liveavatar.cache import KeysValues
 from liveavatar.compiling import compile_function
 from liveavatar.transformer import AttentionFunction, CachedAttention, Layer, RopeTable, attention
 
-Queries = Tensor | tuple[Tensor, ...]
+Queries: TypeAlias = Tensor | tuple[Tensor, ...]
 # Read and computed again rather than written down in between: what a piece does to a row fits into one kernel. The
 # compiler's own limits would cut it into several, with float32 between them.
 WHOLE_ROWS = {"realize_reads_threshold": 32, "realize_acc_reads_threshold": 64, "realize_opcount_threshold": 300}
@@ -45,7 +46,7 @@ def compile_layers(layers: Iterable[Layer]) -> None:
 
 def in_pieces(layer: Layer, qkv_to_cache: Callable, self_attention_residual: Callable,
               cross_attention_ffn: Callable) -> Callable[..., Tensor]:
-    """What `Layer.forward` does, by these pieces."""
+    """Do what `Layer.forward` does, by these pieces."""
     def forward(x: Tensor, modulation: Tensor, text: KeysValues, self_attention: AttentionFunction) -> Tensor:
         dtype = x.dtype
         if isinstance(self_attention, CachedAttention):

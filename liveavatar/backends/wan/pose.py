@@ -38,7 +38,7 @@ def check_pose_video(path: str | os.PathLike) -> Path:
 
 
 def pictures_of(path: Path, fps: float, size: tuple[int, int]) -> Iterator[Tensor]:
-    """(3, H, W) 0..1, every n-th picture, so that they come about fps times a second."""
+    """Yield (3, H, W) 0..1, every n-th picture, so that they come about fps times a second."""
     import av
 
     with open(path, "rb") as file, av.open(file, metadata_errors="replace") as container:
@@ -52,7 +52,7 @@ def pictures_of(path: Path, fps: float, size: tuple[int, int]) -> Iterator[Tenso
 
 def pose_latents(vae: StreamingWanVAE, path: Path, size: tuple[int, int], frames: int, clip_frames: int,
                  fps: float) -> Tensor:
-    """(1, C, F, h, w) in main memory, F latent frames that cover `frames` video frames in whole clips"""
+    """Return (1, C, F, h, w) in main memory, F latent frames that cover `frames` video frames in whole clips"""
     black = torch.zeros(3, *size)
     pictures = chain(pictures_of(path, fps, size), repeat(black))
     latents = []
@@ -65,7 +65,7 @@ def pose_latents(vae: StreamingWanVAE, path: Path, size: tuple[int, int], frames
 
 
 def in_pieces(pictures: Iterator[Tensor]) -> Iterator[Tensor]:
-    """One picture, then four at a time: (1, 3, 1 or 4, H, W)"""
+    """Yield one picture, then four at a time: (1, 3, 1 or 4, H, W)"""
     yield next(pictures)[None, :, None]
     while four := [picture for _, picture in zip(range(4), pictures, strict=False)]:
         yield torch.stack(four, 1)[None]

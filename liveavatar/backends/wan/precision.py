@@ -22,7 +22,7 @@ FP8_PARTS = ("blocks.", "audio_injector.")     # the linear layers in them, as r
 
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x (N, D) -> fp8 (N, D) and scale (N, 1) float32, so that x ~ fp8 * scale
+    """Quantise x (N, D) -> fp8 (N, D) and scale (N, 1) float32, so that x ~ fp8 * scale
 
     Multiplied by 1 / LARGEST, as GPUs do when they are asked to divide: the same scales, bit for bit, everywhere.
     """
@@ -38,7 +38,7 @@ class RoundedTokens(NamedTuple):
     shape: torch.Size        # of them all, but for D
 
     def flatten(self, first: int, last: int) -> RoundedTokens:
-        """As `Tensor.flatten` of the tokens before they were rounded."""
+        """Flatten as `Tensor.flatten` would the tokens before they were rounded."""
         merged = math.prod(self.shape[first:last + 1])
         return self._replace(shape=torch.Size((*self.shape[:first], merged, *self.shape[last + 1:])))
 
@@ -61,16 +61,17 @@ class Fp8Linear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Tells the layer's shape and dtype; it holds no numbers, which are in `rows` and `scale`."""
+        """Return a tensor that tells the layer's shape and dtype; it holds no numbers, which are in `rows` and `scale`.
+        """
         return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device="meta")
 
     def ready(self, x: Tensor) -> RoundedTokens:
-        """What `forward` takes as well."""
+        """Return the input in a form that `forward` takes as well."""
         return round_tokens(x, by_kernel=self.after_attention)
 
     def modulated(self, x: Tensor, shift: Tensor, scale: Tensor, parts: tuple[Tensor, Tensor] | None
                   ) -> RoundedTokens:
-        """`transformer.modulated`, rounded."""
+        """Do what `transformer.modulated` does, rounded."""
         if has_fp8_kernels(x.device) and shift.numel() == scale.numel() == self.in_features:
             from liveavatar.backends.wan.rows_kernel import round_modulated
 
@@ -97,7 +98,7 @@ class RoundedGelu(nn.Module):
 
 
 def round_tokens(x: Tensor, by_kernel: bool, gelu: bool = False) -> RoundedTokens:
-    """x (..., D), or GELU of it. by_kernel: by our own where it runs, else as the compiler sees fit"""
+    """Round x (..., D), or GELU of it. by_kernel: by our own where it runs, else as the compiler sees fit"""
     rows = x.reshape(-1, x.shape[-1])
     if by_kernel and has_fp8_kernels(x.device):
         from liveavatar.backends.wan.rows_kernel import round_rows
@@ -108,18 +109,18 @@ def round_tokens(x: Tensor, by_kernel: bool, gelu: bool = False) -> RoundedToken
 
 @torch.compiler.assume_constant_result
 def has_fp8_kernels(device: torch.device) -> bool:
-    """Whether our own kernels run here: they need Triton and fp8 units."""
+    """Tell whether our own kernels run here: they need Triton and fp8 units."""
     return HAS_TRITON and multiplies_fp8(device)
 
 
 @torch.compiler.assume_constant_result
 def multiplies_fp8(device: torch.device) -> bool:
-    """Whether this device has fp8 units. Compiled code asks once."""
+    """Tell whether this device has fp8 units. Compiled code asks once."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
 
 
 def fp8_targets(model: nn.Module) -> dict[str, nn.Linear]:
-    """The linear layers that fp8 touches, by name."""
+    """Return the linear layers that fp8 touches, by name."""
     return {name: module for name, module in model.named_modules()
             if isinstance(module, nn.Linear) and name.startswith(FP8_PARTS)}
 

@@ -55,8 +55,8 @@ class Networks:
 
     @classmethod
     def asked(cls, config: Mapping[str, dict] | str | None) -> Networks:
-        """From the option `config` of `load`: "tiny", or {"transformer": {...}, "text": {...}, "audio": {...}, "vae":
-        {...}}"""
+        """Read the networks from the option `config` of `load`: "tiny", or {"transformer": {...}, "text": {...},
+        "audio": {...}, "vae": {...}}"""
         if isinstance(config, str):
             if config != "tiny":
                 raise InputError(f'config is {config!r}; known by name: "tiny"')
@@ -71,7 +71,7 @@ class Networks:
 
 
 def transformer_config(released: dict, source: str) -> dict:
-    """The released config.json -> fields of CausalS2VTransformer; what we cannot do is refused by name."""
+    """Return the released config.json -> fields of CausalS2VTransformer; what we cannot do is refused by name."""
     from liveavatar.transformer import CausalS2VTransformer
 
     for name, value in FIXED.items():

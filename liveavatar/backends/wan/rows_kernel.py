@@ -53,7 +53,7 @@ def modulated_rows(x, plus, shift, scale, rounded, scales, width, EPS: tl.conste
 
 @on_its_device
 def round_rows(x: Tensor, gelu: bool = False) -> tuple[Tensor, Tensor]:
-    """`quantise_rows(x)`, or of GELU(x): x (N, D) -> fp8 (N, D) and scale (N, 1) float32"""
+    """Compute `quantise_rows(x)`, or that of GELU(x): x (N, D) -> fp8 (N, D) and scale (N, 1) float32"""
     rounded, scales, block, warps = room(x)
     plain_rows[(len(x),)](x, rounded, scales, x.shape[1], x.stride(0), LARGEST, block, gelu, num_warps=warps)
     return rounded, scales
@@ -61,7 +61,8 @@ def round_rows(x: Tensor, gelu: bool = False) -> tuple[Tensor, Tensor]:
 
 @on_its_device
 def round_modulated(x: Tensor, plus: Tensor | None, shift: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """`quantise_rows` of the layer norm of x + plus, times 1 + scale, plus shift. x, plus (N, D); shift, scale (D,)"""
+    """Compute `quantise_rows` of the layer norm of x + plus, times 1 + scale, plus shift. x, plus (N, D); shift, scale
+    (D,)"""
     rounded, scales, block, warps = room(x)
     modulated_rows[(len(x),)](x, x if plus is None else plus, shift, scale, rounded, scales, x.shape[1], eps, LARGEST,
                               block, plus is not None, num_warps=warps)
@@ -69,7 +70,7 @@ def round_modulated(x: Tensor, plus: Tensor | None, shift: Tensor, scale: Tensor
 
 
 def room(x: Tensor) -> tuple[Tensor, Tensor, int, int]:
-    """For what is written, and how many numbers and warps a row takes."""
+    """Allocate what is written; tell how many numbers and warps a row takes."""
     rows, width = x.shape
     block = triton.next_power_of_2(width)
     return (torch.empty(rows, width, dtype=FP8, device=x.device),

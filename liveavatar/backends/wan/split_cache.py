@@ -117,7 +117,7 @@ def compile_once(work: Callable[..., None]) -> Callable[..., None]:
 
 
 def copy_by_heads(into: Tensor, origin: Tensor) -> None:
-    """(B, heads, M, head_dim), a stretch of M. One head is contiguous, so to or from main memory its copy needs no
+    """Copy (B, heads, M, head_dim), a stretch of M. One head is contiguous, so to or from main memory its copy needs no
     buffer and no waiting."""
     if into.device == origin.device:
         copy_vectorized(into, origin)
@@ -137,7 +137,7 @@ class SplitKVCache(RingCache):
     scales: KeysValues | None = field(default=None, repr=False, compare=False)     # (layers, B, heads, 1, 1) each
 
     def stored(self, layer: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor | None, Tensor | None]]:
-        """Keys and values of a layer as they are kept, and what they have to be multiplied by."""
+        """Return keys and values of a layer as they are kept, and what they have to be multiplied by."""
         scales = (None, None) if self.scales is None else (self.scales.k[layer], self.scales.v[layer])
         return (self.k[layer], self.v[layer]), scales
 
@@ -182,7 +182,8 @@ def split_caches(condition: ConditionCache, capacity: int, count: int, *, fp8: b
 
 
 def scale_of(values: Tensor) -> Tensor:
-    """One scale for each layer and head, so that HEADROOM times the largest value still fits. (layers, B, heads, 1, 1)
+    """Return one scale for each layer and head, so that HEADROOM times the largest value still fits. (layers, B, heads,
+    1, 1)
 
     A power of two: to multiply by it rounds nothing.
     """
@@ -191,5 +192,5 @@ def scale_of(values: Tensor) -> Tensor:
 
 
 def power_of_two(largest: Tensor) -> Tensor:
-    """The smallest scale with which a number as large as this fits into 8 bits."""
+    """Return the smallest scale with which a number as large as this fits into 8 bits."""
     return torch.exp2((largest / LARGEST).clamp(min=2**-40).log2().ceil())

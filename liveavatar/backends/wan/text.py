@@ -39,7 +39,7 @@ _IN_BLOCK = {
 
 
 def transformers_name(released: str) -> str:
-    """'blocks.3.ffn.gate.0.weight' -> 'encoder.block.3.layer.1.DenseReluDense.wi_0.weight'"""
+    """Translate a name: 'blocks.3.ffn.gate.0.weight' -> 'encoder.block.3.layer.1.DenseReluDense.wi_0.weight'"""
     module = released.removesuffix(".weight")
     if module in _WHOLE:
         return f"{_WHOLE[module]}.weight"
@@ -55,7 +55,7 @@ class TextEncoder:
 
     @torch.inference_mode()
     def encode_text(self, text: str, most_tokens: int = 512) -> Tensor:
-        """-> (1, L, text_dim) in main memory, L at most `most_tokens`
+        """Return (1, L, text_dim) in main memory, L at most `most_tokens`
 
         A prompt that comes when the transformer fills the GPU is encoded on the CPU, and a warning says so: the same
         numbers but for the rounding of another device.
@@ -79,7 +79,7 @@ def features_of(network: UMT5EncoderModel, ids: list[int], device: torch.device)
 
 
 def tidy(text: str) -> str:
-    """Entities and odd characters to plain ones, all white space to single spaces, as in training."""
+    """Turn entities and odd characters to plain ones, all white space to single spaces, as in training."""
     text = html.unescape(html.unescape(unicodedata.normalize("NFC", text)))
     for quotes, plain in (("‘’‚‛", "'"), ("“”„‟", '"')):
         text = re.sub(f"[{quotes}]", plain, text)
@@ -88,7 +88,7 @@ def tidy(text: str) -> str:
 
 def read_text_encoder(weights: Path, tokenizer: Path, config: dict, dtype: torch.dtype,
                       offload: OffloadPolicy) -> TextEncoder:
-    """From the released .pth file and tokenizer folder."""
+    """Read the encoder from the released .pth file and tokenizer folder."""
     network = empty_encoder(config)
     tensors = {transformers_name(name): tensor for name, tensor in read_pickle(weights).items()}
     if "shared.weight" in tensors:
@@ -98,7 +98,7 @@ def read_text_encoder(weights: Path, tokenizer: Path, config: dict, dtype: torch
 
 
 def random_text_encoder(config: dict, dtype: torch.dtype, offload: OffloadPolicy) -> TextEncoder:
-    """Untrained, at full size or small; its tokens are the bytes of the text."""
+    """Return an untrained encoder, at full size or small; its tokens are the bytes of the text."""
     network = randomise(empty_encoder(config), offload.storage_device, dtype)
     return TextEncoder(tied(network), lambda text: [byte + FIRST_BYTE for byte in text.encode()] + [END], offload)
 
@@ -111,7 +111,7 @@ def empty_encoder(config: dict) -> UMT5EncoderModel:
 
 
 def tied(network: UMT5EncoderModel) -> UMT5EncoderModel:
-    """One table of words under its two names."""
+    """Tie one table of words to its two names."""
     network.encoder.embed_tokens.weight = network.shared.weight
     return network.requires_grad_(False).eval()
 

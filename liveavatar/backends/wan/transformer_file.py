@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ def open_transformer_file(path: str | os.PathLike, device: torch.device) -> Shar
 
 
 def without_prefix(name: str) -> str:
-    """'model.diffusion_model.blocks.0.ffn.0.weight' -> 'blocks.0.ffn.0.weight'"""
+    """Remove the prefix: 'model.diffusion_model.blocks.0.ffn.0.weight' -> 'blocks.0.ffn.0.weight'"""
     prefix = next((one for one in PREFIXES if name.startswith(one)), "")
     return name.removeprefix(prefix)
 
@@ -63,7 +64,7 @@ class ScaledFile(Shards):
         """Do nothing: the file was opened, and names itself what it holds."""
 
     def read(self, name: str, shape: torch.Size) -> Tensor:
-        """One tensor, in main memory; in float32 where it was scaled."""
+        """Read one tensor, in main memory; in float32 where it was scaled."""
         file = self._find(name, shape)
         weight = file.get_tensor(self._stored[name])
         if weight.dtype not in FP8_TYPES:
@@ -72,7 +73,7 @@ class ScaledFile(Shards):
         scale = next((self._stored[f"{module}.{one}"] for one in SCALES if f"{module}.{one}" in self._stored), None)
         return weight.float() if scale is None else weight.float() * file.get_tensor(scale).float()
 
-    def _find(self, name: str, shape: torch.Size) -> object:
+    def _find(self, name: str, shape: torch.Size) -> Any:
         from safetensors import safe_open
 
         path = self._path_of(name)
@@ -121,7 +122,7 @@ class GgufFile(ScaledFile):
         Shards.__init__(self, dict.fromkeys(self._tensors, path))
 
     def read(self, name: str, shape: torch.Size) -> Tensor:
-        """One tensor, widened on the device."""
+        """Read one tensor, widened on the device."""
         import gguf
         from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor
 
@@ -136,7 +137,7 @@ class GgufFile(ScaledFile):
         """Unmap the file."""
         self._tensors.clear()
 
-    def _find(self, name: str, shape: torch.Size) -> object:
+    def _find(self, name: str, shape: torch.Size) -> Any:
         import gguf
         from diffusers.quantizers.gguf.utils import SUPPORTED_GGUF_QUANT_TYPES as KNOWN
 
@@ -152,5 +153,5 @@ class GgufFile(ScaledFile):
 
 
 def stripped(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without its ones, which the format does not keep."""
+    """Return a shape without its ones, which the format does not keep."""
     return tuple(side for side in shape if side != 1)

@@ -47,14 +47,14 @@ class StreamingWanVAE(nn.Module):
             self.register_buffer(name, values.view(1, -1, 1, 1, 1), persistent=False)
 
     def encode_stream(self, video: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """video (B, 3, 1, H, W) at the beginning, (B, 3, 4, H, W) later, 0..1  ->  latents (B, C, 1, h, w)"""
+        """Encode video (B, 3, 1, H, W) at the beginning, (B, 3, 4, H, W) later, 0..1  ->  latents (B, C, 1, h, w)"""
         before = [None] * self.vae._cached_conv_counts["encoder"] if memory is None else list(memory)
         raw = self.vae.quant_conv(self.vae.encoder(2 * video - 1, feat_cache=before, feat_idx=[0]))
         mean = raw.chunk(2, 1)[0].float()
         return (mean - self.mean.float()) / self.std.float(), tuple(before)
 
     def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """latents (B, C, F, h, w)  ->  video (B, 3, 4F, H, W) 0..1; 4F - 3 pictures at the beginning of a stream
+        """Decode latents (B, C, F, h, w)  ->  video (B, 3, 4F, H, W) 0..1; 4F - 3 pictures at the beginning of a stream
 
         memory: a tuple is kept as it is; a list is used up, so old and new memory (1.2 GiB each at 704*384) are never
         held together
@@ -65,7 +65,7 @@ class StreamingWanVAE(nn.Module):
         return torch.cat(pictures, 2).clamp(-1, 1) * 0.5 + 0.5, tuple(state)
 
     def decode_latent(self, latent: Tensor, state: list) -> Tensor:
-        """latent (B, C, 1, h, w), scaled  ->  video (B, 3, 4 or at first 1, H, W) around 0
+        """Decode latent (B, C, 1, h, w), scaled  ->  video (B, 3, 4 or at first 1, H, W) around 0
 
         state: what the convolutions remember, changed in place; empty at the beginning of a stream.
         Always one latent, through every convolution: how many come together may change the last bit of a product.
@@ -79,12 +79,12 @@ class StreamingWanVAE(nn.Module):
 
     @torch.inference_mode()
     def encode(self, video: Tensor) -> Tensor:
-        """video (B, 3, 1 + 4n, H, W) 0..1  ->  latents (B, C, 1 + n, h, w)"""
+        """Encode video (B, 3, 1 + 4n, H, W) 0..1  ->  latents (B, C, 1 + n, h, w)"""
         return torch.cat(list(self.encode_pieces([video[:, :, :1], *video[:, :, 1:].split(4, 2)])), 2)
 
     @torch.inference_mode()
     def encode_pieces(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Pieces of a video, one picture and then four at a time  ->  a latent for each"""
+        """Encode pieces of a video, one picture and then four at a time; yield a latent for each"""
         weight, memory = next(self.parameters()), None
         for piece in pieces:
             latents, memory = self.encode_stream(piece.to(weight.device, weight.dtype), memory)
@@ -92,7 +92,7 @@ class StreamingWanVAE(nn.Module):
 
     @torch.inference_mode()
     def encode_still(self, picture: Tensor, pictures: int) -> Iterator[Tensor]:
-        """The latents of a picture that stands still for 1 + 4n pictures; (1, C, 1, h, w) each.
+        """Yield the latents of a picture that stands still for 1 + 4n pictures; (1, C, 1, h, w) each.
 
         Once the memory no longer changes, neither does the latent: from there on nothing is computed.
         """
@@ -109,7 +109,8 @@ class StreamingWanVAE(nn.Module):
 
     @torch.inference_mode()
     def warmed_up(self, latents: Tensor, still: bool) -> Memory:
-        """The decoder's memory after latents (1, C, F, h, w); still: after the last of them was repeated for long."""
+        """Return the decoder's memory after latents (1, C, F, h, w); still: after the last of them was repeated for
+        long."""
         weight = next(self.parameters())
         latents = latents.to(weight.device, weight.dtype)
         _, memory = self.decode_stream(latents)
@@ -158,7 +159,7 @@ def conv_with_state(conv: nn.Module, x: Tensor, state: list, place: list[int]) -
 
 
 def same(one: Memory, other: Memory) -> bool:
-    """Whether two memories hold the same numbers (or the same marks, where there are no numbers yet)."""
+    """Tell whether two memories hold the same numbers (or the same marks, where there are no numbers yet)."""
     return all(torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b
                for a, b in zip(one, other, strict=True))
 
@@ -172,7 +173,7 @@ class Seen:
 
 
 def encode_reference(vae: StreamingWanVAE, picture: Tensor, conditioning: str) -> Seen:
-    """The released conditions; its two paths differ.
+    """Encode the portrait as the released code does; its two paths differ.
 
     single-gpu  the portrait is the second latent of five copies; motion, the last 19 latents of 365 copies
     multi-gpu   the portrait is the latent of one picture; motion, the 19 latents of 73 copies
@@ -192,7 +193,7 @@ class WanDecoder:
         self._memory: Memory | None = None
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(1, C, F, h, w) -> (4F, H, W, 3) uint8"""
+        """Decode (1, C, F, h, w) -> (4F, H, W, 3) uint8"""
         if self._memory is None:
             self._memory = self._begin(latents)
         given, self._memory = list(self._memory), None             # a list: its parts go as they are replaced
@@ -212,7 +213,7 @@ class WanDecoder:
 
 
 def read_vae(path: Path, config: dict, device: torch.device, dtype: torch.dtype) -> StreamingWanVAE:
-    """From the released Wan2.1_VAE.pth."""
+    """Read the VAE from the released Wan2.1_VAE.pth."""
     from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
     vae = empty_vae(config)
@@ -225,7 +226,7 @@ def random_vae(config: dict, device: torch.device, dtype: torch.dtype) -> Stream
 
 
 def at_home(vae: AutoencoderKLWan, device: torch.device) -> StreamingWanVAE:
-    """On its device, and laid out as that device likes it."""
+    """Return a tensor on its device, laid out as that device likes it."""
     streaming = nn.Module.to(StreamingWanVAE(vae), device).requires_grad_(False).eval()
     if device.type == "cuda":
         suit_gpu(streaming.vae)

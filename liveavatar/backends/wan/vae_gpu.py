@@ -29,7 +29,7 @@ class NormSilu(nn.Module):
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, F, H, W)"""
+        """Normalise and activate (B, C, F, H, W)"""
         if not (HAS_TRITON and x.is_cuda and x.dtype == torch.bfloat16):
             return F.silu(self.norm(x))
         from liveavatar.backends.wan.norm_kernel import norm_silu
@@ -38,7 +38,7 @@ class NormSilu(nn.Module):
 
 
 def causal_conv(conv: WanCausalConv3d, x: Tensor, before: Tensor | None = None) -> Tensor:
-    """WanCausalConv3d.forward, but that the convolution itself pads rows and columns."""
+    """Do what WanCausalConv3d.forward does, but the convolution itself pads rows and columns."""
     columns, _, rows, _, missing, _ = conv._padding
     if before is not None and missing:
         x, missing = torch.cat([before, x], 2), missing - before.shape[2]

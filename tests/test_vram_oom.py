@@ -11,10 +11,10 @@ from wan_fakes import SMALL
 
 import liveavatar
 from liveavatar.config import GenerationConfig
-from liveavatar.run import Run
+from liveavatar.runs.run import Run
 from liveavatar.types import Step
+from liveavatar.vram.oom import OutOfMemoryReport, is_out_of_memory
 from liveavatar.vram.plan import plan
-from liveavatar.vram.shortage import Shortage, is_shortage
 from liveavatar.vram.watch import MemoryWatch
 
 GIB = 2**30
@@ -65,28 +65,31 @@ def test_out_of_memory_at_any_stage_is_explained_and_what_it_held_is_let_go(pipe
         run.start().result()
     watch.stop()
     monkeypatch.undo()
-    assert watch.shortage.when == STAGES[stage][1] and caught.value.__notes__ == [watch.shortage.words]
+    assert watch.oom_report.when == STAGES[stage][1] and caught.value.__notes__ == [watch.oom_report.description]
     assert held[0]() is None                                       # although the error is still here
     assert all(torch.equal(one, other) for one, other in zip(latents(pipe), expected, strict=True))
 
 
 def test_it_says_who_grew_what_was_planned_and_what_would_fit():
     grown = {"weights": 0, "caches": 9 * GIB, "vae": 0, "rest": 2 * GIB}
-    made = Shortage("block 0, step 2 was made", grown, plan(size="384*256", gpu="RTX 5090"))
+    made = OutOfMemoryReport("block 0, step 2 was made", grown, plan(size="384*256", gpu="RTX 5090"))
     assert made.owner == "caches"
-    assert "grown since the run began: caches by 9.00 GiB, activations and all else by 2.00 GiB" in made.words
-    assert "the plan: does not fit: " in made.words and "the cheapest change that fits: " in made.words
-    assert "does another program use this GPU?" in Shortage("it ran", grown, plan(size="384*256", gpu="H200")).words
-    assert Shortage("it ran", dict.fromkeys(grown, 0), None).words.endswith("make fewer steps or a smaller size")
+    said = made.description
+    assert "grown since the run began: caches by 9.00 GiB, activations and all else by 2.00 GiB" in said
+    assert "the plan: does not fit: " in said and "the cheapest change that fits: " in said
+    fitting = OutOfMemoryReport("it ran", grown, plan(size="384*256", gpu="H200"))
+    assert "does another program use this GPU?" in fitting.description
+    unknown = OutOfMemoryReport("it ran", dict.fromkeys(grown, 0), None)
+    assert unknown.description.endswith("make fewer steps or a smaller size")
 
 
-def test_only_a_gpu_without_room_is_a_shortage():
-    assert is_shortage(torch.OutOfMemoryError("CUDA out of memory")) and not is_shortage(ValueError("memory"))
+def test_only_a_full_gpu_is_out_of_memory():
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory")) and not is_out_of_memory(ValueError("memory"))
     try:
         try:
             raise torch.OutOfMemoryError("CUDA out of memory")
         except torch.OutOfMemoryError as error:
             raise RuntimeError("a block could not be made") from error
     except RuntimeError as error:
-        assert is_shortage(error)
-    assert not is_shortage(None)
+        assert is_out_of_memory(error)
+    assert not is_out_of_memory(None)

@@ -1,6 +1,6 @@
-"""Networks without numbers: what a stage holds and multiplies, found by running our own code on torch's meta device.
+"""The cost of a stage in memory and products, found by running our own code on torch's meta device.
 
-Nothing is allocated and no weights are needed: shapes flow through the very functions that a real run calls, while a
+Nothing is allocated and no weights are needed: shapes pass through the functions that a real run calls, while a
 meter counts the bytes of every tensor that lives and the multiplications of every product. A forward pass of the 14B
 network takes less than a second this way.
 """
@@ -28,8 +28,8 @@ PRODUCTS = {"mm": "linear", "addmm": "linear", "bmm": "linear", "baddbmm": "line
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a piece of work takes."""
+class StageCost:
+    """Memory, products and traffic of a piece of work."""
 
     transient: int               # bytes at its peak that are gone when it ends, or belong to its result
     kept: int                    # bytes of its result
@@ -39,10 +39,11 @@ class Cost:
 
     @property
     def total_flops(self) -> float:
+        """Return the products of all kinds, 2 a multiplication with its addition."""
         return sum(self.flops.values())
 
 
-class Meter(TorchDispatchMode):
+class TensorMeter(TorchDispatchMode):
     """Counts the bytes of living tensors, apart from those that were there before."""
 
     def __init__(self, *before: nn.Module | Tensor) -> None:
@@ -52,7 +53,7 @@ class Meter(TorchDispatchMode):
         self.flops = dict.fromkeys(("linear", "attention", "convolution"), 0.0)
         tensors = [tensor for one in before for tensor in
                    ((one,) if isinstance(one, Tensor) else (*one.parameters(), *one.buffers()))]
-        self._seen: dict[int, object] = {}
+        self._known: dict[int, object] = {}
         for tensor in tensors:
             self._watch(tensor.untyped_storage())
 
@@ -60,7 +61,7 @@ class Meter(TorchDispatchMode):
         options = options or {}
         out = call(*arguments, **options)
         tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-        new = sum(self._meet(tensor) for tensor in tensors)
+        new = sum(self._add(tensor) for tensor in tensors)
         kind = PRODUCTS.get(call._schema.name.removeprefix("aten::"))
         if kind is not None:
             self.flops[kind] += float(flop_registry[call._overloadpacket](*arguments, **options, out_val=out))
@@ -69,33 +70,33 @@ class Meter(TorchDispatchMode):
                                     if isinstance(leaf, Tensor))
         return out
 
-    def _meet(self, tensor: Tensor) -> int:
+    def _add(self, tensor: Tensor) -> int:
         storage = tensor.untyped_storage()
-        if storage._cdata in self._seen:
+        if storage._cdata in self._known:
             return 0
         self._watch(storage)
         self.live += storage.nbytes()
         if self.live > self.peak:
-            if self.live > 1.02 * self._named:             # to look who it was takes a while
+            if self.live > 1.02 * self._named:             # to find the function takes a while
                 self._named, self.where = self.live, our_function()
             self.peak = self.live
         return storage.nbytes()
 
     def _watch(self, storage: torch.UntypedStorage) -> None:
-        """What was there before and is let go of makes room: then `live` may fall below 0."""
+        """Subtract a storage when it is freed; `live` falls below 0 where what was there before is freed."""
         key, size = storage._cdata, storage.nbytes()
-        if key not in self._seen:
-            self._seen[key] = weakref.ref(storage, lambda _: self._gone(key, size))
+        if key not in self._known:
+            self._known[key] = weakref.ref(storage, lambda _: self._freed(key, size))
 
-    def _gone(self, key: int, size: int) -> None:
-        self._seen.pop(key, None)
+    def _freed(self, key: int, size: int) -> None:
+        self._known.pop(key, None)
         self.live -= size
 
 
 class FusedAttention(TorchFunctionMode):
-    """Attention as a GPU's kernels do it: without a matrix of scores."""
+    """Replaces attention by what a GPU's kernels hold: no matrix of scores."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: TensorMeter) -> None:
         super().__init__()
         self._meter = meter
 
@@ -108,7 +109,7 @@ class FusedAttention(TorchFunctionMode):
 
 
 def our_function() -> str:
-    """The innermost function of this package, or of the VAE, that is at work."""
+    """Return the innermost function of this package, or of the VAE, that is at work; "" outside."""
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
@@ -123,7 +124,7 @@ def our_function() -> str:
 
 @contextmanager
 def no_autocast() -> Iterator[None]:
-    """torch.autocast refuses the meta device, where there is nothing to cast; our code only ever switches it off."""
+    """Let torch.autocast do nothing on the meta device, which it refuses; our code only ever switches it off."""
     kept = torch.autocast
     torch.autocast = lambda kind, *rest, **more: nullcontext() if kind == "meta" else kept(kind, *rest, **more)
     try:
@@ -132,22 +133,25 @@ def no_autocast() -> Iterator[None]:
         torch.autocast = kept
 
 
-def measure(work: Callable[[], Any], *before: nn.Module | Tensor, used_up: list | None = None) -> tuple[Any, Cost]:
-    """Run something on the meta device: its result, and what it would take.
+def measure(work: Callable[[], Any], *before: nn.Module | Tensor,
+            used_up: list | None = None) -> tuple[Any, StageCost]:
+    """Run something on the meta device; return its result and its cost.
 
     before: what exists already, and stays; used_up: a list of what exists already and is replaced by the work
     """
     with _ONE_AT_A_TIME, torch.no_grad(), no_autocast():
-        meter = Meter(*before, *(one for one in used_up or () if isinstance(one, Tensor)))
+        meter = TensorMeter(*before, *(one for one in used_up or () if isinstance(one, Tensor)))
         with FusedAttention(meter), meter:
             result = work()
-        return result, Cost(meter.peak, meter.live, {kind: value for kind, value in meter.flops.items() if value},
-                            meter.moved, meter.where)
+        flops = {kind: value for kind, value in meter.flops.items() if value}
+        return result, StageCost(meter.peak, meter.live, flops, meter.moved, meter.where)
 
 
-def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def meta_tensor(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return a tensor without memory."""
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
 def bytes_of(network: nn.Module) -> int:
+    """Return the bytes of all parameters and buffers."""
     return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))

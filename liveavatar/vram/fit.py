@@ -1,4 +1,4 @@
-"""Is there room for this run on the card that is here? Asked before any weights are read."""
+"""Whether a run fits on the card that is here: checked before any weights are read."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from liveavatar.vram.predict import weights_named
 
 
 def card_here(device: str = "auto") -> Card | None:
-    """The GPU that will be used, with the memory that torch sees; None without one."""
+    """Return the GPU that will be used, with the memory that torch sees; None without one."""
     import torch
 
     if device == "cpu" or not torch.cuda.is_available():
         return None
-    facts = torch.cuda.get_device_properties(0 if device in ("auto", "cuda") else torch.device(device))
-    usable_gib = facts.total_memory / GIB
+    properties = torch.cuda.get_device_properties(0 if device in ("auto", "cuda") else torch.device(device))
+    usable_gib = properties.total_memory / GIB
     try:
-        known = card(facts.name)
+        known = card(properties.name)
     except InputError:
-        return Card(facts.name, round(facts.total_memory / 1e9), usable_gib, source="seen by torch")
+        return Card(properties.name, round(properties.total_memory / 1e9), usable_gib, source="seen by torch")
     return replace(known, usable_gib=usable_gib)
 
 
 def plan_here(config: GenerationConfig, options: dict) -> Plan | None:
-    """The plan of a run on the card that is here. options: those of `WanBackend.load`.
+    """Predict a run on the card that is here. options: those of `WanBackend.load`.
 
     Without a GPU, or for networks of another size, nothing is known: None.
     """
@@ -45,7 +45,7 @@ def plan_here(config: GenerationConfig, options: dict) -> Plan | None:
                 fp8_attention=bool(options.get("fp8_attention")))
 
 
-def check_room(config: GenerationConfig, options: dict, force: bool = False) -> Plan | None:
+def check_fit(config: GenerationConfig, options: dict, force: bool = False) -> Plan | None:
     """Refuse a run of wan-s2v-14b that cannot fit or that should not be, with reason and remedy; note what is doubtful.
 
     options: as for `plan_here`, which may know nothing: None.

@@ -1,7 +1,7 @@
-"""A GPU that ran out of memory: during what, who had grown, what was planned, and what would fit.
+"""Explain an out-of-memory error: the stage, whose memory had grown, what was planned, and what would fit.
 
 An error keeps the local variables of every function that it went through, and so the tensors that filled the GPU. They
-are let go here: the kernel stays usable and memory returns to where it was.
+are released here: the kernel stays usable and memory returns to where it was.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from liveavatar.config import GenerationConfig
+from liveavatar.vram.fit import plan_here
 from liveavatar.vram.predict import FITS, gib
-from liveavatar.vram.room import plan_here
 
 if TYPE_CHECKING:
-    from liveavatar.run import Run
+    from liveavatar.runs.run import Run
     from liveavatar.vram.plan import Plan
 
 STAGES = {   # our functions, from the outermost to the innermost that can be at work -> what was done
@@ -32,8 +32,8 @@ GROWN = {"weights": "weights", "caches": "caches", "vae": "the VAE's state", "re
 
 
 @dataclass(frozen=True)
-class Shortage:
-    """Why it was too much, and what to change."""
+class OutOfMemoryReport:
+    """Why the memory did not suffice, and what to change."""
 
     when: str                    # "block 1, step 2 was made"
     grown: dict[str, int]        # bytes by owner since the run began
@@ -41,30 +41,31 @@ class Shortage:
 
     @property
     def owner(self) -> str:
-        """Who grew most."""
+        """Return the owner that grew most."""
         return max(self.grown, key=self.grown.get)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
+        """Say in one sentence when it happened, what had grown, what was planned, and what would fit."""
         grew = ", ".join(f"{GROWN[owner]} by {gib(size)}" for owner, size in
                          sorted(self.grown.items(), key=lambda pair: -pair[1]) if size > 0)
         said = f"the GPU ran out of memory while {self.when}; grown since the run began: {grew or 'nothing'}"
         if self.plan is None:
             return f"{said}; make fewer steps or a smaller size"
         fits = [change for change in self.plan.changes if change.verdict == FITS]
-        remedy = f"the cheapest change that fits: {fits[0].words}" if fits else \
+        remedy = f"the cheapest change that fits: {fits[0].description}" if fits else \
             "by the plan it fits: does another program use this GPU?" if self.plan.verdict == FITS else \
             "no change that was tried fits this card"
         return f"{said}; the plan: {self.plan.sentence}; {remedy}"
 
 
-def is_shortage(error: BaseException | None) -> bool:
-    """Whether a GPU's memory did not suffice; an error that came of it counts too."""
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether a GPU's memory did not suffice; an error that was caused by it counts too."""
     return any(isinstance(one, torch.OutOfMemoryError) for one in chain(error))
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it came of."""
+    """Yield an error and those that caused it."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -72,32 +73,32 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def explain(run: Run, error: BaseException, grown: dict[str, int]) -> Shortage:
-    """What is known of a run that failed."""
+def explain(run: Run, error: BaseException, grown: dict[str, int]) -> OutOfMemoryReport:
+    """Report why a run failed; grown: bytes by owner since it began"""
     about = {} if run.backend is None else run.backend.about()
     plan = None
     if about.get("name") == "wan-s2v-14b":
-        plan = plan_here(GenerationConfig.from_dict(run.facts.config), about.get("options", {}))
-    return Shortage(during(run, error), grown, plan)
+        plan = plan_here(GenerationConfig.from_dict(run.info.config), about.get("options", {}))
+    return OutOfMemoryReport(during(run, error), grown, plan)
 
 
 def during(run: Run, error: BaseException) -> str:
-    """What was done when it happened, by the functions that it went through."""
+    """Say what was done when it happened, by the functions that the error went through."""
     names = {frame.name for one in chain(error) for frame in traceback.extract_tb(one.__traceback__)
              if "liveavatar" in frame.filename}
     stage = next((stage for stage in reversed(STAGES) if stage in names), None)
     last = run.last_step
     if stage == "denoise_block":
         after = (0, 0) if last is None else (last.block, last.index + 1)
-        block, step = after if after[1] < max(run.facts.steps, 1) else (after[0] + 1, 0)
+        block, step = after if after[1] < max(run.info.steps, 1) else (after[0] + 1, 0)
         return f"block {block}, step {step} was made"
     if stage == "decode" and last is not None:
         return f"block {last.block} was decoded"
     return STAGES.get(stage, "it ran")
 
 
-def let_go(error: BaseException) -> None:
-    """Of all that the functions held through which an error went."""
+def release_frames(error: BaseException) -> None:
+    """Release all that the functions hold through which an error went."""
     for one in chain(error):
         traceback.clear_frames(one.__traceback__)
     gc.collect()

@@ -1,0 +1,42 @@
+"""Which views are on the page of the workbench, where, and how they are made."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import widgets
+from widgets._assets import STATIC
+from widgets._message_gate import PAUSE_S, Throttle
+
+if TYPE_CHECKING:
+    from widgets._live import LiveView
+    from widgets.workbench import Workbench
+
+VIEWS = {"player": "Player", "grid": "StepGrid", "change": "StepChange", "lips": "LipView", "memory": "MemoryView",
+         "path": "ScheduleView", "caches": "CacheView", "designer": "Designer"}     # name in the workbench -> widget
+
+PAGES = {"change": "change", "cell": "grid", "lips": "lips", "memory": "memory", "path": "path", "caches": "caches",
+         "avatar": "designer"}                                    # at the bottom -> name of the view
+OPTIONS = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 60}, "MemoryView": {"height_px": 230}}
+WAITING = {"Player": "Here somebody will speak.",
+           "StepGrid": "Here every sampler step appears while it is made: one row a step, one column a block."}
+PAUSES_S = {"MemoryView": 0.0, "CacheView": 0.4, "ScheduleView": 0.4}    # a live curve is a live curve; the others
+                                                          # are a mark that moves: less often will do
+
+
+def available(view: str) -> bool:
+    """Tell whether a view is part of this installation."""
+    module = widgets._HOME[view]
+    return find_spec(f"widgets.{module}") is not None and (STATIC / f"{module}.js").exists()
+
+
+def make_view(page: Workbench, view: str) -> LiveView:
+    """Make a view of a workbench's page."""
+    if view == "Designer":
+        return widgets.Designer(size=page.size or page._own_size)
+    made = getattr(widgets, view)(cursor=page.cursor, controls=False, **OPTIONS.get(view, {}))
+    made.part_of = page
+    made._gate = Throttle(PAUSES_S.get(view, PAUSE_S))
+    made.nothing = made.nothing and WAITING.get(view, "A click on Run fills this.")
+    return made
