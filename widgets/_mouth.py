@@ -169,6 +169,16 @@ class MouthReader:
         """What was known when it was last looked; None: nothing yet. Takes no time."""
         return self._lips
 
+    @property
+    def sounds_missing(self) -> str:
+        """Why no phonemes are known (yet), as a sentence without its full stop; empty where they are known."""
+        if self.speech is None or self.speech.phonemes:
+            return ""
+        if self._searched:
+            return self.no_phonemes
+        return ("the sounds of a recording are looked for once its video is made" if self.run.state == RUNNING else
+                "the sounds are being looked for ...")
+
     def keep_up(self) -> None:
         """Read what has come since, in the reader's own thread. Returns at once."""
         with self._lock:

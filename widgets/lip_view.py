@@ -153,14 +153,15 @@ class LipView(LiveView):
         reader.keep_up()
         lips = reader.lips_so_far
         body: Body = {"shapes": list(SHAPES), "detectable": DETECTABLE_MS, "acceptable": ACCEPTABLE_MS,
-                      "peaks_hz": PEAKS_HZ, "mel_hz": RATE_HZ / 320, "frames": self.run.facts.frames}
+                      "peaks_hz": PEAKS_HZ, "mel_hz": RATE_HZ / 320, "frames": self.run.facts.frames,
+                      "no_sounds": reader.sounds_missing}
         buffers: Buffers = {}
         self._add(buffers, "peaks", 0, lambda: peaks_of(self.run.speech.wave, self.run.speech.rate_hz))
         self._add(buffers, "mel", 0, self._mel_bytes)
         self._add(buffers, "sounds", (id(lips), len(self.phonemes)), lambda: json.dumps(self._sounds(lips)).encode())
         if lips is not None:
             body |= {"curve": curve_of(lips.curve), "verdict": verdict_of(lips.curve), "exact": lips.exact,
-                     "against": lips.against, "no_sounds": reader.no_phonemes, "checks": checks_of(lips.report)}
+                     "against": lips.against, "checks": checks_of(lips.report)}
             self._add(buffers, "curves", id(lips), lambda: np.stack(
                 [lips.opening, lips.expected, lips.loudness, lips.agreement], 1).astype("<f4").tobytes())
         body["frame"] = self._add_frame(buffers, lips)

@@ -99,6 +99,7 @@ const view = {
       const shape = ctx.body.shapes[sound[3]], kept = { true: ", and the mouth did so", false: ", but the mouth did not" }[sound[4]] ?? "";
       return `${sound[0]}, ${sound[1].toFixed(2)} to ${laSeconds(sound[2])}${shape ? `: ${shape}${kept}` : ""}. Click to see its frames at every step`;
     }
+    if (lane === "sounds" && !ctx.sounds.length && ctx.body.no_sounds) return ctx.body.no_sounds;
     if (lane === "agreement" && agreement >= 0) return `agreement ${agreement.toFixed(2)}: ${LA_TERMS.agreement}`;
     return "Click or drag to move the time cursor";
   },
@@ -129,12 +130,22 @@ const view = {
       pen.beginPath();
       pen.rect(LIP_GUTTER, 0, ctx.width - LIP_GUTTER, height);
       pen.clip();
-      if (hidden) { pen.fillText("not known for a recording", LIP_GUTTER + 6, top + tall / 2); }
+      if (hidden) view.reason(ctx, pen, top + tall / 2);
       else view[`${name}Lane`](ctx, pen, theme, times, top, tall);
       pen.restore();
       top += tall + LIP_GAP;
     }
     view.drawCursor(ctx, pen, theme, times, height - LIP_GAP);
+  },
+
+  /* Why the sounds are not known, in as many lines as it needs. */
+  reason(ctx, pen, middle) {
+    const lines = [""], room = ctx.width - LIP_GUTTER - 12;
+    for (const word of (ctx.body.no_sounds || "not known").split(" ")) {
+      const longer = `${lines.at(-1)} ${word}`.trim();
+      if (pen.measureText(longer).width <= room) lines[lines.length - 1] = longer; else lines.push(word);
+    }
+    lines.forEach((line, i) => pen.fillText(line, LIP_GUTTER + 6, middle + (i - (lines.length - 1) / 2) * 14));
   },
 
   drawTicks(pen, theme, times, width, height) {
