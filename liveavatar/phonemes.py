@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from liveavatar.types import InputError, Phoneme, Speech
+from liveavatar.voice import holds_speech
 
 if TYPE_CHECKING:
     from pocketsphinx import Decoder
@@ -84,6 +85,8 @@ def find_phonemes(speech: Speech, transcript: str = "", language: str = "en") ->
         raise ValueError(f"the speech is at {speech.rate_hz} Hz; PocketSphinx hears {RATE_HZ} Hz")
     if speech.duration_s < SHORTEST_S or not np.any(speech.wave):
         return Recognition(reason="the recording is too short or silent")
+    if not holds_speech(speech):
+        return Recognition(reason="nobody speaks in this recording: it is music or noise")
     return _in_other_process(speech.wave, words)
 
 

@@ -21,8 +21,8 @@ FLOORS = (
      "interrupts", "threads", "thread_policy", "compiling", "warping",
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
-     "avatars", "puppets", "faces", "speech", "sound", "soundtrack", "audio", "voice", "phonemes", "pictures",
-     "conditions", "decoder", "video", "strength"),
+     "avatars", "puppets", "faces", "speech", "sound", "soundtrack", "audio", "voice", "voice_activity", "phonemes",
+     "pictures", "conditions", "decoder", "video", "strength"),
     ("backends",),
     ("pipeline", "inputs", "rollout", "runfolder", "trace", "parallel"),
     ("metrics", "inspection", "vram", "run", "preview", "step_frames", "export", "interop", "runs"),

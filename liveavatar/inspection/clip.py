@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,13 @@ from liveavatar.files import rereadable
 from liveavatar.inspection.decoding import GUESSED_FPS, Header, decode, read_header
 from liveavatar.inspection.follow import FaceFollower, FacePixels, measure_pixels
 from liveavatar.metrics.reader import fill_gaps, photo_mouth
+from liveavatar.metrics.sound_kinds import SoundKinds, sound_kinds
 from liveavatar.phonemes import Recognition, find_phonemes, with_phonemes, words_of
 from liveavatar.sound import Track
 from liveavatar.types import InputError, Phoneme, Speech
 
 SHORTEST_S = 0.2                # of a stretch that is asked for
+SOUND_FPS = 25.0                # at which silence, speech and other sound are told apart
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,17 @@ class Clip:
         if found == 0:
             return "no face is found in this video"
         return f"a face is found in only {found:.0%} of the pictures" if found < 0.5 else ""
+
+    @cached_property
+    def sound_kinds(self) -> SoundKinds:
+        """When nothing is heard, somebody speaks, or something else sounds, at SOUND_FPS. Needs a sound."""
+        return sound_kinds(self.speech, max(1, math.floor(self.duration_s * SOUND_FPS)), SOUND_FPS,
+                           spoken=self.phonemes is None)
+
+    @property
+    def voiceless(self) -> str:
+        """Why there is no voice to compare the lips with; empty where there is one."""
+        return self.soundless or self.sound_kinds.voiceless
 
     @property
     def opening(self) -> Tensor:

@@ -100,6 +100,7 @@ const view = {
       return `${sound[0]}, ${sound[1].toFixed(2)} to ${laSeconds(sound[2])}${shape ? `: ${shape}${kept}` : ""}. Click to see its frames at every step`;
     }
     if (lane === "sounds" && !ctx.sounds.length && ctx.body.no_sounds) return ctx.body.no_sounds;
+    if (lane === "wave" && ctx.body.nonspeech?.some(([from, to]) => from <= time && time < to)) return "Something is heard, but nobody speaks: music or noise";
     if (lane === "agreement" && agreement >= 0) return `agreement ${agreement.toFixed(2)}: ${LA_TERMS.agreement}`;
     return "Click or drag to move the time cursor";
   },
@@ -180,6 +181,24 @@ const view = {
     }
     pen.globalAlpha = 1;
     view.curve(ctx, pen, times, 2, (value) => top + tall - 1 - value * (tall - 3), theme.ink, 1.3);
+    view.nonspeech(ctx, pen, theme, times, top, tall);
+  },
+
+  /* Where something is heard but nobody speaks. */
+  nonspeech(ctx, pen, theme, times, top, tall) {
+    pen.font = `11px ${theme.font}`;
+    pen.textAlign = "center";
+    pen.textBaseline = "top";
+    for (const [from, to] of ctx.body.nonspeech ?? []) {
+      if (to < times.from || from > times.to) continue;
+      const left = Math.max(times.x(from), LIP_GUTTER), right = Math.min(times.x(to), ctx.width), words = "not speech";
+      pen.fillStyle = theme.purple;
+      pen.globalAlpha = theme.dark ? 0.34 : 0.2;
+      pen.fillRect(left, top, right - left, tall);
+      pen.globalAlpha = 1;
+      pen.fillStyle = theme.ink;
+      if (pen.measureText(words).width + 6 < right - left) pen.fillText(words, (left + right) / 2, top + 3);
+    }
   },
 
   melLane(ctx, pen, theme, times, top, tall) {
