@@ -29,15 +29,21 @@ PIECE_S = 10.0                           # looked at before it is decided whethe
 def holds_speech(speech: Speech) -> bool:
     """Tell whether a voice speaks (or sings, in the manner of speech) anywhere in a recording at 16 kHz.
 
-    Measured on shipped and synthetic voices: found in all, also in pink noise as loud as the voice; not found in white
-    and pink noise, clicks, typing, knocking, hum, breath, a melody and synthetic chords with drums. Silence holds none.
-    Of recorded music only Silero VAD knows that it is none (benchmarks/results/no_voice.md).
+    Raises ValueError for another rate. Measured on shipped and synthetic voices: found in all, also in pink noise as
+    loud as the voice; not found in white and pink noise, clicks, typing, knocking, hum, breath, a melody and synthetic
+    chords with drums. Silence holds none. Of recorded music only Silero VAD knows that it is none
+    (benchmarks/results/no_voice.md).
     """
     if speech.rate_hz != RATE_HZ:
         raise ValueError(f"the speech is at {speech.rate_hz} Hz; this looks at {RATE_HZ} Hz")
     probability = speech_probability(speech)
-    if probability is not None:
-        return any(end_s - begin_s >= LONG_ENOUGH_S for begin_s, end_s in speech_segments(probability))
+    if probability is None:
+        return follows_rule(speech)
+    return any(end_s - begin_s >= LONG_ENOUGH_S for begin_s, end_s in speech_segments(probability))
+
+
+def follows_rule(speech: Speech) -> bool:
+    """Tell by pitch and spectrum alone whether a voice speaks in a recording at 16 kHz."""
     wave, piece = speech.wave, round(PIECE_S * RATE_HZ)
     threshold = _activity_threshold(wave)
     overlap = round(WINDOW_S * RATE_HZ)

@@ -82,9 +82,9 @@ def voice_network() -> VoiceNetwork | None:
             state = torch.jit.load(str(path), map_location="cpu")._model.state_dict()
         network.load_state_dict({renamed(name): values for name, values in state.items()})
     except (OSError, ValueError, RuntimeError, AttributeError) as error:
-        warnings.warn(f"Silero VAD cannot be read from {path} ({str(error).splitlines()[0]}); a simpler rule tells speech "
-                      "from other sound. To mend it: pip install --force-reinstall 'silero-vad>=6.2.3,<7'",
-                      stacklevel=2)
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"Silero VAD cannot be read from {path} ({reason}); a simpler rule tells speech from other "
+                      "sound. To mend it: pip install --force-reinstall 'silero-vad>=6.2.3,<7'", stacklevel=2)
         return None
     return network.eval().requires_grad_(False)
 

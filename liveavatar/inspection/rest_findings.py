@@ -72,7 +72,8 @@ def share_finding(kinds: SoundKinds, name: str, label: str, better: str) -> Find
     state = NOTABLE if kinds.voiceless or share >= MUCH_NONSPEECH else FINE
     verdict = "Nobody speaks: the sound is music or noise." if kinds.voiceless else \
         f"Nobody speaks, but music or noise is heard, in {share:.0%} of the time."
-    return Finding(name, label, share, better, verdict, state, FAIR, "singing mostly counts as speech")
+    return Finding(name, label, share, better, verdict, state, FAIR,
+                   "singing mostly counts as speech; speech that is no louder than the music around it can be missed")
 
 
 def judged(ratio: float) -> tuple[str, str]:

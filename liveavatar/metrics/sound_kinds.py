@@ -17,7 +17,7 @@ from liveavatar.types import Speech
 from liveavatar.voice import holds_speech
 from liveavatar.voice_activity import INSTALL, speech_probability, speech_segments
 
-LEAST_OTHER_S = 0.3                 # of music or noise at a time: shorter gaps between words are those of the voice
+LEAST_OTHER_S = 0.3                 # of music or noise beside speech: what is shorter is a pause between words
 UNKNOWN = f"speech cannot be told from music and noise; {INSTALL}"
 NOBODY = "nobody speaks in it: the sound is music or noise"
 
@@ -42,9 +42,7 @@ class SoundKinds:
 
     def other_segments(self, fps: float) -> list[tuple[float, float]]:
         """Return when music or noise is heard: (from, to) in s."""
-        edges = F.pad(self.other.int(), (1, 1)).diff()
-        return [(first / fps, last / fps) for first, last in
-                zip((edges > 0).nonzero()[:, 0].tolist(), (edges < 0).nonzero()[:, 0].tolist(), strict=True)]
+        return [(first / fps, last / fps) for first, last in _stretches(self.other)]
 
 
 def sound_kinds(speech: Speech, frames: int, fps: float = 25.0, spoken: bool = False) -> SoundKinds:
@@ -65,7 +63,10 @@ def sound_kinds(speech: Speech, frames: int, fps: float = 25.0, spoken: bool = F
         voiced, unknown = torch.ones_like(silent), UNKNOWN
     else:
         voiced, unknown = torch.zeros_like(silent), ""
-    other = _lasting(~silent & ~voiced, round(LEAST_OTHER_S * fps))
+    other = ~silent & ~voiced
+    for first, last in _stretches(other):
+        between_words = last - first < LEAST_OTHER_S * fps and bool(voiced[max(first - 1, 0):last + 1].any())
+        other[first:last] = not between_words
     return SoundKinds(silent, ~silent & ~other, other, unknown)
 
 
@@ -78,8 +79,7 @@ def _frames_of(segments: list[tuple[float, float]], frames: int, fps: float) -> 
     return voiced
 
 
-def _lasting(marked: Tensor, least: int) -> Tensor:
-    """Leave out stretches of marked frames (T,) that are shorter than `least`."""
-    padded = F.pad(marked.float(), (least, least))[None, None]
-    kept = -F.max_pool1d(-padded, least, 1)                               # whole windows of marked frames
-    return F.max_pool1d(kept, least, 1)[0, 0, 1:len(marked) + 1] > 0.5 if len(marked) else marked
+def _stretches(marked: Tensor) -> list[tuple[int, int]]:
+    """Return the first and the first one after of each row of marked frames (T,) bool."""
+    edges = F.pad(marked.int(), (1, 1)).diff()
+    return list(zip((edges > 0).nonzero()[:, 0].tolist(), (edges < 0).nonzero()[:, 0].tolist(), strict=True))
