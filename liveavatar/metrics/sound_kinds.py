@@ -19,7 +19,7 @@ from liveavatar.voice_activity import INSTALL, speech_probability, speech_segmen
 
 LEAST_OTHER_S = 0.3                 # of music or noise beside speech: what is shorter is a pause between words
 UNKNOWN = f"speech cannot be told from music and noise; {INSTALL}"
-NOBODY = "nobody speaks in it: the sound is music or noise"
+NOBODY = "nobody speaks, the sound is music or noise"
 
 
 @dataclass(frozen=True)

@@ -196,8 +196,12 @@ const view = {
       pen.globalAlpha = theme.dark ? 0.34 : 0.2;
       pen.fillRect(left, top, right - left, tall);
       pen.globalAlpha = 1;
+      const wide = pen.measureText(words).width + 8, middle = (left + right) / 2;
+      if (wide > right - left) continue;
+      pen.fillStyle = theme.ground;
+      pen.fillRect(middle - wide / 2, top + tall - 16, wide, 15);
       pen.fillStyle = theme.ink;
-      if (pen.measureText(words).width + 6 < right - left) pen.fillText(words, (left + right) / 2, top + 3);
+      pen.fillText(words, middle, top + tall - 14);
     }
   },
 
