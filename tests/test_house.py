@@ -176,7 +176,7 @@ def test_conda_brings_python_and_pip_and_nothing_else():
 
 def test_conda_and_pip_ask_for_the_same():
     listed = conda_pip_list()
-    assert listed.pop() == "--editable ."
+    assert listed.pop() == "--editable .[speech]"
     extras = project()["optional-dependencies"]
     assert listed == project()["dependencies"] + extras["test"] and set(extras["wan"]) < set(extras["test"])
 

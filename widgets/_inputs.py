@@ -15,6 +15,7 @@ from liveavatar.conditions import fit_portrait, load_portrait
 from liveavatar.config import size_text
 from liveavatar.files import stamp, user_path
 from liveavatar.inputs import prepare_portrait
+from liveavatar.speech import INSTALL
 from liveavatar.types import InputError, Portrait, Speech
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from liveavatar.config import GenerationConfig
 
 SAMPLES = ("welcome", "river", "steps")
-VOICES = ("espeak:en-us", "espeak:en-gb+f3", "espeak:de", "espeak:es", "espeak:fr-fr", "flite:slt", "flite:rms",
+VOICES = ("espeak:en-us", "espeak:en+f3", "espeak:de", "espeak:es", "espeak:fr", "flite:slt", "flite:rms",
           "flite:kal16")                                  # of these, the ones that this machine has
+NO_VOICE = f"No synthetic voice on this machine; {INSTALL}"
 LONGEST_TEXT = 600                                        # characters that are spoken
 WAVE_POINTS = 120                                         # of the drawing of the sound
 THUMBNAIL_PX = 192                                        # longer side of the drawing of the portrait

@@ -22,6 +22,7 @@ from liveavatar.interrupts import result_of, stop_on_interrupt
 from liveavatar.run import PAUSED, RUNNING, Run
 from liveavatar.types import Block, InputError, Portrait, Prompt, Speech
 from widgets._inputs import (
+    NO_VOICE,
     SAMPLES,
     frame_of,
     load_picture,
@@ -82,7 +83,7 @@ class Workbench(LiveView):
     """
 
     script = "workbench.js"
-    libraries = ("present", "upload", "save", "inputs")
+    libraries = ("present", "upload", "recorder", "waveform", "save", "inputs")
     nothing = ""
     drawn_after = (Block,)
 
@@ -96,6 +97,8 @@ class Workbench(LiveView):
         sync=True, code=True)
     recording = traitlets.Unicode("", help="a sound file; an upload is put here").tag(sync=True, code=True)
     seconds = traitlets.Float(0.0, min=0, help="seconds of sound at most; 0 is all of it").tag(sync=True, code=True)
+    start_s = traitlets.Float(0.0, min=0, help="second of the sound at which the used part begins; another sound sets "
+                                               "it to 0").tag(sync=True, code=True)
     face = traitlets.Enum(["designer", "picture"], "designer", help="where the portrait comes from").tag(
         sync=True, code=True)
     picture = traitlets.Unicode("", help="a picture file; an upload is put here").tag(sync=True, code=True)
@@ -186,7 +189,7 @@ class Workbench(LiveView):
     def config(self) -> GenerationConfig:
         """How the next video will be made."""
         return GenerationConfig(**self.path.choice, size=self.size or None, base_seed=self.seed,
-                                duration_s=self.seconds or None, clean=self.clean or None)
+                                start_s=self.start_s, duration_s=self.seconds or None, clean=self.clean or None)
 
     @property
     def preset(self) -> str:
@@ -304,7 +307,7 @@ class Workbench(LiveView):
             "words": {"slots": words.slots, "unsaid": UNSAID, "unknown": words.unknown, "free": self.free_text},
             "preset": self.preset,
             "presets": [[name, preset.article, preset.mini] for name, preset in PRESETS.items()],
-            "voices": voices(), "samples": sample_texts(), "busy": self.busy,
+            "voices": voices(), "voiceless": NO_VOICE, "samples": sample_texts(), "busy": self.busy,
             "sizes": ["", *sizes_of(self._model)], "own_size": self._own_size, "largest_upload": LARGEST_BYTES,
             "kinds": [[suffix, kind.title] for suffix, kind in KINDS.items()], "saving": self._saving,
             "preparing": self._preparing is not None, "says": self._says, "remarks": self._remarks,
@@ -519,6 +522,7 @@ class Workbench(LiveView):
                        (lambda size: size or self._own_size, lambda size: "" if size == self._own_size else size))
         self.designer.observe(self._designed, ["seed", "choices"])
         self.observe(self._page_opened, "page")
+        self.observe(self._sound_changed, ["sound", "sample", "recording"])
         self.observe(lambda change: change.new or self._show_beside(None), "compare")
         self._page_opened()
 
@@ -529,6 +533,9 @@ class Workbench(LiveView):
             if isinstance(view._mail, Curtain) and view._mail.shown != (name in in_sight):
                 view._mail.shown = name in in_sight
                 view.refresh(full=True)
+
+    def _sound_changed(self, _: traitlets.Bunch) -> None:
+        self.start_s = 0.0
 
     def _designed(self, _: traitlets.Bunch) -> None:
         self.face = "designer"
@@ -556,9 +563,10 @@ class Workbench(LiveView):
     def _use_upload(self, what: str, number: int, path: str) -> None:
         """Read a file that has arrived, and choose it where it can be used."""
         try:
-            if what == "sound":
+            if what in ("sound", "microphone"):
                 load_speech("recording", path)
                 self.recording, self.sound = path, "recording"
+                self.seconds = 0.0 if what == "microphone" else self.seconds      # all that was spoken is used
             else:
                 load_picture(path)
                 self.picture, self.face = path, "picture"

@@ -151,5 +151,8 @@ const view = {
     for (const show of ctx.shows) show(ctx.body);
   },
 
-  leave(ctx) { for (const child of ctx.made) child.remove(); },
+  leave(ctx) {
+    ctx.recorder.cancel();
+    for (const child of ctx.made) child.remove();
+  },
 };
