@@ -203,7 +203,7 @@ def test_the_voices_of_the_wheel_say_when_each_phoneme_begins(monkeypatch):
     monkeypatch.setattr(speech, "_espeak", lambda: engine)
     said = speak("Bob may move.", "espeak:en-us")
     assert [viseme_of(p.symbol)[0] for p in said.phonemes if not speech.is_pause(p)][:3] == ["p", "ah", "p"]
-    assert said.phonemes[0].start_s == 0 and said.phonemes[-1].end_s == pytest.approx(said.duration_s, abs=0.01)
+    assert said.phonemes[0].start_s < 0.05 and said.phonemes[-1].end_s == pytest.approx(said.duration_s, abs=0.01)
     assert {"espeak:en-us", "espeak:de"} <= set(speech.available_voices()) and "f3" in speech.available_variants()
 
 

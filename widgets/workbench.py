@@ -522,7 +522,7 @@ class Workbench(LiveView):
                        (lambda size: size or self._own_size, lambda size: "" if size == self._own_size else size))
         self.designer.observe(self._designed, ["seed", "choices"])
         self.observe(self._page_opened, "page")
-        self.observe(self._sound_changed, ["sound", "sample", "recording"])
+        self.observe(self._use_sound_from_start, ["sound", "sample", "recording"])
         self.observe(lambda change: change.new or self._show_beside(None), "compare")
         self._page_opened()
 
@@ -534,7 +534,7 @@ class Workbench(LiveView):
                 view._mail.shown = name in in_sight
                 view.refresh(full=True)
 
-    def _sound_changed(self, _: traitlets.Bunch) -> None:
+    def _use_sound_from_start(self, _: traitlets.Bunch) -> None:
         self.start_s = 0.0
 
     def _designed(self, _: traitlets.Bunch) -> None:
@@ -565,8 +565,9 @@ class Workbench(LiveView):
         try:
             if what in ("sound", "microphone"):
                 load_speech("recording", path)
+                if what == "microphone":
+                    self.seconds = 0.0                   # all that was spoken is used
                 self.recording, self.sound = path, "recording"
-                self.seconds = 0.0 if what == "microphone" else self.seconds      # all that was spoken is used
             else:
                 load_picture(path)
                 self.picture, self.face = path, "picture"

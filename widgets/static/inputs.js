@@ -107,7 +107,9 @@ export function soundCard(ctx) {
 
   ctx.shows.push((body) => {
     const kind = ctx.get("sound"), total = body.sound?.seconds ?? 0, most = ctx.get("seconds"), start = ctx.get("start_s");
-    choose.querySelector("[data-value=microphone]").setAttribute("aria-pressed", recorder.recording);
+    const spoken = kind === "recording" && RECORD_NAME.test(body.recording);
+    choose.querySelector("[data-value=microphone]").setAttribute("aria-pressed", recorder.recording || spoken);
+    choose.querySelector("[data-value=recording]").setAttribute("aria-pressed", kind === "recording" && !spoken);
     if (!isNew(ctx, "sound", kind, body.sound, most, start, ctx.get("sample"), ctx.get("voice"), body.recording, ctx.waves,
       wave.canvas.parentElement.clientWidth, ctx.theme().dark)) return;
     if (!samples.childElementCount) {
@@ -130,14 +132,14 @@ export function soundCard(ctx) {
     wave.draw(total);
     const [from, to] = wave.part, all = to - from > total - 0.02;
     length.textContent = !total ? "" : all ? laSeconds(total) :
-      `${start ? `${from.toFixed(2)} to ${laSeconds(to)}` : laSeconds(to)} of ${laSeconds(total)}`;
+      `${start ? `${from.toFixed(2)} to ` : ""}${to.toFixed(2)} of ${laSeconds(total)}`;
     seconds.show(start, most);
   });
 }
 
 /* How much of the sound is used, from its beginning on: a shorter way than the waveform. */
 function secondsList(ctx) {
-  const part = laElement("option", { value: -1, hidden: true }, "the chosen part");
+  const part = laElement("option", { value: -1, hidden: true }, "chosen part");
   const element = laElement("select", { "aria-label": "seconds at most", "data-trait": "seconds",
     title: "How much of the sound is used",
     onchange: () => { ctx.set("start_s", 0); ctx.set("seconds", Number(element.value)); } },

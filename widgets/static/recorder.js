@@ -18,6 +18,8 @@ const RECORD_REFUSALS = {
   old: "This browser cannot record sound. Use a newer one, or upload a recording",
 };
 
+const RECORD_NAME = /^recording-\d\d-\d\d-\d\d\./;                       // of what was recorded here
+
 const recordDb = (amplitude) => 20 * Math.log10(Math.max(amplitude, 1e-6));
 const recordEnding = (type) => (type.includes("ogg") ? "ogg" : type.includes("mp4") ? "m4a" : "webm");
 
