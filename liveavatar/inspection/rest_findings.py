@@ -70,8 +70,11 @@ def share_finding(kinds: SoundKinds, name: str, label: str, better: str) -> Find
     """Say in how much of the time music or noise is heard and nobody speaks."""
     share = float(kinds.other.double().mean())
     state = NOTABLE if kinds.voiceless or share >= MUCH_NONSPEECH else FINE
-    verdict = "Nobody speaks: the sound is music or noise." if kinds.voiceless else \
-        f"Nobody speaks, but music or noise is heard, in {share:.0%} of the time."
+    verdict = "All that is heard is speech."
+    if kinds.voiceless:
+        verdict = "Nobody speaks: the sound is music or noise."
+    elif share >= 0.005:
+        verdict = f"Nobody speaks, but music or noise is heard, in {share:.0%} of the time."
     return Finding(name, label, share, better, verdict, state, FAIR,
                    "singing mostly counts as speech; speech that is no louder than the music around it can be missed")
 
