@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -109,6 +110,15 @@ def outline(wave: np.ndarray, points: int = WAVE_POINTS) -> np.ndarray:
     edges = np.linspace(0, len(wave), points + 1).astype(int)
     peaks = [np.abs(wave[a:max(b, a + 1)]).max(initial=0) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     return np.asarray(peaks, "<f4") / max(max(peaks), 1e-6)
+
+
+def wav_of(speech: Speech) -> bytes:
+    """Return a sound as the bytes of a wav file of 16 bits."""
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, speech.wave, speech.rate_hz, format="WAV", subtype="PCM_16")
+    return file.getvalue()
 
 
 # ------------------------------------------------------------------------------------------- portrait and size

@@ -18,6 +18,7 @@ import widgets
 from liveavatar.backends import find
 from liveavatar.conditions import UNSAID, parse_prompt
 from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig, size_text
+from liveavatar.inputs import cut
 from liveavatar.interrupts import result_of, stop_on_interrupt
 from liveavatar.run import PAUSED, RUNNING, Run
 from liveavatar.types import Block, InputError, Portrait, Prompt, Speech
@@ -33,6 +34,7 @@ from widgets._inputs import (
     temporary,
     thumbnail,
     voices,
+    wav_of,
 )
 from widgets._live import STATIC, Body, Buffers, Cursor, LiveView, Mail, sentence
 from widgets._presets import PRESETS
@@ -370,6 +372,8 @@ class Workbench(LiveView):
             self.designer.random()
         elif kind == "cancel upload":
             self._uploads.drop(content["what"])          # its pieces are taken in _hear
+        elif kind == "listen":
+            self._in_background(self._send_sound)
         elif kind == "save":
             self._send_file(content["suffix"])
         self.refresh()
@@ -590,6 +594,11 @@ class Workbench(LiveView):
             self.send({"kind": "file", "name": name, "mime": KINDS[suffix].mime}, [data])
         finally:
             self._saving = ""
+
+    def _send_sound(self) -> None:
+        """Let the browser play the part of the sound that is used."""
+        speech = cut(self.speech, self.start_s, self.seconds or None)
+        self.send({"kind": "sound"}, [wav_of(speech)])
 
     def _in_background(self, work: Callable[[], None]) -> None:
         """Do what takes long in a thread; what it raises is shown until the next click."""

@@ -179,6 +179,9 @@ def test_the_microphone_is_recorded_and_a_part_of_it_chosen(played):
     wave.press("ArrowLeft")
     played.wait_for_kernel("workbench.config.start_s == workbench.start_s < 0.24 * workbench.speech.duration_s")
     played.shoot(".la-card-sound", "recorded")
+    played.page.locator(".la-bench .la-wave-listen").click()
+    played.wait_for("() => document.querySelector('.la-wave-listen').textContent === '■'")
+    played.wait_for("() => document.querySelector('.la-wave-listen').textContent === '▶'")     # heard to its end
 
 
 def test_a_refused_microphone_is_said_in_words(played):

@@ -97,12 +97,12 @@ export function soundCard(ctx) {
     ctx.button("Choose a file …", "Any sound or video file", () => upload.choose()));
   const name = laElement("span", { class: "la-note" });
   chosen.append(name);
-  const wave = new Waveform(ctx);
+  const wave = ctx.waveform = new Waveform(ctx);
   const said = laElement("div", { class: "la-note la-bench-said" });
   const seconds = secondsList(ctx);
   const length = laElement("span", { class: "la-note" });
   card(ctx, "sound", "Sound", choose, samples, text, voice, chosen, recorder.element, recorded.element, upload.element,
-    wave.canvas, said, laElement("div", { class: "la-bench-length" }, length, laElement("span", { class: "la-space" }),
+    wave.canvas, said, laElement("div", { class: "la-bench-length" }, wave.button, length, laElement("span", { class: "la-space" }),
       seconds.element), upload.input, recorded.input);
 
   ctx.shows.push((body) => {
@@ -130,6 +130,7 @@ export function soundCard(ctx) {
     name.textContent = name.title = body.recording || "no file yet";
     said.textContent = said.title = kind !== "text" && body.sound?.text ? `“${body.sound.text.trim()}”` : "";
     wave.draw(total);
+    wave.button.disabled = !total;
     const [from, to] = wave.part, all = to - from > total - 0.02;
     length.textContent = !total ? "" : all ? laSeconds(total) :
       `${start ? `${from.toFixed(2)} to ` : ""}${to.toFixed(2)} of ${laSeconds(total)}`;

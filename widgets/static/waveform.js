@@ -18,6 +18,27 @@ export class Waveform {
     for (const event of ["pointerup", "pointercancel"]) on(event, () => { this.held = null; });
     on("dblclick", () => this.choose(0, this.total));
     on("keydown", (event) => this.key(event));
+    this.button = laElement("button", { type: "button", class: "la-button la-wave-listen",
+      onclick: () => (this.playing ? this.silence() : ctx.send("listen")) });
+    this.silence();
+    ctx.on("msg:custom", (message, buffers) => { if (message.kind === "sound") this.play(buffers[0]); });
+  }
+
+  /* Let the part be heard; data: a wav file. */
+  play(data) {
+    this.silence();
+    this.playing = new Audio(URL.createObjectURL(new Blob([data], { type: "audio/wav" })));
+    this.playing.onended = this.playing.onerror = () => this.silence();
+    this.playing.play();
+    Object.assign(this.button, { textContent: "■", title: "Stop the sound", ariaLabel: "stop the sound" });
+  }
+
+  silence() {
+    this.playing?.pause();
+    if (this.playing) URL.revokeObjectURL(this.playing.src);
+    this.playing = null;
+    Object.assign(this.button, { textContent: "▶", title: "Hear the part that is used",
+      ariaLabel: "hear the part that is used" });
   }
 
   /* From and to, in seconds, within the sound. */

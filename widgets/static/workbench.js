@@ -153,6 +153,7 @@ const view = {
 
   leave(ctx) {
     ctx.recorder.cancel();
+    ctx.waveform.silence();
     for (const child of ctx.made) child.remove();
   },
 };
