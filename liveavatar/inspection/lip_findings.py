@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from liveavatar.faces.curves import face_height
 from liveavatar.inspection.clip import SOUND_FPS as FPS
 from liveavatar.inspection.clip import Clip, shifted
 from liveavatar.inspection.findings import (
@@ -23,7 +22,7 @@ from liveavatar.inspection.findings import (
     weakest,
 )
 from liveavatar.inspection.rest_findings import nonspeech_findings, silence_findings
-from liveavatar.inspection.sync import INDEPENDENT_HZ, LEAST_DRIFT_S, RATE_HZ, Sync, sync_of, unknown
+from liveavatar.inspection.sync import INDEPENDENT_HZ, LEAST_DRIFT_S, RATE_HZ, SHORTEST_S, Sync, sync_of, unknown
 from liveavatar.metrics.lips import (
     ACCEPTABLE_MS,
     DETECTABLE_MS,
@@ -35,6 +34,7 @@ from liveavatar.metrics.lips import (
 from liveavatar.metrics.quality import STILL
 from liveavatar.types import Speech
 
+STILL_OPENING = 1e-3                # spread of the opening, below which a mouth does not move
 LEAST_FACE_PX, FAIR_FACE_PX = 40, 80        # height of the face; benchmarks/results/inspect_video.md
 TURNED_DEG = 30.0
 LEAST_CLOSURE, FAIR_CLOSURE = 0.5, 0.75
@@ -52,7 +52,7 @@ class FaceTrust:
 
 def face_trust(clip: Clip) -> FaceTrust:
     """Judge by the size of the face and how far it is turned."""
-    height = float(face_height(clip.track.points).nanmedian()) / clip.face_scale
+    height = clip.face_px
     yaw = float(clip.track.head_pose_deg[:, 0].abs().nanmedian())
     said = f"the face is {height:.0f} px high"
     trust = POOR if height < LEAST_FACE_PX else FAIR if height < FAIR_FACE_PX else GOOD
@@ -68,7 +68,9 @@ def find_sync(clip: Clip) -> Sync:
     if clip.faceless or clip.voiceless:
         return unknown(clip.faceless or clip.voiceless)
     known = clip.at_rate(clip.track.found.float(), RATE_HZ) > 0.5
-    return sync_of(clip.at_rate(clip.opening, RATE_HZ), known, clip.speech)
+    if clip.duration_s >= SHORTEST_S and clip.opening.std() < STILL_OPENING:
+        return unknown("the mouth does not move")
+    return sync_of(clip.at_rate(clip.lip_motion, RATE_HZ), known, clip.speech)
 
 
 def lip_findings(clip: Clip, sync: Sync) -> Iterator[Finding]:
