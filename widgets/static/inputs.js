@@ -140,7 +140,7 @@ export function soundCard(ctx) {
 
 /* How much of the sound is used, from its beginning on: a shorter way than the waveform. */
 function secondsList(ctx) {
-  const part = laElement("option", { value: -1, hidden: true }, "chosen part");
+  const part = laElement("option", { value: -1, hidden: true }, "a part");
   const element = laElement("select", { "aria-label": "seconds at most", "data-trait": "seconds",
     title: "How much of the sound is used",
     onchange: () => { ctx.set("start_s", 0); ctx.set("seconds", Number(element.value)); } },
