@@ -6,10 +6,12 @@
 # PYTHON=python3.12       which Python; left out, the first that fits: 3.11 to 3.13
 # TORCH_INDEX=URL         where the build of torch comes from; $(CPU_INDEX) has the small one, for CPUs alone
 # VENV=.venv              where everything is installed
+# VOICES=                 no synthetic voices: else espeak-ng comes with pip, which is under the GPL-3.0
 
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 VENV   ?= .venv
+VOICES ?= espeakng-loader
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
 QUIET  := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
@@ -51,6 +53,8 @@ $(STAMP): pyproject.toml constraints.txt
 	else echo "It takes about 2 GB on disk."; fi
 	$(BIN)/python -c '$(FITS)' 2>/dev/null || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH_INDEX:%=--extra-index-url %) -c constraints.txt -e ".[test]"
+	@[ -z "$(VOICES)" ] || $(BIN)/python -m pip install --quiet -c constraints.txt $(VOICES) || \
+		echo "pip has no synthetic voice for this machine: recordings can be used, --text cannot, unless espeak-ng is there"
 	$(BIN)/python -c 'import librosa, numpy as np; w = np.ones(16000, "f4"); librosa.feature.melspectrogram(y=librosa.resample(w, orig_sr=16000, target_sr=8000), sr=8000)'
 	touch $(STAMP)
 

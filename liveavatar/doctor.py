@@ -277,6 +277,7 @@ def check_voices() -> Finding:
     if missing:
         return Finding("voices", NOTE, f"{' and '.join(missing)} missing: " + (
             "--text has fewer voices" if found else "--text cannot be used, recordings can"),
+            ("" if kinds["espeak"] else "pip install 'liveavatar[speech]', or ") +
             f"apt-get install {' '.join(missing)}   (macOS: brew install {' '.join(missing)})", kinds)
     return Finding("voices", OK, f"{kinds['espeak']} of espeak-ng, {kinds['flite']} of flite", values=kinds)
 

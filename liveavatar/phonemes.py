@@ -21,12 +21,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from liveavatar.types import InputError, Phoneme, Speech
+from liveavatar.voice import holds_speech
+from liveavatar.voice_activity import speech_probability, speech_segments
 
 if TYPE_CHECKING:
     from pocketsphinx import Decoder
@@ -37,6 +40,7 @@ LATE_S = 0.008                        # by which its frames lie before what they
 PIECE_S, LEAST_PIECE_S = 12.0, 6.0    # of sound that is aligned at once: memory grows with the square of it
 QUIET_S = 0.2                         # length of the pause at which a recording is cut into pieces
 SHORTEST_S = 0.5
+NEAR_S = 0.3                          # around speech, in which sounds are believed
 LEAST_AGREEMENT = 0.3                 # share of spoken frames with the same phone by words and without; see benchmarks
 INSTALL = "install PocketSphinx with: pip install 'liveavatar[phonemes]'"
 ALIGNED, RECOGNISED = "aligned with the transcript", "recognised without a transcript"
@@ -84,7 +88,27 @@ def find_phonemes(speech: Speech, transcript: str = "", language: str = "en") ->
         raise ValueError(f"the speech is at {speech.rate_hz} Hz; PocketSphinx hears {RATE_HZ} Hz")
     if speech.duration_s < SHORTEST_S or not np.any(speech.wave):
         return Recognition(reason="the recording is too short or silent")
-    return _in_other_process(speech.wave, words)
+    if not holds_speech(speech):
+        return Recognition(reason="nobody speaks in this recording: it is music or noise")
+    found = _in_other_process(speech.wave, words)
+    probability = None if words else speech_probability(speech)
+    if probability is None:
+        return found
+    return replace(found, phonemes=tuple(_spoken(found.phonemes, speech_segments(probability))))
+
+
+def _spoken(phonemes: Iterable[Phoneme], segments: list[tuple[float, float]]) -> Iterator[Phoneme]:
+    """Yield phonemes; what is recognised more than NEAR_S away from the segments (from, to in s) of speech is silence:
+    words are heard in music as well."""
+    phones = ((one.symbol if any(begin_s - NEAR_S <= (one.start_s + one.end_s) / 2 <= end_s + NEAR_S
+                                 for begin_s, end_s in segments) else "sil", one.start_s, one.end_s)
+              for one in phonemes)
+    for symbol, alike in groupby(phones, key=lambda phone: phone[0]):
+        parts = list(alike)
+        if symbol == "sil":
+            yield Phoneme("sil", parts[0][1], parts[-1][2])
+        else:
+            yield from (Phoneme(*part) for part in parts)
 
 
 def with_phonemes(speech: Speech, found: Recognition) -> Speech:

@@ -3,7 +3,8 @@
     text --speak--> Speech(wave, phonemes) --viseme_curves--> (T, 7) mouth, one row per video frame
 
 Two free synthesisers are used, both optional: espeak-ng through its library (only the library tells when each
-phoneme starts; its command line does not), and flite through its program (`-psdur` prints when each phone ends).
+phoneme starts; its command line does not), be it that of the system or that of the wheel espeakng-loader (extra
+`speech`), and flite through its program (`-psdur` prints when each phone ends).
 Letters: N audio samples, T video frames. Times in seconds.
 """
 
@@ -15,6 +16,7 @@ import ctypes
 import ctypes.util
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -23,6 +25,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +36,8 @@ from liveavatar.types import InputError, Phoneme, Speech
 from liveavatar.wording import did_you_mean
 
 RATE_HZ = 16000
-INSTALL = "install one with: apt-get install espeak-ng flite (Debian, Ubuntu) or brew install espeak-ng (macOS)"
+INSTALL = ("install one with: pip install 'liveavatar[speech]' (espeak-ng), or apt-get install espeak-ng flite "
+           "(Debian, Ubuntu), or brew install espeak-ng (macOS)")
 
 # --------------------------------------------------------------------------------------------------------------
 # Visemes: how the mouth looks while a sound is made
@@ -275,14 +279,18 @@ _ESPEAK_WORDS_PER_MINUTE = 175
 class _Espeak:
     """libespeak-ng: one per process, with state of its own, so one thread at a time."""
 
-    def __init__(self, library: ctypes.CDLL) -> None:
+    def __init__(self, library: ctypes.CDLL, data: Path | None = None) -> None:
+        """data: folder with the voices; None: where the library itself looks. Raises OSError without voices."""
         self._library = library
         self._lock = threading.Lock()
         self._callback = _ESPEAK_CALLBACK(self._receive)           # must live as long as the library may call it
         self._pieces: list[np.ndarray] = []
         self._marks: list[tuple[int, str]] = []                    # (sample, phoneme), in order
         options = _PHONEME_EVENTS | _IPA_NAMES | _NEVER_EXIT
-        self.rate_hz = library.espeak_Initialize(_SYNCHRONOUS, 0, None, options)
+        folder = None if data is None else os.fsencode(data)
+        self.rate_hz = library.espeak_Initialize(_SYNCHRONOUS, 0, folder, options)
+        if self.rate_hz <= 0:
+            raise OSError("espeak-ng finds no voices")
         library.espeak_SetSynthCallback(self._callback)
         library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_EspeakVoice))
         self.languages = tuple(sorted(self._list(None)))
@@ -333,11 +341,26 @@ class _Espeak:
 
 @cache
 def _espeak() -> _Espeak | None:
-    for name in ("libespeak-ng.so.1", ctypes.util.find_library("espeak-ng"), "libespeak-ng.dylib"):
-        if name:
-            with contextlib.suppress(OSError):
-                return _Espeak(ctypes.CDLL(name))
+    """Open espeak-ng, that of the system before that of the wheel; None where there is none."""
+    for name, data in (*_system_libraries(), *_wheel_library()):
+        with contextlib.suppress(OSError):
+            return _Espeak(ctypes.CDLL(name), data)
     return None
+
+
+def _system_libraries() -> list[tuple[str, None]]:
+    """List names under which the system may know the library."""
+    names = ("libespeak-ng.so.1", ctypes.util.find_library("espeak-ng"), "libespeak-ng.dylib")
+    return [(name, None) for name in names if name]
+
+
+def _wheel_library() -> list[tuple[str, Path]]:
+    """List the library of the wheel espeakng-loader and its voices, where it is installed."""
+    if find_spec("espeakng_loader") is None:
+        return []
+    import espeakng_loader
+
+    return [(espeakng_loader.get_library_path(), Path(espeakng_loader.get_data_path()))]
 
 
 def _speak_espeak(text: str, name: str, rate: float, pitch: float, melody: float

@@ -1,6 +1,7 @@
-"""Is there a voice in a recording? A plain decision on pitch and sounds: noise, clicks, hum and most music have none.
+"""Is there a voice in a recording? By Silero VAD where it is installed (`liveavatar.voice_activity`), else by a rule.
 
-A voice has a pitch that holds or glides while the spectrum keeps changing, many times a second. Noise and clicks have
+The rule looks at pitch and spectrum: noise, clicks and hum have no voice; most recorded music is taken for one. A voice
+has a pitch that holds or glides while the spectrum keeps changing, many times a second. Noise and clicks have
 no pitch; a hum and the notes of an instrument have one, but a spectrum that stands still; chords have several at once.
 Whispering has no pitch either and is not found.
 """
@@ -11,6 +12,7 @@ import numpy as np
 
 from liveavatar.audio import MEL_HOP, MEL_WINDOW, RATE_HZ, mel_filters
 from liveavatar.types import Speech
+from liveavatar.voice_activity import speech_probability, speech_segments
 
 LOWEST_HZ, HIGHEST_HZ = 70, 400          # of a voice's pitch
 PERIODIC = 0.6                           # autocorrelation at the pitch, from which on a sound counts as voiced
@@ -19,6 +21,7 @@ GLIDING = 0.08                           # largest change of pitch in 20 ms, as 
 ACTIVE_DB = 25.0                         # below the loud moments, where there is nothing to decide about
 RANGE = 4.0                              # powers of ten of the spectrum that are compared
 ENOUGH_S = 0.1                           # of voice within WINDOW_S
+LONG_ENOUGH_S = 0.25                     # of speech by Silero VAD
 WINDOW_S = 2.0
 PIECE_S = 10.0                           # looked at before it is decided whether that was enough
 
@@ -26,11 +29,21 @@ PIECE_S = 10.0                           # looked at before it is decided whethe
 def holds_speech(speech: Speech) -> bool:
     """Tell whether a voice speaks (or sings, in the manner of speech) anywhere in a recording at 16 kHz.
 
-    Measured on shipped and synthetic voices: found in all, also in pink noise as loud as the voice; not found in white
-    and pink noise, clicks, typing, knocking, hum, breath, a melody and synthetic chords with drums. Silence holds none.
+    Raises ValueError for another rate. Measured on shipped and synthetic voices: found in all, also in pink noise as
+    loud as the voice; not found in white and pink noise, clicks, typing, knocking, hum, breath, a melody and synthetic
+    chords with drums. Silence holds none. Of recorded music only Silero VAD knows that it is none
+    (benchmarks/results/no_voice.md).
     """
     if speech.rate_hz != RATE_HZ:
         raise ValueError(f"the speech is at {speech.rate_hz} Hz; this looks at {RATE_HZ} Hz")
+    probability = speech_probability(speech)
+    if probability is None:
+        return follows_rule(speech)
+    return any(end_s - begin_s >= LONG_ENOUGH_S for begin_s, end_s in speech_segments(probability))
+
+
+def follows_rule(speech: Speech) -> bool:
+    """Tell by pitch and spectrum alone whether a voice speaks in a recording at 16 kHz."""
     wave, piece = speech.wave, round(PIECE_S * RATE_HZ)
     threshold = _activity_threshold(wave)
     overlap = round(WINDOW_S * RATE_HZ)

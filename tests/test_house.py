@@ -21,8 +21,8 @@ FLOORS = (
      "interrupts", "threads", "thread_policy", "compiling", "warping",
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
-     "avatars", "puppets", "faces", "speech", "sound", "soundtrack", "audio", "voice", "phonemes", "pictures",
-     "conditions", "decoder", "video", "strength", "flow2d"),
+     "avatars", "puppets", "faces", "speech", "sound", "soundtrack", "audio", "voice", "voice_activity", "phonemes",
+     "pictures", "conditions", "decoder", "video", "strength", "flow2d"),
     ("backends",),
     ("pipeline", "streaming", "progress", "inputs", "rollout", "runfolder", "trace", "parallel"),
     ("metrics", "inspection", "vram", "run", "preview", "step_frames", "export", "interop", "runs",
@@ -177,7 +177,7 @@ def test_conda_brings_python_and_pip_and_nothing_else():
 
 def test_conda_and_pip_ask_for_the_same():
     listed = conda_pip_list()
-    assert listed.pop() == "--editable ."
+    assert listed.pop() == "--editable .[speech]"
     extras = project()["optional-dependencies"]
     assert listed == project()["dependencies"] + extras["test"] and set(extras["wan"]) < set(extras["test"])
 

@@ -23,11 +23,13 @@ from liveavatar.inspection.decoding import decode, even_pictures, read_header
 from liveavatar.inspection.lip_findings import find_sync
 from liveavatar.inspection.pictures import changes_of, cuts_of, find_seams, lab_of, slope_per_minute
 from liveavatar.inspection.sync import RATE_HZ, sync_of
+from liveavatar.metrics import sound_kinds
 from liveavatar.phonemes import RECOGNISED, Recognition
 from liveavatar.speech import join, samples, viseme_curves
 from liveavatar.study.inspection_page import inspection_page
 from liveavatar.types import Speech
 from liveavatar.video import VideoWriter
+from liveavatar.voice_activity import WINDOW_S
 
 FPS = 25
 FRAMES = 150
@@ -251,6 +253,24 @@ def test_another_language_is_not_recognised_and_says_so(clip):
     found = inspect_clip(clip_module.recognised(clip, language="de"))
     assert "only those of English" in found["closure_share"].verdict
     assert math.isnan(found["sounds_correlation"].value) and not math.isnan(found["loudness_correlation"].value)
+
+
+def test_a_mouth_that_moves_to_music_is_said_and_has_no_delay(clip, monkeypatch):
+    heard = torch.zeros(round(clip.speech.duration_s / WINDOW_S) + 1)
+    monkeypatch.setattr(sound_kinds, "speech_probability", lambda _: heard)
+    found = inspect_clip(replace(clip))
+    assert math.isnan(found["offset_ms"].value) and "nobody speaks" in found["offset_ms"].verdict
+    assert found["nonspeech_share"].value > 0.8 and "music or noise" in found["nonspeech_share"].verdict
+    assert found["nonspeech_motion_ratio"].value > 0.5 and found["nonspeech_motion_ratio"].state == "fault"
+    heard[:len(heard) // 2] = 1
+    half = inspect_clip(replace(clip))
+    assert 0.2 < half["nonspeech_share"].value < 0.6 and not math.isnan(half["offset_ms"].value)
+    assert "The mouth moves where only music or noise is heard" in half["nonspeech_motion_ratio"].verdict
+
+
+def test_every_figure_is_on_the_page(clip):
+    page, found = inspection_page(inspect_clip(clip)), inspect_clip(clip)
+    assert [one.name for one in found.findings if f"<code>{one.name}</code>" not in page] == []
 
 
 def with_pictures(clip, change):

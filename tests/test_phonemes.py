@@ -73,6 +73,14 @@ def test_words_are_grouped_at_their_longest_pauses_without_losing_any():
     assert pieces[0][2][-1] == "w7" and pieces[-1][1] == 30.5 and all(b - a <= 12.6 for a, b, _ in pieces)
 
 
+def test_what_is_recognised_in_music_is_silence(monkeypatch):
+    phones = (Phoneme("sil", 0, 1), Phoneme("b", 1, 2), Phoneme("eh", 2, 3), Phoneme("k", 3, 4), Phoneme("sil", 4, 5))
+    assert list(phonemes._spoken(phones, [(0.9, 2.0)])) == [*phones[:2], Phoneme("sil", 2, 5)]
+    monkeypatch.setattr(phonemes, "find_spec", lambda _: True)
+    monkeypatch.setattr(phonemes, "holds_speech", lambda _: False)
+    assert "music or noise" in find_phonemes(samples()["steps"]).reason
+
+
 def test_agreement_counts_the_spoken_frames():
     one = [Phoneme("sil", 0, 1), Phoneme("b", 1, 2), Phoneme("eh", 2, 3)]
     other = [Phoneme("sil", 0, 1), Phoneme("b", 1, 2), Phoneme("ih", 2, 3)]

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -191,8 +192,29 @@ def test_a_missing_synthesiser_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr(speech, "_flite_voices", lambda: ())
     assert speech.available_voices() == ()
     for voice in ("espeak:en-us", "flite:slt"):
-        with pytest.raises(InputError, match="not installed; install one with: apt-get install espeak-ng flite"):
+        with pytest.raises(InputError, match=r"not installed; install one with: pip install 'liveavatar\[speech\]'"):
             speak("hello", voice)
+
+
+@pytest.mark.skipif(find_spec("espeakng_loader") is None, reason="needs a wheel: pip install 'liveavatar[speech]'")
+def test_the_voices_of_the_wheel_say_when_each_phoneme_begins(monkeypatch):
+    monkeypatch.setattr(speech, "_system_libraries", lambda: [])
+    engine = speech._espeak.__wrapped__()
+    monkeypatch.setattr(speech, "_espeak", lambda: engine)
+    said = speak("Bob may move.", "espeak:en-us")
+    assert [viseme_of(p.symbol)[0] for p in said.phonemes if not speech.is_pause(p)][:3] == ["p", "ah", "p"]
+    assert said.phonemes[0].start_s < 0.05 and said.phonemes[-1].end_s == pytest.approx(said.duration_s, abs=0.01)
+    assert {"espeak:en-us", "espeak:de"} <= set(speech.available_voices()) and "f3" in speech.available_variants()
+
+
+def test_a_library_without_voices_is_passed_over(monkeypatch):
+    class Empty:
+        espeak_Initialize = staticmethod(lambda *_: -1)
+
+    monkeypatch.setattr(speech, "_system_libraries", lambda: [("libempty", None)])
+    monkeypatch.setattr(speech, "_wheel_library", lambda: [])
+    monkeypatch.setattr(speech.ctypes, "CDLL", lambda _: Empty())
+    assert speech._espeak.__wrapped__() is None
 
 
 # ---- join and samples ----------------------------------------------------------------------------------------

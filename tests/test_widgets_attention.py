@@ -62,7 +62,7 @@ def test_a_head_and_a_target_are_chosen(view, recorded):
 
 def test_the_lane_is_the_profile_of_the_chosen_place(view, recorded):
     lane, seen = view.lane, recorded[1]
-    assert set(lane) == {0, 1} and len(lane[0]) == view.run.facts.frames
+    assert set(lane) == {0, 1} and len(lane[0]) == view.run.info.frames
     alone = seen.sound_profile(2, 1, 1, [2, 6, 10])          # row 1, column 0 of each latent frame
     inside = alone.sum(0)[9:].numpy()[:11]                   # the video ends before the block does
     assert np.allclose(lane[1][24:], inside, atol=1e-6)      # no later block listens back

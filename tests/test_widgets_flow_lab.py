@@ -42,7 +42,7 @@ def test_modes_are_moved_and_the_number_of_modes_puts_them_back(view):
 
 
 def test_a_click_distils_a_student_and_other_data_take_it_away(view):
-    view._hear(view, {"kind": "distil"}, [])
+    view._receive_message(view, {"kind": "distil"}, [])
     view.wait()
     body, buffers = view.paint()
     assert body["student"]["update"] == 5 and body["student"]["fields"] == ["real score", "fake score", "student"]
@@ -62,7 +62,7 @@ def test_a_student_that_is_learning_begins_anew_when_the_data_change(view):
     before = view.student
     view.modes = 4
     wait_until(lambda: view.student not in (None, before))
-    view._hear(view, {"kind": "stop"}, [])
+    view._receive_message(view, {"kind": "stop"}, [])
     assert view.student is not None and not view.paint()[0]["student"]["working"]
 
 
@@ -72,5 +72,5 @@ def test_jobs_follow_the_method(view):
     view.method = "regression"
     assert view.chosen_jobs == ("mean", "mean")
     view.method, view.jobs = "dmd", ["mean", "mean"]
-    view._hear(view, {"kind": "distil"}, [])
+    view._receive_message(view, {"kind": "distil"}, [])
     assert "nothing to do" in view.error and view.student is None

@@ -9,6 +9,7 @@ import pytest
 import torch
 from fakes import FakeBackend, face, tone, wait_until
 
+from liveavatar import phonemes
 from liveavatar.avatars.motion import talk
 from liveavatar.avatars.renderer import render
 from liveavatar.avatars.sampling import random_identities
@@ -91,6 +92,13 @@ def test_without_phonemes_the_loudness_is_what_the_mouth_is_held_against(frames)
     view = LipView(shown(frames, phonemes=False))
     assert view.lips.against == "loudness" and view.phonemes == ()
     assert -150 < view.best_ms < 150 and 0 <= np.nanmin(view.expected) <= np.nanmax(view.expected) <= 1
+
+
+def test_the_page_is_told_why_the_sounds_of_a_recording_are_not_known(frames, monkeypatch):
+    monkeypatch.setattr(phonemes, "find_spec", lambda _: None)
+    view = LipView(shown(frames, phonemes=False))
+    assert view.lips.exact and "pip install 'liveavatar[phonemes]'" in view.paint()[0]["no_sounds"]
+    assert LipView(shown(frames)).paint()[0]["no_sounds"] == ""
 
 
 def test_what_it_is_held_against_can_be_changed(run):

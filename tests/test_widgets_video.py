@@ -6,9 +6,10 @@ from fakes import tone
 from talking import talking
 
 from liveavatar.inspection import open_video
+from liveavatar.phonemes import Recognition
 from liveavatar.types import InputError
 from liveavatar.video import VideoWriter
-from widgets import LipView, Player
+from widgets import LipView, Player, _mouth
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,19 @@ def test_a_view_of_lips_opens_a_file_with_another_sound(files):
     assert view.error == "" and view.window_s == 4.0 and not view.controls
     assert len(view.opening) == 30 and view.run.speech.duration_s == pytest.approx(1.2)
     view.close()
+
+
+def test_a_transcript_is_taken_and_a_bad_one_refused(files, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(_mouth, "find_phonemes", lambda speech, words: asked.append(words) or Recognition(reason="why"))
+    (tmp_path / "words.txt").write_text("Hello there")
+    view = LipView.open(files / "b.webm", transcript=str(tmp_path / "words.txt"))
+    assert view.lips.exact and asked == ["Hello there"]
+    view.close()
+    with pytest.raises(InputError, match="write numbers as words"):
+        LipView.open(files / "b.webm", transcript="It costs 25 pounds")
+    with pytest.raises(InputError, match="a.mp4 has nothing to which the transcript could belong: the video has no"):
+        LipView.open(files / "a.mp4", transcript="Hello there")
 
 
 def test_what_cannot_be_opened_is_said(files, tmp_path):

@@ -1,9 +1,11 @@
 """The Workbench without a browser: settings become a run, runs follow each other, errors are sentences."""
 
+import io
 import time
 
 import numpy as np
 import pytest
+import soundfile
 from fakes import FakeBackend, tone, wait_until
 
 import widgets
@@ -216,8 +218,6 @@ def upload(page: Workbench, what: str, name: str, data: bytes, number: int = 1, 
 
 
 def sound_file(folder, seconds: float = 1.0) -> bytes:
-    import soundfile
-
     soundfile.write(folder / "me.wav", tone(seconds).wave, 16000)
     return (folder / "me.wav").read_bytes()
 
@@ -232,6 +232,32 @@ def test_uploads_arrive_in_pieces_and_keep_their_names(tmp_path):
     assert page.paint()[0]["recording"] == "me.wav"
     wait_until(lambda: sent and sent[-1].get("over"))
     assert [one["arrived"] for one in sent if "arrived" in one] == [*range(1, len(sent))]      # so far it has come
+
+
+def test_all_of_what_was_spoken_into_the_microphone_is_used(tmp_path):
+    page = make(start_s=0.2, seconds=0.5)
+    upload(page, "microphone", "recording-10-20-30.wav", sound_file(tmp_path))
+    wait_until(lambda: page.sound == "recording")
+    assert (page.start_s, page.seconds) == (0.0, 0.0) and page.speech.duration_s == pytest.approx(1.0)
+
+
+def test_the_chosen_part_of_the_sound_is_what_is_said_and_another_sound_begins_at_its_start():
+    page = make(sample="river", start_s=1.0, seconds=0.48)
+    assert (page.config.start_s, page.config.duration_s) == (1.0, 0.48) and "start_s=1.0" in page.as_code()
+    assert page.start().result().frames == 12
+    assert np.array_equal(page.run.speech.wave, speech_module.samples()["river"].wave[16000:16000 + 7680])
+    page.sample = "steps"
+    assert page.start_s == 0.0 and page.seconds == 0.48
+
+
+def test_the_chosen_part_can_be_heard():
+    page, sent = make(sample="river", start_s=1.0, seconds=0.5), []
+    page.send = lambda content, buffers=None: sent.append((content, buffers))
+    page.told("listen", {})
+    wait_until(lambda: any(content["kind"] == "sound" for content, _ in sent))
+    data = next(buffers[0] for content, buffers in sent if content["kind"] == "sound")
+    wave, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32")
+    assert rate_hz == 16000 and np.allclose(wave, speech_module.samples()["river"].wave[16000:24000], atol=1e-4)
 
 
 def test_an_upload_that_cannot_be_used_is_named_as_its_owner_does_and_changes_nothing(tmp_path):

@@ -10,7 +10,8 @@ from liveavatar.glossary import TERMS
 
 STATIC = Path(__file__).parent / "static"
 MODULE_WORDS = re.compile(r"^(?:import [^;]+;\n|export (?=(?:async )?function|class|const))", re.MULTILINE)
-OWN = ("compare", "inputs", "player_engine", "present", "save", "step_detail", "upload")
+OWN = ("compare", "inputs", "player_engine", "present", "recorder", "save", "step_detail", "upload",
+       "waveform")
 LIBRARIES = {"uplot": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css")} | {
     name: (f"{name}.js", f"{name}.css") for name in OWN}
 

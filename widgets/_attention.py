@@ -50,13 +50,13 @@ def lips_delay_ms(run: Run) -> float | None:
     from liveavatar.audio import loudness_envelope
     from liveavatar.metrics.lips import mouth_opening, offset_curve
 
-    blocks = [run.decoded_block(block) for block in range(run.facts.blocks)]
+    blocks = [run.decoded_block(block) for block in range(run.info.blocks)]
     if run.speech is None or not blocks or any(one is None for one in blocks):
         return None
     pictures = torch.cat([one.frames for one in blocks])
     try:
-        envelope = loudness_envelope(run.speech.wave, run.facts.fps, run.speech.rate_hz, LOUDNESS_S)
-        curve = offset_curve(mouth_opening(pictures), envelope[:len(pictures)], run.facts.fps)
+        envelope = loudness_envelope(run.speech.wave, run.info.fps, run.speech.rate_hz, LOUDNESS_S)
+        curve = offset_curve(mouth_opening(pictures), envelope[:len(pictures)], run.info.fps)
     except InputError:                                     # too short, or no mouth that moves
         return None
     return float(curve.best_ms) if curve.peak > WEAK else None

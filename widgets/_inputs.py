@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from liveavatar.conditions import fit_portrait, load_portrait
 from liveavatar.config import size_text
 from liveavatar.files import stamp, user_path
 from liveavatar.inputs import prepare_portrait
+from liveavatar.speech import INSTALL
 from liveavatar.types import InputError, Portrait, Speech
 
 if TYPE_CHECKING:
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
     from liveavatar.config import GenerationConfig
 
 SAMPLES = ("welcome", "river", "steps")
-VOICES = ("espeak:en-us", "espeak:en-gb+f3", "espeak:de", "espeak:es", "espeak:fr-fr", "flite:slt", "flite:rms",
+VOICES = ("espeak:en-us", "espeak:en+f3", "espeak:de", "espeak:es", "espeak:fr", "flite:slt", "flite:rms",
           "flite:kal16")                                  # of these, the ones that this machine has
+NO_VOICE = f"No synthetic voice on this machine; {INSTALL}"
 LONGEST_TEXT = 600                                        # characters that are spoken
 WAVE_POINTS = 120                                         # of the drawing of the sound
 THUMBNAIL_PX = 192                                        # longer side of the drawing of the portrait
@@ -107,6 +110,15 @@ def outline(wave: np.ndarray, points: int = WAVE_POINTS) -> np.ndarray:
     edges = np.linspace(0, len(wave), points + 1).astype(int)
     peaks = [np.abs(wave[a:max(b, a + 1)]).max(initial=0) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     return np.asarray(peaks, "<f4") / max(max(peaks), 1e-6)
+
+
+def wav_of(speech: Speech) -> bytes:
+    """Return a sound as the bytes of a wav file of 16 bits."""
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, speech.wave, speech.rate_hz, format="WAV", subtype="PCM_16")
+    return file.getvalue()
 
 
 # ------------------------------------------------------------------------------------------- portrait and size

@@ -62,15 +62,16 @@ class VideoOpener:
 
 
 def view_of_video(kind: type[LiveView], path: str | os.PathLike, sound: str | os.PathLike | Speech | None = None,
-                  **options: object) -> LiveView:
+                  transcript: str = "", **options: object) -> LiveView:
     """Show any video file in a view of a kind.
 
     path: any size, codec and frame rate that FFmpeg reads; sound: another recording instead of its own, or Speech with
-    phonemes; options: as for the view itself. Raises InputError for files that cannot be read.
+    phonemes; transcript: the English words that are spoken, or a .txt file of them; options: as for the view itself.
+    Raises InputError for files and transcripts that cannot be read.
     """
     from liveavatar.inspection import open_video
 
-    return kind(open_video(path, sound), **{"controls": False} | options)
+    return kind(open_video(path, sound, transcript=transcript), **{"controls": False} | options)
 
 
 class LiveView(anywidget.AnyWidget):

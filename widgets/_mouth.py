@@ -31,6 +31,7 @@ from liveavatar.faces import detect_faces, read_faces
 from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
 from liveavatar.metrics.reader import LIPS, as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face
 from liveavatar.metrics.regressor import MOUTH, FaceRegressor, cut_square
+from liveavatar.metrics.sound_kinds import SoundKinds, sound_kinds
 from liveavatar.phonemes import find_phonemes, with_phonemes
 from liveavatar.runs.info import RUNNING
 from liveavatar.runs.run import EXIT_TIMEOUT_S, Run
@@ -149,6 +150,7 @@ class MouthReader:
         self._known: tuple = ()                           # what _lips was made of
         self.speech = run.speech                          # its phonemes are looked for when the run is over
         self.no_phonemes = ""                             # why there are none
+        self.kinds: SoundKinds | None = None              # of the frames of a recording, known with its phonemes
         self._searched = run.speech is None or bool(run.speech.phonemes)
         self._whole: tuple[int, Whole | None] = (0, None) # the block that was looked at as a whole, and how it looked
         self._news = threading.Event()                    # there may be something to do
@@ -170,6 +172,16 @@ class MouthReader:
     def lips_so_far(self) -> Lips | None:
         """Return what was known when it was last looked; None: nothing yet. Takes no time."""
         return self._lips
+
+    @property
+    def sounds_missing(self) -> str:
+        """Why no phonemes are known (yet), as a sentence without its full stop; empty where they are known."""
+        if self.speech is None or self.speech.phonemes:
+            return ""
+        if self._searched:
+            return self.no_phonemes
+        return ("the sounds of a recording are looked for once its video is made" if self.run.state == RUNNING else
+                "the sounds are being looked for ...")
 
     def keep_up(self) -> None:
         """Read what has come since, in the reader's own thread. Returns at once."""
@@ -239,11 +251,13 @@ class MouthReader:
                 or (self.run.state != RUNNING and not self._searched))
 
     def _search_phonemes(self) -> None:
-        """Search the phonemes of a recording once its run is over: it takes a core for about its length."""
+        """Look for speech and phonemes in a recording once its run is over: it takes a core for about its length."""
         if self.run.state == RUNNING or self._searched:
             return
-        found = find_phonemes(self.run.speech, self.run.speech.text)
-        self.speech, self.no_phonemes = with_phonemes(self.run.speech, found), found.reason
+        speech, info = self.run.speech, self.run.info
+        self.kinds = sound_kinds(speech, info.frames, info.fps)
+        found = find_phonemes(speech, speech.text)
+        self.speech, self.no_phonemes = with_phonemes(speech, found), found.reason
         with self._lock:
             self.__dict__.pop("_truth", None)             # of the speech as it was known before
             self._searched = True
@@ -328,9 +342,10 @@ class MouthReader:
     def _curve(self, opening: np.ndarray, expected: np.ndarray, faceless: str) -> OffsetCurve:
         """Return agreement at every delay; while the run is going not before there is enough to judge by."""
         fps = self.run.info.fps
-        if faceless:
+        reason = faceless or ("" if self.kinds is None else self.kinds.voiceless)
+        if reason:
             nothing = torch.full((1,), torch.nan)
-            return OffsetCurve(nothing, nothing, math.nan, math.nan, fps, False, faceless)
+            return OffsetCurve(nothing, nothing, math.nan, math.nan, fps, False, reason)
         if self.run.state == RUNNING and len(opening) < SOONEST_S * fps and len(opening) < self.run.info.frames:
             nothing = torch.full((1,), torch.nan)
             return OffsetCurve(nothing, nothing, math.nan, math.nan, fps, False,

@@ -38,6 +38,8 @@ class Settings(LiveView):
         sync=True, code=True)
     recording = traitlets.Unicode("", help="a sound file; an upload is put here").tag(sync=True, code=True)
     seconds = traitlets.Float(0.0, min=0, help="seconds of sound at most; 0 is all of it").tag(sync=True, code=True)
+    start_s = traitlets.Float(0.0, min=0, help="second of the sound at which the used part begins; another sound sets "
+                                               "it to 0").tag(sync=True, code=True)
     face = traitlets.Enum(["designer", "picture"], "designer", help="where the portrait comes from").tag(
         sync=True, code=True)
     picture = traitlets.Unicode("", help="a picture file; an upload is put here").tag(sync=True, code=True)
@@ -89,7 +91,7 @@ class Settings(LiveView):
     def config(self) -> GenerationConfig:
         """Return how the next video will be made. Raises InputError for what cannot be."""
         return GenerationConfig(**self.path.choice, size=self.size or None, base_seed=self.seed,
-                                duration_s=self.seconds or None, clean=self.clean or None)
+                                start_s=self.start_s, duration_s=self.seconds or None, clean=self.clean or None)
 
     @property
     def preset(self) -> str:

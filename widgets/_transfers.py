@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from liveavatar.inputs import cut
 from liveavatar.types import InputError
-from widgets._inputs import load_picture, load_speech, temporary
+from widgets._inputs import load_picture, load_speech, temporary, wav_of
 from widgets._live import sentence
 from widgets._save import KINDS, name_for
 from widgets._uploads import Uploads
@@ -45,8 +46,10 @@ class Transfers:
     def _choose(self, what: str, number: int, path: str) -> None:
         """Read a file that has arrived, and choose it where it can be used."""
         try:
-            if what == "sound":
+            if what in ("sound", "microphone"):
                 load_speech("recording", path)
+                if what == "microphone":
+                    self._page.seconds = 0.0             # all that was spoken is used
                 self._page.recording, self._page.sound = path, "recording"
             else:
                 load_picture(path)
@@ -70,6 +73,14 @@ class Transfers:
             self._page.send({"kind": "file", "name": name, "mime": KINDS[suffix].mime}, [data])
         finally:
             self.saving = ""
+
+    def send_sound(self) -> None:
+        """Let the browser play the part of the sound that is used."""
+        self._in_background(self._cut_and_send)
+
+    def _cut_and_send(self) -> None:
+        speech = cut(self._page.speech, self._page.start_s, self._page.seconds or None)
+        self._page.send({"kind": "sound"}, [wav_of(speech)])
 
     def _in_background(self, work: Callable[[], None]) -> None:
         """Do what takes long in a thread; what it raises is shown until the next click."""

@@ -26,7 +26,7 @@ class Upload:
 
 
 class Uploads:
-    """Join the pieces of files, one file at a time for each input ("sound" or "face")."""
+    """Join the pieces of files, one file at a time for each input ("sound", "microphone" or "face")."""
 
     def __init__(self) -> None:
         self._coming: dict[str, Upload] = {}
@@ -45,7 +45,7 @@ class Uploads:
         if sum(map(len, upload.pieces)) > LARGEST_BYTES:
             del self._coming[what]
             raise InputError(f"{name} is larger than {LARGEST_BYTES // 2**20} MiB; give a shorter one, or its path: "
-                             f"workbench.{'recording' if what == 'sound' else 'picture'} = '...'")
+                             f"workbench.{'picture' if what == 'face' else 'recording'} = '...'")
         if part < parts - 1:
             return None
         del self._coming[what]

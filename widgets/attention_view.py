@@ -70,7 +70,7 @@ class AttentionView(LiveView):
         Raise InputError where nothing was recorded of what is asked for.
         """
         keys = self._keys_of()
-        block = self.run.facts.block_at(self.time_s)
+        block = self.run.info.block_at(self.time_s)
         blocks = sorted({key[0] for key in keys})
         block = max((one for one in blocks if one <= block), default=blocks[0])
         here = [key for key in keys if key[0] == block]
@@ -92,8 +92,8 @@ class AttentionView(LiveView):
         weights, (rows, columns) = self.weights, self.grid
         row = int(MOUTH[0] * rows) if self.row < 0 else min(self.row, rows - 1)
         column = int(MOUTH[1] * columns) if self.column < 0 else min(self.column, columns - 1)
-        first = self.place[0] * self.run.facts.block_latents
-        return weights.queries.at(first + min(self.frame, self.run.facts.block_latents - 1), row, column)
+        first = self.place[0] * self.run.info.block_latents
+        return weights.queries.at(first + min(self.frame, self.run.info.block_latents - 1), row, column)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -135,16 +135,16 @@ class AttentionView(LiveView):
     def lane(self) -> dict[int, np.ndarray]:
         """Return how much the chosen place listens to each video frame of the sound: {step: (T,)}, over all recorded
         blocks; a place that looks at nothing but the learned token is dark."""
-        layer, facts = self.place[2], self.run.facts
+        layer, info = self.place[2], self.run.info
         lanes = {}
         for step in sorted({key[1] for key in self._keys_of()}):
-            lane = np.zeros(max(facts.frames, facts.block_frames) + facts.block_frames)
+            lane = np.zeros(max(info.frames, info.block_frames) + info.block_frames)
             for block in sorted({key[0] for key in self._keys_of() if key[1:] == (step, layer)}):
                 profile = self._profile(block, step, layer)
                 if profile is None:
                     return {}
-                add_at(lane, block * facts.block_frames - AUDIO_HISTORY, profile.sum(0).numpy())
-            lanes[step] = lane[:facts.frames or None]
+                add_at(lane, block * info.block_frames - AUDIO_HISTORY, profile.sum(0).numpy())
+            lanes[step] = lane[:info.frames or None]
         return lanes
 
     @property
@@ -155,7 +155,7 @@ class AttentionView(LiveView):
         for step in sorted({key[1] for key in self._keys_of()}):
             profiles = [self._profile(block, step, layer) for block, at, of in self._keys_of()
                         if (at, of) == (step, layer)]
-            lags = [sound_lag_ms(one, self.run.facts.fps) for one in profiles if one is not None]
+            lags = [sound_lag_ms(one, self.run.info.fps) for one in profiles if one is not None]
             if lags:
                 found[step] = float(torch.cat(lags).nanmean())
         return found
@@ -171,7 +171,7 @@ class AttentionView(LiveView):
 
     # ------------------------------------------------------------------ drawing
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         decoding().forget(self)
         self._profiles.clear()
         self._sent = {}
@@ -186,7 +186,7 @@ class AttentionView(LiveView):
         here = [key for key in keys if key[0] == block]
         body = {"block": block, "step": step, "layer": layer, "rows": rows, "columns": columns,
                 "steps": sorted({key[1] for key in here}), "layers": sorted({key[2] for key in here}),
-                "heads": list(weights.heads), "first": block * self.run.facts.block_latents,
+                "heads": list(weights.heads), "first": block * self.run.info.block_latents,
                 "token": [int(places.frame[query]), int(places.row[query]), int(places.column[query])],
                 "shares": self.shares, "words": self._most_attended(), "sounds": self.sounds,
                 "heats": list(heats), "pictures": list(pictures), "lags": self.lags_ms, "lips": self.lips_ms,
@@ -227,7 +227,7 @@ class AttentionView(LiveView):
     def _keys_of(self) -> tuple[tuple[int, int, int], ...]:
         if self.run is None or self.seen is None or not self.seen.keys:
             raise InputError(self.nothing)
-        return tuple(key for key in self.seen.keys if key[0] * self.run.facts.block_s < (self.run.total_s or 1e9))
+        return tuple(key for key in self.seen.keys if key[0] * self.run.info.block_s < (self.run.total_s or 1e9))
 
     def _one_head(self, values: Tensor) -> Tensor:
         """(H, ...) -> (...): the chosen head, or the mean."""
@@ -265,7 +265,7 @@ class AttentionView(LiveView):
             count = len(self.seen.attention(*self.place, "text").keys)
         except InputError:
             return []
-        if self.run.facts.backend == "mini":
+        if self.run.info.backend == "mini":
             from liveavatar.conditions import UNSAID
 
             slots = UNSAID | self.run.provenance.get("inputs", {}).get("prompt", {}).get("slots", {})
@@ -288,13 +288,13 @@ class AttentionView(LiveView):
 
     def _pictures(self, block: int, step: int, heats: dict) -> dict[str, np.ndarray]:
         """Return a picture (H, W, 3) uint8 for each heat, and ask for those that are not decoded yet."""
-        run, facts = self.run, self.run.facts
-        found, jobs, seen = {}, {}, set(run.seen)
+        run, info = self.run, self.run.info
+        found, jobs, seen = {}, {}, set(run.recorded_steps)
         for name in heats:
             if name == "portrait":
                 continue
-            of, inside = divmod(int(name.split()[1]), facts.block_latents)
-            at = step if of == block else facts.steps - 1
+            of, inside = divmod(int(name.split()[1]), info.block_latents)
+            at = step if of == block else info.steps - 1
             if (of, at) not in seen:
                 continue
             frames = run.step_frames.kept(of, at)
@@ -303,7 +303,7 @@ class AttentionView(LiveView):
                 found[name] = self._cached(("preview", of, at, inside), lambda of=of, at=at, i=inside:
                                            run.step_frames.preview(of, at)[i])
             else:
-                place = min(inside * facts.frames_per_latent + facts.frames_per_latent // 2, len(frames) - 1)
+                place = min(inside * info.frames_per_latent + info.frames_per_latent // 2, len(frames) - 1)
                 found[name] = self._cached(("frame", of, at, inside), lambda frames=frames, i=place: smaller(frames[i]))
         if "portrait" in heats and found:
             size = next(iter(found.values())).shape[:2]

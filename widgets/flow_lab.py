@@ -269,7 +269,7 @@ class FlowLab(LiveView):
         if training is not None:
             training.stop()
 
-    def told(self, kind: str, content: dict) -> None:
+    def on_message(self, kind: str, content: dict) -> None:
         if kind == "distil":
             self.distil()
         elif kind == "stop":

@@ -118,6 +118,13 @@ class LipView(LiveView):
         return self.reader.speech.phonemes
 
     @property
+    def nonspeech(self) -> list[tuple[float, float]]:
+        """When something is heard but nobody speaks, (from, to) in s: music or noise. Of recordings, once the run is
+        over; music is known by Silero VAD alone (`pip install 'liveavatar[vad]'`)."""
+        kinds = self._need_reader().kinds
+        return [] if kinds is None else kinds.other_segments(self.run.info.fps)
+
+    @property
     def picture(self) -> np.ndarray:
         """Return (H, W, 3) uint8: the frame under the mouse, else under the cursor."""
         self._need_reader()
@@ -154,14 +161,15 @@ class LipView(LiveView):
         reader.keep_up()
         lips = reader.lips_so_far
         body: Body = {"shapes": list(SHAPES), "detectable": DETECTABLE_MS, "acceptable": ACCEPTABLE_MS,
-                      "peaks_hz": PEAKS_HZ, "mel_hz": RATE_HZ / 320, "frames": self.run.info.frames}
+                      "peaks_hz": PEAKS_HZ, "mel_hz": RATE_HZ / 320, "frames": self.run.info.frames,
+                      "no_sounds": reader.sounds_missing, "nonspeech": self.nonspeech}
         buffers: Buffers = {}
         self._add(buffers, "peaks", 0, lambda: peaks_of(self.run.speech.wave, self.run.speech.rate_hz))
         self._add(buffers, "mel", 0, self._mel_bytes)
         self._add(buffers, "sounds", (id(lips), len(self.phonemes)), lambda: json.dumps(self._sounds(lips)).encode())
         if lips is not None:
             body |= {"curve": curve_of(lips.curve), "verdict": verdict_of(lips.curve), "exact": lips.exact,
-                     "against": lips.against, "no_sounds": reader.no_phonemes, "checks": checks_of(lips.report)}
+                     "against": lips.against, "checks": checks_of(lips.report)}
             self._add(buffers, "curves", id(lips), lambda: np.stack(
                 [lips.opening, lips.expected, lips.loudness, lips.agreement], 1).astype("<f4").tobytes())
         body["frame"] = self._add_frame(buffers, lips)

@@ -19,7 +19,7 @@ from liveavatar.interrupts import result_of, stop_on_interrupt
 from liveavatar.runs.info import PAUSED, RUNNING
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError
-from widgets._inputs import sample_texts, sizes_of, temporary, voices
+from widgets._inputs import NO_VOICE, sample_texts, sizes_of, temporary, voices
 from widgets._live import Body, Buffers, Cursor, LiveView, sentence
 from widgets._message_gate import Throttle
 from widgets._models import load_model, model_of
@@ -53,7 +53,7 @@ class Workbench(Settings):
     """
 
     script = "workbench.js"
-    libraries = ("present", "upload", "save", "inputs")
+    libraries = ("present", "upload", "recorder", "waveform", "save", "inputs")
     nothing = ""
     drawn_after = (Block,)
 
@@ -202,7 +202,7 @@ class Workbench(Settings):
             "words": {"slots": words.slots, "unsaid": UNSAID, "unknown": words.unknown, "free": self.free_text},
             "preset": self.preset,
             "presets": [[name, preset.article, preset.mini] for name, preset in PRESETS.items()],
-            "voices": voices(), "samples": sample_texts(), "busy": self.busy,
+            "voices": voices(), "voiceless": NO_VOICE, "samples": sample_texts(), "busy": self.busy,
             "sizes": ["", *sizes_of(self._model)], "own_size": self._own_size, "largest_upload": LARGEST_BYTES,
             "kinds": [[suffix, kind.title] for suffix, kind in KINDS.items()], "saving": self._transfers.saving,
             "preparing": self._preparing is not None, "says": self._says, "remarks": self._remarks,
@@ -226,6 +226,8 @@ class Workbench(Settings):
             self.designer.random()
         elif kind == "cancel upload":
             self._transfers.cancel(content["what"])         # its pieces are taken in _receive_message
+        elif kind == "listen":
+            self._transfers.send_sound()
         elif kind == "save":
             self._transfers.send_file(content["suffix"])
         self.refresh()
@@ -355,6 +357,7 @@ class Workbench(Settings):
                        (lambda size: size or self._own_size, lambda size: "" if size == self._own_size else size))
         self.designer.observe(self._designed, ["seed", "choices"])
         self.observe(self._page_opened, "page")
+        self.observe(self._use_sound_from_start, ["sound", "sample", "recording"])
         self.observe(self._on_compare, "compare")
         self._page_opened()
 
@@ -369,6 +372,9 @@ class Workbench(Settings):
     def _on_compare(self, change: traitlets.Bunch) -> None:
         if not change.new:
             self._show_beside(None)
+
+    def _use_sound_from_start(self, _: traitlets.Bunch) -> None:
+        self.start_s = 0.0
 
     def _designed(self, _: traitlets.Bunch) -> None:
         self.face = "designer"

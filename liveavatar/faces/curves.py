@@ -11,6 +11,7 @@ from torch import Tensor
 
 RIGHT_EYE, LEFT_EYE = 33, 263                                   # outer corners
 INNER_LIPS = ((82, 87), (13, 14), (312, 317))                   # upper and lower lip, right, middle, left
+NOSE_TO_LIP = ((1, 14), (1, 17), (2, 87), (2, 317))             # tip and base of the nose, edges of the lower lip
 MOUTH_CORNERS = (61, 291)
 EYE_CORNERS = ((33, 133), (263, 362))                           # of the right and of the left eye: outer, inner
 EYE_LIDS = (((160, 144), (159, 145), (158, 153)), ((387, 373), (386, 374), (385, 380)))
@@ -46,6 +47,16 @@ def mouth_aperture(points: Tensor) -> Tensor:
     About 0 closed, 0.1 in ordinary speech, 0.35 and more wide open.
     """
     gaps = torch.stack([distance(points, upper, lower) for upper, lower in INNER_LIPS])
+    return gaps.mean(0) / eye_distance(points)
+
+
+def lower_lip_drop(points: Tensor) -> Tensor:
+    """Return how far the lower lip is below the nose: mean over four pairs of points / eye distance.
+
+    It follows the opening of the mouth. In small, compressed faces it is read more surely than the gap of the lips,
+    which is then a few pixels high; it also moves a little with the expression and where the head nods.
+    """
+    gaps = torch.stack([distance(points, nose, lip) for nose, lip in NOSE_TO_LIP])
     return gaps.mean(0) / eye_distance(points)
 
 

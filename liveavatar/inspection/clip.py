@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,20 @@ import torch
 from torch import Tensor
 
 from liveavatar.audio import load_audio
+from liveavatar.faces.curves import face_height, lower_lip_drop
 from liveavatar.faces.track import FaceTrack
 from liveavatar.files import rereadable
 from liveavatar.inspection.decoding import GUESSED_FPS, Header, decode, read_header
 from liveavatar.inspection.follow import FaceFollower, FacePixels, measure_pixels
 from liveavatar.metrics.reader import fill_gaps, photo_mouth
+from liveavatar.metrics.sound_kinds import SoundKinds, sound_kinds
 from liveavatar.phonemes import Recognition, find_phonemes, with_phonemes, words_of
 from liveavatar.sound import Track
 from liveavatar.types import InputError, Phoneme, Speech
 
 SHORTEST_S = 0.2                # of a stretch that is asked for
+SMALL_FACE_PX = 80              # height of a face, below which the lower lip tells more than the gap of the lips
+SOUND_FPS = 25.0                # at which silence, speech and other sound are told apart
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,36 @@ class Clip:
             return "no face is found in this video"
         return f"a face is found in only {found:.0%} of the pictures" if found < 0.5 else ""
 
+    @cached_property
+    def sound_kinds(self) -> SoundKinds:
+        """When nothing is heard, somebody speaks, or something else sounds, at SOUND_FPS. Needs a sound."""
+        return sound_kinds(self.speech, max(1, math.floor(self.duration_s * SOUND_FPS)), SOUND_FPS,
+                           spoken=self.phonemes is None)
+
+    @property
+    def voiceless(self) -> str:
+        """Why there is no voice to compare the lips with; empty where there is one."""
+        return self.soundless or self.sound_kinds.voiceless
+
     @property
     def opening(self) -> Tensor:
         """(T,) how far the mouth is open, 0 closed to 1 wide open; gaps are filled in, NaN without any face."""
         return fill_gaps(photo_mouth(self.track))
+
+    @property
+    def face_px(self) -> float:
+        """Height of the face in the file's pictures, upper forehead to chin: median, px; NaN without a face."""
+        return float(face_height(self.track.points).nanmedian()) / self.face_scale
+
+    @property
+    def lip_motion(self) -> Tensor:
+        """(T,) the curve of the mouth that goes with the sound most surely, in a unit of its own; gaps are filled in.
+
+        The opening; in faces below SMALL_FACE_PX how far the lower lip is down, since compression moves what is read of
+        so small a gap (measured: benchmarks/results/inspect_video.md, "Rates").
+        """
+        small = self.face_px < SMALL_FACE_PX
+        return fill_gaps(lower_lip_drop(self.track.points)) if small else self.opening
 
     def at_rate(self, curve: Tensor, rate_hz: float) -> Tensor:
         """Bring a curve (T,) or (T, C) from the pictures to regular times (n + 0.5) / rate_hz: (N,) or (N, C)."""

@@ -1,4 +1,4 @@
-"""Figures of lips against sound: delay, drift, jumps, silence, closure, openness."""
+"""Figures of lips against sound: delay, drift, jumps, closure, openness; those of silence are in `rest_findings`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from liveavatar.faces.curves import face_height
+from liveavatar.inspection.clip import SOUND_FPS as FPS
 from liveavatar.inspection.clip import Clip, shifted
 from liveavatar.inspection.findings import (
     FAIR,
@@ -24,7 +21,8 @@ from liveavatar.inspection.findings import (
     number,
     weakest,
 )
-from liveavatar.inspection.sync import INDEPENDENT_HZ, LEAST_DRIFT_S, RATE_HZ, Sync, sync_of, unknown
+from liveavatar.inspection.rest_findings import nonspeech_findings, silence_findings
+from liveavatar.inspection.sync import INDEPENDENT_HZ, LEAST_DRIFT_S, RATE_HZ, SHORTEST_S, Sync, sync_of, unknown
 from liveavatar.metrics.lips import (
     ACCEPTABLE_MS,
     DETECTABLE_MS,
@@ -33,13 +31,10 @@ from liveavatar.metrics.lips import (
     phoneme_report,
     true_opening,
 )
-from liveavatar.metrics.quality import STILL, silent_frames
+from liveavatar.metrics.quality import STILL
 from liveavatar.types import Speech
 
-FPS = 25.0                          # at which silence and phonemes are looked at
-LEAST_SILENCE_S = 0.4
-MOVES, MOVES_MUCH = 0.3, 0.5        # motion in silence against that while speaking
-OPEN_IN_SILENCE = 0.25              # opening from which a mouth counts as open though nobody speaks
+STILL_OPENING = 1e-3                # spread of the opening, below which a mouth does not move
 LEAST_FACE_PX, FAIR_FACE_PX = 40, 80        # height of the face; benchmarks/results/inspect_video.md
 TURNED_DEG = 30.0
 LEAST_CLOSURE, FAIR_CLOSURE = 0.5, 0.75
@@ -57,7 +52,7 @@ class FaceTrust:
 
 def face_trust(clip: Clip) -> FaceTrust:
     """Judge by the size of the face and how far it is turned."""
-    height = float(face_height(clip.track.points).nanmedian()) / clip.face_scale
+    height = clip.face_px
     yaw = float(clip.track.head_pose_deg[:, 0].abs().nanmedian())
     said = f"the face is {height:.0f} px high"
     trust = POOR if height < LEAST_FACE_PX else FAIR if height < FAIR_FACE_PX else GOOD
@@ -70,10 +65,12 @@ def face_trust(clip: Clip) -> FaceTrust:
 
 def find_sync(clip: Clip) -> Sync:
     """Compare lips and sound, or say why that cannot be done."""
-    if clip.faceless or clip.soundless:
-        return unknown(clip.faceless or clip.soundless)
+    if clip.faceless or clip.voiceless:
+        return unknown(clip.faceless or clip.voiceless)
     known = clip.at_rate(clip.track.found.float(), RATE_HZ) > 0.5
-    return sync_of(clip.at_rate(clip.opening, RATE_HZ), known, clip.speech)
+    if clip.duration_s >= SHORTEST_S and clip.opening.std() < STILL_OPENING:
+        return unknown("the mouth does not move")
+    return sync_of(clip.at_rate(clip.lip_motion, RATE_HZ), known, clip.speech)
 
 
 def lip_findings(clip: Clip, sync: Sync) -> Iterator[Finding]:
@@ -83,7 +80,8 @@ def lip_findings(clip: Clip, sync: Sync) -> Iterator[Finding]:
     yield drift_finding(clip, sync, face)
     yield jump_finding(sync, face)
     yield from loudness_findings(clip, sync, face)
-    yield from silence_findings(clip, sync, face)
+    yield from silence_findings(clip, sync, face and face.trust)
+    yield from nonspeech_findings(clip, sync, face and face.trust)
     yield closure_finding(clip, sync, face)
     yield sounds_finding(clip, sync, face)
 
@@ -167,46 +165,6 @@ def loudness_findings(clip: Clip, sync: Sync, face: FaceTrust | None) -> Iterato
     verdict = "The mouth hardly opens." if wide < 0.1 else f"The mouth opens as far as {wide:.2f} (1 is wide open)."
     yield Finding(name, label, wide, "neither", verdict, state, weakest(FAIR, face.trust),
                   "in units of rendered avatars, 95 % of the time less; not calibrated on photographs")
-
-
-def silence_findings(clip: Clip, sync: Sync, face: FaceTrust | None) -> Iterator[Finding]:
-    """Say whether the mouth rests while nobody speaks."""
-    names = (("silence_motion_ratio", "Mouth moves in silence"), ("silence_open_share", "Mouth open in silence"))
-    opening, silent = at_the_sounds(clip, sync)
-    reason = clip.faceless or clip.soundless
-    quiet_s = 0.0 if reason else float(silent.sum()) / FPS
-    if not reason and quiet_s < LEAST_SILENCE_S:
-        reason = f"only {quiet_s:.1f} s are silent"
-    if reason:
-        yield from (missing(name, label, "lower", reason) for name, label in names)
-        return
-    speed = opening.diff().abs()
-    both_silent, both_loud = silent[1:] & silent[:-1], ~silent[1:] & ~silent[:-1]
-    ratio = float(speed[both_silent].mean() / speed[both_loud].mean().clamp(min=1e-6))
-    share = float((opening[silent] > OPEN_IN_SILENCE).double().mean())
-    trust = weakest(GOOD if quiet_s >= 2 else FAIR if quiet_s >= 1 else POOR, face.trust)
-    because = f"{quiet_s:.1f} s are silent; noise and music count as sound"
-    state = FINE if ratio < MOVES else NOTABLE if ratio < MOVES_MUCH else FAULT
-    verdict = {FINE: "The mouth rests in silence.", NOTABLE: "The mouth moves a little in silence."}.get(
-        state, "The mouth moves in silence.")
-    yield Finding(*names[0], ratio, "lower", f"{verdict[:-1]} ({ratio:.0%} of its motion while speaking).", state,
-                  trust, because)
-    state = FINE if share < 0.2 else NOTABLE if share < 0.6 else FAULT
-    yield Finding(*names[1], share, "lower", f"The mouth is open in {share:.0%} of the silence.", state,
-                  weakest(trust, FAIR), f"{because}; some people rest with their lips apart")
-
-
-def at_the_sounds(clip: Clip, sync: Sync) -> tuple[Tensor, Tensor]:
-    """Return the opening (N,) at FPS, moved by the delay onto the sounds, and where nobody speaks (N,) bool."""
-    if clip.faceless or clip.soundless:
-        return torch.empty(0), torch.empty(0, dtype=torch.bool)
-    opening = clip.at_rate(clip.opening, FPS)
-    late = 0 if math.isnan(sync.offset_ms) else round(sync.offset_ms / 1000 * FPS)
-    wave = torch.from_numpy(clip.speech.wave)
-    silent = silent_frames(wave, len(opening), clip.speech.rate_hz, FPS)
-    if late > 0:
-        return opening[late:], silent[:len(silent) - late]
-    return opening[:len(opening) + late], silent[-late:]
 
 
 def closure_finding(clip: Clip, sync: Sync, face: FaceTrust | None) -> Finding:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from liveavatar.files import rereadable
 from liveavatar.inspection.clip import load_other, sound_of
 from liveavatar.inspection.decoding import GUESSED_FPS, decode, even_pictures, read_header
+from liveavatar.phonemes import read_transcript, words_of
 from liveavatar.runs.info import FINISHED, RunInfo
 from liveavatar.runs.record import SavedState
 from liveavatar.runs.run import Run
@@ -32,19 +34,27 @@ FRAMES_PER_LATENT, BLOCK_LATENTS = 4, 3     # views show blocks of 12 pictures, 
 
 
 def open_video(path: str | os.PathLike, sound: str | os.PathLike | Speech | None = None,
-               duration_s: float = math.inf) -> Run:
+               duration_s: float = math.inf, transcript: str = "") -> Run:
     """Open a video file as a run that is over; its pictures and sound can be shown, it has no steps.
 
     sound: another recording, heard from the first picture on, or Speech with phonemes
     duration_s: open no more than its beginning; what does not fit into MOST_BYTES is left out with a warning
+    transcript: the English words that are spoken, or the path of a .txt file; empty: a view recognises them
 
-    Raises InputError where the file cannot be read.
+    Raises InputError where the file or the transcript cannot be read.
     """
+    transcript = read_transcript(transcript)
+    words_of(transcript)
     path = rereadable(path)
     header = read_header(path)
     other = sound if sound is None or isinstance(sound, Speech) else load_other(sound)
     began_s = float(next(decode(path, 1e-6)).times_s[0])
-    speech, _, _ = sound_of(path, header, began_s, other)
+    speech, soundless, _ = sound_of(path, header, began_s, other)
+    if transcript and speech is None:
+        raise InputError(f"{path} has nothing to which the transcript could belong: {soundless}; give a sound as well, "
+                         "or leave the transcript out")
+    if transcript:
+        speech = replace(speech, text=transcript).with_sound(speech.sound)
     fps = min(header.fps or GUESSED_FPS, MOST_FPS)
     frames = kept_pictures(path, fps, duration_s)
     info = RunInfo(fps=fps, frames_per_latent=FRAMES_PER_LATENT, block_latents=BLOCK_LATENTS, frames=len(frames),

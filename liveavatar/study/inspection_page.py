@@ -26,7 +26,8 @@ PAGE_PX = 512                       # longer side of a video that is encoded ane
 MOST_FPS = 30.0
 WIDTH, LEFT, RIGHT = 1000, 110, 992         # of the drawings, px; they are scaled to the page
 GROUPS = (("Lips and sound", ("offset_ms", "drift_ms_per_minute", "jumps_count", "loudness_correlation",
-                              "opening_share", "silence_motion_ratio", "silence_open_share", "closure_share")),
+                              "opening_share", "silence_motion_ratio", "silence_open_share", "nonspeech_share",
+                              "nonspeech_motion_ratio", "closure_share", "sounds_correlation")),
           ("Pictures", ("seam_ratio", "block_frames", "cuts_count", "repeated_share", "brightness_change_levels",
                         "brightness_drift_levels_per_minute", "flicker_levels", "unrest_levels")),
           ("Face", ("skin_change_delta_e", "identity_change_share", "frozen_head_share", "head_motion_deg",

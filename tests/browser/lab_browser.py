@@ -24,7 +24,8 @@ SETTINGS = {
 }
 SWITCHES = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
             "--disable-background-networking", "--disable-component-update",
-            "--autoplay-policy=no-user-gesture-required")
+            "--autoplay-policy=no-user-gesture-required",
+            "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")     # a microphone that beeps
 HARMLESS = (   # said by JupyterLab itself, whatever is shown in it
     "Canceled future",                                     # of a kernel that was restarted or shut down
     "favicon", "source map", "Failed to load resource: the server responded with a status of 404",

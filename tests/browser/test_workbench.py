@@ -156,3 +156,40 @@ def test_a_recording_can_be_uploaded(played, tmp_path):
     played.page.locator(".la-bench input[data-upload=sound]").set_input_files(tmp_path / "me.wav")
     played.wait_for_kernel("workbench.sound == 'recording' and abs(workbench.speech.duration_s - 1.2) < 0.01")
     played.wait_for("() => document.querySelector('.la-bench-upload').innerText.includes('me.wav')")
+
+
+def test_the_microphone_is_recorded_and_a_part_of_it_chosen(played):
+    record = played.page.locator(".la-bench .la-pick[data-value=microphone]")
+    record.click()
+    played.wait_for("() => document.querySelector('.la-record-meter').getAttribute('aria-valuenow') > -50")   # a beep
+    played.wait_for("() => /recording, [1-9]/.test(document.querySelector('.la-record-time').textContent)")
+    played.shoot(".la-card-sound", "recording")
+    played.page.locator(".la-record").get_by_role("button", name="Stop").click()
+    played.wait_for_kernel("workbench.sound == 'recording' and 'recording-' in workbench.recording "
+                           "and 0.9 < workbench.speech.duration_s < 30")
+    assert played.run("print(abs(workbench.speech.wave).max() > 0.01, workbench.seconds)") == "True 0.0"
+    played.wait_for("(length) => Math.abs(document.querySelector('.la-wave').getAttribute('aria-valuemax') - length) < "
+                    "0.02 && document.querySelector('.la-record').hidden",
+                    float(played.run("print(workbench.speech.duration_s)")))
+    wave = played.page.locator(".la-bench .la-wave")
+    wide = wave.evaluate("(canvas) => canvas.clientWidth")
+    wave.drag_to(wave, source_position={"x": 0.25 * wide, "y": 10}, target_position={"x": 0.75 * wide, "y": 10})
+    part = "workbench.start_s / workbench.speech.duration_s, workbench.seconds / workbench.speech.duration_s"
+    played.wait_for_kernel(f"all(abs(one - wanted) < 0.1 for one, wanted in zip(({part}), (0.25, 0.5)))")
+    wave.press("ArrowLeft")
+    played.wait_for_kernel("workbench.config.start_s == workbench.start_s < 0.24 * workbench.speech.duration_s")
+    played.shoot(".la-card-sound", "recorded")
+    played.page.locator(".la-bench .la-wave-listen").click()
+    played.wait_for("() => document.querySelector('.la-wave-listen').textContent === '■'")
+    played.wait_for("() => document.querySelector('.la-wave-listen').textContent === '▶'")     # heard to its end
+
+
+def test_a_refused_microphone_is_said_in_words(played):
+    played.page.evaluate("""() => { navigator.mediaDevices.getUserMedia = () =>
+        Promise.reject(new DOMException('Permission denied', 'NotAllowedError')); }""")
+    played.page.locator(".la-bench .la-pick[data-value=microphone]").click()
+    words = played.page.locator(".la-record-words")
+    words.filter(has_text="does not let this page use the microphone").wait_for(state="visible")
+    assert played.page.locator(".la-record button:visible").count() == 0
+    played.shoot(".la-card-sound", "refused")
+    played.page.evaluate("() => { delete navigator.mediaDevices.getUserMedia; }")

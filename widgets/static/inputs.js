@@ -80,11 +80,15 @@ function drawFace(ctx) {
 
 export function soundCard(ctx) {
   const upload = new UploadLine(ctx, "sound", "audio/*,video/*");
+  const recorded = new UploadLine(ctx, "microphone", "audio/*");
+  const recorder = ctx.recorder = new Recorder(ctx, (file) => recorded.send(file));
   const choose = segments(ctx, "sound", "where the speech comes from", [
     ["sample", "Sample", "A recording that is shipped"],
     ["text", "Write", "A synthetic voice says what you write"],
     ["recording", "Upload", "A recording of your own: any sound or video file",
-      () => (ctx.get("recording") ? ctx.set("sound", "recording") : upload.choose())]]);
+      () => (ctx.get("recording") ? ctx.set("sound", "recording") : upload.choose())],
+    ["microphone", "Record", "Speak into the microphone",
+      () => (recorder.recording ? recorder.stop() : recorder.start())]]);
   const samples = laElement("div", { class: "la-picks la-bench-samples", role: "group", "aria-label": "samples" });
   const text = textArea(ctx, "text", "What the voice should say", 2);
   const voice = laElement("select", { "aria-label": "voice", "data-trait": "voice", title: "The voice",
@@ -93,21 +97,21 @@ export function soundCard(ctx) {
     ctx.button("Choose a file …", "Any sound or video file", () => upload.choose()));
   const name = laElement("span", { class: "la-note" });
   chosen.append(name);
-  ctx.waveCanvas = laElement("canvas", { role: "img", "aria-label": "the sound" });
+  const wave = ctx.waveform = new Waveform(ctx);
   const said = laElement("div", { class: "la-note la-bench-said" });
-  const seconds = laElement("select", { "aria-label": "seconds at most", "data-trait": "seconds",
-    title: "How much of the sound is used", onchange: () => ctx.set("seconds", Number(seconds.value)) },
-    ...[[0, "all of it"], [2, "first 2 s"], [4, "first 4 s"], [8, "first 8 s"]].map(([value, words]) =>
-      laElement("option", { value }, words)));
+  const seconds = secondsList(ctx);
   const length = laElement("span", { class: "la-note" });
-  card(ctx, "sound", "Sound", choose, samples, text, voice, chosen, upload.element, ctx.waveCanvas, said,
-    laElement("div", { class: "la-bench-length" }, length, laElement("span", { class: "la-space" }), seconds),
-    upload.input);
+  card(ctx, "sound", "Sound", choose, samples, text, voice, chosen, recorder.element, recorded.element, upload.element,
+    wave.canvas, said, laElement("div", { class: "la-bench-length" }, wave.button, length, laElement("span", { class: "la-space" }),
+      seconds.element), upload.input, recorded.input);
 
   ctx.shows.push((body) => {
-    const kind = ctx.get("sound"), total = body.sound?.seconds ?? 0, most = ctx.get("seconds");
-    if (!isNew(ctx, "sound", kind, body.sound, most, ctx.get("sample"), ctx.get("voice"), body.recording, ctx.waves,
-      ctx.waveCanvas.parentElement.clientWidth, ctx.theme().dark)) return;
+    const kind = ctx.get("sound"), total = body.sound?.seconds ?? 0, most = ctx.get("seconds"), start = ctx.get("start_s");
+    const spoken = kind === "recording" && RECORD_NAME.test(body.recording);
+    choose.querySelector("[data-value=microphone]").setAttribute("aria-pressed", recorder.recording || spoken);
+    choose.querySelector("[data-value=recording]").setAttribute("aria-pressed", kind === "recording" && !spoken);
+    if (!isNew(ctx, "sound", kind, body.sound, most, start, ctx.get("sample"), ctx.get("voice"), body.recording, ctx.waves,
+      wave.canvas.parentElement.clientWidth, ctx.theme().dark)) return;
     if (!samples.childElementCount) {
       samples.append(...body.samples.map(([sample, words]) => laElement("button", { type: "button", class: "la-pick",
         "data-value": sample, title: words, onclick: () => ctx.set("sample", sample) }, sample)));
@@ -118,33 +122,36 @@ export function soundCard(ctx) {
     for (const one of samples.children) one.setAttribute("aria-pressed", one.dataset.value === ctx.get("sample"));
     const write = choose.querySelector("[data-value=text]");
     write.disabled = !body.voices.length;
-    if (write.disabled) write.title = "No synthetic voice on this machine: install espeak-ng or flite";
+    if (write.disabled) write.title = body.voiceless;
     voice.value = ctx.get("voice");
     samples.hidden = kind !== "sample";
     text.hidden = voice.hidden = kind !== "text";
     chosen.hidden = kind !== "recording";
     name.textContent = name.title = body.recording || "no file yet";
     said.textContent = said.title = kind !== "text" && body.sound?.text ? `“${body.sound.text.trim()}”` : "";
-    const used = most && most < total ? `${laSeconds(most)} of ` : "";
-    length.textContent = total ? used + laSeconds(total) : "";
-    if (![...seconds.options].some((option) => Number(option.value) === most)) {
-      seconds.append(laElement("option", { value: most }, `first ${most} s`));
-    }
-    seconds.value = most;
-    drawWave(ctx, total, most);
+    wave.draw(total);
+    wave.button.disabled = !total;
+    const [from, to] = wave.part, all = to - from > total - 0.02;
+    length.textContent = !total ? "" : all ? laSeconds(total) :
+      `${start ? `${from.toFixed(2)} to ` : ""}${to.toFixed(2)} of ${laSeconds(total)}`;
+    seconds.show(start, most);
   });
 }
 
-function drawWave(ctx, total, most) {
-  const width = Math.max(ctx.waveCanvas.parentElement.clientWidth - 20, 40), height = 30;
-  const pen = laCanvas(ctx.waveCanvas, width, height), theme = ctx.theme();
-  if (!ctx.wave || !total) return;
-  const pitch = width / ctx.wave.length, used = most && most < total ? most / total : 1;
-  ctx.wave.forEach((peak, i) => {
-    const tall = Math.max(1, peak * (height - 2));
-    pen.fillStyle = (i + 0.5) / ctx.wave.length <= used ? theme.accent : theme.line;
-    pen.fillRect(i * pitch, (height - tall) / 2, Math.max(1, pitch - 1), tall);
-  });
+/* How much of the sound is used, from its beginning on: a shorter way than the waveform. */
+function secondsList(ctx) {
+  const part = laElement("option", { value: -1, hidden: true }, "a part");
+  const element = laElement("select", { "aria-label": "seconds at most", "data-trait": "seconds",
+    title: "How much of the sound is used",
+    onchange: () => { ctx.set("start_s", 0); ctx.set("seconds", Number(element.value)); } },
+    ...[[0, "all of it"], [2, "first 2 s"], [4, "first 4 s"], [8, "first 8 s"]].map(([value, words]) =>
+      laElement("option", { value }, words)), part);
+  return { element, show(start, most) {
+    const listed = [...element.options].some((option) => Number(option.value) === most);
+    if (!start && !listed) element.insertBefore(laElement("option", { value: most }, `first ${most} s`), part);
+    part.hidden = !start;
+    element.value = start ? -1 : most;
+  } };
 }
 
 /* ---- prompt */

@@ -99,6 +99,8 @@ const view = {
       const shape = ctx.body.shapes[sound[3]], kept = { true: ", and the mouth did so", false: ", but the mouth did not" }[sound[4]] ?? "";
       return `${sound[0]}, ${sound[1].toFixed(2)} to ${laSeconds(sound[2])}${shape ? `: ${shape}${kept}` : ""}. Click to see its frames at every step`;
     }
+    if (lane === "sounds" && !ctx.sounds.length && ctx.body.no_sounds) return ctx.body.no_sounds;
+    if (lane === "wave" && ctx.body.nonspeech?.some(([from, to]) => from <= time && time < to)) return "Something is heard, but nobody speaks: music or noise";
     if (lane === "agreement" && agreement >= 0) return `agreement ${agreement.toFixed(2)}: ${LA_TERMS.agreement}`;
     return "Click or drag to move the time cursor";
   },
@@ -129,12 +131,22 @@ const view = {
       pen.beginPath();
       pen.rect(LIP_GUTTER, 0, ctx.width - LIP_GUTTER, height);
       pen.clip();
-      if (hidden) { pen.fillText("not known for a recording", LIP_GUTTER + 6, top + tall / 2); }
+      if (hidden) view.reason(ctx, pen, top + tall / 2);
       else view[`${name}Lane`](ctx, pen, theme, times, top, tall);
       pen.restore();
       top += tall + LIP_GAP;
     }
     view.drawCursor(ctx, pen, theme, times, height - LIP_GAP);
+  },
+
+  /* Why the sounds are not known, in as many lines as it needs. */
+  reason(ctx, pen, middle) {
+    const lines = [""], room = ctx.width - LIP_GUTTER - 12;
+    for (const word of (ctx.body.no_sounds || "not known").split(" ")) {
+      const longer = `${lines.at(-1)} ${word}`.trim();
+      if (pen.measureText(longer).width <= room) lines[lines.length - 1] = longer; else lines.push(word);
+    }
+    lines.forEach((line, i) => pen.fillText(line, LIP_GUTTER + 6, middle + (i - (lines.length - 1) / 2) * 14));
   },
 
   drawTicks(pen, theme, times, width, height) {
@@ -169,6 +181,28 @@ const view = {
     }
     pen.globalAlpha = 1;
     view.curve(ctx, pen, times, 2, (value) => top + tall - 1 - value * (tall - 3), theme.ink, 1.3);
+    view.nonspeech(ctx, pen, theme, times, top, tall);
+  },
+
+  /* Where something is heard but nobody speaks. */
+  nonspeech(ctx, pen, theme, times, top, tall) {
+    pen.font = `11px ${theme.font}`;
+    pen.textAlign = "center";
+    pen.textBaseline = "top";
+    for (const [from, to] of ctx.body.nonspeech ?? []) {
+      if (to < times.from || from > times.to) continue;
+      const left = Math.max(times.x(from), LIP_GUTTER), right = Math.min(times.x(to), ctx.width), words = "not speech";
+      pen.fillStyle = theme.purple;
+      pen.globalAlpha = theme.dark ? 0.34 : 0.2;
+      pen.fillRect(left, top, right - left, tall);
+      pen.globalAlpha = 1;
+      const wide = pen.measureText(words).width + 8, middle = (left + right) / 2;
+      if (wide > right - left) continue;
+      pen.fillStyle = theme.ground;
+      pen.fillRect(middle - wide / 2, top + tall - 16, wide, 15);
+      pen.fillStyle = theme.ink;
+      pen.fillText(words, middle, top + tall - 14);
+    }
   },
 
   melLane(ctx, pen, theme, times, top, tall) {

@@ -151,5 +151,9 @@ const view = {
     for (const show of ctx.shows) show(ctx.body);
   },
 
-  leave(ctx) { for (const child of ctx.made) child.remove(); },
+  leave(ctx) {
+    ctx.recorder.cancel();
+    ctx.waveform.silence();
+    for (const child of ctx.made) child.remove();
+  },
 };
