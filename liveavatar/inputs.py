@@ -12,7 +12,7 @@ import numpy as np
 
 from liveavatar.config import GenerationConfig
 from liveavatar.files import printable, rereadable, same_file, user_path
-from liveavatar.runfolder import sha256_of
+from liveavatar.runfolder import fingerprint_of, sha256_of
 from liveavatar.types import AudioFeatures, InputError, Phoneme, Portrait, Prompt, Speech
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt
     portrait, size = prepare_portrait(backend, image, config)
     words = prepare_prompt(backend, prompt)
     origin = {
-        "audio": {"source": printable(name), "sha256": sha256_of(audio)},
+        "audio": {"source": printable(name), "sha256": fingerprint_of(audio)},
         "portrait": {"source": printable(Path(portrait.source).name), "sha256": sha256_of(portrait)},
         "prompt": {"text": words.text, "slots": words.slots},
     }
