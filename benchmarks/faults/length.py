@@ -1,4 +1,4 @@
-"""Long sound: memory that does not grow with the length, time that grows in proportion, files that are not read whole."""
+"""Long sound: memory does not grow with the length, time grows in proportion, files are not read whole."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 
-from faults.attempts import ROOT, Attempt, chance
+from faults.attempts import ROOT
 
 MOST_GROWTH = 1.05            # of memory: 600 s against 60 s, and the last minute against the second
 MOST_SLOWER = 1.05            # the last tenth of the blocks against the first: medians
