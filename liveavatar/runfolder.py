@@ -18,6 +18,7 @@ when the run is gone on with: a damaged block or cache is made again, a damaged 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from dataclasses import dataclass, replace
@@ -69,15 +70,13 @@ class RunFolder:
         import soundfile
         from PIL import Image
 
-        def write_wave(part: Path) -> None:
-            with open(part, "w+b") as file:                   # soundfile would open UTF-8 names only
-                soundfile.write(file, speech.wave, speech.rate_hz, subtype="FLOAT", format="WAV")
-
-        write_whole(self.path / "audio.wav", write_wave)
+        data = io.BytesIO()            # soundfile opens UTF-8 names only, and does not say that a disk is full
+        soundfile.write(data, speech.wave, speech.rate_hz, subtype="FLOAT", format="WAV")
+        write_whole(self.path / "audio.wav", lambda part: part.write_bytes(data.getbuffer()))
         write_portrait(self.path / "portrait.safetensors", portrait)
         pixels = portrait.pixels.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy(force=True)
         write_whole(self.path / "portrait.png", lambda part: Image.fromarray(pixels).save(part, "PNG"))
-        return {"audio.wav": sha256_of(self.path / "audio.wav")}
+        return {"audio.wav": hashlib.sha256(data.getbuffer()).hexdigest()}
 
     def read(self) -> dict:
         """Read what the run was asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faults import bad_input as bad
-from faults import killed, stopped
+from faults import bombs, disks, killed, odd_values, saved_files, stopped, sweeps
 from faults.attempts import Row
 
 SENTENCE = "exit code 2 and one sentence before weights load, or a video that plays; no hang, at most 2 GiB"
@@ -16,40 +16,40 @@ def bad_row(name: str, promise: str, work: bad.Try, kinds: tuple[str, ...], coun
 
 ROWS = (
     bad_row("damaged-sound", f"wav, flac, mp3, ogg, m4a, mp4 with damaged bytes: {SENTENCE}", bad.try_media,
-            tuple(bad.SOUNDS), 600),
+            tuple(saved_files.SOUNDS), 600),
     bad_row("damaged-picture", f"png, jpeg, webp, gif with damaged bytes: {SENTENCE}", bad.try_media,
-            tuple(bad.PICTURES), 400),
+            tuple(saved_files.PICTURES), 400),
     bad_row("damaged-folder", f"saved traces, runs, memory records, adapters, weights, sweeps: {REFUSED}",
-            bad.try_folder, bad.FOLDERS, 420),
+            bad.try_folder, saved_files.FOLDERS, 420),
     bad_row("other-json", f"saved JSON with a value of another type: {REFUSED}", bad.try_json,
             ("trace", "manifest", "sweep", "timeline", "recorded run"), 300),
     bad_row("inspected-video", "a damaged mp4 is inspected, or refused in one sentence", bad.try_inspection,
             ("mp4",), 60),
-    bad_row("settings", "drawn by hypothesis: InputError in one sentence, or a complete video", bad.try_settings,
+    bad_row("settings", "drawn by hypothesis: InputError in one sentence, or a complete video", odd_values.try_settings,
             ("settings",), 300),
     bad_row("names", "HTML, control characters and path tricks in names and prompts are shown as text",
-            bad.try_name, ("name",), 200),
-    bad_row("bombs", f"small files that unpack to huge ones: {SENTENCE}", bad.try_bomb, tuple(bad.BOMBS),
-            len(bad.BOMBS)),
+            odd_values.try_name, ("name",), 200),
+    bad_row("bombs", f"small files that unpack to huge ones: {SENTENCE}", bombs.try_bomb, tuple(bombs.BOMBS),
+            len(bombs.BOMBS)),
     Row("killed", "Killed", "kill -9 at any moment of `generate --run_dir` with mini: no half file under its final "
         "name; gone on with, pictures, sound and latents equal the uninterrupted ones",
         killed.killed_runs(killed.with_mini), 100),
     Row("killed-toy", "Killed", "the same with the toy network, whose life is mostly the writing of files",
         killed.killed_runs(killed.with_toy), 100),
     Row("killed-sweep", "Killed", "kill -9 of a sweep of 8 cells with 2 jobs: run again, its table and videos equal "
-        "the uninterrupted ones", killed.killed_sweeps, 20),
+        "the uninterrupted ones", sweeps.killed_sweeps, 20),
     Row("damaged-run", "Killed", "a run folder with one file truncated, zeroed or one bit flipped anywhere: gone on "
         "with correctly, or refused in one sentence", killed.damaged_runs, 500),
     Row("damaged-cell", "Killed", "the same for a finished sweep: what is damaged is made again",
-        killed.damaged_cells, 200),
+        sweeps.damaged_cells, 200),
     Row("two-sweeps", "Load", "two sweeps on one folder at once: both end, one table, nothing left over",
-        killed.two_sweeps, 10),
+        sweeps.two_sweeps, 10),
     Row("full-disk", "Disk and memory", "a disk too small (tmpfs, needs root): one sentence, no half file; with more "
-        "space it is gone on with to the same video", stopped.in_worker(stopped.try_full_disk), 50),
+        "space it is gone on with to the same video", disks.in_worker(disks.try_full_disk), 50),
     Row("limits", "Disk and memory", "few open files or small files allowed (ulimit): the same",
-        stopped.in_worker(stopped.try_limit), 50),
+        disks.in_worker(disks.try_limit), 50),
     Row("folder-gone", "Disk and memory", "the run folder or the output's folder vanishes: one sentence",
-        stopped.in_worker(stopped.try_folder_gone), 20),
+        disks.in_worker(disks.try_folder_gone), 20),
     Row("stopped", "Stop", "Ctrl-C, SIGTERM or SIGHUP at any moment of `generate` with mini: ends within 10 s with the "
         "signal's exit code, leaves a video that plays or nothing", stopped.stopped_runs, 100),
 )
