@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from liveavatar.config import GenerationConfig, parse_size
 from liveavatar.files import fault_of, free_name, printable, user_path
+from liveavatar.memory_errors import is_out_of_memory, out_of_memory_sentence
 from liveavatar.signals import Stop, stop_on_signals
 from liveavatar.study.cli import add_commands as add_study
 from liveavatar.types import InputError, escape_controls
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from liveavatar.types import Speech
     from liveavatar.video import Video
 
-BAD_INPUT, INTERRUPTED = 2, 130          # of a signal: 128 and its number
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130          # of a signal: 128 and its number
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WORKBENCH = "00_workbench.ipynb"
 LAB_SETTINGS = Path(__file__).resolve().parent / "jupyter"     # defaults: JupyterLab does not ask about its news
@@ -68,6 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("liveavatar: stopped", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"liveavatar: {out_of_memory_sentence(error)}", file=sys.stderr)
+        return FAILED
 
 
 # --------------------------------------------------------------------------------------------------------- commands

@@ -12,6 +12,7 @@ import numpy as np
 
 from liveavatar.config import GenerationConfig
 from liveavatar.files import printable, rereadable, same_file, user_path
+from liveavatar.memory_errors import freed_on_out_of_memory
 from liveavatar.runfolder import fingerprint_of, sha256_of
 from liveavatar.types import AudioFeatures, InputError, Phoneme, Portrait, Prompt, Speech
 
@@ -50,6 +51,7 @@ def files_read(speech: Speech, audio: Audio, portrait: Portrait, config: Generat
     return tuple(user_path(path) for path in known if path)
 
 
+@freed_on_out_of_memory()
 def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt: str | Prompt,
             config: GenerationConfig) -> Inputs:
     """Read the inputs and refuse what cannot be used. Needs the backend's plain attributes only, no weights."""

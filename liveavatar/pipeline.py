@@ -37,6 +37,7 @@ from liveavatar.inputs import (
     prepare_prompt,
     remark_on,
 )
+from liveavatar.memory_errors import freed_on_out_of_memory
 from liveavatar.progress import Stopwatch
 from liveavatar.rollout import block_generator, roll_out
 from liveavatar.runfolder import RunFolder, check_new
@@ -103,7 +104,7 @@ def load_options(about: dict) -> dict:
 
 def run_through(events: Iterator[Step | Block | Video]) -> Video:
     """Exhaust the events of a stream and return its video. A signal that ends the process leaves a playable file."""
-    with exit_on_signals():
+    with exit_on_signals(), freed_on_out_of_memory():
         return deque(events, maxlen=1).pop()
 
 

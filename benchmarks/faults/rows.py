@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faults import bad_input as bad
-from faults import bombs, disks, killed, odd_values, saved_files, stopped, sweeps
+from faults import bombs, disks, killed, memory, odd_values, saved_files, stopped, sweeps
 from faults.attempts import Row
 
 SENTENCE = "exit code 2 and one sentence before weights load, or a video that plays; no hang, at most 2 GiB"
@@ -50,6 +50,11 @@ ROWS = (
         disks.in_worker(disks.try_limit), 50),
     Row("folder-gone", "Disk and memory", "the run folder or the output's folder vanishes: one sentence",
         disks.in_worker(disks.try_folder_gone), 20),
+    Row("out-of-memory", "Disk and memory", "an allocation fails at any stage, on the command line, in a Run or in "
+        "`render`: one sentence, nothing kept by the error, memory within 2 % of before, the next run correct",
+        memory.out_of_memory, 160),
+    Row("memory-limit", "Disk and memory", "little memory allowed (ulimit -v): one sentence or the video, in a process "
+        "that lives on; without the limit the same video", disks.in_worker(memory.try_memory_limit), 50),
     Row("stopped", "Stop", "Ctrl-C, SIGTERM or SIGHUP at any moment of `generate` with mini: ends within 10 s with the "
         "signal's exit code, leaves a video that plays or nothing", stopped.stopped_runs, 100),
 )
