@@ -56,6 +56,8 @@ DEFAULT_OUTPUT, DEFAULT_FEATURES, DEFAULT_PORTRAIT = "out.mp4", "features.safete
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:         # else torch prints a page where a rank ends
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for stream in (sys.stdout, sys.stderr):                # names of files need not be text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -51,11 +51,19 @@ def files_read(speech: Speech, audio: Audio, portrait: Portrait, config: Generat
     return tuple(user_path(path) for path in known if path)
 
 
-@freed_on_out_of_memory()
 def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt: str | Prompt,
             config: GenerationConfig) -> Inputs:
     """Read the inputs and refuse what cannot be used. Needs the backend's plain attributes only, no weights."""
     check_pose(backend, config)
+    with freed_on_out_of_memory():
+        inputs = read_inputs(backend, audio, image, prompt, config)
+    remark_on(backend, inputs, config)
+    return inputs
+
+
+def read_inputs(backend: Backend | type[Backend], audio: Audio, image: Image, prompt: str | Prompt,
+                config: GenerationConfig) -> Inputs:
+    """Read the inputs. Raises InputError where one cannot be used."""
     if not isinstance(audio, Speech):
         name, audio = Path(audio).name, rereadable(audio)
     else:
@@ -68,9 +76,7 @@ def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt
         "portrait": {"source": printable(Path(portrait.source).name), "sha256": sha256_of(portrait)},
         "prompt": {"text": words.text, "slots": words.slots},
     }
-    inputs = Inputs(speech, portrait, words, size, origin, files_read(speech, audio, portrait, config))
-    remark_on(backend, inputs, config)
-    return inputs
+    return Inputs(speech, portrait, words, size, origin, files_read(speech, audio, portrait, config))
 
 
 def remark_on(backend: Backend | type[Backend], inputs: Inputs, config: GenerationConfig) -> None:

@@ -35,7 +35,7 @@ STAGES = {                        # where an allocation fails: module, class or 
     "keep step": ("liveavatar.runfolder", "StepWriter", "write", 14),
     "save block": ("liveavatar.runfolder", "RunFolder", "save_block", 7),
 }
-BALLAST = 2**24                   # numbers of 4 bytes that the failing function holds: 64 MiB, which malloc never caches
+BALLAST = 2**24                   # numbers of 4 bytes that the failing function holds: 64 MiB, never cached
 
 
 def errors() -> dict[str, Callable[[], BaseException]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faults import bad_input as bad
-from faults import bombs, disks, killed, memory, odd_values, saved_files, stopped, sweeps
+from faults import bombs, disks, killed, memory, odd_values, processes, saved_files, stopped, sweeps
 from faults.attempts import Row
 
 SENTENCE = "exit code 2 and one sentence before weights load, or a video that plays; no hang, at most 2 GiB"
@@ -57,4 +57,10 @@ ROWS = (
         "that lives on; without the limit the same video", disks.in_worker(memory.try_memory_limit), 50),
     Row("stopped", "Stop", "Ctrl-C, SIGTERM or SIGHUP at any moment of `generate` with mini: ends within 10 s with the "
         "signal's exit code, leaves a video that plays or nothing", stopped.stopped_runs, 100),
+    Row("killed-rank", "Several processes", "TPP, 2 to 4 ranks, one killed at any moment after all have met: every "
+        "other rank ends within 10 s with one sentence that names it", processes.killed_ranks, 100),
+    Row("frozen-rank", "Several processes", "the same with a rank that is frozen (SIGSTOP); woken again, it ends "
+        "within 10 s, too", processes.frozen_ranks, 50),
+    Row("unequal-ranks", "Several processes", "one rank has another version, torch, seed, prompt, sound or weights: "
+        "every rank ends within 10 s with one sentence that names it", processes.unequal_ranks, 36),
 )

@@ -28,6 +28,7 @@ from liveavatar.pipeline import load_once
 from liveavatar.progress import Stopwatch
 from liveavatar.streaming import BlockStream, write_video
 from liveavatar.types import Block, InputError
+from liveavatar.version import __version__
 from liveavatar.video import Video, check_output
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     inputs.check_output(path)
     with RankGroup() as group, failure_on_sigterm(group):
         layout = Layout.of(config.sample_steps, group.ranks, vae)
+        group.agree({"liveavatar": __version__, "torch": torch.__version__, "sound": inputs.origin["audio"]["sha256"],
+                     "portrait": inputs.origin["portrait"]["sha256"], "prompt": inputs.prompt.text, "vae": vae,
+                     **config.to_dict()})
         recorder = SpanRecorder(group.rank, group.began_s)
         if options.get("device", "auto") == "auto" and torch.cuda.is_available():
             options["device"] = f"cuda:{int(os.environ.get('LOCAL_RANK', group.rank)) % torch.cuda.device_count()}"
@@ -64,6 +68,8 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
             condition = pipeline.encode_inputs(inputs, config)       # every rank for itself: it is the same everywhere
             if layout.owned(group.rank):
                 pipeline.load_weights()
+            group.agree({name: pipeline.backend.about().get(name) for name in ("name", "student", "dtype",
+                                                                              "fingerprint")})
         video = run_rank(pipeline, inputs, condition, config, group, layout, recorder, path, stop or threading.Event(),
                          progress)
         share_spans(group, recorder)
