@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import gc
-import os
 import resource
 import tempfile
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from faults.attempts import Attempt, Worker, chance, run_command
+from faults.attempts import Attempt, Worker, chance, memory_bytes, run_command, settled_bytes
 from faults.killed import finish, half_written, state_of, with_toy
-from faults.length import memory_bytes
 
 MOST_GROWTH = 1.02                # of memory after a failure against before
 STAGES = {                        # where an allocation fails: module, class or "", function, calls in a run of 7 blocks
@@ -183,15 +180,6 @@ def whole_state() -> dict[str, str]:
         return state_of(Path(name))
 
 
-def settled_bytes() -> int:
-    """Return this process's memory after garbage is collected and free pages are given back."""
-    import ctypes
-
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)                           # glibc's
-    return memory_bytes("VmRSS")
-
-
 # ------------------------------------------------------------------------------------------------------- real limits
 
 def try_memory_limit(expected: dict[str, str], whole: int, seed: int, number: int) -> tuple[str, str]:
@@ -214,10 +202,3 @@ def try_memory_limit(expected: dict[str, str], whole: int, seed: int, number: in
             code, said = finish(folder, arguments)
             wrong = wrong or (said[-300:] if code else "")
         return f"{more >> 20} MiB more", wrong or ("" if state_of(folder) == expected else "another video")
-
-
-# ------------------------------------------------------------------------------------------------------- many runs
-
-def handles() -> tuple[int, int, int]:
-    """Return what this process holds: open files, threads of Python, threads of all."""
-    return len(os.listdir("/proc/self/fd")), threading.active_count(), len(os.listdir("/proc/self/task"))

@@ -74,11 +74,17 @@ class RankGroup:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
-        if error is not None and not isinstance(error, PeerFailure):
+        failed = error is not None
+        if failed and not isinstance(error, PeerFailure):
             self.announce_failure(f"rank {self.rank} has failed: {error or kind.__name__}")
-        if error is not None and self.rank == 0:
-            time.sleep(NEWS_S)                            # it may keep the store, in which the others read why
-        self.close(cleanly=error is None)
+        try:
+            self.close(cleanly=not failed)
+        except PeerFailure:
+            failed = True
+            raise
+        finally:
+            if failed and self.rank == 0:
+                time.sleep(NEWS_S)                        # it may keep the store, in which the others read why
 
     def check(self) -> None:
         """Raise PeerFailure when another process has ended."""
@@ -143,14 +149,13 @@ class RankGroup:
                                      "all processes with the same command, files and versions")
 
     def close(self, cleanly: bool = True) -> None:
-        """Leave the group. Cleanly: after all that was sent has arrived."""
-        if cleanly:
-            self.share("goodbye", "")
-            try:
+        """Leave the group. Cleanly: after all that was sent has arrived; raises PeerFailure where it has not."""
+        try:
+            if cleanly:
+                self.share("goodbye", "")
                 self.collect("goodbye")                   # no connection ends while another rank still receives
-            except PeerFailure:
-                cleanly = False
-        self._closed.set()
+        finally:
+            self._closed.set()
         if cleanly:
             self._heartbeat.join(2)
             dist.destroy_process_group()
