@@ -116,6 +116,36 @@ def try_folder_gone(expected: dict[str, str], whole: int, seed: int, number: int
         return f"{which} removed after {at} events", wrong
 
 
+READ_ONLY = ("output", "run", "inputs", "temporary", "home", "sweep")
+
+
+def try_read_only(expected: dict[str, str], whole: int, seed: int, number: int) -> tuple[str, str]:
+    """Let one folder be on a disk that cannot be written -> (case, what is wrong)."""
+    which = READ_ONLY[number % len(READ_ONLY)]
+    before, names = dict(os.environ), {"temporary": "TMPDIR", "home": "HOME"}
+    with tempfile.TemporaryDirectory() as name, small_disk(2**26) as disk:
+        folder, places = Path(name), dict.fromkeys(("output", "run", "inputs"), Path(name)) | {which: disk}
+        places["inputs"].mkdir(exist_ok=True)
+        inputs = make_inputs(places["inputs"], 3.0)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True, capture_output=True)
+        arguments = ["generate", *inputs, "--output", str(places["output"] / "out.mp4"), "--backend", "fake",
+                     "--sample_steps", TOY_STEPS, "--run_dir", str(places["run"] / "run")]
+        if which == "sweep":
+            arguments = ["sweep", "--grid", "steps=1,2", "--backend", "fake", "--out", str(disk / "sweep")]
+        if which in names:
+            os.environ[names[which]] = str(disk)
+            tempfile.tempdir = None
+        try:
+            code, _, errors = run_command(arguments)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            tempfile.tempdir = None
+        if code != 0:
+            return f"{which}: refused", refused(code, errors)
+        return f"{which}: made", "" if which != "sweep" and state_of(folder) == expected else "another video"
+
+
 def in_worker(work: object) -> object:
     def attempts(seed: int, first: int, count: int) -> Iterator[Attempt]:
         with Worker() as worker:

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from faults import bad_input as bad
-from faults import bombs, disks, killed, memory, odd_values, processes, saved_files, stopped, sweeps
+from faults import (
+    bombs,
+    disks,
+    kernels,
+    killed,
+    length,
+    load,
+    memory,
+    odd_values,
+    processes,
+    reproducible,
+    saved_files,
+    security,
+    stopped,
+    sweeps,
+)
 from faults.attempts import Row
 
 SENTENCE = "exit code 2 and one sentence before weights load, or a video that plays; no hang, at most 2 GiB"
@@ -50,6 +65,9 @@ ROWS = (
         disks.in_worker(disks.try_limit), 50),
     Row("folder-gone", "Disk and memory", "the run folder or the output's folder vanishes: one sentence",
         disks.in_worker(disks.try_folder_gone), 20),
+    Row("read-only", "Disk and memory", "the folder of the output, run, inputs, sweep or temporary files cannot be "
+        "written (a read-only mount, needs root): one sentence, or the same video",
+        disks.in_worker(disks.try_read_only), 30),
     Row("out-of-memory", "Disk and memory", "an allocation fails at any stage, on the command line, in a Run or in "
         "`render`: one sentence, nothing kept by the error, memory within 2 % of before, the next run correct",
         memory.out_of_memory, 160),
@@ -63,4 +81,30 @@ ROWS = (
         "within 10 s, too", processes.frozen_ranks, 50),
     Row("unequal-ranks", "Several processes", "one rank has another version, torch, seed, prompt, sound or weights: "
         "every rank ends within 10 s with one sentence that names it", processes.unequal_ranks, 36),
+    Row("killed-kernel", "Killed", "kill -9 of a Jupyter kernel at any moment of a Run of mini: gone on with, the same "
+        "pictures, sound, latents and steps", kernels.killed_kernels, 100),
+    Row("interrupted-kernel", "Stop", "a kernel is interrupted at any moment of a Run, in a cell or between cells: it "
+        "ends within 10 s, leaves a video that plays or nothing, and the kernel answers", kernels.interrupted_kernels,
+        100),
+    Row("restarted-kernel", "Stop", "a kernel is restarted at any moment of a Run: no process left; gone on with, the "
+        "same video", kernels.restarted_kernels, 50),
+    Row("runs-in-one-kernel", "Load", f"{load.RUNS} runs in one process (finished, stopped, failed, rendered, of a "
+        "workbench): memory within 2 %, no thread or file left over", load.runs_in_one_kernel, len(load.KINDS)),
+    Row("four-workbenches", "Load", "4 workbenches in one kernel, 5 videos each at once: latents of every step are "
+        "those of each alone", load.four_workbenches, 10),
+    Row("four-kernels", "Load", "4 kernels make videos with mini at once: they are those of each alone",
+        kernels.four_kernels, 10),
+    Row("length", "Length", "600 s against 60 s with mini at 64*64, 1 step: the usual memory (median after a block) "
+        "within 5 %", length.long_videos, 3),
+    Row("hours", "Length", f"10,000 s with mini at {length.LONGEST[1]}, 1 step: memory of the last minute within 2 % "
+        "of the second, blocks as fast at the end (5 %), sound and pictures within 5 ms", length.hours, 1),
+    Row("day", "Length", "one second of a recording of 24 hours (wav, flac), anywhere in it: within 5 s, without "
+        "reading it whole", length.days, 20),
+    Row("same-latents", "Reproducible", "mini with 1, 2 and 4 threads, a process each, and stopped and resumed with "
+        "another number of threads: the same bits", reproducible.same_latents, 30),
+    Row("server", "Security", "`liveavatar lab`: bound to loopback, nothing without its token", security.servers, 3),
+    Row("no-paths", "Security", "videos, reports and other saved files hold no folder, user or machine name",
+        security.saved_files, 40),
+    Row("code", "Security", "no pickle, eval, exec, shell or torch.load without weights_only in any file of the "
+        "package", security.sources, 1),
 )
