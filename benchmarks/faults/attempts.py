@@ -44,6 +44,7 @@ class Row:
     promise: str                                               # what must hold at every attempt, one sentence
     attempts: Callable[[int, int, int], Iterator[Attempt]]     # (seed, first, count)
     count: int                                                 # attempts of a full campaign
+    measured: bool = False                                     # what its attempts say of themselves is kept, too
 
 
 def chance(row: str, seed: int, number: int) -> random.Random:

@@ -12,6 +12,7 @@ from faults import (
     load,
     memory,
     odd_values,
+    pages,
     processes,
     reproducible,
     saved_files,
@@ -88,18 +89,22 @@ ROWS = (
         100),
     Row("restarted-kernel", "Stop", "a kernel is restarted at any moment of a Run: no process left; gone on with, the "
         "same video", kernels.restarted_kernels, 50),
+    Row("reloaded-page", "Stop", "the page of the workbench is reloaded at any moment of a run (Chromium): the run "
+        "goes on, and the page shows its end", pages.reloaded_pages, 50),
     Row("runs-in-one-kernel", "Load", f"{load.RUNS} runs in one process (finished, stopped, failed, rendered, of a "
-        "workbench): memory within 2 %, no thread or file left over", load.runs_in_one_kernel, len(load.KINDS)),
+        "workbench): memory within 2 %, no thread or file left over", load.runs_in_one_kernel,
+        len(load.KINDS), measured=True),
     Row("four-workbenches", "Load", "4 workbenches in one kernel, 5 videos each at once: latents of every step are "
-        "those of each alone", load.four_workbenches, 10),
+        "those of each alone", load.four_workbenches, 10, measured=True),
     Row("four-kernels", "Load", "4 kernels make videos with mini at once: they are those of each alone",
-        kernels.four_kernels, 10),
+        kernels.four_kernels, 10, measured=True),
     Row("length", "Length", "600 s against 60 s with mini at 64*64, 1 step: the usual memory (median after a block) "
-        "within 5 %", length.long_videos, 3),
+        "within 5 %", length.long_videos, 3, measured=True),
     Row("hours", "Length", f"10,000 s with mini at {length.LONGEST[1]}, 1 step: memory of the last minute within 2 % "
-        "of the second, blocks as fast at the end (5 %), sound and pictures within 5 ms", length.hours, 1),
+        "of the second, blocks as fast at the end (5 %), sound and pictures within 5 ms", length.hours, 1,
+        measured=True),
     Row("day", "Length", "one second of a recording of 24 hours (wav, flac), anywhere in it: within 5 s, without "
-        "reading it whole", length.days, 20),
+        "reading it whole", length.days, 20, measured=True),
     Row("same-latents", "Reproducible", "mini with 1, 2 and 4 threads, a process each, and stopped and resumed with "
         "another number of threads: the same bits", reproducible.same_latents, 30),
     Row("server", "Security", "`liveavatar lab`: bound to loopback, nothing without its token", security.servers, 3),
