@@ -31,7 +31,7 @@ RESULTS = HERE / "results" / "trust"
 MOST_NAMED = 5                      # failures, or measured attempts, of a line that are kept in words
 NOT_TRIED = """GPUs; other machines against this one; a rank whose work hangs while its heartbeat goes on, which nothing
 notices; mp3, ogg and m4a of a day, of which a late stretch is decoded from the beginning; drift of an hours long video
-in dB (benchmarks/drift.py). Dependencies: pip-audit found no data on any of them here (no network, no database),
+in dB (benchmarks/drift.py). Dependencies: pip-audit found no data on any of them here (index without it, none offline),
 and constraints.txt pins versions without hashes. Nothing is claimed about these, nor about rows that were not run."""
 
 
