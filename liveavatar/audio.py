@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.files import fault_of, rereadable, stamp
-from liveavatar.sound import FORMATS, Sound, Track, mono, mono_weights, part_of_pieces
+from liveavatar.sound import FORMATS, Sound, Track, mono, mono_weights
 from liveavatar.types import AudioFeatures, InputError, Speech
 from liveavatar.wording import did_you_mean
 
@@ -57,7 +57,7 @@ def load_audio(path: str | os.PathLike, start_s: float = 0.0, duration_s: float 
         first = round(start_s * track.rate_hz)
         last = None if duration_s is None else first + round(duration_s * track.rate_hz)
         loudest, weights = [0.0], mono_weights(track.layout)
-        pieces = _checked(part_of_pieces(track.pieces(), first, last), path, track.rate_hz, loudest)
+        pieces = _checked(track.stretch(first, last), path, track.rate_hz, loudest)
         wave = _resampled((mono(piece, weights) for piece in pieces), track.rate_hz, rate_hz)
         track.warn()
     length_s = len(wave) / rate_hz
@@ -70,7 +70,8 @@ def load_audio(path: str | os.PathLike, start_s: float = 0.0, duration_s: float 
         warnings.warn(f"{path} goes up to {max(loudest):.3g} times full scale; it is turned down to 1", stacklevel=2)
     if active_rms(wave, rate_hz) == 0.0:
         warnings.warn(f"{path} is silent; the mouth will stay closed", stacklevel=2)
-    speech = Speech(wave / np.float32(max(float(np.abs(wave).max()), 1.0)), rate_hz)
+    wave /= np.float32(max(float(wave.max()), -float(wave.min()), 1.0))          # in place: hours of sound are large
+    speech = Speech(wave, rate_hz)
     gain = 1 / max(*loudest, 1.0)
     return speech.with_sound(Sound(path, track.rate_hz, track.layout, first, last, gain, before))
 
@@ -107,14 +108,30 @@ def _checked(pieces: Iterator[np.ndarray], path: Path, native_hz: int, loudest: 
 
 def _resampled(pieces: Iterator[np.ndarray], native_hz: int, rate_hz: int) -> np.ndarray:
     if native_hz == rate_hz:
-        parts = [piece.astype(np.float32) for piece in pieces]
-    else:
-        import soxr
+        return _joined(piece.astype(np.float32, copy=False) for piece in pieces)
+    import soxr
 
-        stream = soxr.ResampleStream(native_hz, rate_hz, 1, dtype="float32")
-        parts = [stream.resample_chunk(piece.astype(np.float32)) for piece in pieces]
-        parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
-    return np.concatenate([np.zeros(0, np.float32), *parts])
+    stream = soxr.ResampleStream(native_hz, rate_hz, 1, dtype="float32")
+
+    def parts() -> Iterator[np.ndarray]:
+        for piece in pieces:
+            yield stream.resample_chunk(piece.astype(np.float32, copy=False))
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+    return _joined(parts())
+
+
+def _joined(parts: Iterator[np.ndarray]) -> np.ndarray:
+    """Join pieces (n,) float32 as they come. The array grows by a half where it is full: no second copy at the end."""
+    wave, filled = np.empty(0, np.float32), 0
+    for part in parts:
+        end = filled + len(part)
+        if end > len(wave):
+            wave.resize(end + end // 2, refcheck=False)
+        wave[filled:end] = part
+        filled = end
+    wave.resize(filled, refcheck=False)
+    return wave
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -195,7 +212,7 @@ def active_rms(wave: np.ndarray, rate_hz: int = RATE_HZ) -> float:
     Active is what comes within 22 dB of the loud frames (98th percentile of the frames that are not digital silence),
     so pauses, noise floors and a lone click hardly count; louder frames count at most as four times that power.
     """
-    power = _frame_power(wave, round(0.02 * rate_hz))
+    power = frame_power(wave, round(0.02 * rate_hz))
     power = power[power > 1e-8]                                   # -80 dB: nothing
     if not len(power):
         return 0.0
@@ -215,7 +232,7 @@ def loudness_envelope(wave: np.ndarray, fps: float = 25.0, rate_hz: int = RATE_H
     This envelope of the clean sound drives head nods and hand beats in the training videos.
     """
     hop = round(0.01 * rate_hz)
-    rms = np.sqrt(_frame_power(wave, hop)) * speech_gain(wave, rate_hz) / (1.2 * SPEECH_RMS)
+    rms = np.sqrt(frame_power(wave, hop)) * speech_gain(wave, rate_hz) / (1.2 * SPEECH_RMS)
     reach = math.ceil(4 * sigma_s * 100)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / 100 / sigma_s) ** 2)
     smooth = np.convolve(np.pad(rms, reach), kernel / kernel.sum(), "valid")
@@ -229,7 +246,7 @@ def frame_count(samples: int, fps: float = 25.0, rate_hz: int = RATE_HZ) -> int:
     return math.ceil(round(samples * fps / rate_hz, 6))
 
 
-def _frame_power(wave: np.ndarray, size: int) -> np.ndarray:
+def frame_power(wave: np.ndarray, size: int) -> np.ndarray:
     """Return mean power of successive frames of `size` samples, the last one padded with silence."""
     frames = max(math.ceil(len(wave) / size), 1)
     power = np.empty(frames)
@@ -356,5 +373,5 @@ def mel_features(speech: Speech, fps: float = 25.0) -> AudioFeatures:
     if len(speech.wave) == 0:
         raise InputError(f"the speech is empty; give at least {SHORTEST_S} s of sound")
     values = windows(pad_mel(mel_of(speech.wave)))[None, None]
-    rms = np.sqrt(_frame_power(speech.wave, MEL_PER_FRAME * MEL_HOP)).clip(0, 1)
+    rms = np.sqrt(frame_power(speech.wave, MEL_PER_FRAME * MEL_HOP)).clip(0, 1)
     return AudioFeatures(values, fps, torch.from_numpy(rms.astype(np.float32)))

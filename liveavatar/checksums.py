@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,34 @@ def crc_of_tensors(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
     for name in sorted(tensors):
         crc = zlib.crc32(tensors[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), crc)
     return f"{crc:08x}"
+
+
+def crc_of_tensor(name: str, tensor: Tensor) -> str:
+    """Return the checksum of one tensor of a file: its name, type, shape and numbers."""
+    return crc_of_tensors({name: tensor}, {})
+
+
+def pack_each(tensors: dict[str, Tensor]) -> bytes:
+    """Return a safetensors file that holds a checksum for each tensor, so that one can be read without the others."""
+    from safetensors.torch import save
+
+    return save(tensors, {f"{CRC} {name}": crc_of_tensor(name, tensor) for name, tensor in tensors.items()})
+
+
+def read_each(path: Path, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """Read tensors by name, or all, from a file of `pack_each` into main memory.
+
+    Raises ValueError when a checksum does not fit, and what safetensors raises for files it cannot read.
+    """
+    from safetensors import safe_open
+
+    with safe_open(utf8_path(path), "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+        known = file.metadata() or {}
+    for name, tensor in tensors.items():
+        if known.get(f"{CRC} {name}", crc_of_tensor(name, tensor)) != crc_of_tensor(name, tensor):
+            raise ValueError(f"{name} was changed or damaged: its checksum does not fit")
+    return tensors
 
 
 def pack_tensors(tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> bytes:

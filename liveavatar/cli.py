@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from liveavatar.config import GenerationConfig, parse_size
 from liveavatar.files import fault_of, free_name, printable, user_path
+from liveavatar.memory_errors import is_out_of_memory, out_of_memory_sentence
 from liveavatar.signals import Stop, stop_on_signals
 from liveavatar.study.cli import add_commands as add_study
 from liveavatar.types import InputError, escape_controls
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from liveavatar.types import Speech
     from liveavatar.video import Video
 
-BAD_INPUT, INTERRUPTED = 2, 130          # of a signal: 128 and its number
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130          # of a signal: 128 and its number
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WORKBENCH = "00_workbench.ipynb"
 LAB_SETTINGS = Path(__file__).resolve().parent / "jupyter"     # defaults: JupyterLab does not ask about its news
@@ -55,6 +56,8 @@ DEFAULT_OUTPUT, DEFAULT_FEATURES, DEFAULT_PORTRAIT = "out.mp4", "features.safete
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:         # else torch prints a page where a rank ends
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for stream in (sys.stdout, sys.stderr):                # names of files need not be text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -68,6 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("liveavatar: stopped", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"liveavatar: {out_of_memory_sentence(error)}", file=sys.stderr)
+        return FAILED
 
 
 # --------------------------------------------------------------------------------------------------------- commands

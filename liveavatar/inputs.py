@@ -12,7 +12,8 @@ import numpy as np
 
 from liveavatar.config import GenerationConfig
 from liveavatar.files import printable, rereadable, same_file, user_path
-from liveavatar.runfolder import sha256_of
+from liveavatar.memory_errors import freed_on_out_of_memory
+from liveavatar.runfolder import fingerprint_of, sha256_of
 from liveavatar.types import AudioFeatures, InputError, Phoneme, Portrait, Prompt, Speech
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt
             config: GenerationConfig) -> Inputs:
     """Read the inputs and refuse what cannot be used. Needs the backend's plain attributes only, no weights."""
     check_pose(backend, config)
+    with freed_on_out_of_memory():
+        inputs = read_inputs(backend, audio, image, prompt, config)
+    remark_on(backend, inputs, config)
+    return inputs
+
+
+def read_inputs(backend: Backend | type[Backend], audio: Audio, image: Image, prompt: str | Prompt,
+                config: GenerationConfig) -> Inputs:
+    """Read the inputs. Raises InputError where one cannot be used."""
     if not isinstance(audio, Speech):
         name, audio = Path(audio).name, rereadable(audio)
     else:
@@ -62,13 +72,11 @@ def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt
     portrait, size = prepare_portrait(backend, image, config)
     words = prepare_prompt(backend, prompt)
     origin = {
-        "audio": {"source": printable(name), "sha256": sha256_of(audio)},
+        "audio": {"source": printable(name), "sha256": fingerprint_of(audio)},
         "portrait": {"source": printable(Path(portrait.source).name), "sha256": sha256_of(portrait)},
         "prompt": {"text": words.text, "slots": words.slots},
     }
-    inputs = Inputs(speech, portrait, words, size, origin, files_read(speech, audio, portrait, config))
-    remark_on(backend, inputs, config)
-    return inputs
+    return Inputs(speech, portrait, words, size, origin, files_read(speech, audio, portrait, config))
 
 
 def remark_on(backend: Backend | type[Backend], inputs: Inputs, config: GenerationConfig) -> None:

@@ -5,11 +5,15 @@ FFmpeg reads joined mp3, ogg and flac to their end, but of a wav file what its f
 
 from __future__ import annotations
 
-import mmap
+import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import BinaryIO
+
+HEADER = re.compile(rb"RIFF....WAVEfmt ", re.DOTALL)
+HEADER_BYTES = 16
+SEARCHED_BYTES = 256 * 2**20      # of a file in which further headers are looked for
+PIECE_BYTES = 2**20               # read at a time: pages of a mapped file would count as this process's memory
 
 
 class FilePart:
@@ -39,15 +43,25 @@ class FilePart:
 def wav_parts(file: BinaryIO) -> Iterator[FilePart]:
     """Find the wav files that are joined in a file; nothing where there are not several.
 
-    Their headers are looked for: what they say about their length is often wrong (0, or 4 GiB) in files that were
-    written to a stream.
+    A file whose first header promises exactly its length is one. In others headers are looked for: what they say about
+    their length is often wrong (0, or 4 GiB) in files that were written to a stream.
     """
-    head = file.read(12)
+    head, size = file.read(12), os.fstat(file.fileno()).st_size
     file.seek(0)
-    starts: list[int] = []
-    ends: list[int] = []
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        with suppress(OSError), mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:    # some disks cannot
-            starts = [found.start() for found in re.finditer(rb"RIFF....WAVEfmt ", data, re.DOTALL)]
-            ends = [*starts[1:], len(data)]
+    promised = 8 + int.from_bytes(head[4:8], "little")
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE" or promised <= size < promised + HEADER_BYTES:
+        return iter([])
+    starts = list(header_places(file))
+    file.seek(0)
+    ends = [*starts[1:], size]
     return iter([FilePart(file, *part) for part in zip(starts, ends, strict=True)] if len(starts) > 1 else [])
+
+
+def header_places(file: BinaryIO) -> Iterator[int]:
+    """Yield the bytes at which headers of wav files begin, in the first SEARCHED_BYTES of a file."""
+    position, tail = 0, b""
+    while position < SEARCHED_BYTES and (piece := file.read(PIECE_BYTES)):
+        data = tail + piece
+        yield from (position - len(tail) + found.start() for found in HEADER.finditer(data))
+        position += len(piece)
+        tail = data[-HEADER_BYTES + 1:]

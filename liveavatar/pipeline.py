@@ -37,6 +37,7 @@ from liveavatar.inputs import (
     prepare_prompt,
     remark_on,
 )
+from liveavatar.memory_errors import freed_on_out_of_memory
 from liveavatar.progress import Stopwatch
 from liveavatar.rollout import block_generator, roll_out
 from liveavatar.runfolder import RunFolder, check_new
@@ -84,8 +85,9 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     inputs.check_output(path)
     pipeline = load_once(backend, options)
     remark_on(pipeline.backend, inputs, config)
-    return run_through(pipeline.stream_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
-                                            progress=progress))
+    stream = pipeline.stream_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop, progress=progress)
+    del inputs                                             # the stream lets the sound go once it is encoded
+    return run_through(stream)
 
 
 def resume(run_dir: str | os.PathLike, *, output: str | os.PathLike | None = None, stop: Event | None = None,
@@ -102,7 +104,7 @@ def load_options(about: dict) -> dict:
 
 def run_through(events: Iterator[Step | Block | Video]) -> Video:
     """Exhaust the events of a stream and return its video. A signal that ends the process leaves a playable file."""
-    with exit_on_signals():
+    with exit_on_signals(), freed_on_out_of_memory():
         return deque(events, maxlen=1).pop()
 
 
@@ -195,8 +197,10 @@ class Pipeline:
         watch = Stopwatch()
         with watch.measure("read files"):
             inputs = prepare(self.backend, audio, image, prompt, config)
-        yield from self.stream_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
+        stream = self.stream_inputs(inputs, config, output=output, run_dir=run_dir, stop=stop,
                                     keep_latents=keep_latents, progress=progress, watch=watch)
+        del inputs
+        yield from stream
 
     def render(self, audio: Audio, image: Image, prompt: str | Prompt = "", config: GenerationConfig = DEFAULTS, *,
                output: str | os.PathLike = "out.mp4", run_dir: str | os.PathLike | None = None,
@@ -217,7 +221,9 @@ class Pipeline:
                                  f"pipeline has {ours.get(name)!r}; liveavatar.resume({str(run_dir)!r}) loads the same")
         inputs = Inputs(*folder.inputs(), tuple(asked["size"]), asked["inputs"])
         path = check_output(output if output is not None else asked["output"])
-        return run_through(self._stream(inputs, folder.config, path, folder, stop, keep_latents, progress, Stopwatch()))
+        stream = self._stream(inputs, folder.config, path, folder, stop, keep_latents, progress, Stopwatch())
+        del inputs
+        return run_through(stream)
 
     def stream_inputs(self, inputs: Inputs, config: GenerationConfig = DEFAULTS, *,
                       output: str | os.PathLike = "out.mp4", run_dir: str | os.PathLike | None = None,
@@ -231,7 +237,9 @@ class Pipeline:
             description = self._describe(inputs, config) | {"output": str(path.absolute()),
                                                             "vae": name_of_vae(self.backend)}
             folder = RunFolder.create(run_dir, description, inputs.speech, inputs.portrait)
-        yield from self._stream(inputs, config, path, folder, stop, keep_latents, progress, watch or Stopwatch())
+        stream = self._stream(inputs, config, path, folder, stop, keep_latents, progress, watch or Stopwatch())
+        del inputs
+        yield from stream
 
     def _stream(self, inputs: Inputs, config: GenerationConfig, path: Path, folder: RunFolder | None,
                 stop: Event | None, keep_latents: bool, progress: bool,
@@ -240,7 +248,9 @@ class Pipeline:
         self.load_weights()
         stream = BlockStream(self, condition, config, watch, folder, keep_latents)
         about = self.provenance(inputs, config)
-        yield from write_video(stream, stream.events(stop), path, inputs, about, config.label, progress)
+        video = write_video(stream, stream.events(stop), path, inputs, about, config.label, progress)
+        del inputs
+        yield from video
 
     # ------------------------------------------------------------------ what the stages share
 

@@ -38,6 +38,7 @@ from liveavatar.types import InputError, Portrait, Prompt, Speech, Step
 
 FORMAT = 1
 STEPS_BYTES = 128 * MIB            # of steps that are kept: those of mini's first minute and more
+WHOLE_BYTES, END_BYTES = 512 * MIB, 16 * MIB       # of a recording: hashed whole up to; of each end beyond that
 ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}      # names of files need not be UTF-8
 
 
@@ -69,13 +70,13 @@ class RunFolder:
         import soundfile
         from PIL import Image
 
-        data = io.BytesIO()                                   # soundfile would open UTF-8 names only
+        data = io.BytesIO()            # soundfile opens UTF-8 names only, and does not say that a disk is full
         soundfile.write(data, speech.wave, speech.rate_hz, subtype="FLOAT", format="WAV")
-        write_whole(self.path / "audio.wav", lambda part: part.write_bytes(data.getvalue()))
+        write_whole(self.path / "audio.wav", lambda part: part.write_bytes(data.getbuffer()))
         write_portrait(self.path / "portrait.safetensors", portrait)
         pixels = portrait.pixels.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy(force=True)
         write_whole(self.path / "portrait.png", lambda part: Image.fromarray(pixels).save(part, "PNG"))
-        return {"audio.wav": hashlib.sha256(data.getvalue()).hexdigest()}
+        return {"audio.wav": hashlib.sha256(data.getbuffer()).hexdigest()}
 
     def read(self) -> dict:
         """Read what the run was asked for."""
@@ -258,11 +259,27 @@ def sha256_of(value: str | os.PathLike | Speech | Portrait) -> str:
     if isinstance(value, Portrait):
         return value.sha256 or hashlib.sha256(value.pixels.numpy(force=True).tobytes()).hexdigest()
     if isinstance(value, Speech):
-        return hashlib.sha256(value.wave.tobytes()).hexdigest()
+        import numpy as np
+
+        return hashlib.sha256(np.ascontiguousarray(value.wave)).hexdigest()
     digest = hashlib.sha256()
     with open(value, "rb") as file:
         while piece := file.read(2**20):
             digest.update(piece)
+    return digest.hexdigest()
+
+
+def fingerprint_of(value: str | os.PathLike | Speech | Portrait) -> str:
+    """Return the sha256 by which an input is found again; of a file of more than WHOLE_BYTES that of its length and
+    its two ends, so that a recording of a day is not read whole."""
+    if isinstance(value, Speech | Portrait) or os.stat(value).st_size <= WHOLE_BYTES:
+        return sha256_of(value)
+    size = os.stat(value).st_size
+    digest = hashlib.sha256(str(size).encode())
+    with open(value, "rb") as file:
+        for place in (0, size - END_BYTES):
+            file.seek(place)
+            digest.update(file.read(END_BYTES))
     return digest.hexdigest()
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from liveavatar.files import Stamp, stamp, write_whole
-from liveavatar.joined import wav_parts
+from liveavatar.joined import FilePart, wav_parts
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ MIDDLE, SURROUND = 0.5 ** 0.5, 0.5 ** 1.5
 WEIGHTS = {"FL": 0.5, "FR": 0.5, "FC": MIDDLE, "LFE": 0.0, "LFE2": 0.0, "BC": 0.5, "FLC": 0.5, "FRC": 0.5}
 GUESSED = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}   # as FFmpeg guesses
 WITH_DURATION = {"mov", "matroska", "flac"}     # containers that say how long they are; of others FFmpeg guesses
+SEEKABLE = ("pcm_", "flac")        # codecs whose packets stand alone: samples are the same wherever reading begins
+SEEK_FROM_S = 60.0                 # stretches that begin earlier are read from the beginning of the file
 
 
 def mono_weights(layout: str) -> np.ndarray:
@@ -85,7 +87,7 @@ class Sound:
     def pieces(self) -> Iterator[np.ndarray]:
         """Read the stretch again: (n, channels) float32."""
         with Track(self.path) as track:
-            for piece in part_of_pieces(track.pieces(), self.first, self.last):
+            for piece in track.stretch(self.first, self.last):
                 yield piece * np.float32(self.gain)
 
     def cut(self, start_s: float, duration_s: float | None) -> Sound:
@@ -130,7 +132,8 @@ class Track:
             raise InputError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from error
         self._parts = wav_parts(self._file)
         try:
-            self._container = av.open(next(self._parts, self._file), metadata_errors="ignore")
+            self._container_file = next(self._parts, self._file)
+            self._container = av.open(self._container_file, metadata_errors="ignore")
         except (av.error.FFmpegError, ValueError) as error:
             beginning = _beginning(self._file)
             self._file.close()
@@ -170,6 +173,39 @@ class Track:
             self.notes.append(f"{self.path} has {len(tracks)} sound tracks; number {number}"
                               f"{name_of(default)} is used, as players do")
         return default
+
+    def stretch(self, first: int, last: int | None) -> Iterator[np.ndarray]:
+        """Read samples first..last, None: to the end. -> (n, channels) float32, about BLOCK samples at a time
+
+        What lies before is skipped where the format allows it: a stretch of a day's recording needs no day.
+        """
+        skipped = self._skip_towards(first)
+        return part_of_pieces(self.pieces(), first - skipped, None if last is None else last - skipped)
+
+    def _skip_towards(self, sample: int) -> int:
+        """Go to a packet at or before a sample -> the number of the sample that is read next."""
+        import av
+
+        joined = isinstance(self._container_file, FilePart)
+        alone = self._stream.codec_context.name.startswith(SEEKABLE)
+        if joined or not alone or sample < SEEK_FROM_S * self.rate_hz or self._first is None:
+            return 0
+        begins, time_base = self._first.pts or 0, self._stream.time_base
+        try:
+            target = begins + int(sample / self.rate_hz / time_base)
+            self._container.seek(target, stream=self._stream)
+            self._frames = self._decoded()
+            frame = next(self._frames, None)
+        except av.error.FFmpegError:
+            frame = None
+        at = -1 if frame is None or frame.pts is None else round((frame.pts - begins) * time_base * self.rate_hz)
+        if not 0 <= at <= sample:                                    # damaged: count from the beginning
+            self._container.seek(0)
+            self._frames = self._decoded()
+            self._first = next(self._frames, None)
+            return 0
+        self._first, self._samples = frame, at
+        return at
 
     def pieces(self) -> Iterator[np.ndarray]:
         """Read on to the end: (n, channels) float32, about BLOCK samples at a time."""

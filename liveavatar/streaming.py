@@ -121,8 +121,10 @@ def write_video(stream: BlockStream, events: Iterable[Step | Block], path: Path,
 
     keep_after: errors after which the file is finished as it stands, as after an interrupt; after others it is removed
     """
-    with VideoWriter(path, inputs.size, stream.fps, inputs.speech, metadata, label) as writer, \
+    size = inputs.size
+    with VideoWriter(path, size, stream.fps, inputs.speech, metadata, label) as writer, \
             ProgressBar(stream.frames / stream.fps, progress) as bar:
+        del inputs                         # an hour of sound is 230 MB; what the video needs is read from its file
         try:
             for event in events:
                 if isinstance(event, Block):
@@ -137,4 +139,4 @@ def write_video(stream: BlockStream, events: Iterable[Step | Block], path: Path,
             raise
         with stream.watch.measure("encode"):
             writer.close()
-    yield stream.video(writer.path, writer.frames, inputs.size)
+    yield stream.video(writer.path, writer.frames, size)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from liveavatar.files import user_path, utf8_path, write_whole
+from liveavatar.checksums import check_values, pack_each, read_each, with_crc
+from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError, Step
 
 TENSORS = ("x", "clean", "velocity")
@@ -119,7 +120,7 @@ class Trace:
         """Open a saved trace. Its tensors stay in the folder until a step is asked for."""
         folder = user_path(folder)
         try:
-            description = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
+            description = check_values(json.loads((folder / "trace.json").read_text(encoding="utf-8")))
             trace = cls(limit_bytes, folder)
             trace._kept = tuple(name for name in TENSORS if name in description["kept"])
             trace._numbers = {(step["block"], step["index"]): step for step in description["steps"]}
@@ -132,7 +133,7 @@ class Trace:
     def _write_description(self, folder: Path) -> None:
         """Write trace.json: what is not a tensor."""
         numbers = [self._numbers[key] for key in sorted(self._numbers)]
-        text = json.dumps({"format": 1, "kept": list(self._kept), "steps": numbers}, indent=1)
+        text = json.dumps(with_crc({"format": 1, "kept": list(self._kept), "steps": numbers}), indent=1)
         write_whole(folder / "trace.json", lambda part: part.write_text(text, encoding="utf-8"))
 
     def _resolve(self, number: int, known: tuple[int, ...], name: str) -> int:
@@ -151,21 +152,28 @@ class Trace:
                              "again") from error
 
     def _read(self, block: int, index: int) -> dict[str, Tensor]:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
 
         path = self._files[block]
         try:
-            with safe_open(utf8_path(path), "pt") as file:
-                return {name: file.get_tensor(f"{index}.{name}") for name in self._kept}
-        except (OSError, SafetensorError) as error:
+            tensors = read_each(path, [f"{index}.{name}" for name in self._kept])
+        except (OSError, SafetensorError, ValueError) as error:
             raise InputError(f"{path} of this trace is missing or damaged ({error}); record the run again") from error
+        return {name: tensors[f"{index}.{name}"] for name in self._kept}
+
+    def _read_block(self, path: Path) -> dict[str, Tensor]:
+        """Read all that a file holds; nothing where it is missing or damaged: what comes anew matters more."""
+        from safetensors import SafetensorError
+
+        try:
+            return read_each(path)
+        except (OSError, SafetensorError, ValueError):
+            return {}
 
     def _spill(self, block: int) -> None:
         """Move one block from memory to disk, joining what is there of it already."""
-        from safetensors.torch import load_file
-
         path = self._spill_folder() / block_file(block)
-        tensors = load_file(utf8_path(path)) if block in self._files else {}
+        tensors = self._read_block(path) if block in self._files else {}
         for key in [key for key in self._tensors if key[0] == block]:
             tensors |= {f"{key[1]}.{name}": value for name, value in self._tensors.pop(key).items()}
         write_whole(path, partial(write_tensors, tensors))
@@ -189,7 +197,5 @@ def block_file(block: int) -> str:
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write a safetensors file under any name."""
-    from safetensors.torch import save
-
-    path.write_bytes(save(tensors))
+    """Write a safetensors file with checksums under any name."""
+    path.write_bytes(pack_each(tensors))

@@ -161,15 +161,14 @@ class VideoWriter:
         self.size, self.fps, self.label = size, fps, label
         self.frames = 0
         self.seconds = 0.0                  # of work spent in here
-        self._speech = speech
         self._sound: SoundTrack | None = None
         self._container: OutputContainer | None = None
         self._before = stamp(self.path)     # of what stands under the name now
         self._part = part_path(target_of(self.path))
         self._held: BinaryIO | None = None  # marks it as being written
-        self._open(FORMATS[self.path.suffix.lower()], metadata or {})
+        self._open(FORMATS[self.path.suffix.lower()], metadata or {}, speech)
 
-    def _open(self, form: Format, metadata: dict) -> None:
+    def _open(self, form: Format, metadata: dict, speech: Speech | None) -> None:
         import av
 
         with self._plain_errors():
@@ -186,8 +185,8 @@ class VideoWriter:
             self._pictures.codec_context.time_base = 1 / rate
             self._tag_colours()
             self._colours = av.video.reformatter.VideoReformatter()     # kept: setting it up costs more than using it
-            if self._speech is not None:
-                self._sound = SoundTrack(self._container, form.audio_codec, self._speech)
+            if speech is not None:
+                self._sound = SoundTrack(self._container, form.audio_codec, speech)
 
     def _tag_colours(self) -> None:
         context = self._pictures.codec_context

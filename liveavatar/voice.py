@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from liveavatar.audio import MEL_HOP, MEL_WINDOW, RATE_HZ, mel_filters
+from liveavatar.audio import MEL_HOP, MEL_WINDOW, RATE_HZ, frame_power, mel_filters
 from liveavatar.types import Speech
 from liveavatar.voice_activity import speech_probability, speech_segments
 
@@ -54,7 +54,7 @@ def follows_rule(speech: Speech) -> bool:
 def _activity_threshold(wave: np.ndarray) -> float:
     """Return the mean power of 20 ms from which on something is heard; infinite for silence."""
     whole = len(wave) // MEL_HOP * MEL_HOP
-    power = np.square(wave[:whole], dtype=np.float64).reshape(-1, MEL_HOP).mean(1)
+    power = frame_power(wave[:whole], MEL_HOP)
     power = power[power > 1e-8]
     return float(np.quantile(power, 0.98)) * 10 ** (-ACTIVE_DB / 10) if len(power) else np.inf
 

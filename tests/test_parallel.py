@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 import torch
 
 from liveavatar.config import GenerationConfig
-from liveavatar.parallel import Layout, Span, Timeline, gantt
+from liveavatar.parallel import Layout, PeerFailure, RankGroup, Span, Timeline, gantt
+from liveavatar.parallel.group import STORE_SILENCE_S
 from liveavatar.types import InputError
 
 CONFIG = GenerationConfig(size=(32, 32), sample_steps=3)
@@ -150,6 +152,49 @@ def test_when_one_dies_the_others_say_so_within_seconds_and_the_video_can_be_pla
         assert sentence.startswith(f"rank {rank} stops: rank 1 has ") and "start the command again" in sentence
     from liveavatar.video import read_frames
     assert len(list(read_frames(tmp_path / "out.mp4"))) >= 12
+
+
+def group_of(texts, failure=""):
+    """A group that has met already: what all ranks have shared is `texts`."""
+    group = object.__new__(RankGroup)
+    group.rank, group.ranks, group._agreements, group._failure = 1, len(texts), 0, failure
+    group._closed, group._answered_s = threading.Event(), time.monotonic()
+    group.share, group.collect = lambda name, text: None, lambda name: texts
+    return group
+
+
+def test_ranks_that_would_make_different_videos_say_which_one_differs():
+    same, odd = json.dumps({"torch": "2", "base_seed": 1}), json.dumps({"torch": "3", "base_seed": 1})
+    group_of([same, same, same]).agree({})
+    with pytest.raises(InputError, match="rank 2 has torch '3', rank 0 has '2'"):
+        group_of([same, same, odd]).agree({})
+
+
+def test_a_rank_whose_work_is_done_does_not_leave_silently_when_another_one_fails():
+    group = group_of(["", ""])
+
+    def failed(_):
+        raise PeerFailure("rank 1 stops: rank 0 has gone")
+
+    group.collect = failed
+    with pytest.raises(PeerFailure, match="rank 0 has gone"):
+        group.close()
+    assert group._closed.is_set()
+
+
+def test_the_process_that_keeps_all_together_is_named_when_it_no_longer_answers():
+    group = group_of(["", ""])
+    group.check()
+    group._answered_s -= STORE_SILENCE_S + 1
+    with pytest.raises(PeerFailure, match="rank 0 or torchrun.* no sign of life"):
+        group.check()
+
+
+def test_a_lost_connection_is_no_failure_of_the_neighbour_where_another_one_was_announced():
+    group = group_of(["", ""], failure="rank 0 has gone")
+    group._state = None                                     # would be asked if a failure were announced
+    group._connection_lost(2)
+    assert group._failure == "rank 0 has gone"
 
 
 # ------------------------------------------------------------------------------------------------ the time line

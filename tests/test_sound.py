@@ -14,6 +14,7 @@ from liveavatar import pipeline
 from liveavatar.audio import load_audio
 from liveavatar.backends import BACKENDS
 from liveavatar.config import GenerationConfig
+from liveavatar.sound import Track
 from liveavatar.soundtrack import encoding_of
 from liveavatar.types import Speech
 
@@ -299,3 +300,45 @@ def test_another_wave_is_another_sound():
     speech = load_audio("a.wav")
     assert speech.sound is not None and replace(speech, wave=speech.wave * 0.5).sound is None
     assert Speech(speech.wave, 16_000) .sound is None
+
+
+@pytest.mark.parametrize("name", ["long.wav", "long.flac"])
+def test_a_late_stretch_is_skipped_to_and_has_the_same_samples(monkeypatch, tmp_path, name):
+    from liveavatar import sound
+
+    path = tmp_path / name
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, (RATE * 8, 2)).astype(np.float32)
+    soundfile.write(path, noise, RATE, subtype="PCM_16")
+    first, last = round(6.123 * RATE), round(7.5 * RATE)
+    with Track(path) as track:
+        read_through = np.concatenate(list(track.pieces()))[first:last]
+    monkeypatch.setattr(sound, "SEEK_FROM_S", 1.0)
+    with Track(path) as track:
+        skipped_to = np.concatenate(list(track.stretch(first, last)))
+    with Track(path) as track:
+        assert RATE < track._skip_towards(first) <= first
+    assert np.array_equal(read_through, skipped_to)
+
+
+def test_a_large_recording_is_known_by_its_length_and_its_ends(monkeypatch, tmp_path):
+    from liveavatar import runfolder
+
+    monkeypatch.setattr(runfolder, "WHOLE_BYTES", 100)
+    monkeypatch.setattr(runfolder, "END_BYTES", 10)
+    data, known = bytes(range(200)), set()
+    for place, changed in enumerate((data, data[:-1], data[:-1] + b"x", b"x" + data[1:])):
+        path = tmp_path / f"{place}.wav"
+        path.write_bytes(changed)
+        known.add(runfolder.fingerprint_of(path))
+    assert len(known) == 4
+    (tmp_path / "small").write_bytes(b"small")
+    assert runfolder.fingerprint_of(tmp_path / "small") == runfolder.sha256_of(tmp_path / "small")
+
+
+def test_a_wav_file_that_is_as_long_as_it_says_is_not_searched(monkeypatch, tmp_path):
+    from liveavatar import joined
+
+    soundfile.write(tmp_path / "one.wav", np.zeros(RATE, np.float32), RATE)
+    monkeypatch.setattr(joined, "header_places", lambda _: pytest.fail("it was searched"))
+    with open(tmp_path / "one.wav", "rb") as file:
+        assert list(joined.wav_parts(file)) == []

@@ -11,9 +11,10 @@ from wan_fakes import SMALL
 
 import liveavatar
 from liveavatar.config import GenerationConfig
+from liveavatar.memory_errors import is_out_of_memory
 from liveavatar.runs.run import Run
 from liveavatar.types import Step
-from liveavatar.vram.oom import OutOfMemoryReport, is_out_of_memory
+from liveavatar.vram.oom import OutOfMemoryReport
 from liveavatar.vram.plan import plan
 from liveavatar.vram.watch import MemoryWatch
 

@@ -23,6 +23,7 @@ import anywidget
 import traitlets
 
 from liveavatar.interrupts import stop_on_interrupt
+from liveavatar.memory_errors import out_of_memory_sentence
 from liveavatar.runs.info import PAUSED, READY, RUNNING, StateChange
 from liveavatar.runs.run import Run
 from liveavatar.trace import Trace
@@ -379,7 +380,9 @@ def coded_traits(view: type[LiveView]) -> list[tuple[str, traitlets.TraitType]]:
 
 def sentence(problem: BaseException) -> str:
     """Return an exception in words."""
-    return str(problem) if isinstance(problem, InputError) else f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, InputError):
+        return str(problem)
+    return out_of_memory_sentence(problem) or f"{type(problem).__name__}: {problem}"
 
 
 def do_nothing() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOY = "fakes:FakeBackend"               # tests/fakes.py: the real sampler and transformer at toy size
 HANG_S = 20.0                           # an attempt that takes longer is counted as a hang
+PATIENCE_S = 3600.0                     # of `in_process`
 MOST_BYTES = 2 * 2**30                  # of main memory in one attempt
 PRELOADED = ["av", "PIL.Image", "fakes", "soundfile", "liveavatar.cli", "liveavatar.pipeline", "liveavatar.decoder",
              "liveavatar.transformer", "liveavatar.video", "liveavatar.backends.mini", "liveavatar.study.sweep"]
@@ -40,6 +44,7 @@ class Row:
     promise: str                                               # what must hold at every attempt, one sentence
     attempts: Callable[[int, int, int], Iterator[Attempt]]     # (seed, first, count)
     count: int                                                 # attempts of a full campaign
+    measured: bool = False                                     # what its attempts say of themselves is kept, too
 
 
 def chance(row: str, seed: int, number: int) -> random.Random:
@@ -88,10 +93,19 @@ def stderr_into(file: object) -> Iterator[None]:
         os.close(kept)
 
 
-def peak_bytes() -> int:
-    """Return the most memory this process has had since `forget_peak`."""
+def memory_bytes(name: str) -> int:
+    """Return a figure of this process: VmRSS, its memory now; VmHWM, the most since `forget_peak`; VmSize."""
     with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
+
+
+def settled_bytes() -> int:
+    """Return this process's memory after garbage is collected and free pages are given back."""
+    import ctypes
+
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)                           # glibc's
+    return memory_bytes("VmRSS")
 
 
 def forget_peak() -> None:
@@ -112,9 +126,9 @@ def serve(pipe: object) -> None:
             return
         forget_peak()
         try:
-            answer = work(*arguments), peak_bytes(), ""
+            answer = work(*arguments), memory_bytes("VmHWM"), ""
         except BaseException:
-            answer = None, peak_bytes(), traceback.format_exc(limit=-4)
+            answer = None, memory_bytes("VmHWM"), traceback.format_exc(limit=-4)
         pipe.send(answer)
 
 
@@ -128,6 +142,25 @@ def child_processes() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+CHILD = """
+import json, sys
+sys.path[:0] = {paths!r}
+from {module} import {function}
+print(json.dumps({function}(*{arguments!r})))
+"""
+
+
+def in_process(module: str, function: str, *arguments: object, **environment: str) -> object:
+    """Call a function in a new process, whose memory and environment are its own -> what it returned, through JSON."""
+    paths = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
+    code = CHILD.format(paths=paths, module=module, function=function, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+                          capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-600:])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 class Worker:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from faults.attempts import ROOT, Attempt, Worker, chance, child_processes, prepare_child, run_command
+from faults.attempts import Attempt, Worker, chance, child_processes, prepare_child, run_command
 
 TOY_STEPS = "2"
+REFUSED = "refused"
 
 
 # ---------------------------------------------------------------------------------------------------- one command
@@ -48,10 +48,11 @@ def with_toy(folder: Path) -> list[str]:
 
 
 def state_of(folder: Path) -> dict[str, str]:
-    """Hashes of the video's pictures and sound, and of every block of latents."""
+    """Hash the video's pictures and sound, every block of latents, and every step that was kept (or REFUSED)."""
     import av
 
     from liveavatar.checksums import read_tensors
+    from liveavatar.runfolder import RunFolder
     from liveavatar.video import read_frames
 
     digest = hashlib.sha256()
@@ -62,7 +63,29 @@ def state_of(folder: Path) -> dict[str, str]:
             digest.update(frame.to_ndarray().tobytes())
     found = {"video": digest.hexdigest()}
     for path in sorted((folder / "run").glob("block_*.safetensors")):
-        found[path.name] = hashlib.sha256(read_tensors(path)[0]["latents"].float().numpy().tobytes()).hexdigest()
+        found[path.name] = digest_of(read_tensors(path)[0]["latents"])
+    return found | steps_of(RunFolder(folder / "run"))
+
+
+def digest_of(tensor: object) -> str:
+    """Return the sha256 of a tensor's numbers."""
+    return hashlib.sha256(tensor.float().numpy().tobytes()).hexdigest()
+
+
+def steps_of(folder: object) -> dict[str, str]:
+    """Hash the latents of every step that a run folder has kept; REFUSED where one is refused in one sentence."""
+    from liveavatar.types import InputError
+
+    found = {}
+    try:
+        steps = folder.steps()
+    except InputError:
+        return found
+    for block, index in sorted(steps._numbers):
+        try:
+            found[f"step {block} {index}"] = digest_of(steps.step(block, index).x)
+        except InputError:
+            found[f"step {block} {index}"] = REFUSED
     return found
 
 
@@ -187,7 +210,8 @@ def try_damage(expected: dict[str, str], seed: int, number: int) -> tuple[str, s
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         begun_run(folder, dice.randint(1, 6))
-        victims = sorted(path for path in (folder / "run").iterdir() if path.name != "portrait.png")
+        victims = sorted(path for path in (folder / "run").rglob("*")
+                         if path.is_file() and path.name != "portrait.png")
         case = damage(dice.choice(victims), dice)
         code, errors = finish(folder, [])
         lines = [line for line in errors.splitlines() if line.strip() and "s of video [" not in line]
@@ -195,15 +219,19 @@ def try_damage(expected: dict[str, str], seed: int, number: int) -> tuple[str, s
             return f"{case}: refused", ""
         if code != 0:
             return case, f"exit code {code}: {errors[-400:]}"
-        return f"{case}: gone on with", "" if state_of(folder) == expected else "silently another video"
+        found = state_of(folder)
+        wrong = [name for name in expected if found.get(name) != expected[name]
+                 and not (name.startswith("step ") and found.get(name) in (None, REFUSED))]
+        return f"{case}: gone on with", "" if not wrong else f"silently another {wrong}"
 
 
 def reference_of_toy() -> dict[str, str]:
+    """Make the toy's video undisturbed -> what came of it."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        begun_run(folder, 3)
-        finish(folder, [])
-        return state_of(folder)
+        code, _, errors = run_command(with_toy(Path(name)))
+        if code != 0:
+            raise RuntimeError(errors)
+        return state_of(Path(name))
 
 
 def damaged_runs(seed: int, first: int, count: int) -> Iterator[Attempt]:
@@ -216,110 +244,3 @@ def damaged_runs(seed: int, first: int, count: int) -> Iterator[Attempt]:
             answer, trouble = worker.call(try_damage, expected, seed, number)
             case, wrong = answer or ("", trouble)
             yield Attempt(f"{number}: {case}", not wrong, wrong)
-
-
-# --------------------------------------------------------------------------------------------------------- sweeps
-
-def weigh(path: Path, materials: object) -> dict:
-    """Measure a video by the hash of its bytes: enough to tell two apart."""
-    return {"weight.bytes": path.stat().st_size, "weight.hash": int(hashlib.sha256(path.read_bytes()).hexdigest()[:8],
-                                                                    16)}
-
-
-SWEEP = """
-import sys
-sys.path[:0] = {paths!r}
-from faults.killed import weigh
-from liveavatar.study.grid import Grid
-from liveavatar.study.sweep import Sweep
-grid = Grid(backend="mini", size="64*64", seconds=0.5, steps=(1, 2, 3, 4), seed=(1, 2))
-Sweep(grid, {folder!r}, measure=weigh).run(jobs=2, threads=1, progress=False)
-"""
-
-
-def sweep_process(folder: Path) -> subprocess.Popen:
-    """Begin a sweep of 8 cells with 2 jobs in a process of its own."""
-    paths = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])}
-    return subprocess.Popen([sys.executable, "-c", SWEEP.format(paths=paths, folder=str(folder))], env=environment,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def table_of(folder: Path) -> list[tuple]:
-    """The columns of a sweep's table that do not depend on how fast the machine was."""
-    import csv
-
-    with open(folder / "table.csv", newline="") as file:
-        return [tuple(row[name] for name in ("key", "steps", "seed", "state", "frames", "weight.bytes", "weight.hash"))
-                for row in csv.DictReader(file)]
-
-
-def killed_sweeps(seed: int, first: int, count: int) -> Iterator[Attempt]:
-    """Kill a sweep of 8 cells with 2 jobs, run it again while its orphans may still work, and compare the tables."""
-    with tempfile.TemporaryDirectory() as name:
-        began = time.monotonic()
-        sweep_process(Path(name) / "whole").communicate()
-        lasts_s, expected = time.monotonic() - began, table_of(Path(name) / "whole")
-    for number in range(first, first + count):
-        after_s = chance("killed-sweep", seed, number).uniform(0, lasts_s)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-            folder = Path(name) / "sweep"
-            process = sweep_process(folder)
-            time.sleep(after_s)
-            process.kill()
-            process.communicate()
-            made = len(list(folder.glob("cells/[!.]*")))
-            _, errors = sweep_process(folder).communicate()
-            wrong = errors[-400:] if not (folder / "table.csv").exists() else ""
-            wrong = wrong or ("" if table_of(folder) == expected else "another table")
-        yield Attempt(f"{number}: killed after {after_s:.1f} s of {lasts_s:.1f}, {made} cells made", not wrong, wrong)
-
-
-def two_sweeps(seed: int, first: int, count: int) -> Iterator[Attempt]:
-    """Run two sweeps on one folder at once; both end, and their table is that of one."""
-    with tempfile.TemporaryDirectory() as name:
-        sweep_process(Path(name) / "whole").communicate()
-        expected = table_of(Path(name) / "whole")
-    for number in range(first, first + count):
-        with tempfile.TemporaryDirectory() as name:
-            folder, apart_s = Path(name) / "sweep", chance("two-sweeps", seed, number).uniform(0, 3)
-            one = sweep_process(folder)
-            time.sleep(apart_s)
-            other = sweep_process(folder)
-            said = [process.communicate()[1] for process in (one, other)]
-            codes = [one.returncode, other.returncode]
-            left = [path.name for path in (folder / "cells").glob(".*")]
-            wrong = "" if codes == [0, 0] and table_of(folder) == expected and not left else f"{codes} {left} {said}"
-        yield Attempt(f"{number}: {apart_s:.1f} s apart", not wrong, wrong)
-
-
-def damaged_cells(seed: int, first: int, count: int) -> Iterator[Attempt]:
-    """Damage any file of a finished sweep of the toy backend, run it again, and compare."""
-    with Worker() as worker:
-        for number in range(first, first + count):
-            answer, trouble = worker.call(try_cell, seed, number)
-            case, wrong = answer or ("", trouble)
-            yield Attempt(f"{number}: {case}", not wrong, wrong)
-
-
-def try_cell(seed: int, number: int) -> tuple[str, str]:
-    from liveavatar.study.grid import Grid
-    from liveavatar.study.sweep import Sweep
-
-    dice = chance("damaged-cell", seed, number)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "sweep"
-        grid = Grid(backend="fake", size="32*32", seconds=0.6, steps=(1, 2))
-        Sweep(grid, folder, measure=weigh).run(jobs=1, threads=1, progress=False)
-        expected, videos = table_of(folder), hashes(folder)
-        victims = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "table.csv"]
-        case = damage(dice.choice(victims), dice)
-        Sweep(grid, folder, measure=weigh).run(jobs=1, threads=1, progress=False)
-        same = table_of(folder) == expected and hashes(folder) == videos
-        return case, "" if same else "another table or other videos"
-
-
-def hashes(folder: Path) -> list[str]:
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.mp4"))]
-
-

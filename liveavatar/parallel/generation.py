@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +28,7 @@ from liveavatar.pipeline import load_once
 from liveavatar.progress import Stopwatch
 from liveavatar.streaming import BlockStream, write_video
 from liveavatar.types import Block, InputError
+from liveavatar.version import __version__
 from liveavatar.video import Video, check_output
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     path = check_output(output)
     inputs = prepare(kind, audio, image, prompt, config)
     inputs.check_output(path)
-    with RankGroup() as group, failure_on_sigterm(group):
+    video = None
+    with video_kept(lambda: video), RankGroup() as group, failure_on_sigterm(group):
         layout = Layout.of(config.sample_steps, group.ranks, vae)
+        group.agree(what_all_share(inputs, config) | {"vae": vae})
         recorder = SpanRecorder(group.rank, group.began_s)
         if options.get("device", "auto") == "auto" and torch.cuda.is_available():
             options["device"] = f"cuda:{int(os.environ.get('LOCAL_RANK', group.rank)) % torch.cuda.device_count()}"
@@ -64,12 +67,31 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
             condition = pipeline.encode_inputs(inputs, config)       # every rank for itself: it is the same everywhere
             if layout.owned(group.rank):
                 pipeline.load_weights()
+            about = pipeline.backend.about()
+            group.agree({name: about.get(name) for name in ("name", "student", "dtype", "fingerprint")})
         video = run_rank(pipeline, inputs, condition, config, group, layout, recorder, path, stop or threading.Event(),
                          progress)
         share_spans(group, recorder)
         if video is not None:
             gather_timeline(group).save(video.path.with_suffix(".timeline.json"))
-        return video
+    return video
+
+
+def what_all_share(inputs: Inputs, config: GenerationConfig) -> dict[str, object]:
+    """Return what must be the same on every rank before weights are loaded."""
+    return {"liveavatar": __version__, "torch": torch.__version__, "sound": inputs.origin["audio"]["sha256"],
+            "portrait": inputs.origin["portrait"]["sha256"], "prompt": inputs.prompt.text, **config.to_dict()}
+
+
+@contextmanager
+def video_kept(made: Callable[[], Video | None]) -> Iterator[None]:
+    """Pass over a failure of another rank once this one has written the whole video."""
+    try:
+        yield
+    except PeerFailure:
+        video = made()
+        if video is None or not video.complete:
+            raise
 
 
 def share_spans(group: RankGroup, recorder: SpanRecorder) -> None:

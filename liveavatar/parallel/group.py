@@ -6,11 +6,13 @@ whoever waits for them checks every few milliseconds whether all ranks are still
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,9 +20,15 @@ from torch import Tensor
 
 from liveavatar.types import InputError
 
+Result = TypeVar("Result")
+
 HEARTBEAT_S = 0.25           # between two heartbeats
-SILENCE_S = 10.0             # without one a process counts as gone; one that crashes is noticed at once
+SILENCE_S = 6.0              # without one a process counts as gone; one that crashes is noticed at once
+STORE_SILENCE_S = 7.0        # the same of the process that keeps all together: it cannot be told of by others
+NEWS_S = 4 * HEARTBEAT_S      # within which all ranks have read what was announced
 STARTUP_TIMEOUT_S = 600.0    # for the others to load their weights
+KEEPER = "the process that keeps all together (rank 0 or torchrun)"
+GONE = f"{KEEPER} has gone"
 STOP = -1                    # in the place of a block's number: no more will come
 
 
@@ -40,28 +48,48 @@ class RankGroup:
         self._store, self.rank, self.ranks = next(dist.rendezvous("env://"))
         self._failure = ""
         self._closed = threading.Event()
-        dist.init_process_group("gloo", store=dist.PrefixStore("latents", self._store), rank=self.rank,
-                                world_size=self.ranks)
+        self._answered_s = time.monotonic()               # when the store last answered the heartbeat's thread
         self._state = dist.PrefixStore("state", self._store.clone() if hasattr(self._store, "clone") else self._store)
-        self._state.set(f"heartbeat {self.rank}", "0")
-        if self.rank == 0:
-            self._state.set("began", repr(time.time()))
-        self._wait_for(lambda: self._state.check(["began", *(f"heartbeat {rank}" for rank in range(self.ranks))]),
-                       "all to come")
+        self._agreements = 0
+        self._patiently(self._meet)
         self.began_s = float(self._state.get("began"))
         self._heartbeat = threading.Thread(target=self._send_heartbeats, name="liveavatar-heartbeat", daemon=True)
         self._heartbeat.start()
+        self._patiently(lambda: dist.init_process_group("gloo", store=dist.PrefixStore("latents", self._store),
+                                                        rank=self.rank, world_size=self.ranks))
+
+    def _meet(self) -> None:
+        """Wait for all ranks to come; name those that do not."""
+        def missing() -> list[int]:
+            self._answered_s = time.monotonic()
+            return [rank for rank in range(self.ranks) if not self._state.check([f"heartbeat {rank}"])]
+
+        self._state.set(f"heartbeat {self.rank}", "0")
+        if self.rank == 0:
+            self._state.set("began", repr(time.time()))
+        self._wait_for(lambda: not missing() and self._state.check(["began"]),
+                       lambda: f"rank {', '.join(map(str, missing()))} to come")
 
     def __enter__(self) -> RankGroup:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
-        if error is not None and not isinstance(error, PeerFailure):
+        failed = error is not None
+        if failed and not isinstance(error, PeerFailure):
             self.announce_failure(f"rank {self.rank} has failed: {error or kind.__name__}")
-        self.close(cleanly=error is None)
+        try:
+            self.close(cleanly=not failed)
+        except PeerFailure:
+            failed = True
+            raise
+        finally:
+            if failed and self.rank == 0:
+                time.sleep(NEWS_S)                        # it may keep the store, in which the others read why
 
     def check(self) -> None:
         """Raise PeerFailure when another process has ended."""
+        if not self._failure and not self._closed.is_set() and time.monotonic() - self._answered_s > STORE_SILENCE_S:
+            self.fail(f"{KEEPER} has given no sign of life for {STORE_SILENCE_S:g} s")
         if self._failure:
             raise PeerFailure(f"rank {self.rank} stops: {self._failure}. What is done of the video is kept; start "
                               "the command again to make it whole")
@@ -91,35 +119,79 @@ class RankGroup:
 
     def share(self, name: str, text: str) -> None:
         """Publish a text under a name, for `collect`."""
-        self._state.set(f"{name} {self.rank}", text)
+        self._patiently(lambda: self._state.set(f"{name} {self.rank}", text))
 
     def collect(self, name: str) -> list[str]:
         """Wait until all ranks have shared something under a name; return it in the order of ranks."""
         keys = [f"{name} {rank}" for rank in range(self.ranks)]
-        self._wait_for(lambda: self._state.check(keys), f"the {name} of all")
-        return [self._state.get(key).decode() for key in keys]
+
+        def texts() -> list[str]:
+            self._wait_for(lambda: self._state.check(keys), lambda: f"the {name} of all")
+            return [self._state.get(key).decode() for key in keys]
+
+        return self._patiently(texts)
+
+    def agree(self, about: dict[str, object]) -> None:
+        """Make sure that all ranks make the same video. about: name -> value, of this rank
+
+        Raises InputError, on every rank the same, where a rank has another value than rank 0.
+        """
+        self._agreements += 1
+        name = f"values {self._agreements}"
+        self.share(name, json.dumps(about, sort_keys=True, default=str))
+        values = [json.loads(text) for text in self.collect(name)]
+        self.share(f"{name} read", "")                    # rank 0 keeps them: it must not end before all have read
+        self.collect(f"{name} read")
+        for key in values[0]:
+            for rank, other in enumerate(values):
+                if other.get(key) != values[0][key]:
+                    raise InputError(f"rank {rank} has {key} {other.get(key)!r}, rank 0 has {values[0][key]!r}; start "
+                                     "all processes with the same command, files and versions")
 
     def close(self, cleanly: bool = True) -> None:
-        """Leave the group. Cleanly: after all that was sent has arrived."""
-        if cleanly:
-            self.share("goodbye", "")
-            try:
+        """Leave the group. Cleanly: after all that was sent has arrived; raises PeerFailure where it has not."""
+        try:
+            if cleanly:
+                self.share("goodbye", "")
                 self.collect("goodbye")                   # no connection ends while another rank still receives
-            except PeerFailure:
-                cleanly = False
-        self._closed.set()
+        finally:
+            self._closed.set()
         if cleanly:
             self._heartbeat.join(2)
             dist.destroy_process_group()
 
     # ------------------------------------------------------------------ inside
 
-    def _wait_for(self, ready: Callable[[], bool], what: str) -> None:
+    def _patiently(self, work: Callable[[], Result]) -> Result:
+        """Do what may block, because a process is frozen or gone, in a thread; raise PeerFailure as soon as that is
+        known."""
+        answers: list[Result] = []
+        problems: list[Exception] = []
+
+        def try_to() -> None:
+            try:
+                answers.append(work())
+            except Exception as error:
+                problems.append(error)
+
+        thread = threading.Thread(target=try_to, name="liveavatar-store", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            self.check()
+            thread.join(0.02)
+        if problems and not isinstance(problems[0], PeerFailure | InputError):
+            self.fail(GONE)                               # the store has closed the connection
+            self.check()
+        if problems:
+            raise problems[0]
+        return answers[0]
+
+    def _wait_for(self, ready: Callable[[], bool], what: Callable[[], str]) -> None:
         until = time.monotonic() + STARTUP_TIMEOUT_S
         while not ready():
             self.check()
             if time.monotonic() > until:
-                raise PeerFailure(f"rank {self.rank} stops: it waited {STARTUP_TIMEOUT_S:g} s in vain for {what}")
+                raise PeerFailure(f"rank {self.rank} stops: it waited {STARTUP_TIMEOUT_S:g} s in vain for {what()}")
             time.sleep(0.01)
 
     def _send_heartbeats(self) -> None:
@@ -129,6 +201,7 @@ class RankGroup:
             count += 1
             try:
                 self._state.set(f"heartbeat {self.rank}", str(count))
+                self._answered_s = time.monotonic()
                 if self._state.check(["failure"]):
                     self.fail(self._state.get("failure").decode())
                 for rank, (last, when) in last_seen.items():
@@ -139,7 +212,7 @@ class RankGroup:
                         self.announce_failure(f"rank {rank} has given no sign of life for {SILENCE_S:g} s")
             except RuntimeError:
                 if not self._closed.is_set():
-                    self.fail("the process that keeps all together (rank 0 or torchrun) has gone")
+                    self.fail(GONE)
 
     def _send(self, channel: Channel, rank: int) -> None:
         try:
@@ -171,7 +244,11 @@ class RankGroup:
             self._connection_lost(rank)
 
     def _connection_lost(self, rank: int) -> None:
-        if not self._closed.is_set():
+        """Announce that a rank has gone, unless it only stopped because another one failed: that is told by then."""
+        until = time.monotonic() + NEWS_S
+        while time.monotonic() < until and not self._failure and not self._closed.is_set():
+            time.sleep(0.02)
+        if not self._closed.is_set() and not self._failure:
             self.announce_failure(f"rank {rank} has gone (its connection was closed)")
 
 

@@ -17,7 +17,7 @@ import liveavatar
 from liveavatar.config import GenerationConfig
 from liveavatar.files import user_path
 from liveavatar.inputs import Audio, Image
-from liveavatar.runfolder import ENCODING, RunFolder, read_portrait, sha256_of
+from liveavatar.runfolder import ENCODING, RunFolder, fingerprint_of, read_portrait, sha256_of
 from liveavatar.types import InputError, Portrait, Speech
 from liveavatar.video import read_provenance
 
@@ -25,7 +25,6 @@ SOUNDS = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".mp4", ".we
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 SAMPLES = Path(liveavatar.__file__).parent / "samples"
 MOST_FILES = 3000                       # of a folder, that are looked at
-LARGEST_BYTES = 512 * 2**20             # of a file that is hashed
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def find_file(sha256: str, folders: Iterable[Path], suffixes: set[str], name: st
     paths = [path for folder in folders for path in files_in(folder) if path.suffix.lower() in suffixes]
     for path in sorted(paths, key=lambda path: path.name != name):
         try:
-            if path.stat().st_size <= LARGEST_BYTES and sha256_of(path) == sha256:
+            if fingerprint_of(path) == sha256:
                 return path
         except OSError:
             continue
@@ -158,7 +157,7 @@ def kept_sound(folder: Path, sha256: str) -> Audio | None:
     """Return the whole recording of a run folder: the file as it was given, or the samples of a synthetic voice; None
     where only a stretch of it was kept."""
     original = folder / "sound.original"
-    if original.is_file() and sha256_of(original) == sha256:
+    if original.is_file() and fingerprint_of(original) == sha256:
         return original
     speech = RunFolder(folder).inputs()[0]
     return speech if sha256_of(speech) == sha256 else None

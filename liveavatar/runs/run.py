@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from liveavatar.config import GenerationConfig
 from liveavatar.interrupts import result_of, stop_on_interrupt
 from liveavatar.lazy import renamed
+from liveavatar.memory_errors import is_out_of_memory, release_frames
 from liveavatar.runs.events import EventStream
 from liveavatar.runs.info import ENDED, FAILED, FINISHED, PAUSED, READY, RUNNING, STOPPED, StateChange
 from liveavatar.runs.record import RunRecord
@@ -273,6 +274,8 @@ class Run(RunRecord):
             self._state = FAILED if error is not None else STOPPED if stopped else FINISHED
             self._changed.notify_all()
         self._notify(StateChange(self._state, error))
+        if is_out_of_memory(error):                      # else the error would keep what filled the memory
+            release_frames(error)
 
     def _notify(self, event: object) -> None:
         with self._changed:

@@ -26,12 +26,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from liveavatar.memory_errors import is_out_of_memory, release_frames
 from liveavatar.runs.info import ENDED, RUNNING, StateChange
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError, Step
 from liveavatar.vram.memory_record import OWNERS, Label, MemoryRecord
 from liveavatar.vram.meters import MemoryMeter, meter_for
-from liveavatar.vram.oom import OutOfMemoryReport, explain, is_out_of_memory, release_frames
+from liveavatar.vram.oom import OutOfMemoryReport, explain
 from liveavatar.vram.owned import bytes_of_vae_state, bytes_of_weights
 
 PERIOD_S = 0.05
@@ -45,7 +46,7 @@ class MemoryWatch:
         if not 0.001 <= period_s <= 10:
             raise InputError(f"period_s is {period_s:g}; give seconds between two samples, 0.001 to 10")
         self.run, self.period_s = run, period_s
-        self.oom_report: OutOfMemoryReport | None = None      # why the run ended, if the GPU's memory did not suffice
+        self.oom_report: OutOfMemoryReport | None = None      # why the run ended, if memory did not suffice
         self.thinned = 0                                  # how often two samples were merged
         self.max_samples = MAX_SAMPLES
         self._meter = meter if meter is not None else meter_for(None if run is None else run.backend)

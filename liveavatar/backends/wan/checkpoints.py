@@ -16,11 +16,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -195,7 +195,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     refuse_pointer(path)
     try:
         state = load_tensors(path)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise InputError(f"{path} holds something other than tensors, or is damaged; it was not opened further, since "
                          "a pickle can run any code: download it again") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
