@@ -280,7 +280,10 @@ class _Espeak:
     """libespeak-ng: one per process, with state of its own, so one thread at a time."""
 
     def __init__(self, library: ctypes.CDLL, data: Path | None = None) -> None:
-        """data: folder with the voices; None: where the library itself looks. Raises OSError without voices."""
+        """Load the library. Raises OSError without voices.
+
+        data: folder with the voices; None: where the library itself looks
+        """
         self._library = library
         self._lock = threading.Lock()
         self._callback = _ESPEAK_CALLBACK(self._receive)           # must live as long as the library may call it

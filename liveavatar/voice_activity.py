@@ -50,7 +50,7 @@ class VoiceNetwork(nn.Module):
 
     @torch.inference_mode()
     def forward(self, wave: Tensor) -> Tensor:
-        """wave (N,) at 16 kHz -> (M,) probability, M = ceil(N / WINDOW)"""
+        """Tell how likely speech is. wave (N,) at 16 kHz -> (M,) probability, M = ceil(N / WINDOW)"""
         count = -(-len(wave) // WINDOW)
         windows = F.pad(wave, (CONTEXT, count * WINDOW - len(wave))).unfold(0, CONTEXT + WINDOW, WINDOW)     # (M, 576)
         found, state = [], None
@@ -60,7 +60,7 @@ class VoiceNetwork(nn.Module):
         return torch.cat(found) if found else wave.new_empty(0)
 
     def _describe(self, windows: Tensor) -> Tensor:
-        """windows (m, 576) -> (m, 128)"""
+        """Describe windows (m, 576) -> (m, 128)"""
         parts = F.conv1d(F.pad(windows[:, None], (0, CONTEXT), mode="reflect"), self.basis, stride=128)
         described = (parts[:, :SPECTRUM].square() + parts[:, SPECTRUM:].square()).sqrt()              # (m, 129, 4)
         for convolution in self.convolutions:

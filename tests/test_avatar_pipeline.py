@@ -10,7 +10,7 @@ import liveavatar
 from liveavatar import GenerationConfig, LiveAvatarPipeline
 from liveavatar.types import InputError
 
-pytestmark = pytest.mark.filterwarnings("ignore:random weights", "ignore:no voice was found",
+pytestmark = pytest.mark.filterwarnings("ignore:random weights", "ignore:no (voice|face) was found",
                                         "ignore:.*rendered avatar")
 LOADED = {"mini": {"weights": "random", "dtype": "float32"},
           "wan-s2v-14b": {"weights": "random", "config": "tiny"}}

@@ -172,7 +172,7 @@ def test_what_the_weights_were_not_trained_for_is_said(student, settings, said):
                                                                                               strict=True))
 
 
-@pytest.mark.filterwarnings("ignore:random weights", "ignore:no voice was found", "ignore:.*rendered avatar")
+@pytest.mark.filterwarnings("ignore:random weights", "ignore:no voice was found", "ignore:no face was found")
 def test_a_decoder_that_copies_is_shown_the_portrait_in_the_video_and_in_every_view(tmp_path):
     backend = MiniBackend.load(weights="random", dtype="float32")
     backend.vae = VideoVAE(replace(backend.vae.config, copy_channels=8)).requires_grad_(False).eval()

@@ -232,6 +232,7 @@ def numbers(pipe):
             constants.cond.portrait.v, velocity, cache.k, next(iter(pipe.decode([velocity])))]
 
 
+@pytest.mark.filterwarnings("ignore:no face was found")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_neither_gradients_nor_the_number_of_threads_change_a_number(dtype):
     """Processes of one run call from within inference mode or not, and torchrun gives each of them one thread."""

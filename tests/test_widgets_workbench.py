@@ -253,7 +253,7 @@ def test_the_chosen_part_of_the_sound_is_what_is_said_and_another_sound_begins_a
 def test_the_chosen_part_can_be_heard():
     page, sent = make(sample="river", start_s=1.0, seconds=0.5), []
     page.send = lambda content, buffers=None: sent.append((content, buffers))
-    page.told("listen", {})
+    page.on_message("listen", {})
     wait_until(lambda: any(content["kind"] == "sound" for content, _ in sent))
     data = next(buffers[0] for content, buffers in sent if content["kind"] == "sound")
     wave, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,6 +83,6 @@ def smaller(picture: np.ndarray) -> np.ndarray:
     return picture[::max(picture.shape[0] // PICTURE_PX, 1), ::max(picture.shape[0] // PICTURE_PX, 1)]
 
 
-def listed(values: object) -> str:
+def listed(values: Iterable) -> str:
     """Write numbers, each once."""
     return ", ".join(map(str, sorted(set(values))))

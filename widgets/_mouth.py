@@ -175,7 +175,7 @@ class MouthReader:
 
     @property
     def sounds_missing(self) -> str:
-        """Why no phonemes are known (yet), as a sentence without its full stop; empty where they are known."""
+        """Say why no phonemes are known (yet), as a sentence without its full stop; empty where they are known."""
         if self.speech is None or self.speech.phonemes:
             return ""
         if self._searched:

@@ -166,7 +166,7 @@ class AttentionView(LiveView):
         return self._lips[1] if self._lips[0] is self.run else None
 
     def as_code(self) -> str:
-        """Python that makes this view again, with the choices made in it."""
+        """Return Python that makes this view again, with the choices made in it."""
         return super().as_code().replace("(run", "(run, seen=seen", 1)
 
     # ------------------------------------------------------------------ drawing
@@ -230,7 +230,7 @@ class AttentionView(LiveView):
         return tuple(key for key in self.seen.keys if key[0] * self.run.info.block_s < (self.run.total_s or 1e9))
 
     def _one_head(self, values: Tensor) -> Tensor:
-        """(H, ...) -> (...): the chosen head, or the mean."""
+        """Take one head, (H, ...) -> (...): the chosen head, or the mean."""
         heads = self.weights.heads
         if self.head < 0 or not heads:
             return values.mean(0)

@@ -255,7 +255,7 @@ class FlowLab(LiveView):
     # ------------------------------------------------------------------ distilling
 
     def _lesson_moved(self, _: traitlets.Bunch) -> None:
-        """Other data or another lesson: a student that is learning begins anew, one that has learnt goes."""
+        """Let a student that is learning begin anew, as data or lesson are others; one that has learnt goes."""
         training = self._training
         if training is None:
             return

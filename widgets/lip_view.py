@@ -119,8 +119,10 @@ class LipView(LiveView):
 
     @property
     def nonspeech(self) -> list[tuple[float, float]]:
-        """When something is heard but nobody speaks, (from, to) in s: music or noise. Of recordings, once the run is
-        over; music is known by Silero VAD alone (`pip install 'liveavatar[vad]'`)."""
+        """Tell when something is heard but nobody speaks, (from, to) in s: music or noise.
+
+        Of recordings, once the run is over; music is known by Silero VAD alone (`pip install 'liveavatar[vad]'`).
+        """
         kinds = self._need_reader().kinds
         return [] if kinds is None else kinds.other_segments(self.run.info.fps)
 

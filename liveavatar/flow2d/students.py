@@ -57,7 +57,7 @@ class VelocityNet(nn.Module):
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
     def forward(self, x: Tensor, sigma: float | Tensor, origin: float = 0.0) -> Tensor:
-        """x (N, 2), sigma one level or (N, 1)  ->  velocity (N, 2)"""
+        """Compute the velocity. x (N, 2), sigma one level or (N, 1)  ->  velocity (N, 2)"""
         sigma = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x), 1)
         waves = [f(math.pi * rate * sigma) for rate in (0.5, 1.0) for f in (torch.sin, torch.cos)]
         return self.layers(torch.cat([x, sigma, torch.full_like(sigma, origin), *waves], 1))

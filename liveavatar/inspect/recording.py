@@ -227,7 +227,10 @@ class Recording(CallHooks):
         return self._kept.setdefault((call.block, call.step, layer), LayerRecord())
 
     def _of_self(self, q: Tensor, visible: KeysValues, merged: Tensor) -> AttentionWeights:
-        """q (1, heads, N, head_dim) rotated, merged (1, N, D) the kernel's output, before the last projection"""
+        """Record self-attention.
+
+        q (1, heads, N, head_dim) rotated, merged (1, N, D) the kernel's output, before the last projection
+        """
         places = self_key_places(self._call.cache, self._call.condition, self._call.frames)
         return self._weights(q[0], visible.k[0], visible.v[0], places, merged)
 
@@ -236,7 +239,7 @@ class Recording(CallHooks):
         return self._weights(q[0], k[0], v[0], placeless("text", k.shape[2]), merged)
 
     def _of_sound(self, q: Tensor, layer: int, merged: Tensor) -> AttentionWeights:
-        """q (F, heads, n, head_dim): each latent frame attends to its own sound."""
+        """Record attention to the sound. q (F, heads, n, head_dim): each latent frame attends to its own sound."""
         chosen = self._chosen()
         k, v = self._call.context.audio[layer].tokens
         heads = None if self.heads == "mean" else self.heads
@@ -248,7 +251,7 @@ class Recording(CallHooks):
                                 values, self._output(merged.flatten(0, 1), q.shape[1], chosen))
 
     def _weights(self, q: Tensor, k: Tensor, v: Tensor, keys: TokenPlaces, merged: Tensor) -> AttentionWeights:
-        """q (heads, N, head_dim), k and v (heads, M, head_dim), merged (1, N, D)"""
+        """Compute the weights. q (heads, N, head_dim), k and v (heads, M, head_dim), merged (1, N, D)"""
         chosen, average = self._chosen(), self.heads == "mean"
         heads = None if average else self.heads
         weights = attention_weights(q[:, chosen.to(q.device)], k, heads, average)
@@ -258,7 +261,7 @@ class Recording(CallHooks):
                                 self._output(merged[0], len(q), chosen))
 
     def _output(self, merged: Tensor, heads: int, chosen: Tensor) -> Tensor | None:
-        """(N, D) -> (H, Q, head_dim), where values are kept"""
+        """Split the output. (N, D) -> (H, Q, head_dim), where values are kept"""
         if not self.values:
             return None
         split = merged[chosen.to(merged.device)].unflatten(1, (heads, -1)).transpose(0, 1).float().cpu()

@@ -33,7 +33,7 @@ class SoundKinds:
 
     @property
     def voiceless(self) -> str:
-        """Why nothing can be told of a voice; empty where somebody speaks, or nobody knows."""
+        """Say why nothing can be told of a voice; empty where somebody speaks, or nobody knows."""
         return NOBODY if bool(self.other.any()) and not bool(self.speaking.any()) else ""
 
     def part(self, first: int, last: int) -> SoundKinds:

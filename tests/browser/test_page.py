@@ -81,10 +81,10 @@ def test_an_upload_shows_its_name_and_how_far_it_is(book, tmp_path):
 
     name = "my own words.wav"
     soundfile.write(tmp_path / name, 0.1 * np.sin(np.arange(16_000 * 160) / 12), 16_000)         # 5 MB
-    book.page.evaluate(RECORD, ".la-card-sound .la-upload")
+    book.page.evaluate(RECORD, ".la-upload-sound")
     book.page.locator("input[data-upload=sound]").set_input_files(tmp_path / name)
     book.wait_for_kernel("bench.sound == 'recording'")
-    book.wait_for("() => document.querySelector('.la-card-sound .la-upload').hidden")
+    book.wait_for("() => document.querySelector('.la-upload-sound').hidden")
     seen = book.page.evaluate("() => globalThis.wordsSeen")
     assert all(name in words for words in seen if "%" in words)
     assert len({words for words in seen if "% of 5.1 MB" in words}) > 1 and any("being read" in one for one in seen)

@@ -18,7 +18,7 @@ export class UploadLine {
     this.words = laElement("span", { class: "la-upload-words" });
     this.stop = laElement("button", { type: "button", class: "la-button la-quiet", title: "Do not send this file",
       onclick: () => this.cancel() }, "Cancel");
-    this.element = laElement("div", { class: "la-upload", role: "status", hidden: true },
+    this.element = laElement("div", { class: `la-upload la-upload-${what}`, role: "status", hidden: true },
       laElement("div", { class: "la-upload-head" }, this.name, this.stop), this.bar, this.words);
     ctx.on("msg:custom", (message) => { if (message.kind === "upload") this.hear(message); });
   }
