@@ -44,13 +44,16 @@ STILL_BYTES, NOTEBOOK_BYTES = 32_000, 240_000                           # of a p
 STILL = {"still": True}                                                 # metadata of such an output
 OPEN_AT = (1240, 1600)                                                  # window for stills
 
-PAGE = "from widgets import Workbench\nworkbench = Workbench(seconds={})\nworkbench"
+PAGE = """from liveavatar.speech import SAMPLES
+from widgets import Workbench
+workbench = Workbench(seconds={}, face="picture", picture=str(SAMPLES / "woman.png"))
+workbench"""
 VIEWS = """
 import liveavatar
 from liveavatar.runs.run import Run
 from liveavatar.speech import samples
 from widgets import Designer, LipView, MemoryView, ScheduleView, StepGrid
-run = Run.of(liveavatar.load("mini"), samples()["welcome"], liveavatar.avatar(seed=7), "smiling, in warm light",
+run = Run.of(liveavatar.load("mini"), samples()["welcome"], liveavatar.sample_portraits()["woman"], "in warm light",
              liveavatar.GenerationConfig(duration_s=4.32))
 memory = MemoryView(run)
 run.start().result()

@@ -21,10 +21,15 @@ def maker():
     return module
 
 
-def test_the_readme_opens_with_a_short_looping_picture():
-    first = LINK.search((ROOT / "README.md").read_text(encoding="utf-8"))[1]
-    assert first == "docs/workbench.webp" and (ROOT / first).stat().st_size < 1_000_000
-    with Image.open(ROOT / first) as picture:
+def test_the_readme_opens_with_photographs_that_speak_and_the_page_at_work():
+    links = LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [link for link in links if link.endswith(".webp")][:2] == ["docs/photographs.webp", "docs/workbench.webp"]
+
+
+@pytest.mark.parametrize("name", ["photographs.webp", "workbench.webp"])
+def test_moving_pictures_are_short_and_loop(name):
+    assert (ROOT / "docs" / name).stat().st_size < 1_000_000
+    with Image.open(ROOT / "docs" / name) as picture:
         assert picture.n_frames >= 20 and picture.info["loop"] == 0 and picture.width <= 1000
 
 

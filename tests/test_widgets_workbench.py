@@ -73,7 +73,7 @@ def test_large_models_wait_for_the_click():
 def test_settings_become_the_configuration():
     page = make(steps=3, seed=7, schedule="linear", solver="renoise", clean="wiener", seconds=2.0)
     assert page.config == GenerationConfig(sample_steps=3, base_seed=7, schedule="linear", sample_solver="renoise",
-                                           clean="wiener", duration_s=2.0, size="32*32", shift=3.0)
+                                           clean="wiener", duration_s=2.0, size="32*32")
     assert page.path.steps == 3 and page.designer.size == "32*32"
     page.path.use([1, 0.8, 0.3, 0])                        # drawn by hand in the view
     assert page.schedule == "own" and page.config.schedule == (1.0, 0.8, 0.3, 0.0)

@@ -11,6 +11,7 @@ import numpy as np
 import traitlets
 
 from liveavatar.backends import Trained
+from liveavatar.backends.mini.preset import SHIFT
 from liveavatar.config import SOLVERS
 from liveavatar.preview import to_bytes
 from liveavatar.sampler import RELEASED_SHIFT, SCHEDULES, Schedule, make_schedule
@@ -38,7 +39,7 @@ class ScheduleView(LiveView):
                                                                    "own: the noise levels in `sigmas`").tag(
         sync=True, code=True)
     steps = traitlets.Int(4, min=1, max=50, help="sampler steps").tag(sync=True, code=True)
-    shift = traitlets.Float(3.0, min=0.1, max=100, help="moves the noise levels towards 1; trained and released").tag(
+    shift = traitlets.Float(SHIFT, min=0.1, max=100, help="moves the noise levels towards 1; trained and released").tag(
         sync=True, code=True)
     solver = traitlets.Enum(list(SOLVERS), "euler", help="euler: follow the velocity; renoise: jump to the clean guess "
                                                          "and add fresh noise").tag(sync=True, code=True)
@@ -49,7 +50,10 @@ class ScheduleView(LiveView):
         self._times: dict[int, list[float]] = {}         # step -> milliseconds it took, seen live
         self._now: tuple[int, int] | None = None         # (block, step) that was made last
         self._settling = False
+        self._trained_shift = SHIFT                      # of the model's own schedule
         given = options.pop("sigmas", None)
+        if options.get("schedule") == "released":
+            options.setdefault("shift", RELEASED_SHIFT)
         super().__init__(*arguments, **options)
         self._settle()
         if given is not None:
@@ -81,10 +85,18 @@ class ScheduleView(LiveView):
 
     @property
     def choice(self) -> dict:
-        """Return the arguments for GenerationConfig(**view.choice)."""
+        """Return the arguments for GenerationConfig(**view.choice).
+
+        A shift that was not touched is left out: it is the model's own.
+        """
         own = self.schedule == "own"
+        shift = {} if own or self.shift == self._usual_shift() else {"shift": self.shift}
         return {"sample_steps": self.result.steps, "schedule": tuple(self.sigmas) if own else self.schedule,
-                "sample_solver": self.solver} | ({} if own else {"shift": self.shift})
+                "sample_solver": self.solver} | shift
+
+    def _usual_shift(self, schedule: str | None = None) -> float:
+        """Return the shift of a schedule where nothing is asked for."""
+        return self._trained_shift if (schedule or self.schedule) == "trained" else RELEASED_SHIFT
 
     @property
     def note(self) -> str:
@@ -136,6 +148,7 @@ class ScheduleView(LiveView):
         name = config.get("schedule", "own")
         known = isinstance(name, str) and name in SCHEDULES and len(sigmas) > 1
         trained = self.run.backend.trained if known and self.run.backend is not None else Trained()
+        self._trained_shift = trained.shift or RELEASED_SHIFT
         shift = trained.shift_for(name, config.get("shift")) or RELEASED_SHIFT
         if known and np.allclose(make_schedule(name, len(sigmas) - 1, shift).sigmas, sigmas):
             self.schedule, self.steps, self.shift = name, len(sigmas) - 1, shift
@@ -211,6 +224,10 @@ class ScheduleView(LiveView):
             return
         if change.name == "steps" and self.schedule == "own" and change.new != len(self.sigmas) - 1:
             self.schedule = "trained"                    # an own list cannot grow by itself
+        if change.name == "schedule" and self.shift == self._usual_shift(change.old):
+            self._settling = True
+            self.shift = self._usual_shift()
+            self._settling = False
         self._settle()
         self._report("click", "")                        # a list that was refused is forgotten
 
