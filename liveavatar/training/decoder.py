@@ -7,7 +7,7 @@ To the losses of `training.vae` comes a discriminator that judges small patches:
 true ones, and the decoder learns to be taken for true (hinge loss, Lim & Ye 2017, arXiv:1705.02894; patches as in
 Isola et al. 2017, arXiv:1611.07004; for autoencoders Esser et al. 2021, arXiv:2012.09841, eq. 7). Its inner features
 are matched too, which keeps it from inventing. The latents get a little noise, as a transformer's have errors; with
-`--base` half of them are what the transformer makes of latents to which more noise was added.
+`--base` most of them are what the transformer makes of latents to which more noise was added.
 
 With `--copy` the decoder also learns to copy from the portrait (`PortraitCopy`). Of photographs it is known from where
 in the portrait each place comes: that is learned beside the pictures. Some steps show no portrait, and some portraits
