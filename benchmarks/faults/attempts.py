@@ -171,6 +171,13 @@ class Worker:
         self._context = child_processes()
         self._process = None
 
+    def attempts(self, work: Callable, seed: int, first: int, count: int, *given: object) -> Iterator[Attempt]:
+        """Make numbered attempts of work(*given, seed, number) -> (case, what is wrong)."""
+        for number in range(first, first + count):
+            answer, trouble = self.call(work, *given, seed, number)
+            case, wrong = answer or ("", trouble)
+            yield Attempt(f"{number}: {case}", not wrong, wrong)
+
     def call(self, work: Callable, *arguments: object) -> tuple[object, str]:
         """Run work(*arguments) there: (result, "") or (None, what went wrong)."""
         if self._process is None:

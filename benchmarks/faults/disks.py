@@ -153,8 +153,5 @@ def in_worker(work: object) -> object:
             if trouble:
                 raise RuntimeError(trouble)
             expected, whole = answer
-            for number in range(first, first + count):
-                answer, trouble = worker.call(work, expected, whole, seed, number)
-                case, wrong = answer or ("", trouble)
-                yield Attempt(f"{number}: {case}", not wrong, wrong)
+            yield from worker.attempts(work, seed, first, count, expected, whole)
     return attempts

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from faults.attempts import ROOT, Attempt, Worker, chance
-from faults.killed import finish, half_written, make_inputs, state_of
+from faults.killed import half_written, make_inputs, state_of, wrong_after_kill
 
 ANSWERED_S = 10.0             # an interrupt; on a loaded machine, where a step of mini takes some hundredths
 SETUP = """
@@ -111,15 +111,10 @@ def killed_kernels(seed: int, first: int, count: int) -> Iterator[Attempt]:
                 time.sleep(after_s)
                 os.kill(kernel.pid, signal.SIGKILL)
                 time.sleep(0.1)
-                wrong = half_written(folder)
                 blocks = len(list((folder / "run").glob("block_*")))
                 arguments = ["generate", "--audio", str(folder / "in.wav"), "--image", str(folder / "in.png"),
                              "--size", "64*64", "--run_dir", str(folder / "run"), "--output", str(folder / "out.mp4")]
-                answer, trouble = worker.call(finish, folder, arguments)
-                if trouble or answer[0] != 0:
-                    wrong = wrong or f"{trouble or answer}"
-                elif state_of(folder) != expected:
-                    wrong = wrong or "another video or other latents"
+                wrong = wrong_after_kill(worker, folder, arguments, expected)
             yield Attempt(f"{number}: killed after {after_s:.2f} s, {blocks} blocks made", not wrong, wrong)
 
 

@@ -131,6 +131,15 @@ def half_written(folder: Path) -> str:
     return ""
 
 
+def wrong_after_kill(worker: Worker, folder: Path, arguments: list[str], expected: dict[str, str]) -> str:
+    """Finish a run that was killed, and say what is wrong with what it left or became; empty: nothing."""
+    wrong = half_written(folder)
+    answer, trouble = worker.call(finish, folder, arguments)
+    if trouble or answer[0] != 0:
+        return wrong or f"{trouble or answer}"
+    return wrong or ("" if state_of(folder) == expected else "another video or other latents")
+
+
 def undisturbed(make: Callable[[Path], list[str]]) -> tuple[dict[str, str], float]:
     """Run a command to its end, twice -> (what came of it, seconds that the second one took)."""
     with tempfile.TemporaryDirectory() as name:
@@ -156,12 +165,7 @@ def killed_runs(make: Callable[[Path], list[str]]) -> Callable[[int, int, int], 
                     arguments = make(folder)
                     killed_child(arguments, after_s)
                     blocks = len(list((folder / "run").glob("block_*")))
-                    wrong = half_written(folder)
-                    answer, trouble = worker.call(finish, folder, arguments)
-                    if trouble or answer[0] != 0:
-                        wrong = wrong or f"{trouble or answer}"
-                    elif state_of(folder) != expected:
-                        wrong = wrong or "another video or other latents"
+                    wrong = wrong_after_kill(worker, folder, arguments, expected)
                 yield Attempt(f"{number}: killed after {after_s:.2f} s, {blocks} blocks made", not wrong, wrong)
     return attempts
 
@@ -240,7 +244,4 @@ def damaged_runs(seed: int, first: int, count: int) -> Iterator[Attempt]:
         expected, trouble = worker.call(reference_of_toy)
         if trouble:
             raise RuntimeError(trouble)
-        for number in range(first, first + count):
-            answer, trouble = worker.call(try_damage, expected, seed, number)
-            case, wrong = answer or ("", trouble)
-            yield Attempt(f"{number}: {case}", not wrong, wrong)
+        yield from worker.attempts(try_damage, seed, first, count, expected)

@@ -114,10 +114,7 @@ def status_of(url: str) -> int:
 def saved_files(seed: int, first: int, count: int) -> Iterator[Attempt]:
     """Make and save things in a folder with a name of its own; no file may hold that name, the user's or the host's."""
     with Worker(120) as worker:
-        for number in range(first, first + count):
-            answer, trouble = worker.call(try_saved, seed, number)
-            case, wrong = answer or ("", trouble)
-            yield Attempt(f"{number}: {case}", not wrong, wrong)
+        yield from worker.attempts(try_saved, seed, first, count)
 
 
 def try_saved(seed: int, number: int) -> tuple[str, str]:
@@ -148,17 +145,18 @@ def generated(folder: Path, ending: str) -> Path:
 
 def report_of(folder: Path) -> Path:
     """Write the report of such a video."""
-    page = folder / "page.html"
-    code, _, errors = run_command(["report", str(generated(folder, "mp4")), "--output", str(page)])
-    if code != 0:
-        raise RuntimeError(errors)
-    return page
+    return page_of(folder, "report", "--output")
 
 
 def inspection_of(folder: Path) -> Path:
     """Write the report of an inspection."""
+    return page_of(folder, "inspect-video", "--report")
+
+
+def page_of(folder: Path, command: str, option: str) -> Path:
+    """Let a command write a page about such a video."""
     page = folder / "page.html"
-    code, _, errors = run_command(["inspect-video", str(generated(folder, "mp4")), "--report", str(page)])
+    code, _, errors = run_command([command, str(generated(folder, "mp4")), option, str(page)])
     if code != 0:
         raise RuntimeError(errors)
     return page

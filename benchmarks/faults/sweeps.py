@@ -91,10 +91,7 @@ def two_sweeps(seed: int, first: int, count: int) -> Iterator[Attempt]:
 def damaged_cells(seed: int, first: int, count: int) -> Iterator[Attempt]:
     """Damage any file of a finished sweep of the toy backend, run it again, and compare."""
     with Worker() as worker:
-        for number in range(first, first + count):
-            answer, trouble = worker.call(try_cell, seed, number)
-            case, wrong = answer or ("", trouble)
-            yield Attempt(f"{number}: {case}", not wrong, wrong)
+        yield from worker.attempts(try_cell, seed, first, count)
 
 
 def try_cell(seed: int, number: int) -> tuple[str, str]:
