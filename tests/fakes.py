@@ -110,7 +110,7 @@ def run_elsewhere(coroutine: Coroutine) -> object:
         return pool.submit(asyncio.run, coroutine).result()
 
 
-def wait_until(happened: Callable[[], object], patience_s: float = 30) -> None:
+def wait_until(happened: Callable[[], object], patience_s: float = 120) -> None:
     """Wait for what another thread does."""
     patient_until = time.monotonic() + patience_s
     while not happened():

@@ -30,7 +30,7 @@ def view() -> MemoryView:
     run = make_run()
     made = MemoryView(run)
     run.start().result()
-    wait_until(lambda: not made.watcher.going, patience_s=20)
+    wait_until(lambda: not made.watcher.going)
     return made
 
 
