@@ -491,7 +491,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
                                       "(default: auto)")
     asked.add_argument("--infer_frames", type=int, help=f"video frames in a clip (default: {DEFAULTS.infer_frames})")
     asked.add_argument("--num_clip", type=int, help="at most so many clips (default: as long as the sound)")
-    add_switch(asked, "--label", False, "burn a small visible mark into the pictures")
+    add_switch(asked, "--label", None, "burn a small visible mark into the video (default: into that of a photograph)")
 
     sampled = parser.add_argument_group("sampling")
     sampled.add_argument("--sample_steps", type=int, help=f"denoising steps (default: {DEFAULTS.sample_steps})")

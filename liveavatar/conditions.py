@@ -33,6 +33,8 @@ MAX_ASPECT = 2.0              # longer pictures are cropped to 2:1
 
 CUT_ABOVE = 0.15             # share of a tall picture's overhang that is cut off above the head
 
+SAMPLE_PORTRAITS = "woman", "man"
+
 MAX_WORDS = 512               # what the real model's text encoder reads
 MAX_CHARACTERS = 8192
 
@@ -65,13 +67,13 @@ def load_portrait(source, expects_rendered: bool = True) -> Portrait:
 
 
 def sample_portraits() -> dict[str, Portrait]:
-    """Load the portraits that come with the package: "woman" and "man", photographs of people who do not exist.
+    """Load the portraits that come with the package, `SAMPLE_PORTRAITS`: photographs of people who do not exist.
 
     Whose they are stands in samples/NOTICE.md.
     """
     from liveavatar.speech import SAMPLES
 
-    return {name: load_portrait(SAMPLES / f"{name}.png", expects_rendered=False) for name in ("woman", "man")}
+    return {name: load_portrait(SAMPLES / f"{name}.png", expects_rendered=False) for name in SAMPLE_PORTRAITS}
 
 
 def _from_file(path: Path) -> Portrait:

@@ -45,7 +45,7 @@ class GenerationConfig:
     guidance: float = 1.0                    # 1 is off; above it only models that were not distilled gain
     enable_online_decode: bool = True        # decode each block when it is ready; False: all after the last one
     offload_model: bool = False              # move parts to main memory while they rest (no effect on a CPU)
-    label: bool = False                      # burn a small visible mark into the pictures
+    label: bool | None = None                # burn a small visible mark into the video; None: into those of photographs
     pose_video: str | None = None            # path of a video whose poses are followed (wan-s2v-14b only)
     start_s: float = 0.0                     # of the recording
     duration_s: float | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from liveavatar.files import write_whole
 from liveavatar.types import InputError
-from liveavatar.video import VideoWriter, check_output, read_frames
+from liveavatar.video import VideoWriter, check_output, read_frames, wants_label
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -29,10 +29,16 @@ def export_video(run: Run, path: str | os.PathLike) -> Path:
         write_whole(output, lambda part: shutil.copyfile(made.path, part))
         return output
     about = {"generated": True, "config": run.info.config} | run.provenance
-    with VideoWriter(output, picture_size(run), run.info.fps, run.speech, about) as writer:
+    label = first_is_kept(run) and wants_label(run.portrait, run.info.config.get("label"))     # else the file has it
+    with VideoWriter(output, picture_size(run), run.info.fps, run.speech, about, label) as writer:
         for frames in decoded_frames(run):
             writer.write(frames)
     return writer.path
+
+
+def first_is_kept(run: Run) -> bool:
+    """Tell whether all pictures of a run are in memory."""
+    return bool(run.blocks) and run.blocks[0].index == 0
 
 
 def picture_size(run: Run) -> tuple[int, int]:
@@ -45,7 +51,7 @@ def picture_size(run: Run) -> tuple[int, int]:
 def decoded_frames(run: Run) -> Iterator[ndarray]:
     """Yield the pictures of a run from the first one on, (T, H, W, 3) uint8 at a time: those in memory or, where the
     oldest have been let go, those of its file."""
-    if run.blocks and run.blocks[0].index == 0:
+    if first_is_kept(run):
         yield from (block.frames.numpy() for block in run.blocks)
     elif run.video is not None:
         yield from (picture[None] for picture in read_frames(run.video.path))

@@ -47,7 +47,7 @@ from liveavatar.strength import picture_to_copy, weaken_portrait, weaken_sound
 from liveavatar.threads import adapted_threads
 from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
 from liveavatar.version import __version__
-from liveavatar.video import Video, check_output
+from liveavatar.video import Video, check_output, wants_label
 
 if TYPE_CHECKING:
     from liveavatar.backends import Backend
@@ -248,7 +248,8 @@ class Pipeline:
         self.load_weights()
         stream = BlockStream(self, condition, config, watch, folder, keep_latents)
         about = self.provenance(inputs, config)
-        video = write_video(stream, stream.events(stop), path, inputs, about, config.label, progress)
+        label = wants_label(inputs.portrait, config.label)
+        video = write_video(stream, stream.events(stop), path, inputs, about, label, progress)
         del inputs
         yield from video
 
@@ -299,6 +300,7 @@ class Pipeline:
         about = {"generated": True} | self._describe(inputs, config)
         for private in ("weights", "options"):
             about["backend"].pop(private, None)
+        about["config"]["label"] = wants_label(inputs.portrait, config.label)
         if config.pose_video is not None:
             about["config"]["pose_video"] = printable(Path(config.pose_video).name)
         return about

@@ -34,7 +34,7 @@ from liveavatar.files import (
     user_path,
 )
 from liveavatar.soundtrack import SoundTrack
-from liveavatar.types import InputError, Speech
+from liveavatar.types import InputError, Portrait, Speech
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,10 +130,16 @@ def check_output(path: str | os.PathLike) -> Path:
     return path
 
 
+def wants_label(portrait: Portrait | None, asked: bool | None) -> bool:
+    """Tell whether a video carries the visible mark: as asked for or, with None, where its portrait is a photograph:
+    a picture that the renderer of this package did not make."""
+    return portrait is not None and portrait.identity is None if asked is None else asked
+
+
 def burn_label(frames: np.ndarray, text: str = "AI") -> np.ndarray:
     """Draw a small mark into the lower right corner: (T, H, W, 3) uint8 -> the same shape, a copy."""
     height, width = frames.shape[1:3]
-    scale = max(1, min(height, width) // 64)
+    scale = max(1, min(height, width) // 112)
     rows = ["." + ".".join(FONT[letter][row] for letter in text) + "." for row in range(7)]
     margin = "." * len(rows[0])
     mask = np.array([[pixel == "#" for pixel in row] for row in (margin, *rows, margin)])

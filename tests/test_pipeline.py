@@ -25,6 +25,7 @@ from liveavatar.types import Block, InputError, Step
 from liveavatar.video import Video, read_frames, read_provenance
 
 TWO_STEPS = GenerationConfig(sample_steps=2)
+GREY = replace(face(), pixels=torch.full((3, 64, 64), 0.4))
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,15 @@ def test_a_video_has_every_frame_and_says_what_made_it(pipe, tmp_path):
     assert facts["backend"]["fingerprint"] == "tiny" and len(facts["inputs"]["audio"]["sha256"]) == 64
     assert facts["inputs"]["prompt"]["text"] == "hello"
     assert os.listdir(tmp_path) == ["out.mp4"]
+
+
+@pytest.mark.parametrize(("portrait", "asked", "marked"), [
+    (GREY, None, True), (replace(GREY, identity=torch.zeros(3)), None, False), (GREY, False, False)])
+def test_the_video_of_a_photograph_is_marked_visibly(pipe, tmp_path, portrait, asked, marked):
+    config = replace(TWO_STEPS, label=asked)
+    video = pipe.render(tone(0.5), portrait, "hello", config, output=tmp_path / "out.mp4", progress=False)
+    corner = next(read_frames(video.path))[-12:, -16:]
+    assert (corner.min(-1) > 200).any() == marked and read_provenance(video.path)["config"]["label"] is marked
 
 
 @pytest.mark.parametrize("online", [True, False])

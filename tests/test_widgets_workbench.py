@@ -14,6 +14,7 @@ from liveavatar.avatars.portraits import avatar, save_portrait
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
 from liveavatar.types import InputError
+from liveavatar.video import read_frames
 from widgets import Workbench
 from widgets import workbench as module
 from widgets._decoding import decoding
@@ -195,8 +196,15 @@ def test_only_what_is_in_sight_is_drawn():
     assert page.caches._gate.shown and not page.lips._gate.shown and page.grid._gate.shown
 
 
-def test_the_portrait_comes_from_the_designer_or_from_a_file(tmp_path):
+def test_the_portrait_is_a_sample_an_avatar_or_a_file(tmp_path):
     page = make()
+    woman = page.portrait
+    assert page.face == "sample" and woman.source.endswith("woman.png")
+    page.person = "man"
+    assert page.portrait.source.endswith("man.png") and page.paint()[0]["people"] == ("woman", "man")
+    told(page, "random")
+    assert page.face == "designer" and page.portrait is page.designer.portrait
+    page = make(face="designer")
     assert page.portrait is page.designer.portrait and page.portrait.pixels.shape == (3, 32, 32)
     save_portrait(avatar(3), tmp_path / "she.png")
     page.face, page.picture = "picture", str(tmp_path / "she.png")
@@ -207,6 +215,22 @@ def test_the_portrait_comes_from_the_designer_or_from_a_file(tmp_path):
     assert page.paint()[0]["presets"] and page.error == ""             # nothing chosen yet is no fault
     with pytest.raises(InputError, match="no picture yet"):
         page.start().result()
+
+
+def test_strengths_and_the_visible_mark_are_asked_for(tmp_path):
+    page = make(portrait_strength=0.5, sound_strength=0.0)
+    assert (page.config.portrait_strength, page.config.sound_strength, page.config.label) == (0.5, 0.0, None)
+    page.label = False
+    assert page.config.label is False and "label=False" in page.as_code()
+
+
+def test_a_photograph_without_a_face_is_remarked_on_the_page(monkeypatch, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (64, 64), "grey").save(tmp_path / "wall.png")
+    monkeypatch.setattr(FakeBackend, "expects_head_and_shoulders", True)
+    page = make(face="picture", picture=str(tmp_path / "wall.png"))
+    assert "no face was found" in page.paint()[0]["frame"]["warning"]
 
 
 def upload(page: Workbench, what: str, name: str, data: bytes, number: int = 1, piece: int = 1000) -> None:
@@ -321,6 +345,9 @@ def test_a_run_is_saved_in_every_kind_and_handed_to_the_browser(tmp_path):
     for suffix, start in ((".mp4", b"ftyp"), (".webm", b"\x1a\x45\xdf\xa3"), (".png", b"\x89PNG"), (".gif", b"GIF89a"),
                           (".html", b"<!doctype html>")):
         assert start in page.save(tmp_path / f"it{suffix}").read_bytes()[:40]
+    for suffix in (".mp4", ".webm"):                                   # marked: the portrait is a photograph
+        corner = next(read_frames(tmp_path / f"it{suffix}"))[-12:, -16:]
+        assert (corner.min(-1) > 200).any()
     with pytest.raises(InputError, match=r"known: \.mp4, \.webm, \.png, \.gif, \.html"):
         page.save(tmp_path / "it.avi")
     page.send = lambda content, buffers=None: sent.append((content, buffers))
@@ -382,8 +409,9 @@ def test_every_trait_is_explained():
 def test_the_first_step_opens_what_it_changed_and_moves_the_cursor_on():
     page = make(seconds=1.44)
     page.step()
-    wait_until(lambda: page.page == "change" and page.run.state == "paused")
-    assert page.change.run is page.run and page.player.guess == (0, 0)
+    wait_until(lambda: page.run is not None and page.run.state == "paused" and page.change.run is page.run)
+    wait_until(lambda: page.player.guess == (0, 0))
+    assert page.page == "change"
     for made in range(2, 6):
         page.step()
         wait_until(lambda made=made: page.run.state == "paused" and len(page.run.recorded_steps) == made)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import tempfile
 import warnings
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from liveavatar.conditions import fit_portrait, load_portrait
+from liveavatar.conditions import fit_portrait, load_portrait, sample_portraits
 from liveavatar.config import size_text
 from liveavatar.files import stamp, user_path
 from liveavatar.inputs import prepare_portrait
@@ -140,9 +142,35 @@ def load_picture(path: str) -> Portrait:
 _pictures: dict[tuple, Portrait] = {}
 
 
-def frame_of(backend: Backend | type[Backend], portrait: Portrait, config: GenerationConfig) -> tuple[int, int]:
-    """Return the (height, width) that the video will have, in pixels."""
-    return prepare_portrait(backend, portrait, config)[1]
+@cache
+def load_sample_portrait(name: str) -> Portrait:
+    """Load one of the portraits that are shipped."""
+    return sample_portraits()[name]
+
+
+@dataclass(frozen=True)
+class Framed:
+    """Hold a portrait as a model will get it."""
+
+    portrait: Portrait           # cropped
+    frame: tuple[int, int]       # (height, width) of the video, in pixels
+    warning: str                 # what was noticed, "" for nothing
+
+
+def portrait_in_frame(backend: Backend | type[Backend], portrait: Portrait, config: GenerationConfig) -> Framed:
+    """Crop a portrait as the video will show it. The last few answers are kept: finding a face takes a while."""
+    key = portrait, backend.name, backend.default_size, backend.expects_head_and_shoulders, config.size
+    known = next((framed for asked, framed in _framed if asked[0] is portrait and asked[1:] == key[1:]), None)
+    if known is None:
+        with warnings.catch_warnings(record=True) as noticed:
+            warnings.simplefilter("always")
+            cropped, frame = prepare_portrait(backend, portrait, config)
+        known = Framed(cropped, frame, " ".join(str(one.message) for one in noticed))
+        _framed.append((key, known))
+    return known
+
+
+_framed: deque[tuple[tuple, Framed]] = deque(maxlen=KEPT)
 
 
 def sizes_of(backend: Backend | type[Backend]) -> list[str]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import traitlets
 
-from liveavatar.backends import find
-from liveavatar.conditions import parse_prompt
+from liveavatar.backends import find_for
+from liveavatar.conditions import SAMPLE_PORTRAITS, parse_prompt
 from liveavatar.config import CLEANERS, SCHEDULES, SOLVERS, GenerationConfig, size_text
 from liveavatar.types import InputError, Portrait, Prompt, Speech
-from widgets._inputs import SAMPLES, frame_of, load_picture, load_speech, outline, thumbnail
+from widgets._inputs import (
+    SAMPLES,
+    load_picture,
+    load_sample_portrait,
+    load_speech,
+    outline,
+    portrait_in_frame,
+    thumbnail,
+)
 from widgets._live import Body, Buffers, LiveView, sentence
 from widgets._presets import PRESETS
 
@@ -19,6 +28,12 @@ if TYPE_CHECKING:
     from liveavatar.pipeline import Pipeline
     from widgets.designer import Designer
     from widgets.schedule_view import ScheduleView
+
+
+@cache
+def class_of(backend: str, model: str) -> type[Backend]:
+    """Return the class of a model as its shipped weights expect inputs, without loading them."""
+    return find_for(backend, {} if model == "student" else {"student": False})
 
 
 class Settings(LiveView):
@@ -40,9 +55,17 @@ class Settings(LiveView):
     seconds = traitlets.Float(0.0, min=0, help="seconds of sound at most; 0 is all of it").tag(sync=True, code=True)
     start_s = traitlets.Float(0.0, min=0, help="second of the sound at which the used part begins; another sound sets "
                                                "it to 0").tag(sync=True, code=True)
-    face = traitlets.Enum(["designer", "picture"], "designer", help="where the portrait comes from").tag(
-        sync=True, code=True)
+    face = traitlets.Enum(["sample", "designer", "picture"], "sample", help="where the portrait comes from: a "
+                          "photograph that is shipped, the avatar of the view Avatar, a file").tag(sync=True, code=True)
+    person = traitlets.Enum(list(SAMPLE_PORTRAITS), SAMPLE_PORTRAITS[0], help="which of the photographs that are "
+                            "shipped").tag(sync=True, code=True)
     picture = traitlets.Unicode("", help="a picture file; an upload is put here").tag(sync=True, code=True)
+    portrait_strength = traitlets.Float(1.0, min=0, max=1, help="1: the whole portrait; less: only its blurred "
+                                        "colours; 0: none, and the seed decides who speaks").tag(sync=True, code=True)
+    sound_strength = traitlets.Float(1.0, min=0, max=1, help="1: the sound as it is; less: mixed with noise; 0: none"
+                                     ).tag(sync=True, code=True)
+    label = traitlets.Bool(True, help="burn a small visible mark into the video of a photograph").tag(
+        sync=True, code=True)
     prompt = traitlets.Unicode("smiling, in warm light", help="gesture, mood, light and energy in words").tag(
         sync=True, code=True)
     steps = traitlets.Int(4, min=1, max=50, help="sampler steps of a block; mini was trained for 4").tag(
@@ -62,7 +85,7 @@ class Settings(LiveView):
     output = traitlets.Unicode("", help="the video file; empty: one in the folder for temporary files").tag(
         sync=True, code=True)
     backend = traitlets.Unicode("mini", help="which model").tag(sync=True, code=True)
-    page = traitlets.Unicode("avatar", help="the view that is open at the bottom").tag(sync=True, code=True)
+    page = traitlets.Unicode("change", help="the view that is open at the bottom").tag(sync=True, code=True)
 
     _sent_sound: object = None                            # what the browser has
     _sent_face: object = None
@@ -75,6 +98,8 @@ class Settings(LiveView):
     @property
     def portrait(self) -> Portrait:
         """Return who will say it. Raises InputError where it cannot be read."""
+        if self.face == "sample":
+            return load_sample_portrait(self.person)
         return self.designer.portrait if self.face == "designer" else load_picture(self.picture)
 
     @property
@@ -91,7 +116,9 @@ class Settings(LiveView):
     def config(self) -> GenerationConfig:
         """Return how the next video will be made. Raises InputError for what cannot be."""
         return GenerationConfig(**self.path.choice, size=self.size or None, base_seed=self.seed,
-                                start_s=self.start_s, duration_s=self.seconds or None, clean=self.clean or None)
+                                start_s=self.start_s, duration_s=self.seconds or None, clean=self.clean or None,
+                                portrait_strength=self.portrait_strength, sound_strength=self.sound_strength,
+                                label=None if self.label else False)
 
     @property
     def preset(self) -> str:
@@ -110,7 +137,7 @@ class Settings(LiveView):
     @property
     def _model(self) -> Backend | type[Backend]:
         """Return the model, or its class as long as its weights are not needed."""
-        return find(self.backend) if self.pipeline is None else self.pipeline.backend
+        return class_of(self.backend, self.model) if self.pipeline is None else self.pipeline.backend
 
     @property
     def _own_size(self) -> str:
@@ -145,15 +172,16 @@ class Settings(LiveView):
             return
         try:
             portrait = self.portrait
-            frame = frame_of(self._model, portrait, GenerationConfig(size=self.size or None))
+            seen = portrait_in_frame(self._model, portrait, GenerationConfig(size=self.size or None))
             self._report("face", "")
         except InputError as problem:
             self._report("face", sentence(problem))
             return
-        body["frame"] = {"width": frame[1], "height": frame[0], "warning": self._warning(portrait)}
-        if full or self._sent_face != (id(portrait), frame):
-            self._sent_face = id(portrait), frame
-            pixels = thumbnail(portrait, frame)
+        height, width = seen.frame
+        body["frame"] = {"width": width, "height": height, "warning": self._warning(portrait) or seen.warning}
+        if full or self._sent_face is not seen:
+            self._sent_face = seen
+            pixels = thumbnail(seen.portrait, seen.frame)
             buffers[f"face/{pixels.shape[1]}/{pixels.shape[0]}"] = pixels.tobytes()
 
     def _warning(self, portrait: Portrait) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import traitlets
 
-from liveavatar.conditions import UNSAID
+from liveavatar.conditions import SAMPLE_PORTRAITS, UNSAID
 from liveavatar.config import GenerationConfig
 from liveavatar.interrupts import result_of, stop_on_interrupt
 from liveavatar.runs.info import PAUSED, RUNNING
@@ -202,7 +202,8 @@ class Workbench(Settings):
             "words": {"slots": words.slots, "unsaid": UNSAID, "unknown": words.unknown, "free": self.free_text},
             "preset": self.preset,
             "presets": [[name, preset.article, preset.mini] for name, preset in PRESETS.items()],
-            "voices": voices(), "voiceless": NO_VOICE, "samples": sample_texts(), "busy": self.busy,
+            "people": SAMPLE_PORTRAITS, "voices": voices(), "voiceless": NO_VOICE, "samples": sample_texts(),
+            "busy": self.busy,
             "sizes": ["", *sizes_of(self._model)], "own_size": self._own_size, "largest_upload": LARGEST_BYTES,
             "kinds": [[suffix, kind.title] for suffix, kind in KINDS.items()], "saving": self._transfers.saving,
             "preparing": self._preparing is not None, "says": self._says, "remarks": self._remarks,
@@ -305,7 +306,7 @@ class Workbench(Settings):
                 self._show_in_views()
                 self._show_beside(before)
                 self.grid.block = self.grid.step = -1    # follow the newest
-                if self.page == "avatar":
+                if self.page == "avatar" or (before is None and self.page == "change"):
                     self.page = "change" if how is Run.step else "lips" if "lips" in self.views else "cell"
             self._report("begin", "")
         except Exception as problem:                     # kept for result(); the page says it in words

@@ -29,7 +29,7 @@ from liveavatar.progress import Stopwatch
 from liveavatar.streaming import BlockStream, write_video
 from liveavatar.types import Block, InputError
 from liveavatar.version import __version__
-from liveavatar.video import Video, check_output
+from liveavatar.video import Video, check_output, wants_label
 
 if TYPE_CHECKING:
     from liveavatar.inputs import Audio, Image, Inputs
@@ -129,7 +129,8 @@ def decode_video(pipeline: Pipeline, latents: Iterator[tuple[int, Tensor]], inpu
     """Decode blocks as they come and write them. A failure elsewhere ends the file where it stands."""
     stream = BlockStream(pipeline, condition, config, Stopwatch())
     events = write_video(stream, decoded_blocks(stream, latents, recorder), path, inputs,
-                         pipeline.provenance(inputs, config), config.label, progress, keep_after=(PeerFailure,))
+                         pipeline.provenance(inputs, config), wants_label(inputs.portrait, config.label), progress,
+                         keep_after=(PeerFailure,))
     return deque(events, maxlen=1).pop()
 
 

@@ -99,6 +99,7 @@ def test_what_is_no_sound_is_refused_under_its_own_name(book, tmp_path):
     error.wait_for(state="visible")
     assert "notes.txt" in error.inner_text() and "upload-" not in error.inner_text()
     book.page.locator(".la-card-sound .la-pick[data-value=sample]").click()
+    book.page.locator(".la-card-face .la-pick[data-value=designer]").click()
     book.page.locator(".la-card-face").get_by_role("button", name="Random").click()
     error.wait_for(state="hidden")
 

@@ -44,26 +44,49 @@ export function portraitCard(ctx) {
   const words = laElement("div", { class: "la-note la-bench-face-words" });
   const warning = laElement("div", { class: "la-note la-warning", role: "note", hidden: true });
   ctx.faceCanvas = laElement("canvas", { role: "img", "aria-label": "the portrait, as the video will show it" });
-  const buttons = ctx.fill(laElement("div", { class: "la-bench-face-buttons" }), () => {
+  const choose = segments(ctx, "face", "where the portrait comes from", [
+    ["sample", "Photo", "A photograph that is shipped, of somebody who does not exist"],
+    ["designer", "Avatar", "A rendered person, made by hand or at random"],
+    ["picture", "Upload", "A picture of your own",
+      () => (ctx.get("picture") ? ctx.set("face", "picture") : upload.choose())]]);
+  const people = laElement("div", { class: "la-bench-face-buttons", role: "group", "aria-label": "photographs" });
+  const avatar = faceButtons(ctx, () => {
     ctx.button("Random", "Somebody else", () => ctx.send("random"));
-    ctx.button("Design …", "Change the avatar by hand, below", () => {
-      ctx.set("face", "designer");
-      ctx.set("page", "avatar");
-    });
-    ctx.button("Upload …", "A picture of your own", () => upload.choose());
+    ctx.button("Design …", "Change the avatar by hand, below", () => ctx.set("page", "avatar"));
   });
-  card(ctx, "face", "Portrait", laElement("div", { class: "la-bench-face" }, laElement("div", {}, ctx.faceCanvas),
-    laElement("div", {}, buttons, words)), warning, upload.element, upload.input);
+  const own = faceButtons(ctx, () => ctx.button("Choose a file …", "A picture of your own", () => upload.choose()));
+  card(ctx, "face", "Portrait", choose, laElement("div", { class: "la-bench-face" }, laElement("div", {}, ctx.faceCanvas),
+    laElement("div", {}, people, avatar, own, words)), strength(ctx, "portrait", "1: the whole portrait; less: only its " +
+    "blurred colours; 0: none, and the seed decides who speaks"), warning, upload.element, upload.input);
   ctx.shows.push((body) => {
+    if (!people.childElementCount) {
+      people.append(...body.people.map((name) => laElement("button", { type: "button", class: "la-button",
+        "data-value": name, title: `The photograph of a ${name}`, onclick: () => ctx.set("person", name) }, name)));
+    }
+    for (const one of people.children) one.setAttribute("aria-pressed", one.dataset.value === ctx.get("person"));
+    people.hidden = ctx.get("face") !== "sample";
+    avatar.hidden = ctx.get("face") !== "designer";
+    own.hidden = ctx.get("face") !== "picture";
     if (!isNew(ctx, "face", ctx.get("face"), body.frame, body.picture, ctx.faces, devicePixelRatio)) return;
-    const { frame } = body, own = ctx.get("face") === "designer";
+    const { frame } = body;
     const size = frame ? `${frame.width} × ${frame.height} px` : "";
-    words.replaceChildren(own ? "a rendered avatar" : body.picture || "no picture yet", laElement("br"), size);
+    const kind = { sample: "a generated photograph", designer: "a rendered avatar" }[ctx.get("face")];
+    words.replaceChildren(kind ?? (body.picture || "no picture yet"), laElement("br"), size);
     words.title = frame ? `The video will have ${size}. What does not fit into it is cut off, as it is here.` : "";
     warning.textContent = frame?.warning ?? "";
     warning.hidden = !warning.textContent;
     drawFace(ctx);
   });
+}
+
+function faceButtons(ctx, make) {
+  return ctx.fill(laElement("div", { class: "la-bench-face-buttons" }), make);
+}
+
+/* How much a condition steers the video, 0 to 1. */
+function strength(ctx, what, tip) {
+  return ctx.fill(laElement("div", { class: "la-bench-strength" }), () => ctx.slider(`${what}_strength`, "strength",
+    `How much the ${what} steers the video. ${tip}`, { step: 0.05, words: (value) => value.toFixed(2) }));
 }
 
 function drawFace(ctx) {
@@ -103,7 +126,7 @@ export function soundCard(ctx) {
   const length = laElement("span", { class: "la-note" });
   card(ctx, "sound", "Sound", choose, samples, text, voice, chosen, recorder.element, recorded.element, upload.element,
     wave.canvas, said, laElement("div", { class: "la-bench-length" }, wave.button, length, laElement("span", { class: "la-space" }),
-      seconds.element), upload.input, recorded.input);
+      seconds.element), strength(ctx, "sound", "1: as it is; less: mixed with noise; 0: none"), upload.input, recorded.input);
 
   ctx.shows.push((body) => {
     const kind = ctx.get("sound"), total = body.sound?.seconds ?? 0, most = ctx.get("seconds"), start = ctx.get("start_s");
@@ -196,6 +219,7 @@ export function settingsCard(ctx) {
     ctx.shows.push(() => { if (document.activeElement !== seed) seed.value = ctx.get("seed"); });
     ctx.select("clean", "clean", "Take noise out of the sound before mini hears it; the video keeps the sound",
       [["", "no"], ["wiener", "Wiener"], ["noisereduce", "gate"]]);
+    ctx.check("label", "mark photos", "Burn a small visible “AI” into the video of a photograph");
     ctx.check("compare", "keep last run", "Show the next run beside the last one, under one cursor: for example 2 steps " +
       "against 4");
     ctx.shows.push((body) => ctx.root.classList.toggle("la-bench-two", !!body.beside));
