@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from liveavatar.types import InputError, Step
 from liveavatar.wording import did_you_mean
 
 Solver = Literal["euler", "renoise"]
+Level = TypeVar("Level", float, Tensor)      # one noise level, or one for each clip
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Schedule:
 RELEASED_SHIFT = 3.0
 
 
-def shifted(sigma: float, shift: float) -> float:
+def shifted(sigma: Level, shift: float) -> Level:
     """Move a noise level towards 1, as high resolutions need (Esser et al. 2024, arXiv:2403.03206, eq. 23)."""
     return shift * sigma / (1 + (shift - 1) * sigma)
 

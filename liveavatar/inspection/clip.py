@@ -58,36 +58,36 @@ class Clip:
 
     @property
     def step_s(self) -> float:
-        """Seconds for which a picture is usually shown."""
+        """Return the seconds for which a picture is usually shown."""
         steps = self.times_s.diff()
         return float(steps.median()) if len(steps) else 1 / (self.header.fps or GUESSED_FPS)
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the first picture to the end of the last one."""
+        """Return the seconds from the first picture to the end of the last one."""
         return float(self.times_s[-1]) + self.step_s
 
     @property
     def fps(self) -> float:
-        """Mean pictures a second."""
+        """Return the mean pictures a second."""
         return len(self) / self.duration_s
 
     @property
     def variable_rate(self) -> bool:
-        """Whether pictures are shown for different times, by more than the rounding of time stamps."""
+        """Say whether pictures are shown for different times, by more than the rounding of time stamps."""
         steps = self.times_s.diff()
         return len(steps) > 1 and bool((steps - self.step_s).abs().max() > max(0.0025, 0.1 * self.step_s))
 
     @property
     def middles_s(self) -> Tensor:
-        """(T,) the middle of the time for which each picture is shown."""
+        """Return (T,) the middle of the time for which each picture is shown, s."""
         ends = torch.cat([self.times_s[1:], self.times_s.new_tensor([self.duration_s])])
         shown = (ends - self.times_s).clamp(max=2 * self.step_s)        # after a gap nobody knows what was to be seen
         return self.times_s + shown / 2
 
     @property
     def faceless(self) -> str:
-        """Why no face can be measured; empty where one is there in most pictures."""
+        """Say why no face can be measured; empty where one is there in most pictures."""
         found = float(self.track.found.float().mean())
         if found == 0:
             return "no face is found in this video"
@@ -95,28 +95,28 @@ class Clip:
 
     @cached_property
     def sound_kinds(self) -> SoundKinds:
-        """When nothing is heard, somebody speaks, or something else sounds, at SOUND_FPS. Needs a sound."""
+        """Tell when nothing is heard, somebody speaks, or something else sounds, at SOUND_FPS. Needs a sound."""
         return sound_kinds(self.speech, max(1, math.floor(self.duration_s * SOUND_FPS)), SOUND_FPS,
                            spoken=self.phonemes is None)
 
     @property
     def voiceless(self) -> str:
-        """Why there is no voice to compare the lips with; empty where there is one."""
+        """Say why there is no voice to compare the lips with; empty where there is one."""
         return self.soundless or self.sound_kinds.voiceless
 
     @property
     def opening(self) -> Tensor:
-        """(T,) how far the mouth is open, 0 closed to 1 wide open; gaps are filled in, NaN without any face."""
+        """Measure (T,) how far the mouth is open, 0 closed to 1 wide open; gaps are filled in, NaN without any face."""
         return fill_gaps(photo_mouth(self.track))
 
     @property
     def face_px(self) -> float:
-        """Height of the face in the file's pictures, upper forehead to chin: median, px; NaN without a face."""
+        """Measure the face in the file's pictures, upper forehead to chin: median height, px; NaN without a face."""
         return float(face_height(self.track.points).nanmedian()) / self.face_scale
 
     @property
     def lip_motion(self) -> Tensor:
-        """(T,) the curve of the mouth that goes with the sound most surely, in a unit of its own; gaps are filled in.
+        """Return (T,) the curve of the mouth that goes with the sound most surely, in its own unit; gaps are filled in.
 
         The opening; in faces below SMALL_FACE_PX how far the lower lip is down, since compression moves what is read of
         so small a gap (measured: benchmarks/results/inspect_video.md, "Rates").

@@ -19,6 +19,7 @@ from liveavatar.types import InputError
 
 if TYPE_CHECKING:
     import av
+    from av.video.reformatter import VideoReformatter
 
 MOST_PX = 960               # longer side of the pictures in which faces are read; larger ones are made smaller
 THUMBNAIL_PX = 96           # shorter side of the pictures whose brightness and change are measured
@@ -152,7 +153,7 @@ class Scaler:
         picture = self._scaled(self._large, frame, fitted(frame, factor))
         return picture, self._scaled(self._small, frame, self._thumbnail)
 
-    def _scaled(self, reformatter: object, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
+    def _scaled(self, reformatter: VideoReformatter, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
         shrinks = size[0] < frame.width or size[1] < frame.height
         made = reformatter.reformat(frame, *size, format="rgb24", interpolation=self._area if shrinks else None)
         pixels = made.to_ndarray()

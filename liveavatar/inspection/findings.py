@@ -55,7 +55,7 @@ class Inspection:
 
     @property
     def verdict(self) -> str:
-        """The delay of the lips, then what else is wrong, in a few sentences."""
+        """Tell the delay of the lips, then what else is wrong, in a few sentences."""
         order = {FAULT: 0, NOTABLE: 1}
         others = sorted((one for one in self.findings[1:] if one.state in order and one.trust != POOR),
                         key=lambda one: order[one.state])

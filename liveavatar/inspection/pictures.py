@@ -42,12 +42,12 @@ class Seams:
 
     @property
     def found(self) -> bool:
-        """Whether there are seams at all."""
+        """Say whether there are seams at all."""
         return self.period > 0
 
 
 def luminance_of(pictures: Tensor) -> Tensor:
-    """(T, h, w, 3) uint8 -> (T, h, w) levels of 255"""
+    """Convert pictures (T, h, w, 3) uint8 -> luminance (T, h, w), levels of 255"""
     return torch.cat([grey(part) for part in pictures.split(128)])
 
 

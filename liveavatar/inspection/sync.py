@@ -79,7 +79,7 @@ class Sync:
 
     @property
     def applies(self) -> bool:
-        """Whether a delay was found."""
+        """Say whether a delay was found."""
         return not self.reason
 
 
@@ -147,7 +147,7 @@ class Products:
 
     @classmethod
     def of(cls, mouth: Tensor, sound: Tensor, known: Tensor, reach: int) -> Products:
-        """mouth, sound (N,) at RATE_HZ; known (N,) bool; reach: most delay in steps"""
+        """Sum products. mouth, sound (N,) at RATE_HZ; known (N,) bool; reach: most delay in steps"""
         count, size = len(mouth), round(SEGMENT_S * RATE_HZ)
         weight = known.double()
         held = torch.nn.functional.pad(torch.stack([mouth * weight, weight]), (reach, reach))
@@ -163,14 +163,14 @@ class Products:
 
     @cached_property
     def smooth(self) -> np.ndarray:
-        """(S, L) coefficients of cubic splines through the products."""
+        """Compute (S, L) coefficients of cubic splines through the products."""
         from scipy.ndimage import spline_filter1d
 
         return spline_filter1d(self.products.numpy(), order=3, axis=1, mode="mirror")
 
     @property
     def lags_ms(self) -> Tensor:
-        """(L,) the delays."""
+        """Return (L,) the delays."""
         reach = self.products.shape[1] // 2
         return torch.arange(-reach, reach + 1) * 1000 / RATE_HZ
 
@@ -253,7 +253,7 @@ def likelihood(score: float, energy: float, values: float) -> float:
 
 
 def tilted(table: Products, slope: float) -> Tensor:
-    """Products (S, L) moved so that a drift of `slope` ms a minute becomes a constant delay; cubic between steps."""
+    """Move products (S, L) so that a drift of `slope` ms a minute becomes a constant delay; cubic between steps."""
     if not slope:
         return table.products
     from scipy.ndimage import map_coordinates

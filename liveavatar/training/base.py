@@ -61,7 +61,7 @@ TRAINED_STRENGTHS = Strengths()
 
 
 def new_transformer(options: dict | None = None) -> CausalS2VTransformer:
-    """An untrained mini: open gates, silent residual branches, so that every layer starts by passing its input on."""
+    """Build an untrained mini: open gates, silent residual branches, so that every layer begins as the identity."""
     model = CausalS2VTransformer.from_config(options or TRANSFORMER)
     depth = len(model.blocks)
     for layer in model.blocks:
@@ -91,14 +91,15 @@ def new_transformer(options: dict | None = None) -> CausalS2VTransformer:
 
 
 def set_trainable(model: CausalS2VTransformer) -> CausalS2VTransformer:
-    """All weights free but those of the pose video, which mini never sees."""
+    """Set all weights free but those of the pose video, which mini never sees; return the model."""
     model.requires_grad_(True)
     model.cond_encoder.weight.requires_grad_(False)
     return model
 
 
 def load_transformer(path: Path, options: dict | None = None) -> CausalS2VTransformer:
-    """The averaged weights that a training run left as `<path>.safetensors` or in pieces."""
+    """Load the averaged weights that a training run left as `<path>.safetensors` or in pieces. Raises InputError when
+    there are none."""
     model = CausalS2VTransformer.from_config(options or TRANSFORMER)
     model.load_state_dict(_weights_of(path))
     return model
@@ -165,6 +166,7 @@ class FlowMatching:
 
 
 def add_arguments_of_base(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the options of this stage."""
     add_arguments(parser)
     add_world_arguments(parser)
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")

@@ -59,7 +59,8 @@ class SpeechTable:
         self._starts: dict[int, tuple[Tensor, Tensor]] = {}
 
     def cut(self, batch: int, frames: int, dice: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Where clips may lie: first frame (B,), and first and last frame of their utterances (B, 2)."""
+        """Choose where clips lie: first frame (B,), and first and last frame of their utterances (B, 2). Raises
+        InputError when no utterance is long enough."""
         if frames not in self._starts:
             room = (self.frames - frames + 1).clamp(min=0)                              # starts in each utterance
             if room.sum() == 0:
@@ -74,13 +75,13 @@ class SpeechTable:
         return starts[chosen], torch.stack([first, first + self.frames[which[chosen]]], 1)
 
     def said(self, start: Tensor, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-        """visemes (B, T, 7), loudness (B, T) and speaking (B, T)"""
+        """Return visemes (B, T, 7), loudness (B, T) and speaking (B, T)."""
         frame = start[:, None] + torch.arange(frames)
         return (viseme_values(self.corpus.visemes[frame]), loudness_values(self.corpus.loudness[frame]),
                 self.corpus.speaking[frame].float())
 
     def heard(self, start: Tensor, ends: Tensor, frames: int) -> Tensor:
-        """Log-mel of the clips and as far around them as the ear looks, silence beyond their utterances.
+        """Return log-mel of the clips and of the audio encoder's context, silence beyond their utterances.
 
         Arguments on the device.  -> (B, 2 (BEFORE + T + AFTER) + 10, 64)
         """
@@ -101,6 +102,7 @@ class World:
 
     @property
     def photographs(self) -> bool:
+        """Say whether it shows photographs that speak, not drawn avatars."""
         return isinstance(self.source, PuppetWorld)
 
 
@@ -113,7 +115,8 @@ class Clips:
 
     def __init__(self, speech: SpeechTable, worlds: Sequence[World], device: torch.device | str,
                  generator: torch.Generator | None = None, chance: str = "rich") -> None:
-        """chance: "plain" or "rich", how much of the movement is left to it (see `avatars.motion.talk`)"""
+        """Keep what clips are drawn from. chance: "plain" or "rich", how much of the movement is left to it (see
+        `avatars.motion.talk`)"""
         self.chance = chance
         self.speech, self.worlds, self.device = speech, tuple(worlds), torch.device(device)
         self.size = self.worlds[0].source.size
@@ -154,7 +157,7 @@ class Clips:
 
     def _film(self, world: World, motion: Tensor, pose: Tensor, portrait: bool, dice: torch.Generator,
               cell_px: int) -> tuple[Tensor | None, ...]:
-        """identity (B, NI), zero for photographs; video; points; portraits; displacement and where it is known"""
+        """Render identity (B, NI), zero for photographs; video; points; portraits; displacement, where it is known"""
         source, count = world.source, len(motion)
         cast = source.cast(count, self._on_device(dice))
         video, points = source.film(cast, motion)
@@ -169,7 +172,7 @@ class Clips:
         return identity, video, points, portraits, nothing, nothing[..., 0]
 
     def _share_out(self, batch: int, dice: torch.Generator) -> list[int]:
-        """How many clips each world gives: its share, rounded up or down by chance."""
+        """Choose how many clips each world gives: its share, rounded up or down by chance."""
         total = sum(world.share for world in self.worlds)
         counts, left = [], batch
         for world in self.worlds[:-1]:
@@ -180,7 +183,7 @@ class Clips:
         return [*counts, left]
 
     def noise(self, *shape: int) -> Tensor:
-        """Gaussian noise on the device, from a seed that the host's generator gives."""
+        """Draw Gaussian noise on the device, from a seed that the host's generator gives."""
         return torch.randn(shape, generator=self._on_device(self.generator), device=self.device)
 
     def _host_generator(self, generator: torch.Generator | None) -> torch.Generator:
@@ -192,7 +195,7 @@ class Clips:
         return torch.Generator().manual_seed(int(seed))
 
     def _on_device(self, dice: torch.Generator) -> torch.Generator:
-        """A generator on the device, seeded by the host's: nobody waits."""
+        """Return a generator on the device, seeded by the host's: nobody waits."""
         return self._device_generator.manual_seed(int(torch.randint(2**62, (), generator=dice)))
 
     def _send(self, values: Tensor) -> Tensor:
@@ -202,13 +205,14 @@ class Clips:
 
 
 def join(parts: Sequence[Tensor]) -> Tensor:
+    """Concatenate tensors along the batch; a single one is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def avatar_clips(corpus: str | Path, split: str, device: torch.device | str, size: tuple[int, int],
                  generator: torch.Generator | None = None, compiled: bool = False, people: int = PEOPLE,
                  world: str = "rich") -> Clips:
-    """Clips of drawn avatars alone, of the "plain" or the "rich" world."""
+    """Return clips of drawn avatars alone, of the "plain" or the "rich" world."""
     source = AvatarWorld.of_split(split, size, device, compiled, people, world=world)
     speech = SpeechTable(load_corpus(corpus), split, torch.device(device))
     return Clips(speech, [World(source)], device, generator, world)

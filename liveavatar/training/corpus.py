@@ -81,15 +81,16 @@ class Corpus:
     split: tuple[str, ...]
 
     def starts(self) -> Tensor:
-        """The first video frame of each utterance: (utterances,) int64."""
+        """Return the first video frame of each utterance: (utterances,) int64."""
         return self.frames.cumsum(0) - self.frames
 
     def utterances(self, split: str) -> list[int]:
-        """Which utterances belong to "train" or "held"."""
+        """List the numbers of the utterances that belong to "train" or "held"."""
         return [index for index, name in enumerate(self.split) if name == split]
 
 
 def load_corpus(path: str | Path) -> Corpus:
+    """Load what `save_corpus` wrote."""
     with np.load(path) as file:
         arrays = {name: torch.from_numpy(file[name]) for name in ("mel", "visemes", "loudness", "speaking")}
         return Corpus(**arrays, frames=torch.from_numpy(file["frames"]).long(), voice=tuple(file["voice"].tolist()),
@@ -97,17 +98,17 @@ def load_corpus(path: str | Path) -> Corpus:
 
 
 def mel_values(stored: Tensor) -> Tensor:
-    """uint8 -> normalised log-mel, float32"""
+    """Convert stored uint8 to normalised log-mel, float32"""
     return stored.float() * MEL_STEP + MEL_LOW
 
 
 def viseme_values(stored: Tensor) -> Tensor:
-    """uint8 -> the seven mouth parameters, float32"""
+    """Convert stored uint8 to the seven mouth parameters, float32"""
     return stored.float() / 100 - 1
 
 
 def loudness_values(stored: Tensor) -> Tensor:
-    """uint8 -> loudness envelope 0..1, float32"""
+    """Convert stored uint8 to the loudness envelope 0..1, float32"""
     return stored.float() / 255
 
 
@@ -116,11 +117,12 @@ def loudness_values(stored: Tensor) -> Tensor:
 # --------------------------------------------------------------------------------------------------------------
 
 def choose(rng: np.random.Generator, options: list | tuple) -> object:
+    """Choose one of the options, each as likely as the others."""
     return options[int(rng.integers(len(options)))]
 
 
 def choose_voice(rng: np.random.Generator, split: str) -> tuple[str, str | None]:
-    """-> voice for `speak`, and the language when it is not English"""
+    """Choose a voice for `speak`, and name its language when it is not English"""
     kind = rng.random()
     if kind < 0.4:
         names, shares = zip(*FLITE[split], strict=True)
@@ -134,7 +136,7 @@ def choose_voice(rng: np.random.Generator, split: str) -> tuple[str, str | None]
 
 
 def choose_sentence(rng: np.random.Generator, split: str, language: str | None) -> str:
-    """A written sentence, or words in a row without sense (English only)."""
+    """Choose a written sentence, or words in a row without sense (English only)."""
     if language:
         return choose(rng, sentences.other(split)[language])
     if rng.random() < 0.55:
@@ -146,7 +148,7 @@ def choose_sentence(rng: np.random.Generator, split: str, language: str | None) 
 
 
 def choose_gap_s(rng: np.random.Generator) -> float:
-    """Silence between sentences: mostly short, sometimes long enough for the mouth to settle."""
+    """Choose the silence between sentences: mostly short, sometimes long enough for the mouth to settle."""
     return float(rng.uniform(0.3, 0.7) if rng.random() < 0.5 else rng.uniform(0.7, 2.2))
 
 
@@ -188,7 +190,8 @@ def filtered(wave: np.ndarray, gain_of_hz: object) -> np.ndarray:
 
 
 def equalised(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another microphone: a tilt of up to 4 dB an octave around 1 kHz, and three broad bumps of up to 8 dB."""
+    """Change the microphone: tilt the spectrum by up to 4 dB an octave around 1 kHz; add three broad bumps of up to 8
+    dB."""
     tilt_db = rng.uniform(-4, 4)
     bumps = [(rng.uniform(-3, 3), rng.uniform(0.4, 1.2), rng.uniform(-8, 8)) for _ in range(3)]
 
@@ -201,7 +204,7 @@ def equalised(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def band_limited(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A telephone, or an old recording: soft edges of a third of an octave."""
+    """Cut the band, as a telephone or an old recording does: soft edges of a third of an octave."""
     low, high = (300, 3400) if rng.random() < 0.5 else (rng.uniform(20, 150), rng.uniform(2500, 6500))
 
     def gain(hz: np.ndarray) -> np.ndarray:
@@ -212,7 +215,7 @@ def band_limited(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def in_a_room(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Direct sound, then noise that dies away by 60 dB in 0.15 to 0.8 s; the direct sound is not delayed."""
+    """Add an echo: noise that dies away by 60 dB in 0.15 to 0.8 s; the direct sound is not delayed."""
     rt60_s = rng.uniform(0.15, 0.8)
     time_s = np.arange(int(rt60_s * RATE_HZ)) / RATE_HZ
     tail = rng.standard_normal(len(time_s)) * 10 ** (-3 * time_s / rt60_s)
@@ -225,7 +228,8 @@ def in_a_room(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def noise_like(kind: str, samples: int, rng: np.random.Generator, split: str) -> np.ndarray:
-    """white, pink, brown (wind, traffic), hum (mains, its harmonics), music, clicks or babble (three other people)."""
+    """Make one kind of noise: white, pink, brown (wind, traffic), hum (mains, its harmonics), music, clicks or babble
+    (three other people). -> (samples,)"""
     if kind == "music":
         return music(samples, rng)
     if kind == "clicks":
@@ -242,7 +246,7 @@ def noise_like(kind: str, samples: int, rng: np.random.Generator, split: str) ->
 
 
 def music(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Chords and a tune on plucked or held tones, with a beat: enough to know that it is not speech."""
+    """Play chords and a tune on plucked or held tones, with a beat: enough to know that it is not speech."""
     wave, time_s = np.zeros(samples, np.float32), np.arange(samples) / RATE_HZ
     beat_s, key = rng.uniform(0.25, 0.6), rng.uniform(110, 260)
     for beat in range(int(samples / RATE_HZ / beat_s) + 1):
@@ -269,7 +273,7 @@ def music(samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def clicks(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Knocks, keys and clicks at random times over a little hiss."""
+    """Make knocks, keys and clicks at random times over a little hiss."""
     wave = 0.02 * rng.standard_normal(samples).astype(np.float32)
     for _ in range(int(samples / RATE_HZ * rng.uniform(0.5, 6)) + 1):
         first, length = int(rng.integers(samples)), int(rng.uniform(0.003, 0.08) * RATE_HZ)
@@ -280,7 +284,7 @@ def clicks(samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def choose_voice_of_babble(rng: np.random.Generator, split: str) -> str:
-    """espeak only, which is fast"""
+    """Choose a voice of espeak only, which is fast"""
     return f"espeak:{choose(rng, ACCENTS)}+{choose(rng, VARIANTS if split == 'train' else HELD_VARIANTS)}"
 
 
@@ -296,7 +300,7 @@ def noisy(wave: np.ndarray, rng: np.random.Generator, split: str) -> np.ndarray:
 
 
 def with_breaths(speech: Speech, rng: np.random.Generator) -> np.ndarray:
-    """Somebody breathes in before speaking: soft noise in the longer pauses, during which the mouth stays as it was."""
+    """Add breaths before speaking: soft noise in the longer pauses, during which the mouth stays as it was."""
     wave = speech.wave.copy()
     level = active_rms(wave)
     for p in speech.phonemes:
@@ -310,13 +314,13 @@ def with_breaths(speech: Speech, rng: np.random.Generator) -> np.ndarray:
 
 
 def clipped(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Recorded a little too loud."""
+    """Clamp peaks, as in a recording that is a little too loud."""
     limit = active_rms(wave) * rng.uniform(1.3, 3)
     return np.clip(wave, -limit, limit)
 
 
 def coded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """mu-law of 5 to 8 bits, as on a telephone line, or plain samples of 7 to 10 bits."""
+    """Quantise to mu-law of 5 to 8 bits, as on a telephone line, or to plain samples of 7 to 10 bits."""
     top = max(float(np.abs(wave).max()), 1e-9)
     x = wave / top
     if rng.random() < 0.6:
@@ -328,7 +332,7 @@ def coded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def wandering(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The speaker moves to and fro: the level changes slowly by up to 6 dB either way."""
+    """Change the level slowly by up to 6 dB either way, as of a speaker who moves to and fro."""
     points = max(int(len(wave) / RATE_HZ / 3), 2)
     db = np.interp(np.arange(len(wave)), np.linspace(0, len(wave), points), rng.uniform(-6, 6, points))
     return (wave * 10 ** (db / 20)).astype(np.float32)
@@ -349,7 +353,7 @@ def spoiled(speech: Speech, rng: np.random.Generator, split: str = "train") -> n
 # --------------------------------------------------------------------------------------------------------------
 
 def make_utterance(split: str, seed: int, index: int) -> Utterance:
-    """All of one utterance follows from the split, the seed and its number (but for espeak-ng's phase, see speak)."""
+    """Make one utterance from the split, the seed and its number alone (but for espeak-ng's phase, see speak)."""
     rng = np.random.default_rng([seed, index, split == "held"])
     if split == "train" and rng.random() < WITHOUT_SPEECH:
         return utterance_without_speech(rng)
@@ -363,7 +367,7 @@ def make_utterance(split: str, seed: int, index: int) -> Utterance:
 
 
 def utterance_without_speech(rng: np.random.Generator) -> Utterance:
-    """Noise, music or knocks, during which a mouth stays shut."""
+    """Make noise, music or knocks, during which a mouth stays shut."""
     samples = int(rng.uniform(SHORTEST_S, LONGEST_S) * RATE_HZ)
     kind = str(rng.choice(["white", "pink", "brown", "hum", "music", "clicks"], p=[0.1, 0.15, 0.1, 0.1, 0.35, 0.2]))
     wave = noise_like(kind, samples, rng, "train")
@@ -399,7 +403,8 @@ def utterances(split: str, hours: float, seed: int, workers: int) -> Iterator[Ut
 
 
 def save_corpus(path: str | Path, made: list[tuple[str, Utterance]], small: bool = True) -> None:
-    """made: (split, utterance), in the order wanted; not small is four times as large and written at once"""
+    """Save a corpus. made: (split, utterance), in the order wanted; not small is four times as large, written at
+    once"""
     arrays = {name: np.concatenate([getattr(utterance, name) for _, utterance in made])
               for name in ("mel", "visemes", "loudness", "speaking")}
     arrays["frames"] = np.array([len(utterance.visemes) for _, utterance in made], np.int32)
@@ -418,6 +423,7 @@ def save_corpus(path: str | Path, made: list[tuple[str, Utterance]], small: bool
 
 def make_corpus(path: str | Path, hours: float, held_hours: float, seed: int = 0, workers: int = 2,
                 small: bool = True) -> None:
+    """Make and save so many hours of speech for training and of held-out speech; print what there is."""
     made = [(split, utterance) for split, wanted in (("train", hours), ("held", held_hours)) if wanted > 0
             for utterance in utterances(split, wanted, seed, workers)]
     save_corpus(path, made, small)

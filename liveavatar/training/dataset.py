@@ -66,10 +66,11 @@ class ClipCondition:
 
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return reference, audio and text, for functions that take tensors only."""
         return self.reference, self.audio, self.text
 
     def unconditional(self) -> ClipCondition:
-        """The same portraits without sound and words: the other branch of classifier-free guidance."""
+        """Return the same portraits without sound and words: the other branch of classifier-free guidance."""
         return replace(self, audio=torch.zeros_like(self.audio), text=_no_words(self.text.device).expand_as(self.text))
 
 
@@ -99,7 +100,8 @@ class Dataset:
         return len(self.reference)
 
     def condition(self, chosen: Tensor, generator: torch.Generator, strengths: Strengths = FULL) -> ClipCondition:
-        """What steers the chosen clips (B,): the sound disturbed, portrait, sound and words weakened by chance."""
+        """Make the condition of the chosen clips (B,): sound disturbed, portrait, sound and words weakened by
+        chance."""
         def draw(*shape: int) -> Tensor:
             return torch.rand(len(chosen), *shape, generator=generator, device=chosen.device)
 
@@ -126,7 +128,7 @@ class Dataset:
 
 @torch.no_grad()
 def encode_audio(encoder: Ear, mel: Tensor) -> Tensor:
-    """mel (B, M, 64) around clips of T frames  ->  features of their sound (B, 1, D, T)"""
+    """Encode mel (B, M, 64) around clips of T frames  ->  features of their sound (B, 1, D, T)"""
     with autocast(mel.device):
         return encoder(windows(mel))[:, None].float()
 
@@ -151,13 +153,14 @@ def encode_clips(clips: Clips, vae: VideoVAE, audio_encoder: Ear, count: int, la
 
 
 def displacement_of_latents(displacement: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the middle of the four pictures of a latent frame: displacement (B, 4F, h, w, 2), known (B, 4F, h, w)
+    """Average over the four pictures of a latent frame: displacement (B, 4F, h, w, 2), known (B, 4F, h, w)
     ->  (B, 2, F, h, w) and (B, 1, F, h, w), half"""
     moved, known = (values.unflatten(1, (-1, FRAMES_PER_LATENT)) for values in (displacement, known))
     return moved.mean(2).permute(0, 4, 1, 2, 3).half(), known.amin(2)[:, None].half()
 
 
 def encode(how: Callable[..., Tensor], *pictures: Tensor) -> Tensor:
+    """Call a method of the VAE under autocast; its result in float32."""
     with autocast(pictures[0].device):
         return how(*pictures).float()
 
@@ -165,7 +168,7 @@ def encode(how: Callable[..., Tensor], *pictures: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------- emphasis
 
 def emphasis_bells(points: Tensor, size: tuple[int, int], stride: int = 1) -> tuple[Tensor, Tensor]:
-    """Bells around mouth, eyes and hands, as factors across and down whose product is the bell.
+    """Compute bells around mouth, eyes and hands, as factors across and down whose product is the bell.
 
     points (B, T, len(LANDMARKS), 2) px  ->  (B, T, 5, W / stride) and (B, T, 5, H / stride)
     """
@@ -182,14 +185,14 @@ def emphasis_bells(points: Tensor, size: tuple[int, int], stride: int = 1) -> tu
 
 
 def emphasis_weights(bells: tuple[Tensor, Tensor]) -> Tensor:
-    """(B, T, 5, W) and (B, T, 5, H)  ->  weights (B, T, H, W), 1 far from all bells"""
+    """Combine bells (B, T, 5, W) and (B, T, 5, H)  ->  weights (B, T, H, W), 1 far from all bells"""
     across, down = bells
     strength = across.new_tensor([values[2] for values in EMPHASIS.values()])[:, None]
     return 1 + torch.einsum("btpw,btph->btphw", across * strength, down).amax(2)
 
 
 def emphasis_on_latents(points: Tensor, latents: Tensor, size: tuple[int, int]) -> Tensor:
-    """Weights of the loss for latents (B, C, F, h, w): 1 on average over a clip. -> (B, 1, F, h, w) half"""
+    """Compute weights of the loss for latents (B, C, F, h, w): 1 on average over a clip. -> (B, 1, F, h, w) half"""
     weights = emphasis_weights(emphasis_bells(points, size, size[0] // latents.shape[-2]))
     weights = weights.unflatten(1, (-1, FRAMES_PER_LATENT)).amax(2)
     return (weights / weights.mean((1, 2, 3), keepdim=True))[:, None].half()
@@ -198,13 +201,13 @@ def emphasis_on_latents(points: Tensor, latents: Tensor, size: tuple[int, int]) 
 # ---------------------------------------------------------------------------------------------- the network on clips
 
 def velocity(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, condition: ClipCondition) -> Tensor:
-    """The model's answer for whole clips. x (B, C, F, h, w), sigma (B,) one noise level a clip"""
+    """Predict the velocity of whole clips. x (B, C, F, h, w), sigma (B,) one noise level a clip  ->  (B, C, F, h, w)"""
     return velocity_and_flow(model, x, sigma, condition)[0]
 
 
 def velocity_and_flow(model: CausalS2VTransformer, x: Tensor, sigma: Tensor,
                       condition: ClipCondition) -> tuple[Tensor, Tensor | None]:
-    """The same with the flow of a `DetailHead`, (B, 2, F, h, w) in latent pixels."""
+    """Predict the velocity, and the flow of a `DetailHead`, (B, 2, F, h, w) in latent pixels, or None without one."""
     with autocast(x.device):
         text = model.encode_text(condition.text)
         context = Context(text, model.encode_audio(condition.audio))
@@ -215,7 +218,7 @@ def velocity_and_flow(model: CausalS2VTransformer, x: Tensor, sigma: Tensor,
 
 
 def guided(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, condition: ClipCondition, guidance: float) -> Tensor:
-    """Velocity with classifier-free guidance; 1 is off."""
+    """Predict the velocity with classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598); 1 is off."""
     v = velocity(model, x, sigma, condition)
     if guidance == 1:
         return v
@@ -224,12 +227,12 @@ def guided(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, condition: Cli
 
 
 def widen(sigma: Tensor) -> Tensor:
-    """(B,) -> (B, 1, 1, 1, 1)"""
+    """Reshape (B,) -> (B, 1, 1, 1, 1)"""
     return sigma[:, None, None, None, None]
 
 
 def clean_from(x: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
-    """The finished latents that a velocity means."""
+    """Compute the clean latents that a velocity predicts: x - sigma * v, (B, C, F, h, w), sigma (B,)"""
     return x - widen(sigma) * v
 
 
@@ -237,7 +240,7 @@ def clean_from(x: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
 def rollout(model: CausalS2VTransformer, noise: Tensor, condition: ClipCondition, schedule: Schedule,
             solver: Solver = "euler", generator: torch.Generator | None = None,
             guidance: float = 1.0) -> list[tuple[Tensor, Tensor]]:
-    """Noise to finished latents, all blocks in parallel: what streaming gives, in S passes (2 S with guidance).
+    """Denoise to finished latents, all blocks in parallel: what streaming gives, in S passes (2 S with guidance).
 
     -> for each step, the latents after it and the clean latents it predicts
     """
@@ -253,19 +256,20 @@ def rollout(model: CausalS2VTransformer, noise: Tensor, condition: ClipCondition
 
 
 def displacement_loss(flow: Tensor, displacement: Tensor, weight: Tensor) -> Tensor:
-    """How far the flow is from the true displacement, both (B, 2, F, h, w), in latent pixels on average where the
-    weight (B, 1, F, h, w) is."""
+    """Measure how far the flow is from the true displacement, both (B, 2, F, h, w): latent pixels, the mean weighted by
+    (B, 1, F, h, w)."""
     error = torch.nn.functional.huber_loss(flow, displacement, reduction="none", delta=0.25) * 4
     return (error.sum(1, keepdim=True) * weight).sum() / weight.sum().clamp(min=1)
 
 
 def shown(reference: Tensor) -> Tensor:
-    """Which clips have a portrait: reference (B, C, 1, h, w), zero without one -> (B, 1, 1, 1, 1) bool"""
+    """Find which clips have a portrait: reference (B, C, 1, h, w), zero without one -> (B, 1, 1, 1, 1) bool"""
     return reference.abs().amax((1, 2, 3, 4), keepdim=True) > 0.1
 
 
 def flow_loss(v: Tensor, clean: Tensor, noise: Tensor, sigma: Tensor, emphasis: Tensor) -> Tensor:
-    """Flow matching (Lipman et al. 2022, arXiv:2210.02747, eq. 23) on clips, emphasised in space."""
+    """Compute the flow-matching loss (Lipman et al. 2022, arXiv:2210.02747, eq. 23) of clips, emphasised in space: a
+    scalar. v, clean and noise (B, C, F, h, w), sigma (B,), emphasis (B, 1, F, h, w)"""
     error = (v - (noise - clean)).square() * emphasis
     return (error * widen((sigma / SMALLEST_WEIGHTED_SIGMA).square().clamp(max=1))).mean()
 

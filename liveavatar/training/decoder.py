@@ -78,12 +78,12 @@ class PatchDiscriminator(nn.Module):
 
 
 def discriminator_loss(true: Tensor, decoded: Tensor, weight: Tensor) -> Tensor:
-    """Hinge loss of scores (N, 1, h, w), weighted (N, 1, h, w)."""
+    """Compute the hinge loss of scores (N, 1, h, w), weighted (N, 1, h, w)."""
     return ((F.relu(1 - true) + F.relu(1 + decoded)) * weight).mean()
 
 
 def decoder_loss(score: Tensor, features: list[Tensor], true_features: list[Tensor], weight: Tensor) -> Tensor:
-    """How far decoded pictures are from being taken for true, and their features from those of the truth."""
+    """Measure how far decoded pictures are from being taken for true, and their features from those of the truth."""
     matching = sum((one - other).abs().mean() for one, other in zip(features, true_features, strict=True))
     return MATCHING_WEIGHT * matching / len(features) - ADVERSARIAL_WEIGHT * (score * weight).mean()
 
@@ -141,7 +141,8 @@ class Denoiser:
 
     @torch.no_grad()
     def replace_some(self, raw: Tensor, drawn: ClipBatch, portrait: Tensor | None, clips: Clips) -> Tensor:
-        """raw (B, C, F, h, w) as `VideoVAE.posterior` gives them; portrait (B, 3, H, W) as it is shown, or None"""
+        """Replace some raw latents (B, C, F, h, w), as `VideoVAE.posterior` gives them, by denoised ones; portrait
+        (B, 3, H, W) as it is shown, or None"""
         mean, std = (values[:, None, None, None] for values in (self.vae.latent_mean, self.vae.latent_std))
         reference = encode(self.vae.encode_portrait, drawn.portrait if portrait is None else portrait)
         reference = torch.zeros_like(reference) if portrait is None else reference
@@ -174,6 +175,7 @@ def shown_portraits(portraits: Tensor, clips: Clips, none: float) -> Tensor | No
 
 
 def add_arguments_of_decoder(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the options of this stage."""
     add_world_arguments(add_arguments(parser))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--base", type=Path, help="trained base, whose latents are decoded too; needs --listener")

@@ -77,28 +77,28 @@ class Student:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Everything on which a backward pass leaves gradients."""
+        """List everything on which a backward pass leaves gradients."""
         return list({*self.network.parameters(), *self.learns.parameters()})
 
     def write(self) -> None:
-        """After a change of what learns."""
+        """Merge the adapter into the network, after a change of what learns."""
         if isinstance(self.learns, Adapter):
             self.learns.write()
 
     def collect(self) -> None:
-        """After a backward pass through the network."""
+        """Compute the gradients of the adapter, after a backward pass through the network."""
         if isinstance(self.learns, Adapter):
             self.learns.collect()
 
 
 def export_student(learns: nn.Module, path: Path) -> None:
-    """Only the adapter, under the released names; or all weights where there is none."""
+    """Write the adapter alone, under the released names; or all weights where there is none."""
     tensors = learns.released_state() if isinstance(learns, Adapter) else learns.state_dict()
     save_pieces({name: tensor.half() for name, tensor in tensors.items()}, path.parent, path.stem)
 
 
 def in_8_bits(model: CausalS2VTransformer) -> CausalS2VTransformer:
-    """The base with the rounding with which it is shipped, so that the adapter learns to stand on that."""
+    """Round the base as it is shipped, so that the adapter learns to stand on that; return it."""
     model.load_state_dict(from_8_bits(to_8_bits(model.state_dict())))
     return model
 
@@ -122,7 +122,7 @@ class Distillation:
 
     def walk(self, noise: Tensor, condition: ClipCondition, last: int, solver: str,
              generator: torch.Generator) -> Tensor:
-        """The student's own latents as they come to step `last`: (B, C, F, h, w), without gradients"""
+        """Denoise with the student up to step `last`: its latents (B, C, F, h, w), without gradients"""
         x = noise
         for sigma, sigma_next in pairwise(self.schedule.sigmas[:last + 1]):
             v = self._step(x, torch.full((len(x),), sigma, device=x.device), *condition.parts)
@@ -132,19 +132,21 @@ class Distillation:
 
     def fake_gradients(self, x: Tensor, last: int, condition: ClipCondition, noise: Tensor, level: Tensor,
                        emphasis: Tensor) -> Tensor:
-        """Of the fake score, on what the student makes of x at step `last`, noised to `level` (B,). -> loss"""
+        """Compute gradients of the fake score, on what the student makes of x at step `last`, noised to `level` (B,).
+        -> loss"""
         sigma = self._sigma(x, last)
         made = clean_from(x, self._step(x, sigma, *condition.parts), sigma)
         return self._fake(made, noise, level, emphasis, *condition.parts)
 
     def student_gradients(self, x: Tensor, last: int, condition: ClipCondition, noise: Tensor, level: Tensor,
                           emphasis: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the student at step `last`, towards real videos. -> loss of matching, loss of following"""
+        """Compute gradients of the student at step `last`, towards real videos. -> loss of matching, loss of
+        following"""
         return self._learn(x, self._sigma(x, last), self._sigma(x, last + 1), noise, level, emphasis,
                            *condition.parts)
 
     def holding_gradients(self, x: Tensor, last: int, condition: ClipCondition, emphasis: Tensor) -> Tensor:
-        """Of the student at step `last`, towards the base's own prediction. -> loss"""
+        """Compute gradients of the student at step `last`, towards the base's own prediction. -> loss"""
         return self._hold(x, self._sigma(x, last), emphasis, *condition.parts)
 
     def _sigma(self, x: Tensor, step: int) -> Tensor:
@@ -216,28 +218,29 @@ class Rollouts:
         self.generator, self.turns = generator, turns
 
     def train_fake(self) -> Tensor:
+        """Leave the gradients of one batch in the fake score. -> loss"""
         x, last, condition, chosen = self._walk(self._exit())
         return self.distillation.fake_gradients(x, last, condition, self._noise(), self._level(),
                                                 self._emphasis(chosen))
 
     def train_student(self) -> dict[str, Tensor]:
-        """-> what is worth showing"""
+        """Leave the gradients of one batch in the student. -> losses by name, to be shown"""
         x, last, condition, chosen = self._walk(self._exit())
         matching, following = self.distillation.student_gradients(x, last, condition, self._noise(), self._level(),
                                                                   self._emphasis(chosen))
         return {"student": matching, "following": following}
 
     def keep(self) -> Tensor:
-        """One of the held steps."""
+        """Leave the gradients of one held step in the student. -> loss"""
         x, last, condition, chosen = self._walk(self._turn(self.hold))
         return self.distillation.holding_gradients(x, last, condition, self._emphasis(chosen))
 
     def _exit(self) -> int:
-        """At which step a rollout ends: any but the held ones."""
+        """Choose the step at which a rollout ends: any but the held ones."""
         return self.hold + self._turn(self.distillation.schedule.steps - self.hold)
 
     def _walk(self, last: int) -> tuple[Tensor, int, ClipCondition, Tensor]:
-        """The student's latents before step `last`, the conditions, and which clips they are."""
+        """Return the student's latents before step `last`, the conditions, and which clips they are."""
         chosen = torch.randint(len(self.dataset), (self.batch,), generator=self.generator, device=self.generator.device)
         condition = self.dataset.condition(chosen, self.generator, STRENGTHS)
         solver = self.solvers[self._turn(len(self.solvers))]
@@ -259,6 +262,7 @@ class Rollouts:
 
 
 def add_arguments_of_student(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the options of this stage."""
     add_world_arguments(add_arguments(parser))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--base", type=Path, required=True, help="trained base")

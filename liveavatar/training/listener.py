@@ -1,4 +1,4 @@
-"""Teach the ear of mini, and the audio encoder behind it, to hear what lips do.
+"""Train the audio encoder of mini, and the projection behind it, to hear what lips do.
 
     python -m liveavatar.training.listener --corpus .train/corpus.npz --work .train/listener --total_minutes 2
 
@@ -52,9 +52,9 @@ class Listener(nn.Module):
         self.read_whole = nn.Linear(dim, 4 * len(TARGETS))
 
     def forward(self, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """heard (B, 768, BEFORE + 9 + 4F + AFTER)
+        """Predict TARGETS of every video frame (B, 4F, 9): by the features, by tokens, by the whole.
 
-        -> TARGETS of every video frame (B, 4F, 9): by the ear, by tokens, by the whole
+        mel: windows (B, 768, BEFORE + 9 + 4F + AFTER)
         """
         told = self.ear(heard)
         local, whole = self.encoder(told[:, None])
@@ -65,13 +65,13 @@ class Listener(nn.Module):
 
 
 def correlation(guess: Tensor, truth: Tensor) -> Tensor:
-    """Mean over clips of the correlation over time. (B, T, n) -> (n,)"""
+    """Average the correlation over time over clips. (B, T, n) -> (n,)"""
     guess, truth = (x - x.mean(1, keepdim=True) for x in (guess, truth))
     return nn.functional.cosine_similarity(guess, truth, dim=1).mean(0)
 
 
 def draw(table: SpeechTable, batch: int, frames: int, dice: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mel (B, M, 64) and TARGETS (B, 4F, 9) of clips of F latent frames, on the table's device."""
+    """Draw mel (B, M, 64) and TARGETS (B, 4F, 9) of clips of F latent frames, on the table's device."""
     device, T = table.mel.device, AUDIO_HISTORY + 4 * frames
     start_, ends = table.cut(batch, T, dice)
     visemes, loudness, speaking = table.said(start_, T)
@@ -80,14 +80,15 @@ def draw(table: SpeechTable, batch: int, frames: int, dice: torch.Generator) -> 
 
 
 def export_listener(model: Listener, path: Path) -> None:
-    """Ear and encoder; what read them has done its work."""
+    """Write both encoders; the heads that read them have done their work."""
     from safetensors.torch import save_file
     save_file({name: tensor.half().cpu() for name, tensor in model.state_dict().items()
                if not name.startswith("read_")}, str(path))
 
 
 def load_listener(path: Path, device: torch.device | str = "cpu") -> tuple[Ear, dict[str, Tensor]]:
-    """What `export_listener` wrote: the ear, ready to be used, and the weights of the audio encoder."""
+    """Load what `export_audio_encoder` wrote: the audio encoder, ready to be used, and weights of the transformer's
+    `CausalAudioEncoder`."""
     state = {name: tensor.float() for name, tensor in load_file(path).items()}
     ear = Ear()
     ear.load_state_dict({name[4:]: tensor for name, tensor in state.items() if name.startswith("ear.")})

@@ -57,7 +57,7 @@ class Budget:
             raise InputError("a training budget needs an end: give --total_minutes or --total_steps")
 
     def share(self, minutes: float, step: int) -> float:
-        """Used part of the whole budget, 0..1."""
+        """Return the used part of the whole budget, 0..1."""
         by_clock = minutes / self.total_minutes if self.total_minutes is not None else 0.0
         by_steps = step / self.total_steps if self.total_steps is not None else 0.0
         return min(1.0, max(by_clock, by_steps))
@@ -71,15 +71,17 @@ def learning_rate_scale(share: float) -> float:
 
 # ---------------------------------------------------------------------------------------------- several GPUs
 def gpus() -> int:
+    """Count the processes that train together, one a GPU."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
+    """Return the number of this process, 0 for the first."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def choose_device(name: str) -> torch.device:
-    """The device asked for; under torchrun, this process's own GPU."""
+    """Return the device asked for; under torchrun, join the other processes and return this one's own GPU."""
     if "LOCAL_RANK" in os.environ and name.startswith("cuda"):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl", device_id=torch.device("cuda", int(os.environ["LOCAL_RANK"])))
@@ -121,13 +123,13 @@ class Learner:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
 
     def update(self, loss: Tensor, lr_scale: float) -> None:
-        """One step down the gradient of the loss (a scalar)."""
+        """Take one step down the gradient of the loss (a scalar)."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.descend(lr_scale)
 
     def descend(self, lr_scale: float) -> None:
-        """One step down the gradients that are there."""
+        """Take one step down the gradients that are there."""
         _average_over_gpus([p.grad for p in self.parameters])
         nn.utils.clip_grad_norm_(self.parameters, self.clip)
         for group in self.optimizer.param_groups:
@@ -139,7 +141,7 @@ class Learner:
 
     @contextmanager
     def averaged(self) -> Iterator[nn.Module]:
-        """The model with its averaged weights, for as long as the block lasts."""
+        """Give the model its averaged weights, for as long as the block lasts."""
         learnt = [p.detach().clone() for p in self.parameters]
         with torch.no_grad():
             torch._foreach_copy_(self.parameters, self.averages)
@@ -150,7 +152,7 @@ class Learner:
                 torch._foreach_copy_(self.parameters, learnt)
 
     def state(self) -> dict[str, Tensor]:
-        """Weights in full, the optimiser's moments in bfloat16: enough to go on from."""
+        """Return weights in full and the optimiser's moments in bfloat16: enough to go on from."""
         state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for name, parameter in zip(self.names, self.parameters, strict=True):
             moments = self.optimizer.state[parameter]
@@ -232,6 +234,7 @@ def save_pieces(tensors: dict[str, Tensor], directory: Path, stem: str, metadata
 
 
 def find_pieces(directory: Path, stem: str) -> list[Path]:
+    """List the files that `save_pieces` wrote, in order; none where there is nothing."""
     one = directory / f"{stem}.safetensors"
     return sorted(directory.glob(f"{stem}-[0-9]*.safetensors")) or ([one] if one.exists() else [])
 
@@ -290,7 +293,7 @@ class TrainingLoop:
 
     @property
     def share(self) -> float:
-        """Used part of the whole budget, 0..1."""
+        """Return the used part of the whole budget, 0..1."""
         return self.budget.share(self.minutes, self.step)
 
     def update(self, name: str, loss: Tensor, lr_scale: float = 1.0) -> None:
@@ -298,7 +301,7 @@ class TrainingLoop:
         self.learners[name].update(loss, lr_scale * learning_rate_scale(self.share))
 
     def descend(self, name: str) -> None:
-        """The same where the gradients are there already, left by a `Recording`."""
+        """Do the same where the gradients are there already, left by a `Recording`."""
         self.learners[name].descend(learning_rate_scale(self.share))
 
     def show(self, **values: Tensor) -> None:
@@ -346,7 +349,7 @@ class TrainingLoop:
         self._stopped = True
 
     def _agree(self, elapsed_s: float) -> float:
-        """Seconds of training in this call; the first process decides for all when it is time to stop."""
+        """Return the seconds of training in this call; the first process decides for all when it is time to stop."""
         over = self.budget.minutes is not None and (time.monotonic() - PROCESS_STARTED_S) / 60 >= self.budget.minutes
         if gpus() > 1:
             said = torch.tensor([elapsed_s, float(over or self._stopped)], device=self.device)
@@ -415,7 +418,7 @@ def _on_sigterm(stop: Callable[[], None]) -> Callable[[], None]:
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """The most GPU memory this process has held."""
+    """Return the most GPU memory that this process has held, GiB; 0 on a CPU."""
     return round(torch.cuda.max_memory_allocated(device) / 2**30, 2) if torch.device(device).type == "cuda" else 0.0
 
 
@@ -426,7 +429,7 @@ def _wait_for_gpu(device: torch.device) -> None:
 
 # ---------------------------------------------------------------------------------------------- command line, pictures
 def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Options that every stage has."""
+    """Add the options that every stage has."""
     parser.add_argument("--corpus", required=True, help="speech file made by liveavatar.training.corpus")
     parser.add_argument("--work", required=True, type=Path, help="folder for checkpoint, weights, logs and sheets")
     parser.add_argument("--minutes", type=float, help="end this call after so many minutes, compiling included")
@@ -443,11 +446,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def budget_of(arguments: argparse.Namespace) -> Budget:
+    """Read the budget that the options give. Raises InputError without an end."""
     return Budget(arguments.minutes, arguments.total_minutes, arguments.steps, arguments.total_steps)
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """"W*H" -> (height, width)"""
+    """Parse "W*H" -> (height, width)"""
     try:
         width, height = (int(part) for part in text.split("*"))
     except ValueError:
@@ -456,7 +460,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def start(arguments: argparse.Namespace) -> tuple[torch.device, torch.Generator]:
-    """Settings of the process; its device, and a generator on it, from which every random draw comes."""
+    """Set up the process; return its device, and a generator on it, from which every random draw comes."""
     # absolute: compile workers run elsewhere; kept between calls
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((arguments.work.parent / "inductor").absolute()))
     device = choose_device(arguments.device)
@@ -468,7 +472,7 @@ def start(arguments: argparse.Namespace) -> tuple[torch.device, torch.Generator]
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 on a GPU; the CPU stays exact, unless somebody further out asked for bfloat16 there."""
+    """Use bfloat16 on a GPU; the CPU stays exact, unless somebody further out asked for bfloat16 there."""
     wanted = device.type == "cuda" or torch.is_autocast_enabled(device.type)
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
@@ -502,7 +506,7 @@ def draw_curve(log: Path) -> Path | None:
 
 
 def write_png(picture: Tensor, path: Path) -> Path:
-    """picture (3, H, W) float 0..1  ->  a PNG file; needs no imaging library."""
+    """Write a picture (3, H, W) 0..1 as a PNG file."""
     pixels = (picture.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()   # (H, W, 3)
     H, W, _ = pixels.shape
     rows = np.concatenate([np.zeros((H, 1), np.uint8), pixels.reshape(H, 3 * W)], axis=1).tobytes()
@@ -517,7 +521,7 @@ def write_png(picture: Tensor, path: Path) -> Path:
 
 
 def tile(pictures: Tensor) -> Tensor:
-    """pictures (rows, columns, 3, H, W)  ->  one picture (3, rows*H, columns*W)"""
+    """Tile pictures (rows, columns, 3, H, W)  ->  one picture (3, rows*H, columns*W)"""
     rows, columns, _, H, W = pictures.shape
     return pictures.permute(2, 0, 3, 1, 4).reshape(3, rows * H, columns * W)
 

@@ -36,7 +36,7 @@ class Targets:
     """What should be read off the pictures of a batch of clips."""
 
     def __init__(self, size: tuple[int, int], device: torch.device) -> None:
-        """Columns and constants are sent to the device once."""
+        """Send columns and constants to the device, once."""
         H, W = size
         self.seen_in_photographs = torch.tensor([float(name in MOUTH or name == "blink") for name in MOUTH + BODY],
                                                 device=device)
@@ -47,8 +47,8 @@ class Targets:
         self.half_px = min(H, W) / 2
 
     def of(self, clips: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Time outermost: traits (T*B, 26), colours (T*B, 4, 3), place (T*B, 3) as PLACE, and which of the traits are
-        known (T*B, 26); colours are known where all traits are."""
+        """Return, time outermost, traits (T*B, 26), colours (T*B, 4, 3), place (T*B, 3) as PLACE, and which of the
+        traits are known (T*B, 26); colours are known where all traits are."""
         T = clips.motion.shape[1]
         traits = clips.motion.transpose(0, 1).flatten(0, 1).index_select(1, self.traits)
         colours = clips.identity.index_select(1, self.colours).unflatten(1, (-1, 3)).repeat(T, 1, 1)
@@ -59,17 +59,18 @@ class Targets:
 
 
 def trait_ranges() -> Tensor:
-    """(26,) width of each trait's range: errors are counted in shares of it."""
+    """Return (26,) the width of each trait's range: errors are counted in shares of it."""
     return torch.tensor([MOTION[motion_index(name)].high - MOTION[motion_index(name)].low for name in MOUTH + BODY])
 
 
 def trait_weights() -> Tensor:
+    """Return (26,) the weight of each trait in the loss."""
     return torch.tensor([MOUTH_WEIGHT] * len(MOUTH) + [1.0] * len(BODY))
 
 
 def reading_losses(regressor: FaceRegressor, pictures: Tensor, shake: Tensor, traits: Tensor, colours: Tensor,
                    place: Tensor, known: Tensor, ranges: Tensor, weights: Tensor) -> Tensor:
-    """(4,): loss, and its parts for traits, colours and the place of the mouth."""
+    """Compute (4,): loss, and its parts for traits, colours and the place of the mouth. pictures (N, 3, H, W)"""
     read_traits, read_colours, read_place, _ = regressor.read(pictures, shake)
     trait_loss = (F.smooth_l1_loss(read_traits.float() / ranges, traits / ranges, beta=0.05, reduction="none")
                   * weights * known).mean()
@@ -81,7 +82,7 @@ def reading_losses(regressor: FaceRegressor, pictures: Tensor, shake: Tensor, tr
 
 @torch.no_grad()
 def reconstruct_half(video: Tensor, vae: VideoVAE) -> Tensor:
-    """The first half of the clips goes through the VAE. (B, 3, T, H, W)"""
+    """Pass the first half of the clips through the VAE. (B, 3, T, H, W)"""
     half = len(video) // 2
     with autocast(video.device):
         again = vae.decode(vae.encode(video[:half])).float()
@@ -89,7 +90,7 @@ def reconstruct_half(video: Tensor, vae: VideoVAE) -> Tensor:
 
 
 def soften(pictures: Tensor, clips: Clips) -> Tensor:
-    """A little blur and a little noise, different for every picture. (N, 3, H, W)"""
+    """Add a little blur and a little noise, different for every picture. (N, 3, H, W)"""
     blurred = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     strength = clips.noise(len(pictures), 2, 1, 1, 1).abs()
     mixed = torch.lerp(pictures, blurred, (0.3 * strength[:, 0]).clamp(max=1))
@@ -114,7 +115,7 @@ def train(loop: TrainingLoop, clips: Clips, vae: VideoVAE | None, batch: int, fr
 
 
 def correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:
-    """Pearson correlation along dim; not a number where b does not move."""
+    """Compute the Pearson correlation along dim; NaN where b does not move."""
     a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
     moves = b.square().mean(dim).sqrt() > 0.01
     value = (a * b).sum(dim) / (a.square().sum(dim) * b.square().sum(dim)).clamp(min=1e-12).sqrt()
@@ -124,7 +125,8 @@ def correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:
 @torch.no_grad()
 def evaluate(regressor: FaceRegressor, clips: Clips, vae: VideoVAE | None, count: int, frames: int,
              batch: int) -> dict[str, dict[str, float]]:
-    """Per trait, on true pictures and (with a VAE) on reconstructions: correlation over time, mean absolute error."""
+    """Measure each trait on true pictures and (with a VAE) on reconstructions: correlation over time, mean absolute
+    error."""
     names, targets = MOUTH + BODY, Targets(clips.size, clips.device)
     found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"true": [], "reconstructed": []}
     for _ in range(0, count, batch):

@@ -44,13 +44,15 @@ SAMPLED_EVERY = 4                                                   # frames of 
 
 @dataclass(frozen=True)
 class Networks:
+    """What is reviewed."""
+
     vae: VideoVAE
     regressor: FaceRegressor | None
     models: dict[str, tuple[CausalS2VTransformer, Schedule]]
 
 
 def load_networks(arguments: argparse.Namespace, device: torch.device) -> Networks:
-    """The base at 32 and at 4 steps, and every student."""
+    """Load the base at 32 and at 4 steps, and every student."""
     vae = load_vae(arguments.vae, device).to(memory_format=torch.channels_last).eval()
 
     def base() -> CausalS2VTransformer:
@@ -68,14 +70,14 @@ def load_networks(arguments: argparse.Namespace, device: torch.device) -> Networ
 
 
 def portraits_of(drawn: ClipBatch) -> dict[str, Tensor | None]:
-    """What is seen of the portraits (B, 3, H, W) at each strength; None: nothing."""
+    """Blur the portraits (B, 3, H, W) to each strength; None: nothing is seen."""
     return {name: None if cell_px == float("inf") else blur_portrait(drawn.portrait, cell_px) if cell_px else
             drawn.portrait for name, cell_px in STRENGTHS.items()}
 
 
 @torch.no_grad()
 def conditions_of(drawn: ClipBatch, networks: Networks, audio_encoder) -> dict[str, ClipCondition]:
-    """What steers the clips, for each strength of the portrait."""
+    """Make the conditions of the clips, for each strength of the portrait."""
     from liveavatar.conditions import controls_vector
 
     audio, text = encode_audio(audio_encoder, drawn.mel), controls_vector(drawn.controls).to(drawn.mel.device)
@@ -97,7 +99,7 @@ def decoded(vae: VideoVAE, latents: Tensor, portraits: Tensor | None = None) -> 
 
 @torch.no_grad()
 def features_of(regressor: FaceRegressor, video: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """content (B, t, 192), texture (B, t, 288) of some frames, aperture (B, T) of all"""
+    """Extract content (B, t, 192), texture (B, t, 288) of some frames, aperture (B, T) of all. video (B, 3, T, H, W)"""
     B, _, T = video.shape[:3]
     some = video[:, :, ::SAMPLED_EVERY].transpose(1, 2).flatten(0, 1)
     content, texture = (torch.cat([how(part.contiguous()) for part in some.split(128)]).unflatten(0, (B, -1))
@@ -121,6 +123,7 @@ class Review:
         self.measure("truth", drawn.video)
 
     def measure(self, name: str, video: Tensor) -> None:
+        """Compare video (B, 3, T, H, W) 0..1 with the truth; keep and print the numbers as a row of that name."""
         truth = self.drawn.video
         detail = detail_strength(video.transpose(1, 2).flatten(0, 1)) / detail_strength(
             truth.transpose(1, 2).flatten(0, 1)).clamp(min=1e-4)
@@ -135,12 +138,12 @@ class Review:
         print(f"{self.name:12} {name:28}", self.rows[name], flush=True)
 
     def sheet(self, name: str, rows: list[Tensor]) -> None:
-        """rows of pictures (PICTURED, 3, H, W)"""
+        """Save rows of pictures (PICTURED, 3, H, W) as one picture."""
         write_png(tile(torch.stack(rows)), self.work / f"{self.name}_{name}.png")
 
     @torch.no_grad()
     def walk(self, name: str, strength: str, condition: ClipCondition) -> None:
-        """Every step of one network."""
+        """Measure and picture every step of one network."""
         model, schedule = self.networks.models[name]
         B, _, T = self.drawn.video.shape[:3]
         generator = torch.Generator(self.drawn.video.device).manual_seed(7)

@@ -194,18 +194,18 @@ OTHER_HELD = {
 
 
 def english(split: str) -> tuple[str, ...]:
-    """The English sentences of "train" or "held"."""
+    """Return the English sentences of "train" or "held"."""
     return tuple((ENGLISH_TRAIN if split == "train" else ENGLISH_HELD).strip().splitlines())
 
 
 def other(split: str) -> dict[str, tuple[str, ...]]:
-    """The sentences in other languages of "train" or "held", by espeak language."""
+    """Return the sentences in other languages of "train" or "held", by espeak language."""
     return OTHER_TRAIN if split == "train" else OTHER_HELD
 
 
 @cache
 def words(split: str) -> tuple[str, ...]:
-    """Plain words out of Python's own docstrings, for sentences without sense; every sixth word is held out."""
+    """Find plain words in Python's own docstrings, for sentences without sense; every sixth word is held out."""
     import argparse
     import calendar
     import collections

@@ -21,14 +21,16 @@ class Draw:
         self.count, self.generator, self.device = count, generator, generator.device
 
     def between(self, low: float, high: float, *shape: int) -> Tensor:
+        """Draw (B, *shape) evenly between two limits."""
         return low + (high - low) * torch.rand(self.count, *shape, generator=self.generator, device=self.device)
 
     def normal(self, *shape: int) -> Tensor:
+        """Draw (B, *shape) from the standard normal distribution."""
         return torch.randn(self.count, *shape, generator=self.generator, device=self.device)
 
 
 def fractal_noise(draw: Draw, side: int, channels: int = 1) -> Tensor:
-    """Noise whose amplitude falls as 1 / frequency^a, a between 0.9 and 2: (B, channels, side, side), spread 1"""
+    """Make noise whose amplitude falls as 1 / frequency^a, a between 0.9 and 2: (B, channels, side, side), spread 1"""
     fy = torch.fft.fftfreq(side, device=draw.device)[:, None]
     fx = torch.fft.rfftfreq(side, device=draw.device)
     frequency = (fx.square() + fy.square()).sqrt().clamp(min=1 / side)
@@ -38,12 +40,12 @@ def fractal_noise(draw: Draw, side: int, channels: int = 1) -> Tensor:
 
 
 def colour_of(draw: Draw, centre: Tensor, width: Tensor) -> Tensor:
-    """A colour near the picture's own. (B, 3, 1, 1)"""
+    """Choose a colour near the picture's own. (B, 3, 1, 1)"""
     return (centre + width * (draw.normal(1, 1, 1) + 0.5 * draw.normal(3, 1, 1))).clamp(0, 1)
 
 
 def dead_leaves(draw: Draw, side: int) -> Tensor:
-    """Shapes of all sizes over one another. (B, 3, side, side) 0..1"""
+    """Draw shapes of all sizes over one another. (B, 3, side, side) 0..1"""
     grey = draw.between(0.15, 0.85, 1, 1, 1)
     centre = grey + draw.between(-0.3, 0.3, 3, 1, 1) * draw.between(0, 1, 1, 1, 1)
     width = draw.between(0.08, 0.35, 1, 1, 1)

@@ -61,19 +61,19 @@ CONFIGS = {
 
 
 def point(clips: ClipBatch, name: str) -> Tensor:
-    """One landmark in every picture, time outermost: (T*B, 2) x, y in pixels."""
+    """Return one landmark in every picture, time outermost: (T*B, 2) x, y in pixels."""
     return clips.points[:, :, LANDMARKS.index(name)].transpose(0, 1).flatten(0, 1)
 
 
 def detail_strength(pictures: Tensor) -> Tensor:
-    """Spread of what a blur takes away, in cells of 8 pixels. (N, 3, H, W) -> (N, 1, H/8, W/8)"""
+    """Measure the spread of what a blur takes away, in cells of 8 pixels. (N, 3, H, W) -> (N, 1, H/8, W/8)"""
     grey = pictures.mean(1, keepdim=True)
     fine = grey - F.avg_pool2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     return (F.avg_pool2d(fine.square(), 8) + 1e-6).sqrt()
 
 
 def reconstruction_losses(vae: VideoVAE, video: Tensor, noise: Tensor, weight: Tensor, kl_weight: Tensor) -> Tensor:
-    """One pass through the VAE  ->  (6,): loss, L1, pyramid, KL, mean squared error, error of the detail's strength.
+    """Pass clips through the VAE  ->  (6,): loss, L1, pyramid, KL, mean squared error, error of the detail's strength.
 
     video (B, 3, T, H, W), noise (B, C, F, h, w) of unit variance, weight (B, T, H, W) of the pixels
     """
@@ -142,14 +142,15 @@ def measure_latents(vae: VideoVAE, clips: Clips, batch: int, frames: int, rounds
 
 
 def decibel(mean_square: float) -> float:
+    """Convert the mean squared error of pictures 0..1 to PSNR in dB."""
     return -10 * torch.log10(torch.tensor(mean_square + 1e-12)).item()
 
 
 @torch.no_grad()
 def evaluate(vae: VideoVAE, clips: Clips, count: int, frames: int, batch: int,
              sheet: Path | None = None, copied: bool = False) -> dict[str, float]:
-    """PSNR in dB of whole pictures and of boxes around mouth, eyes and hands, and what is left of fine detail, over
-    `count` clips. copied: the decoder is shown the portraits"""
+    """Measure PSNR in dB of whole pictures and of boxes around mouth, eyes and hands, and what is left of fine detail,
+    over `count` clips. copied: the decoder is shown the portraits"""
     (H, W), device = clips.size, clips.device
     x, y = torch.arange(W, device=device) + 0.5, torch.arange(H, device=device) + 0.5
     sums = {name: torch.zeros(2, device=device) for name in ("whole", *BOXES)}                  # squares, pixels
@@ -183,7 +184,7 @@ def evaluate(vae: VideoVAE, clips: Clips, count: int, frames: int, batch: int,
 
 
 def contact_sheet(drawn: ClipBatch, again: Tensor, rows: int = 8) -> Tensor:
-    """Truth beside reconstruction: two moments, then mouth and eye of the second one enlarged."""
+    """Show truth beside reconstruction: two moments, then mouth and eye of the second one enlarged. -> (3, H, W)"""
     B, _, T, H, W = again.shape
     rows, crop = min(rows, B), max(8, 36 * min(H, W) // 128)
     lines = []
@@ -201,7 +202,7 @@ def contact_sheet(drawn: ClipBatch, again: Tensor, rows: int = 8) -> Tensor:
 
 
 def measure_drawing(clips: Clips, batch: int, frames: int) -> float:
-    """Pictures drawn in a second; the first call, which compiles, is not counted."""
+    """Measure how many pictures are drawn in a second; the first call, which compiles, is not counted."""
     def seconds(times: int) -> float:
         begun = time.monotonic()
         for _ in range(times):
@@ -216,7 +217,7 @@ def measure_drawing(clips: Clips, batch: int, frames: int) -> float:
 
 
 def evaluate_worlds(vae: VideoVAE, clips: Clips, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """`evaluate` for each world by itself, and again with portraits where the decoder copies from them."""
+    """Evaluate each world by itself, and again with portraits where the decoder copies from them."""
     batch, result = min(8, arguments.evaluation_clips), {}
     for world in clips.worlds:
         for copied in (False, True)[:1 if getattr(vae, "portrait_copy", None) is None else 2]:
@@ -228,6 +229,7 @@ def evaluate_worlds(vae: VideoVAE, clips: Clips, arguments: argparse.Namespace) 
 
 
 def add_arguments_of_vae(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the options of this stage."""
     add_world_arguments(add_arguments(parser))
     parser.add_argument("--config", choices=CONFIGS, default="stride8")
     parser.add_argument("--batch", type=int, default=16, help="clips of people in a step, on each GPU")

@@ -21,7 +21,7 @@ BLEND_SEED = 31
 
 
 def add_world_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Options of every stage that draws pictures."""
+    """Add the options of every stage that draws pictures."""
     parser.add_argument("--portraits", type=Path, help="folder of photographs with landmarks; none: drawn avatars only")
     parser.add_argument("--photo_share", type=float, default=0.6, help="share of clips that show photographs")
     parser.add_argument("--blends", type=int, default=200, help="people added by blending pairs of photographs")
@@ -32,7 +32,7 @@ def add_world_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentPar
 
 def clips_of(arguments: argparse.Namespace, split: str, device: torch.device, size: tuple[int, int],
              generator: torch.Generator, vary: bool = True) -> Clips:
-    """Clips of one split ("train" or "held") from the worlds asked for; the photographs come last in a batch."""
+    """Return clips of one split ("train" or "held") of the worlds asked for; photographs come last in a batch."""
     avatars = AvatarWorld.of_split(split, size, device, arguments.compile, arguments.people,
                                    shared_renderer(size, arguments.world, arguments.compile), arguments.world)
     worlds = [World(avatars, 1 - arguments.photo_share if arguments.portraits else 1.0)]
@@ -45,7 +45,7 @@ def clips_of(arguments: argparse.Namespace, split: str, device: torch.device, si
 
 @cache
 def shared_renderer(size: tuple[int, int], world: str, compiled: bool) -> Renderer | None:
-    """One renderer for all clips of a size: it is compiled once."""
+    """Return one renderer for all clips of a size: it is compiled once."""
     return compiled_renderer(size, world) if compiled else None
 
 
@@ -56,12 +56,13 @@ def _corpus(path: str) -> Corpus:
 
 @cache
 def speech_of_split(path: str, split: str, device: str) -> SpeechTable:
+    """Load the utterances of one split, once."""
     return SpeechTable(_corpus(path), split, torch.device(device))
 
 
 @cache
 def rigs_of_split(folder: Path, split: str, blends: int, device: str) -> Rigs:
-    """The photographs of one split made ready, and people blended from them."""
+    """Make the photographs of one split ready, and people blended from them."""
     portraits = read_portraits(folder, "train" if split == "train" else "val")
     rigs = [rigs_of(portraits, device)]
     if blends:

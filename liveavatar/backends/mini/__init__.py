@@ -111,46 +111,53 @@ class MiniBackend:
 
     @property
     def device(self) -> torch.device:
+        """Return where the transformer's weights are."""
         return next(self.transformer.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Return the number format of the transformer's weights."""
         return next(self.transformer.parameters()).dtype
 
     def encode_audio(self, speech: Speech) -> AudioFeatures:
-        """What the ear tells of each video frame: values (1, 1, D, T)"""
+        """Encode the sound around each video frame: values (1, 1, D, T)"""
         from liveavatar.audio import mel_features
 
         heard = mel_features(speech, self.fps)
         return replace(heard, values=self.ear.listen(heard.values[0, 0]).cpu()[None, None])
 
     def encode_text(self, prompt: Prompt) -> Tensor:
+        """Encode a prompt as one row per slot: (1, slots, text_dim)"""
         from liveavatar.conditions import prompt_vector
 
         return prompt_vector(prompt)
 
     @torch.inference_mode()
     def encode_image(self, portrait: Portrait, size: tuple[int, int]) -> tuple[Tensor, None]:
-        """The portrait standing still for one latent frame, encoded. The model needs no motion latents."""
+        """Encode the portrait standing still for one latent frame: (1, C, 1, h, w). The model needs no motion
+        latents."""
         from liveavatar.conditions import fit_portrait
 
         picture = fit_portrait(portrait, size).to(self.device, self.dtype)
         return self.vae.encode_portrait(picture[None]), None
 
     def unconditional(self, condition: Condition) -> Condition:
+        """Return the condition without words and sound: the other branch of guidance."""
         from liveavatar.conditions import nothing_said
 
         return replace(condition, text=nothing_said(), audio=torch.zeros_like(condition.audio))
 
     @property
     def copies_portrait(self) -> bool:
-        """Whether its decoder copies from the portrait what that shows."""
+        """Say whether its decoder copies from the portrait what that shows."""
         return self.vae.portrait_copy is not None
 
     def decoder(self, condition: Condition | None = None) -> Decoder:
+        """Return a fresh decoder for one video; it copies from the portrait where the condition holds its picture."""
         return Decoder(self.vae, None if condition is None else condition.picture)
 
     def about(self) -> dict:
+        """Tell which weights these are."""
         return dict(self._about)
 
     def remarks(self, speech: Speech, config: GenerationConfig) -> Iterator[str]:
@@ -190,11 +197,13 @@ class UncompiledAttention:
 
 
 def without_kv_cache(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Wrap the forward of a layer, so that its self-attention stays out of compiled code."""
     return lambda x, modulation, text, attend: forward(x, modulation, text, UncompiledAttention(attend))
 
 
 def random_networks() -> tuple[CausalS2VTransformer, VideoVAE, Ear]:
-    """Untrained networks of the shape of the shipped ones, always the same: to try the pipeline without weights."""
+    """Build untrained networks of the shape of the shipped ones, always the same: to try the pipeline without
+    weights."""
     from liveavatar.backends.mini.ear import Ear
     from liveavatar.backends.mini.vae import VideoVAE
     from liveavatar.transformer import CausalS2VTransformer
@@ -206,7 +215,7 @@ def random_networks() -> tuple[CausalS2VTransformer, VideoVAE, Ear]:
 
 
 def trained_networks(manifest: Manifest, student: int | str) -> tuple[CausalS2VTransformer, VideoVAE, Ear, Trained]:
-    """Base, VAE and audio encoder from a folder of weights, and for a student its LoRA merged into the base."""
+    """Load base, VAE and audio encoder from a folder of weights; for a student, merge its LoRA into the base."""
     from liveavatar.backends.mini.ear import Ear
     from liveavatar.lora import merge_lora
     from liveavatar.transformer import CausalS2VTransformer
@@ -241,7 +250,7 @@ def trained_for(manifest: Manifest, part: str) -> Trained:
 
 
 def students(manifest: Manifest) -> tuple[str, ...]:
-    """The students whose weights are there, as `load` names them."""
+    """List the students whose weights are there, as `load` names them."""
     return tuple(sorted(part.removeprefix("student-") for part in manifest.parts if part.startswith("student-")))
 
 
@@ -268,6 +277,7 @@ def trained_vae(manifest: Manifest) -> VideoVAE:
 
 
 def vae_config(manifest: Manifest) -> VAEConfig:
+    """Read how the VAE of a folder of weights is shaped."""
     from liveavatar.backends.mini.vae import VAEConfig
 
     settings = manifest.config.get("vae", {})
@@ -291,6 +301,7 @@ def loaded_bytes() -> int:
 
 
 def choose_device(device: str) -> torch.device:
+    """Return the device named, or for "auto" a GPU where there is one. Raises InputError for one that is not there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -303,6 +314,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the number format named, or for "auto" the faster one. Raises InputError for others."""
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16}
     if dtype == "auto":
         fast = device.type == "cuda" or bfloat16_is_faster()
@@ -313,7 +325,7 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def bfloat16_is_faster() -> bool:
-    """Whether this processor multiplies matrices faster in bfloat16 than in float32.
+    """Say whether this processor multiplies matrices faster in bfloat16 than in float32.
 
     Listing avx512_bf16 is not enough: measured with mini, AMD's Zen 4 is twice as fast with it, an Intel processor
     without AMX half as fast. A rule and not a trial, so that the choice, and with it the video, is always the same.
@@ -323,7 +335,7 @@ def bfloat16_is_faster() -> bool:
 
 
 def cpu_flags() -> set[str]:
-    """What Linux says of the processor: its vendor and its instructions; nothing elsewhere."""
+    """Read what Linux says of the processor: its vendor and its instructions; nothing elsewhere."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

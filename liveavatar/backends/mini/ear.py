@@ -30,7 +30,7 @@ class EarLayer(nn.Module):
         self.think = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T + BACK + AHEAD, D) -> (B, T, D)"""
+        """Add to each frame what its neighbours say: (B, T + BACK + AHEAD, D) -> (B, T, D)"""
         around = self.norm(x).unfold(1, BACK + 1 + AHEAD, 1).flatten(2)
         return x[:, BACK:-AHEAD] + self.think(F.silu(self.look(around)))
 
@@ -46,7 +46,7 @@ class Ear(nn.Module):
         self.leave = nn.LayerNorm(dim)
 
     def forward(self, heard: Tensor) -> Tensor:
-        """heard (B, 768, BEFORE + T + AFTER) of `liveavatar.audio.windows`  ->  (B, D, T)"""
+        """Encode mel (B, 768, BEFORE + T + AFTER) of `liveavatar.audio.windows`  ->  (B, D, T)"""
         x = self.enter(heard.transpose(1, 2))
         for layer in self.layers:
             x = layer(x)
@@ -65,7 +65,7 @@ class Ear(nn.Module):
 
 
 def mel_around(heard: Tensor, first: int, last: int) -> Tensor:
-    """The mel that windows of frames first..last are cut of, silence beyond the recording: heard (768, T) of
+    """Return the mel that windows of frames first..last are cut of, silence beyond the recording: mel (768, T) of
     `liveavatar.audio.mel_features`  ->  (2 (last - first) + 10, 64)"""
     reach = -(-(MEL_AFTER - MEL_PER_FRAME) // MEL_PER_FRAME)                             # frames
     begin, end = max(first - reach, 0), min(last + reach, heard.shape[-1])

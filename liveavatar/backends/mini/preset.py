@@ -25,6 +25,6 @@ LORA_ALPHA = 64.0      # as released: strength alpha / rank
 
 
 def transformer_options(vae: VAEConfig) -> dict:
-    """TRANSFORMER for the latents of a VAE: a token covers the same part of the picture whatever its stride."""
+    """Fit TRANSFORMER to the latents of a VAE: a token covers the same part of the picture whatever its stride."""
     channels = {name: vae.latent_channels for name in ("in_dim", "out_dim", "cond_dim")}
     return TRANSFORMER | channels | {"patch": TOKEN_SIDE_PX // vae.stride}

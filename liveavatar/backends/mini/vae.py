@@ -68,7 +68,8 @@ class MemBlock(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, batch: int, left: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x (T*B, C, H, W), left (B, C, H, W) by an earlier picture or None  ->  x, what the last picture leaves."""
+        """Return x, and what the last picture leaves. x (T*B, C, H, W), left (B, C, H, W) by an earlier picture or
+        None"""
         now, leaves = self.enter(x).chunk(2, dim=1)
         if left is None:
             left = torch.zeros_like(leaves[:batch])
@@ -87,6 +88,7 @@ class Shrink(nn.Module):
         self.conv = nn.Conv2d(2 * channels, channels_out, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor, batch: int) -> Tensor:
+        """Halve time and sides: (T*B, C, H, W) -> (T/2*B, C_out, H/2, W/2)"""
         pairs = x.unflatten(0, (-1, 2, batch))                              # (T/2, 2, B, C, H, W)
         x = torch.cat([pairs[:, 0].flatten(0, 1), pairs[:, 1].flatten(0, 1)], dim=1)
         return F.silu(self.conv(x))
@@ -100,6 +102,7 @@ class Grow(nn.Module):
         self.conv = nn.Conv2d(channels, 2 * 4 * channels_out, 3, padding=1)
 
     def forward(self, x: Tensor, batch: int) -> Tensor:
+        """Double time and sides: (T*B, C, h, w) -> (2T*B, C_out, 2h, 2w)"""
         first, second = F.silu(self.conv(x)).chunk(2, dim=1)                # (T*B, 4C, h, w) each
         pairs = torch.stack([first.unflatten(0, (-1, batch)), second.unflatten(0, (-1, batch))], dim=1)
         return F.pixel_shuffle(pairs.flatten(0, 2), 2)                      # (2T*B, C, 2h, 2w)
@@ -113,6 +116,7 @@ class Tower(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, batch: int, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+        """Run all layers; see `run_layers`."""
         return run_layers(self.layers, x, batch, memory)
 
 
@@ -143,7 +147,8 @@ class PortraitCopy(nn.Module):
     REACH = 4                   # latent pixels to each side in which a match is looked for
 
     def __init__(self, latent_channels: int, painted_channels: int, width: int, cell_px: int) -> None:
-        """painted_channels: of the decoder's last features, whose cells have a side of cell_px pixels"""
+        """Build the layers. painted_channels: of the decoder's last features, whose cells have a side of cell_px
+        pixels"""
         super().__init__()
         self.cell_px = cell_px
         self.describe = nn.Sequential(nn.Conv2d(latent_channels, 2 * width, 3, padding=1), nn.SiLU(),
@@ -158,7 +163,9 @@ class PortraitCopy(nn.Module):
 
     def forward(self, latents: Tensor, x: Tensor, painted: Tensor, portrait: Tensor,
                 described: Tensor) -> tuple[Tensor, Tensor]:
-        """latents (F*B, C, h, w), features x (T*B, D, H/S, W/S), painted (T*B, 3, H, W) and portrait (B, 3, H, W) 0..1,
+        """Copy from the portrait where it shows what is painted.
+
+        latents (F*B, C, h, w), features x (T*B, D, H/S, W/S), painted (T*B, 3, H, W) and portrait (B, 3, H, W) 0..1,
         described (B, E, h, w) what `describe` says of the portrait's latents
 
         -> pictures (T*B, 3, H, W), and for each cell of S pixels where in the portrait it comes from, as seen from
@@ -177,8 +184,8 @@ class PortraitCopy(nn.Module):
         return torch.lerp(painted.float(), warp_frames(portrait, fine), share).to(painted.dtype), place
 
     def match(self, frames: Tensor, portrait: Tensor) -> Tensor:
-        """Descriptions (F*B, E, h, w) and (B, E, h, w)  ->  (F*B, 2, h, w) float32, the mean offset of what is alike
-        within REACH, across and down in latent pixels"""
+        """Match descriptions (F*B, E, h, w) and (B, E, h, w)  ->  (F*B, 2, h, w) float32, the mean offset of what is
+        alike within REACH, across and down in latent pixels"""
         B, E, h, w = portrait.shape
         frames, portrait = (F.normalize(one.float(), dim=1) for one in (frames, portrait))
         side = 2 * self.REACH + 1
@@ -191,7 +198,7 @@ class PortraitCopy(nn.Module):
 
 
 def warp_frames(pictures: Tensor, displacement: Tensor) -> Tensor:
-    """Warp B pictures (B, C, H, W), each for all its frames: displacement (T*B, 2, H, W)  ->  (T*B, C, H, W) float32"""
+    """Move B pictures (B, C, H, W), each for all its frames: displacement (T*B, 2, H, W)  ->  (T*B, C, H, W) float32"""
     warped = warp(pictures[:, :, None].float(), _clips(displacement, len(pictures)))
     return warped.permute(2, 0, 1, 3, 4).flatten(0, 1)
 
@@ -223,7 +230,8 @@ class VideoVAE(nn.Module):
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """video (B, 3, T, H, W) 0..1  ->  mean and log variance (B, C, T/4, h, w), not yet normalised."""
+        """Encode video (B, 3, T, H, W) 0..1  ->  mean and log variance (B, C, T/4, h, w), not yet normalised. Raises
+        InputError for sides and lengths that do not divide."""
         _check_video(video, self.config.stride)
         pictures = video.permute(2, 0, 1, 3, 4).flatten(0, 1)               # (T*B, 3, H, W)
         x, _ = self.encoder(2 * pictures - 1, len(video))
@@ -231,12 +239,13 @@ class VideoVAE(nn.Module):
         return mean, logvar.clamp(*LOGVAR_RANGE)
 
     def reconstruct(self, raw: Tensor, portrait: Tensor | None = None) -> Tensor:
-        """raw latents, as `posterior` gives them, and a portrait (B, 3, H, W) to copy from  ->  video that may leave
-        0..1 a little. For training."""
+        """Decode raw latents (B, C, F, h, w), as `posterior` gives them; portrait (B, 3, H, W) to copy from  ->  video
+        (B, 3, 4F, H, W) that may leave 0..1 a little. For training."""
         return self.reconstruct_and_tell(raw, portrait)[0]
 
     def reconstruct_and_tell(self, raw: Tensor, portrait: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Also tell where in the portrait each cell was looked for: (B, 2, T, H/S, W/S) in cells of S pixels."""
+        """Do what `reconstruct` does; also tell where in the portrait each cell was found: (B, 2, T, H/S, W/S) in cells
+        of S pixels, or None."""
         pictures, displacement, _ = self._decode(raw, self.remember(portrait))
         return _clips(pictures, len(raw)), None if displacement is None else _clips(displacement, len(raw))
 
@@ -249,7 +258,7 @@ class VideoVAE(nn.Module):
         return portrait, self.portrait_copy.describe(latents[:, :, 0])
 
     def _decode(self, raw: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor | None, Memory]:
-        """raw (B, C, F, h, w)  ->  pictures (4F*B, 3, H, W) about 0..1, where they were copied from, memory"""
+        """Decode raw (B, C, F, h, w)  ->  pictures (4F*B, 3, H, W) about 0..1, where they were copied from, memory"""
         flat, B = raw.permute(2, 0, 1, 3, 4).flatten(0, 1), len(raw)
         copied = () if self.portrait_copy is None else memory[:2] if memory else 2 * (raw.new_empty(0),)
         last = len(_last_layers(1, self.config.stride // 4, self.config.tail))
@@ -262,17 +271,17 @@ class VideoVAE(nn.Module):
         return painted, place, (*copied, *blocks)
 
     def encode(self, video: Tensor) -> Tensor:
-        """video (B, 3, T, H, W) 0..1  ->  latents (B, C, T/4, h, w), unit variance in each channel."""
+        """Encode video (B, 3, T, H, W) 0..1  ->  latents (B, C, T/4, h, w), unit variance in each channel."""
         mean, _ = self.posterior(video)
         return (mean - _channel(self.latent_mean)) / _channel(self.latent_std)
 
     def encode_portrait(self, picture: Tensor) -> Tensor:
-        """picture (B, 3, H, W) 0..1  ->  its latent frame (B, C, 1, h, w)."""
+        """Encode a picture (B, 3, H, W) 0..1  ->  its latent frame (B, C, 1, h, w)."""
         return self.encode(picture[:, :, None].expand(-1, -1, FRAMES_PER_LATENT, -1, -1))
 
     def decode(self, latents: Tensor, portrait: Tensor | None = None) -> Tensor:
-        """latents (B, C, F, h, w) of unit variance, portrait (B, 3, H, W) to copy from  ->  video (B, 3, 4F, H, W)
-        0..1."""
+        """Decode latents (B, C, F, h, w) of unit variance, portrait (B, 3, H, W) to copy from  ->  video
+        (B, 3, 4F, H, W) 0..1."""
         return self.decode_stream(latents, self.remember(portrait))[0]
 
     def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
@@ -284,7 +293,7 @@ class VideoVAE(nn.Module):
 
 
 def _last_layers(channels: int, patch: int, tail: int) -> list[nn.Module]:
-    """Features to pixels."""
+    """Make the layers from features to pixels."""
     if not tail:
         return [nn.SiLU(), nn.Conv2d(channels, 3 * patch * patch, 3, padding=1), nn.PixelShuffle(patch)]
     return [nn.SiLU(), nn.Conv2d(channels, 4 * tail, 3, padding=1), nn.PixelShuffle(2),
@@ -296,7 +305,7 @@ def _blocks(count: int, channels: int, mix: bool) -> Iterator[MemBlock]:
 
 
 def _clips(x: Tensor, batch: int) -> Tensor:
-    """(T*B, C, H, W) -> (B, C, T, H, W)"""
+    """Reorder (T*B, C, H, W) -> (B, C, T, H, W)"""
     return x.unflatten(0, (-1, batch)).permute(1, 2, 0, 3, 4)
 
 
