@@ -10,7 +10,7 @@ import torch
 
 from liveavatar.backends import Trained
 from liveavatar.backends.mini import WEIGHTS, fill, students, trained_for, trained_networks
-from liveavatar.backends.mini.ear import Ear
+from liveavatar.backends.mini.audio import AudioEncoder
 from liveavatar.backends.mini.vae import VideoVAE
 from liveavatar.metrics.regressor import FaceRegressor, regressor_of
 from liveavatar.transformer import CausalS2VTransformer
@@ -22,7 +22,7 @@ class Networks:
     """Everything a measurement of quality needs."""
 
     vae: VideoVAE
-    audio_encoder: Ear
+    audio_encoder: AudioEncoder
     regressor: FaceRegressor
     base: CausalS2VTransformer
     students: dict[str, CausalS2VTransformer] = field(default_factory=dict)   # "student-4": distilled for four steps

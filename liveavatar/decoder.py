@@ -52,10 +52,10 @@ class Decoder:
         """Take picture: (1, 3, H, W) 0..1 of the portrait, for a VAE that copies from it; others ignore it"""
         self._vae = vae
         self._memory: Memory | None = None
-        if picture is not None and hasattr(vae, "remember"):
+        if picture is not None and hasattr(vae, "initial_memory"):
             weight = next(vae.parameters())
             with torch.inference_mode(), adapted_threads(weight.device):
-                self._memory = vae.remember(picture.to(weight.device, weight.dtype))
+                self._memory = vae.initial_memory(picture.to(weight.device, weight.dtype))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode (1, C, F, h, w) -> (T, H, W, 3) uint8"""

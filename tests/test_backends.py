@@ -10,7 +10,7 @@ from fakes import TINY, face, tone
 from liveavatar.audio import pad_mel, windows
 from liveavatar.backends import Backend, Trained, mini
 from liveavatar.backends.mini import MiniBackend, choose_dtype
-from liveavatar.backends.mini.ear import AHEAD, BACK, LAYERS, Ear
+from liveavatar.backends.mini.audio import AHEAD, BACK, LAYERS, AudioEncoder
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
 from liveavatar.conditions import fit_portrait
 from liveavatar.config import GenerationConfig
@@ -19,7 +19,7 @@ from liveavatar.pipeline import Pipeline, generate
 from liveavatar.runs.loading import replay
 from liveavatar.runs.run import Run
 from liveavatar.speech import samples
-from liveavatar.training.listener import Listener, export_listener
+from liveavatar.training.audio_encoder import AudioEncoderProbe, export_audio_encoder
 from liveavatar.training.ship import ship
 from liveavatar.transformer import CausalS2VTransformer
 from liveavatar.types import Block, InputError, Prompt
@@ -39,7 +39,7 @@ def weights(tmp_path_factory):
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     save_part(folder, "base", before, {**SMALL, "trained": asdict(Trained(32, "euler"))})
     save_part(folder, "vae", vae.state_dict(), asdict(SMALL_VAE))
-    save_part(folder, "ear", Ear().state_dict())
+    save_part(folder, "ear", AudioEncoder().state_dict())
     adapter = Adapter(base, rank=4, alpha=8.0)
     for b in adapter.B:
         torch.nn.init.normal_(b)
@@ -91,20 +91,21 @@ def test_what_the_model_is_told_has_the_shapes_the_interface_names(weights):
     assert backend.decoder().decode(torch.zeros(1, 16, 3, 8, 12)).shape == (12, 64, 96, 3)
 
 
-def test_the_ear_hears_in_pieces_what_it_hears_at_once_and_only_so_far(monkeypatch):
+def test_the_audio_encoder_gives_the_same_in_pieces_and_sees_only_so_far(monkeypatch):
     torch.manual_seed(0)
-    ear, mel = Ear().eval(), torch.randn(200, 64)
-    heard = windows(pad_mel(mel))
-    whole = ear.listen(heard)
-    assert whole.shape == (ear.dim, 100)
-    monkeypatch.setattr("liveavatar.backends.mini.ear.PIECE_FRAMES", 30)
-    torch.testing.assert_close(ear.listen(heard), whole, atol=1e-5, rtol=1e-4)
+    encoder, mel = AudioEncoder().eval(), torch.randn(200, 64)
+    near = windows(pad_mel(mel))
+    whole = encoder.encode(near)
+    assert whole.shape == (encoder.dim, 100)
+    monkeypatch.setattr("liveavatar.backends.mini.audio.PIECE_FRAMES", 30)
+    torch.testing.assert_close(encoder.encode(near), whole, atol=1e-5, rtol=1e-4)
     mel[100:] = 0                                                  # from frame 50 on another sound
-    first = int((ear.listen(windows(pad_mel(mel))) != whole).any(0).nonzero()[0])
+    first = int((encoder.encode(windows(pad_mel(mel))) != whole).any(0).nonzero()[0])
     assert first >= 50 - LAYERS * AHEAD - 4                        # a window looks up to 4 frames ahead
     mel[:100] = 0
-    assert torch.allclose(ear.listen(windows(pad_mel(mel)))[:, 50 + LAYERS * BACK + 2:94],
-                          ear.listen(windows(pad_mel(torch.zeros(200, 64))))[:, 50 + LAYERS * BACK + 2:94], atol=1e-5)
+    assert torch.allclose(encoder.encode(windows(pad_mel(mel)))[:, 50 + LAYERS * BACK + 2:94],
+                          encoder.encode(windows(pad_mel(torch.zeros(200, 64))))[:, 50 + LAYERS * BACK + 2:94],
+                          atol=1e-5)
 
 
 def test_parts_that_were_not_trained_again_are_shipped_as_they_were(weights, tmp_path):
@@ -112,7 +113,7 @@ def test_parts_that_were_not_trained_again_are_shipped_as_they_were(weights, tmp
     shutil.copytree(weights[0], folder)
     before = read_manifest(folder).sha256
     (work / "listener").mkdir(parents=True)
-    export_listener(Listener(32, 4), work / "listener" / "listener.safetensors")
+    export_audio_encoder(AudioEncoderProbe(32, 4), work / "listener" / "listener.safetensors")
     ship(work, folder, "euler")
     after = read_manifest(folder).sha256
     assert {name for name in before | after if before.get(name) != after.get(name)} == {"ear-00.safetensors"}

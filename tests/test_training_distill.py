@@ -10,8 +10,8 @@ import torch
 from liveavatar.backends.mini import preset
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
 from liveavatar.sampler import Schedule, trained_schedule
+from liveavatar.training import audio_encoder, decoder, distill, review
 from liveavatar.training import base as base_stage
-from liveavatar.training import decoder, distill, listener, review
 from liveavatar.training.dataset import (
     FULL,
     ClipCondition,
@@ -48,7 +48,7 @@ def options(tmp_path_factory):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    for module in (preset, base_stage, listener):
+    for module in (preset, base_stage, audio_encoder):
         monkeypatch.setattr(module, "TRANSFORMER", TINY)
 
 
@@ -60,8 +60,8 @@ def condition(batch=2, frames=6):
 
 def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(options, tiny):
     folder, toy = options
-    listener.main(["--corpus", str(folder / "corpus.npz"), "--work", str(folder / "listener"), "--total_steps", "2",
-                   "--batch", "2", "--latent_frames", "6", "--device", "cpu"])
+    audio_encoder.main(["--corpus", str(folder / "corpus.npz"), "--work", str(folder / "listener"),
+                        "--total_steps", "2", "--batch", "2", "--latent_frames", "6", "--device", "cpu"])
     toy = ["--listener", str(folder / "listener" / "listener.safetensors"), *toy]
     base = ["--work", str(folder / "base"), "--total_steps", "4", "--other_sizes", "64*96", *toy]
     base_stage.main([*base, "--steps", "2", "--refresh_steps", "1"])
@@ -107,11 +107,11 @@ def distillation(steps=4, rank=2, **options):
 
 def test_the_student_moves_by_its_last_step_and_the_fake_by_itself():
     work = distillation()
-    x = work.walk(torch.randn(2, 16, 6, 8, 8), condition(), 2, "renoise", torch.Generator())
+    x = work.roll_out(torch.randn(2, 16, 6, 8, 8), condition(), 2, "renoise", torch.Generator())
     assert not x.requires_grad and x.shape == (2, 16, 6, 8, 8)
     noise, level, even = torch.randn_like(x), torch.tensor([0.3, 0.8]), torch.ones(2, 1, 6, 8, 8)
     assert work.student_gradients(x, 2, condition(), noise, level, even)[1] == 0         # it does not follow
-    assert all(b.grad.abs().max() > 0 for b in work.student.learns.B)
+    assert all(b.grad.abs().max() > 0 for b in work.student.trainable.B)
     assert all(p.grad is None for p in work.fake.parameters())
     work.fake_gradients(x, 2, condition(), noise, level, even)
     assert all(p.grad is not None for p in work.fake.parameters() if p.requires_grad)
@@ -121,7 +121,7 @@ def test_a_held_step_is_pulled_to_the_bases_own_prediction():
     work, x, even = distillation(), torch.randn(2, 16, 6, 8, 8), torch.ones(2, 1, 6, 8, 8)
     same = condition()
     assert work.holding_gradients(x, 0, same, even) == pytest.approx(0, abs=1e-9)      # an adapter that does nothing
-    for b in work.student.learns.B:
+    for b in work.student.trainable.B:
         torch.nn.init.normal_(b, std=0.1)
     work.student.write()
     assert work.holding_gradients(x, 0, same, even) > 0
@@ -135,18 +135,18 @@ def test_a_step_that_follows_is_pulled_to_where_smaller_steps_of_the_base_arrive
     matching, following = one.student_gradients(x, 3, same, noise, level, even)
     assert matching == 0 and following == pytest.approx(0, abs=1e-9)     # an untrained adapter takes the base's step
     assert three.student_gradients(x, 3, same, noise, level, even)[1] > 0
-    assert all(b.grad.abs().max() > 0 for b in three.student.learns.B)
+    assert all(b.grad.abs().max() > 0 for b in three.student.trainable.B)
     sigma, after = (torch.full((2,), three.schedule.sigmas[step]) for step in (3, 4))
     steps = torch.linspace(float(sigma[0]), float(after[0]), 4)
     arrived = rollout(three.base, x, same, Schedule(tuple(steps.tolist())), guidance=1.4)[-1][0]
-    mean = three._mean_velocity(x, sigma, after, same)
+    mean = three._mean_velocity(x, sigma, after, same, 3, 1.4)
     torch.testing.assert_close(x + (after - sigma)[:, None, None, None, None] * mean, arrived, atol=1e-4, rtol=1e-4)
 
 
 def test_held_steps_are_never_matched_and_others_never_held():
     rollouts = distill.Rollouts(distillation(), None, 2, "euler", 2, torch.Generator(), torch.Generator())
     assert {rollouts._exit() for _ in range(40)} == {2, 3}
-    assert {rollouts._turn(rollouts.hold) for _ in range(40)} == {0, 1}
+    assert {rollouts._choose(rollouts.hold) for _ in range(40)} == {0, 1}
 
 
 def test_a_recording_leaves_gradients_and_does_not_add_them_up():
@@ -177,10 +177,10 @@ def test_guidance_of_one_is_no_guidance_and_of_zero_is_the_unconditional_answer(
 
 @pytest.fixture
 def dataset():
-    from liveavatar.backends.mini.ear import AFTER, BEFORE, Ear
+    from liveavatar.backends.mini.audio import AFTER, BEFORE, AudioEncoder
 
     N, T = 60, AUDIO_HISTORY + 4
-    return Dataset(Ear().eval(), torch.zeros(N, 16, 1, 4, 4), torch.ones(N, 16, 1, 4, 4),
+    return Dataset(AudioEncoder().eval(), torch.zeros(N, 16, 1, 4, 4), torch.ones(N, 16, 1, 4, 4),
                    torch.full((N, 16, 1, 4, 4), 2.0), torch.zeros(N, 2 * (BEFORE + T + AFTER) + 10, 64),
                    condition(N, 1).text, torch.zeros(N, 4, 7), *torch.ones(N, 4, 1, 4, 4).split([1, 2, 1], 1),
                    torch.zeros(N, dtype=torch.bool))

@@ -13,7 +13,7 @@ from torch import nn
 from liveavatar.audio import SILENCE
 from liveavatar.avatars import LANDMARKS, identity_index, motion_index, rest_pose
 from liveavatar.avatars.world import AvatarWorld
-from liveavatar.backends.mini.ear import AFTER, BEFORE
+from liveavatar.backends.mini.audio import AFTER, BEFORE
 from liveavatar.backends.mini.vae import VideoVAE, load_vae
 from liveavatar.puppets import PuppetWorld, rigs_of
 from liveavatar.training import decoder
@@ -138,7 +138,7 @@ def test_splits_share_neither_people_nor_speech(corpus):
 
 def test_beyond_an_utterance_there_is_silence(corpus):
     clips = make_clips(corpus)
-    mel = clips.speech.heard(torch.tensor([60]), torch.tensor([[60, 90]]), 30)[0]     # all of the second utterance
+    mel = clips.speech.log_mel(torch.tensor([60]), torch.tensor([[60, 90]]), 30)[0]     # all of the second utterance
     before, after = 4 + 2 * BEFORE, 6 + 2 * AFTER
     assert torch.allclose(mel[:before], torch.tensor(SILENCE)) and torch.allclose(mel[-after:], torch.tensor(SILENCE))
     assert torch.allclose(mel[before:-after], torch.tensor(SILENCE + 60 * 0.04))

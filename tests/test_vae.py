@@ -134,7 +134,7 @@ def test_pixels_are_taken_from_where_the_displacement_says():
 
 def test_a_piece_by_piece_decoder_copies_as_one_shot_does(copying):
     latents, portrait = torch.randn(2, 24, 4, 4, 2), torch.rand(2, 3, 64, 32)
-    memory, streamed = copying.remember(portrait), []
+    memory, streamed = copying.initial_memory(portrait), []
     for piece in latents.split((1, 3), dim=2):
         video, memory = copying.decode_stream(piece, memory)
         streamed.append(video)

@@ -22,7 +22,7 @@ from liveavatar.faces.curves import face_height, lower_lip_drop
 from liveavatar.faces.track import FaceTrack
 from liveavatar.files import rereadable
 from liveavatar.inspection.decoding import GUESSED_FPS, Header, decode, read_header
-from liveavatar.inspection.follow import FaceFollower, FacePixels, measure_pixels
+from liveavatar.inspection.face_tracking import FacePixels, FaceTracker, measure_pixels
 from liveavatar.metrics.reader import fill_gaps, photo_mouth
 from liveavatar.metrics.sound_kinds import SoundKinds, sound_kinds
 from liveavatar.phonemes import Recognition, find_phonemes, with_phonemes, words_of
@@ -150,9 +150,9 @@ def read_clip(path: str | os.PathLike, sound: str | os.PathLike | Speech | None 
         raise InputError(f"duration is {duration_s:g} s; give {SHORTEST_S} s or more, or leave it out for all")
     header = read_header(path)
     other = None if sound is None or isinstance(sound, Speech) else load_other(sound)
-    follower, parts, size = FaceFollower(), [], None
+    tracker, parts, size = FaceTracker(), [], None
     for chunk in decode(path, math.inf if duration_s is None else duration_s):
-        points, presence = follower.read(chunk.pictures)
+        points, presence = tracker.read(chunk.pictures)
         points = points.where((presence >= 0.5)[:, None, None], torch.nan)
         size = size or chunk.pictures.shape[1:3]
         if chunk.pictures.shape[1:3] != size:                               # the size changes on the way
@@ -168,7 +168,7 @@ def read_clip(path: str | os.PathLike, sound: str | os.PathLike | Speech | None 
     speech, soundless, notes = sound_of(path, header, float(times_s[0]), sound if other is None else other)
     return Clip(path, header, times_s - times_s[0], torch.from_numpy(np.concatenate(key)),
                 torch.from_numpy(np.concatenate(thumbnails)), FaceTrack(torch.cat(points), torch.cat(presence), size),
-                FacePixels.join(list(pixels)), follower.most_faces, size[0] / header.size[0], speech, soundless, notes,
+                FacePixels.join(list(pixels)), tracker.most_faces, size[0] / header.size[0], speech, soundless, notes,
                 other is None and not isinstance(sound, Speech))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from liveavatar.faces.curves import eye_distance, rigid_template
 from liveavatar.faces.track import FaceTrack
-from liveavatar.inspection.follow import FacePixels
+from liveavatar.inspection.face_tracking import FacePixels
 from liveavatar.metrics.reader import fill_gaps
 
 ALIKE_DEG = 8.0             # pictures in which the head is turned by no more than this are compared

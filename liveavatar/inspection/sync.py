@@ -98,7 +98,7 @@ def sync_of(opening: Tensor, known: Tensor, speech: Speech) -> Sync:
         return unknown("the sound does not change", reach)
     if opening.isnan().any() or opening.std() < 1e-3:
         return unknown("the mouth does not move", reach)
-    table = Products.of(quick(opening), quick(envelope), known, reach)
+    table = Products.of(band_pass(opening), band_pass(envelope), known, reach)
     course = best_course(table)
     steady = table.along(course)
     curve = steady.correlation()
@@ -124,7 +124,7 @@ def unknown(reason: str, reach: int = round(RATE_HZ * SHORT_REACH_S)) -> Sync:
     return Sync(curve, math.nan, math.nan, none, none, none, math.nan, math.nan, False, (), reason)
 
 
-def quick(curve: Tensor) -> Tensor:
+def band_pass(curve: Tensor) -> Tensor:
     """Take out of a curve (N,) what changes more slowly than SLOW_S or faster than SMOOTH_S; its spread becomes 1."""
     from scipy.ndimage import gaussian_filter1d
 
@@ -179,7 +179,7 @@ class Products:
         cuts = [0, *(at for at, *_ in course.jumps), len(self.starts_s)]
         first, last = max(pairwise(cuts), key=lambda ends: ends[1] - ends[0])
         rows = slice(first, last)
-        products = tilted(self, course.drift if course.drifts else 0.0)[rows]
+        products = without_drift(self, course.drift if course.drifts else 0.0)[rows]
         length_s = min(last * SEGMENT_S, self.length_s) - first * SEGMENT_S
         return Products(products, self.mouth[rows], self.sound[rows], self.starts_s[rows], length_s)
 
@@ -232,18 +232,18 @@ def best_course(table: Products) -> Course:
     """Choose among a constant delay, a drift, jumps, and both."""
     energy = float((table.mouth.sum(0).max() * table.sound.sum(0).max()).sqrt())
     values = INDEPENDENT_HZ * table.length_s
-    drift_alone = steepest(table, (), energy, values)[0]
+    drift_alone = fit_drift(table, (), energy, values)[0]
     candidates = []
     for cuts in {(), find_jumps(table, 0.0, energy, values), find_jumps(table, drift_alone, energy, values)}:
-        slope, uncertainty = steepest(table, cuts, energy, values)
+        slope, uncertainty = fit_drift(table, cuts, energy, values)
         still, moving = (likelihood(path_score(table, cuts, one), energy, values) for one in (0.0, slope))
         drifts = (moving - still >= DRIFT_EVIDENCE and table.length_s >= LEAST_DRIFT_S
                   and abs(slope) < 0.99 * DRIFT_RANGE_MS)
         rank = (moving if drifts else still) - JUMP_COST * len(cuts) - DRIFT_COST * drifts
         candidates.append((rank, -len(cuts), cuts, slope, uncertainty, drifts))
     _, _, cuts, slope, uncertainty, drifts = max(candidates)
-    told = describe_jumps(table, cuts, slope if drifts else 0.0, energy, values)
-    return Course(slope, uncertainty, drifts, told)
+    jumps = describe_jumps(table, cuts, slope if drifts else 0.0, energy, values)
+    return Course(slope, uncertainty, drifts, jumps)
 
 
 def likelihood(score: float, energy: float, values: float) -> float:
@@ -252,7 +252,7 @@ def likelihood(score: float, energy: float, values: float) -> float:
     return -values / 2 * math.log(1 - correlation ** 2)
 
 
-def tilted(table: Products, slope: float) -> Tensor:
+def without_drift(table: Products, slope: float) -> Tensor:
     """Move products (S, L) so that a drift of `slope` ms a minute becomes a constant delay; cubic between steps."""
     if not slope:
         return table.products
@@ -268,11 +268,11 @@ def tilted(table: Products, slope: float) -> Tensor:
 
 def path_score(table: Products, cuts: tuple[int, ...], slope: float) -> float:
     """Return the sum of products along the best delays of the pieces between cuts."""
-    products = tilted(table, slope)
+    products = without_drift(table, slope)
     return sum(float(products[first:last].sum(0).max()) for first, last in pairwise([0, *cuts, len(products)]))
 
 
-def steepest(table: Products, cuts: tuple[int, ...], energy: float, values: float) -> tuple[float, float]:
+def fit_drift(table: Products, cuts: tuple[int, ...], energy: float, values: float) -> tuple[float, float]:
     """Return the slope that explains most, ms a minute, and its standard deviation.
 
     Both from a parabola through the log likelihoods within SEEN of the highest.
@@ -297,7 +297,7 @@ def steepest(table: Products, cuts: tuple[int, ...], energy: float, values: floa
 
 def find_jumps(table: Products, slope: float, energy: float, values: float) -> tuple[int, ...]:
     """Cut where two delays explain enough more than one, again and again (binary segmentation)."""
-    products, least = tilted(table, slope), round(LEAST_PIECE_S / SEGMENT_S)
+    products, least = without_drift(table, slope), round(LEAST_PIECE_S / SEGMENT_S)
     cuts: list[int] = []
     while True:
         score = sum(float(products[a:b].sum(0).max()) for a, b in pairwise([0, *cuts, len(products)]))
@@ -328,13 +328,13 @@ def best_cut(products: Tensor, least: int) -> tuple[float, int]:
 def describe_jumps(table: Products, cuts: tuple[int, ...], slope: float, energy: float, values: float
                    ) -> tuple[tuple[int, float, float], ...]:
     """Return each jump with its height in ms and the likelihood it brings."""
-    products = tilted(table, slope)
+    products = without_drift(table, slope)
     pieces = list(pairwise([0, *cuts, len(products)]))
     places = [spline_peak(products[first:last].sum(0))[0] for first, last in pieces]
     whole = likelihood(path_score(table, cuts, slope), energy, values)
-    told = []
+    jumps = []
     for number, cut in enumerate(cuts):
         without = tuple(one for one in cuts if one != cut)
         gain = whole - likelihood(path_score(table, without, slope), energy, values)
-        told.append((cut, (places[number + 1] - places[number]) * 1000 / RATE_HZ, gain))
-    return tuple(told)
+        jumps.append((cut, (places[number + 1] - places[number]) * 1000 / RATE_HZ, gain))
+    return tuple(jumps)

@@ -1,7 +1,7 @@
 """Train the many-step base of mini: flow matching on whole clips, every block seeing what it will see when streaming.
 
     torchrun --nproc_per_node 4 -m liveavatar.training.base --corpus .train/corpus.npz --portraits portraits \
-        --vae .train/vae/vae.safetensors --listener .train/listener/listener.safetensors --work .train/base \
+        --vae .train/vae/vae.safetensors --audio_encoder .train/listener/listener.safetensors --work .train/base \
         --total_minutes 9 --compile
 
 Portrait and sound are weakened or left out in part of the clips (`dataset.Strengths`), so that both can be turned down
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from liveavatar.backends.mini.preset import TRANSFORMER, transformer_options
 from liveavatar.backends.mini.vae import load_vae
 from liveavatar.sampler import shifted
+from liveavatar.training.audio_encoder import load_audio_encoder
 from liveavatar.training.dataset import (
     ClipCondition,
     Dataset,
@@ -29,11 +30,10 @@ from liveavatar.training.dataset import (
     displacement_loss,
     encode_clips,
     flow_loss,
-    shown,
+    has_portrait,
     velocity_and_flow,
     widen,
 )
-from liveavatar.training.listener import load_listener
 from liveavatar.training.loop import (
     PROCESS_STARTED_S,
     Learner,
@@ -152,12 +152,12 @@ class FlowMatching:
                           self.dataset.known[chosen].float(), reference, condition.audio, condition.text)
 
     def _loss(self, clean: Tensor, noise: Tensor, sigma: Tensor, emphasis: Tensor, displacement: Tensor, known: Tensor,
-              *condition: Tensor) -> tuple[Tensor, Tensor]:
-        x, told = torch.lerp(clean, noise, widen(sigma)), ClipCondition(*condition)
-        v, flow = velocity_and_flow(self.model, x, sigma, told)
+              *parts: Tensor) -> tuple[Tensor, Tensor]:
+        x, condition = torch.lerp(clean, noise, widen(sigma)), ClipCondition(*parts)
+        v, flow = velocity_and_flow(self.model, x, sigma, condition)
         loss = flow_loss(v, clean, noise, sigma, emphasis)
-        off = clean.new_zeros(()) if flow is None else displacement_loss(flow, displacement,
-                                                                         known * emphasis * shown(told.reference))
+        counts = known * emphasis * has_portrait(condition.reference)
+        off = clean.new_zeros(()) if flow is None else displacement_loss(flow, displacement, counts)
         (loss + DISPLACEMENT_WEIGHT * off).backward()
         return loss.detach(), off.detach()
 
@@ -170,7 +170,7 @@ def add_arguments_of_base(parser: argparse.ArgumentParser) -> argparse.ArgumentP
     add_arguments(parser)
     add_world_arguments(parser)
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
-    parser.add_argument("--listener", type=Path, required=True, help="trained audio encoder")
+    parser.add_argument("--audio_encoder", "--listener", type=Path, required=True, help="trained audio encoder")
     parser.add_argument("--from_weights", type=Path, help="an earlier base.safetensors to begin from, where it fits")
     parser.add_argument("--batch", type=int, default=32, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=4000, help="clips held on each GPU")
@@ -196,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.dim != TRANSFORMER["dim"]:
         options |= {"dim": arguments.dim, "ffn_dim": 4 * arguments.dim, "num_heads": arguments.dim // HEAD_DIM}
     model = new_transformer(options)
-    audio_encoder, tokens = load_listener(arguments.listener, device)
+    audio_encoder, tokens = load_audio_encoder(arguments.audio_encoder, device)
     if arguments.from_weights:
         begin_from(model, arguments.from_weights)
     elif arguments.dim == TRANSFORMER["dim"]:
@@ -222,10 +222,10 @@ def main(argv: list[str] | None = None) -> None:
               f"{time.monotonic() - PROCESS_STARTED_S:.0f} s", flush=True)
     if arguments.compile:
         compile_for_training(model)
-    turns = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
+    shared = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
     cursors = [0] * len(tasks)
     for _ in loop:
-        which = int(torch.multinomial(torch.tensor(shares), 1, generator=turns))
+        which = int(torch.multinomial(torch.tensor(shares), 1, generator=shared))
         loss, off = tasks[which].step()
         loop.descend("base")
         loop.show(loss=loss, displacement=off)

@@ -18,7 +18,7 @@ from liveavatar.audio import MEL_AFTER, MEL_BEFORE, MEL_PER_FRAME, SILENCE
 from liveavatar.avatars.motion import CONTROLS, portrait_pose, talk
 from liveavatar.avatars.traits import IDENTITY
 from liveavatar.avatars.world import PEOPLE, AvatarWorld
-from liveavatar.backends.mini.ear import AFTER, BEFORE
+from liveavatar.backends.mini.audio import AFTER, BEFORE
 from liveavatar.puppets.world import PuppetWorld
 from liveavatar.types import InputError
 
@@ -31,7 +31,7 @@ NATURAL = 1.5 * 2.302585            # normalised log-mel to natural logarithms
 class ClipBatch:
     """Clips and all that is known about them."""
 
-    mel: Tensor | None          # (B, M, 64) normalised log-mel of the clips and as far around them as the ear looks
+    mel: Tensor | None          # (B, M, 64) normalised log-mel of the clips and of the audio encoder's context
     visemes: Tensor             # (B, T, 7) in the order of VISEME_PARAMETERS: the usual shapes of these sounds; what is
                                 # drawn begins motion, and in the rich world it is one of many ways to say it
     loudness: Tensor            # (B, T) envelope of the speech, 0..1
@@ -58,7 +58,7 @@ class SpeechTable:
         self.mel = corpus.mel.to(device)
         self._starts: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def cut(self, batch: int, frames: int, dice: torch.Generator) -> tuple[Tensor, Tensor]:
+    def cut(self, batch: int, frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Choose where clips lie: first frame (B,), and first and last frame of their utterances (B, 2). Raises
         InputError when no utterance is long enough."""
         if frames not in self._starts:
@@ -70,17 +70,17 @@ class SpeechTable:
             inside = torch.arange(len(which)) - (room.cumsum(0) - room)[which]
             self._starts[frames] = self.first[which] + inside, which
         starts, which = self._starts[frames]
-        chosen = torch.randint(len(starts), (batch,), generator=dice)
+        chosen = torch.randint(len(starts), (batch,), generator=generator)
         first = self.first[which[chosen]]
         return starts[chosen], torch.stack([first, first + self.frames[which[chosen]]], 1)
 
-    def said(self, start: Tensor, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    def labels(self, start: Tensor, frames: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return visemes (B, T, 7), loudness (B, T) and speaking (B, T)."""
         frame = start[:, None] + torch.arange(frames)
         return (viseme_values(self.corpus.visemes[frame]), loudness_values(self.corpus.loudness[frame]),
                 self.corpus.speaking[frame].float())
 
-    def heard(self, start: Tensor, ends: Tensor, frames: int) -> Tensor:
+    def log_mel(self, start: Tensor, ends: Tensor, frames: int) -> Tensor:
         """Return log-mel of the clips and of the audio encoder's context, silence beyond their utterances.
 
         Arguments on the device.  -> (B, 2 (BEFORE + T + AFTER) + 10, 64)
@@ -130,23 +130,23 @@ class Clips:
         portrait and audio say what else to make; the last `still` clips hold a portrait's pose throughout. With
         cell_px the displacement of every cell of so many pixels goes with them.
         """
-        dice = self._host_generator(generator)
+        generator = self._host_generator(generator)
         T = lead + frames
-        start, ends = self.speech.cut(batch, T, dice)
-        visemes, loudness, speaking = self.speech.said(start, T)
-        controls = torch.stack([torch.randint(len(choices), (batch,), generator=dice)
+        start, ends = self.speech.cut(batch, T, generator)
+        visemes, loudness, speaking = self.speech.labels(start, T)
+        controls = torch.stack([torch.randint(len(choices), (batch,), generator=generator)
                                 for choices in CONTROLS.values()], dim=1)
-        counts = self._share_out(batch, dice)
+        counts = self._clips_of_worlds(batch, generator)
         photo = torch.repeat_interleave(torch.tensor([world.photographs for world in self.worlds]),
                                         torch.tensor(counts))
         controls[photo, 0] = 0                                      # photographs have no hands
-        motion, pose = talk(visemes, loudness, controls, dice, self.chance), portrait_pose(batch, dice)
+        motion, pose = talk(visemes, loudness, controls, generator, self.chance), portrait_pose(batch, generator)
         if still:
             motion = torch.cat([motion[:batch - still], pose[batch - still:, None].expand(-1, T, -1)])
         visemes, loudness, speaking, controls, motion, pose, photo = map(
             self._send, (visemes, loudness, speaking, controls, motion, pose, photo))
-        mel = self.speech.heard(self._send(start), self._send(ends), T) if audio else None
-        parts = [self._film(world, motion[first:last, lead:], pose[first:last], portrait, dice, cell_px)
+        mel = self.speech.log_mel(self._send(start), self._send(ends), T) if audio else None
+        parts = [self._render(world, motion[first:last, lead:], pose[first:last], portrait, generator, cell_px)
                  for world, (first, last) in zip(self.worlds, pairwise(accumulate(counts, initial=0)), strict=True)
                  if last > first]
         identity, video, points, portraits, displacement, known = zip(*parts, strict=True)
@@ -155,11 +155,11 @@ class Clips:
                          points=join(points), video=join(video), portrait=join(portraits) if portrait else None,
                          displacement=join(displacement) if cell_px else None, known=join(known) if cell_px else None)
 
-    def _film(self, world: World, motion: Tensor, pose: Tensor, portrait: bool, dice: torch.Generator,
+    def _render(self, world: World, motion: Tensor, pose: Tensor, portrait: bool, generator: torch.Generator,
               cell_px: int) -> tuple[Tensor | None, ...]:
         """Render identity (B, NI), zero for photographs; video; points; portraits; displacement, where it is known"""
         source, count = world.source, len(motion)
-        cast = source.cast(count, self._on_device(dice))
+        cast = source.cast(count, self._on_device(generator))
         video, points = source.film(cast, motion)
         identity = motion.new_zeros(count, len(IDENTITY)) if world.photographs else cast
         portraits = source.portrait(cast, pose) if portrait else None
@@ -171,13 +171,13 @@ class Clips:
         nothing = motion.new_zeros(*motion.shape[:2], *grid, 2)
         return identity, video, points, portraits, nothing, nothing[..., 0]
 
-    def _share_out(self, batch: int, dice: torch.Generator) -> list[int]:
+    def _clips_of_worlds(self, batch: int, generator: torch.Generator) -> list[int]:
         """Choose how many clips each world gives: its share, rounded up or down by chance."""
         total = sum(world.share for world in self.worlds)
         counts, left = [], batch
         for world in self.worlds[:-1]:
             wanted = batch * world.share / total
-            count = min(left, int(wanted) + int(torch.rand((), generator=dice) < wanted % 1))
+            count = min(left, int(wanted) + int(torch.rand((), generator=generator) < wanted % 1))
             counts.append(count)
             left -= count
         return [*counts, left]
@@ -194,9 +194,9 @@ class Clips:
         seed = torch.randint(2**62, (), generator=generator, device=generator.device)
         return torch.Generator().manual_seed(int(seed))
 
-    def _on_device(self, dice: torch.Generator) -> torch.Generator:
+    def _on_device(self, generator: torch.Generator) -> torch.Generator:
         """Return a generator on the device, seeded by the host's: nobody waits."""
-        return self._device_generator.manual_seed(int(torch.randint(2**62, (), generator=dice)))
+        return self._device_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
 
     def _send(self, values: Tensor) -> Tensor:
         if self.device.type != "cuda":

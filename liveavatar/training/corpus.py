@@ -18,8 +18,8 @@ another:
     voice     (utterances,)          str     e.g. "flite:slt", "espeak:en-us+f3"
     split     (utterances,)          str     "train" or "held": no voice and no sentence is in both
 
-A clip cut from the middle of an utterance should hear its true neighbours, as far as the ear looks
-(`SpeechTable.heard`); beyond the ends of the utterance there is SILENCE (liveavatar.audio).
+A clip cut from the middle of an utterance should have its true neighbours, as far as the audio encoder
+sees (`SpeechTable.log_mel`); beyond the ends of the utterance there is SILENCE (liveavatar.audio).
 """
 
 from __future__ import annotations

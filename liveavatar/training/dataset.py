@@ -16,7 +16,7 @@ from torch import Tensor
 
 from liveavatar.audio import windows
 from liveavatar.avatars.landmarks import LANDMARKS
-from liveavatar.backends.mini.ear import Ear
+from liveavatar.backends.mini.audio import AudioEncoder
 from liveavatar.backends.mini.vae import FRAMES_PER_LATENT, VideoVAE
 from liveavatar.conditions import controls_vector, nothing_said
 from liveavatar.sampler import Schedule, Solver, move
@@ -71,11 +71,12 @@ class ClipCondition:
 
     def unconditional(self) -> ClipCondition:
         """Return the same portraits without sound and words: the other branch of classifier-free guidance."""
-        return replace(self, audio=torch.zeros_like(self.audio), text=_no_words(self.text.device).expand_as(self.text))
+        text = _empty_text(self.text.device).expand_as(self.text)
+        return replace(self, audio=torch.zeros_like(self.audio), text=text)
 
 
 @cache
-def _no_words(device: torch.device) -> Tensor:
+def _empty_text(device: torch.device) -> Tensor:
     return nothing_said().to(device)
 
 
@@ -84,7 +85,7 @@ class Dataset:
     """Clips made ready for training the transformer: pictures encoded, sound kept as mel so that it can be disturbed
     anew every time. In half precision, on the GPU. N clips."""
 
-    audio_encoder: Ear
+    audio_encoder: AudioEncoder
     latents: Tensor         # (N, C, F, h, w)
     reference: Tensor       # (N, C, 1, h, w) latent of the portrait
     blurred: Tensor         # (N, C, 1, h, w) of the portrait blurred, each by a strength of its own
@@ -110,12 +111,12 @@ class Dataset:
                                 self.blurred[chosen].float(), self.reference[chosen].float())
         reference = torch.where(kind < none, torch.zeros_like(reference), reference)
         audio = encode_audio(self.audio_encoder, disturb(self.mel[chosen].float(), generator))
-        heard, level = draw(1, 1, 1), draw(1, 1, 1)
-        level = torch.where(heard < strengths.no_sound + strengths.noisy_sound, level, torch.ones_like(level))
-        audio = weaken_sound(audio, torch.where(heard < strengths.no_sound, torch.zeros_like(level), level), generator)
+        kind, level = draw(1, 1, 1), draw(1, 1, 1)
+        level = torch.where(kind < strengths.no_sound + strengths.noisy_sound, level, torch.ones_like(level))
+        audio = weaken_sound(audio, torch.where(kind < strengths.no_sound, torch.zeros_like(level), level), generator)
         text = self.text[chosen].float()
-        silent = (draw(1) < strengths.no_words) | (draw(text.shape[1]) < strengths.no_word)
-        return ClipCondition(reference, audio, torch.where(silent[..., None], _no_words(text.device), text))
+        wordless = (draw(1) < strengths.no_words) | (draw(text.shape[1]) < strengths.no_word)
+        return ClipCondition(reference, audio, torch.where(wordless[..., None], _empty_text(text.device), text))
 
     def __getitem__(self, index: slice) -> Dataset:
         return Dataset(self.audio_encoder, *(getattr(self, field.name)[index] for field in fields(self)[1:]))
@@ -127,14 +128,14 @@ class Dataset:
 
 
 @torch.no_grad()
-def encode_audio(encoder: Ear, mel: Tensor) -> Tensor:
+def encode_audio(encoder: AudioEncoder, mel: Tensor) -> Tensor:
     """Encode mel (B, M, 64) around clips of T frames  ->  features of their sound (B, 1, D, T)"""
     with autocast(mel.device):
         return encoder(windows(mel))[:, None].float()
 
 
 @torch.no_grad()
-def encode_clips(clips: Clips, vae: VideoVAE, audio_encoder: Ear, count: int, latent_frames: int,
+def encode_clips(clips: Clips, vae: VideoVAE, audio_encoder: AudioEncoder, count: int, latent_frames: int,
                  batch: int = 32) -> Dataset:
     """Draw clips and encode them."""
     parts, batch = [], min(batch, count)
@@ -262,7 +263,7 @@ def displacement_loss(flow: Tensor, displacement: Tensor, weight: Tensor) -> Ten
     return (error.sum(1, keepdim=True) * weight).sum() / weight.sum().clamp(min=1)
 
 
-def shown(reference: Tensor) -> Tensor:
+def has_portrait(reference: Tensor) -> Tensor:
     """Find which clips have a portrait: reference (B, C, 1, h, w), zero without one -> (B, 1, 1, 1, 1) bool"""
     return reference.abs().amax((1, 2, 3, 4), keepdim=True) > 0.1
 

@@ -31,6 +31,7 @@ from liveavatar.conditions import controls_vector
 from liveavatar.strength import blur_portrait, blur_px
 from liveavatar.transformer import AUDIO_HISTORY
 
+from .audio_encoder import load_audio_encoder
 from .base import load_transformer
 from .clips import ClipBatch, Clips
 from .dataset import (
@@ -44,19 +45,18 @@ from .dataset import (
     velocity,
     widen,
 )
-from .listener import load_listener
 from .loop import Learner, TrainingLoop, add_arguments, autocast, budget_of, parse_size, rank, start
 from .vae import evaluate_worlds, picture_losses
 from .worlds import add_world_arguments, clips_of
 
 ADVERSARIAL_WEIGHT, MATCHING_WEIGHT = 0.02, 0.5
-BEGINS = 0.1                    # share of the budget from which on the discriminator is listened to
+BEGINS = 0.1                    # share of the budget from which on the decoder also learns from the discriminator
 LATENT_NOISE = 0.2              # at the most, of unit variance
 DENOISED = 0.6                  # share of clips whose latents the transformer has denoised, from a level in this range
 DENOISED_FROM = (0.1, 0.7)
 DISPLACEMENT_WEIGHT = 0.02
 NO_PORTRAIT, BLURRED_PORTRAIT = 0.2, 0.15      # shares: of steps, of clips
-JUDGED_FRAMES = 4               # of each clip, in a step
+COMPARED_FRAMES = 4               # of each clip, in a step
 
 
 class PatchDiscriminator(nn.Module):
@@ -91,8 +91,8 @@ def decoder_loss(score: Tensor, features: list[Tensor], true_features: list[Tens
 def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace, denoiser: Denoiser | None = None) -> None:
     """Run the loop until its budget is used."""
     vae: VideoVAE = loop.learners["vae"].model
-    judge: PatchDiscriminator = loop.learners["discriminator"].model
-    decode = vae.reconstruct_and_tell
+    discriminator: PatchDiscriminator = loop.learners["discriminator"].model
+    decode = vae.reconstruct_and_match
     decode = compile_function(decode, dynamic=False) if arguments.compile else decode
     copies, cell_px = vae.portrait_copy is not None, vae.config.stride // 4
     for share in loop:
@@ -113,19 +113,20 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace, denoi
             counts = (drawn.known * F.avg_pool2d(weight, cell_px))[:, None]
             off = displacement_loss(displacement, drawn.displacement.permute(0, 4, 1, 2, 3), counts)
             loss = loss + DISPLACEMENT_WEIGHT * off
-        start_at = int(torch.randint(arguments.frames - JUDGED_FRAMES + 1, (), generator=clips.generator))
-        chosen = slice(start_at, start_at + JUDGED_FRAMES)
+        start_at = int(torch.randint(arguments.frames - COMPARED_FRAMES + 1, (), generator=clips.generator))
+        chosen = slice(start_at, start_at + COMPARED_FRAMES)
         true, decoded = (video[:, :, chosen].transpose(1, 2).flatten(0, 1) for video in (drawn.video, again))
         patches = F.avg_pool2d(weight[:, chosen].flatten(0, 1)[:, None], 8)
         patches = patches / patches.mean()
         with autocast(clips.device):
-            cost = discriminator_loss(judge(true)[0].float(), judge(decoded.detach())[0].float(), patches)
+            scores = (discriminator(pictures)[0].float() for pictures in (true, decoded.detach()))
+            cost = discriminator_loss(*scores, patches)
         loop.update("discriminator", cost)
         if share >= BEGINS:
             with autocast(clips.device):
                 with torch.no_grad():
-                    wanted = judge(true)[1]
-                score, features = judge(decoded)
+                    wanted = discriminator(true)[1]
+                score, features = discriminator(decoded)
                 loss = loss + decoder_loss(score.float(), features, wanted, patches)
         loop.update("vae", loss)
         loop.show(loss=loss, l1=absolute, mse=square, detail=detail, discriminator=cost, displacement=off)
@@ -134,10 +135,10 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace, denoi
 class Denoiser:
     """A trained transformer, asked for what it makes of noisy latents."""
 
-    def __init__(self, vae: VideoVAE, base: Path, listener: Path, device: torch.device) -> None:
+    def __init__(self, vae: VideoVAE, base: Path, audio_encoder: Path, device: torch.device) -> None:
         self.vae = vae
         self.base = load_transformer(base, transformer_options(vae.config)).to(device).eval().requires_grad_(False)
-        self.audio_encoder, _ = load_listener(listener, device)
+        self.audio_encoder, _ = load_audio_encoder(audio_encoder, device)
 
     @torch.no_grad()
     def replace_some(self, raw: Tensor, drawn: ClipBatch, portrait: Tensor | None, clips: Clips) -> Tensor:
@@ -178,8 +179,8 @@ def add_arguments_of_decoder(parser: argparse.ArgumentParser) -> argparse.Argume
     """Add the options of this stage."""
     add_world_arguments(add_arguments(parser))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
-    parser.add_argument("--base", type=Path, help="trained base, whose latents are decoded too; needs --listener")
-    parser.add_argument("--listener", type=Path, help="trained audio encoder")
+    parser.add_argument("--base", type=Path, help="trained base, whose latents are decoded too; needs --audio_encoder")
+    parser.add_argument("--audio_encoder", "--listener", type=Path, help="trained audio encoder")
     parser.add_argument("--copy", type=int, default=0, help="channels of what copies from the portrait; 0: none")
     parser.add_argument("--only_copy", action="store_true", help="leave the decoder as it is")
     parser.add_argument("--batch", type=int, default=12, help="clips in a step, on each GPU")
@@ -199,20 +200,20 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     vae = load_vae(arguments.vae, device, arguments.copy).to(memory_format=torch.channels_last)
     if arguments.only_copy and vae.portrait_copy is None:
         parser.error("--only_copy needs --copy CHANNELS, for example 32")
-    if (arguments.base is None) != (arguments.listener is None):
-        parser.error("--base and --listener go together; give both or neither")
+    if (arguments.base is None) != (arguments.audio_encoder is None):
+        parser.error("--base and --audio_encoder go together; give both or neither")
     vae.requires_grad_(False).decoder.requires_grad_(not arguments.only_copy)
     if vae.portrait_copy is not None:
         vae.portrait_copy.requires_grad_(True)
-    judge = PatchDiscriminator().to(device, memory_format=torch.channels_last)
+    discriminator = PatchDiscriminator().to(device, memory_format=torch.channels_last)
     clips = clips_of(arguments, "train", device, parse_size(arguments.size), generator)
     learner = Learner(vae, arguments.lr, export=save_vae)
     learners = {"vae": learner,
-                "discriminator": Learner(judge, arguments.discriminator_lr, betas=(0.5, 0.9), average=0.0)}
+                "discriminator": Learner(discriminator, arguments.discriminator_lr, betas=(0.5, 0.9), average=0.0)}
     loop = TrainingLoop(arguments.work, learners, generator, budget_of(arguments), arguments.resume, "decoder",
                         arguments.log_every)
     train(loop, clips, arguments, None if arguments.base is None else
-          Denoiser(vae, arguments.base, arguments.listener, device))
+          Denoiser(vae, arguments.base, arguments.audio_encoder, device))
     if rank() > 0:
         return {}
     with learner.averaged():

@@ -2,7 +2,7 @@
 
     python -m liveavatar.training.distill --corpus .train/corpus.npz --portraits portraits \
         --vae .train/vae/vae.safetensors --base .train/base/base.safetensors \
-        --listener .train/listener/listener.safetensors --work .train/student4 \
+        --audio_encoder .train/listener/listener.safetensors --work .train/student4 \
         --sample_steps 4 --total_minutes 5 --compile
 
 Three networks share one shape. The *student* walks from noise to picture in its few steps, over its own past
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT, transformer_optio
 from liveavatar.backends.mini.vae import load_vae
 from liveavatar.lora import Adapter
 from liveavatar.sampler import Schedule, move, shifted, trained_schedule
+from liveavatar.training.audio_encoder import load_audio_encoder
 from liveavatar.training.base import compile_for_training, load_transformer, set_trainable
 from liveavatar.training.dataset import (
     ClipCondition,
@@ -45,7 +47,6 @@ from liveavatar.training.dataset import (
     velocity,
     widen,
 )
-from liveavatar.training.listener import load_listener
 from liveavatar.training.loop import (
     Learner,
     Recording,
@@ -67,33 +68,33 @@ HELD_EVERY = 4                   # steps of the loop, or more where the fake sco
 
 
 class Student:
-    """A copy of the base that is to become the student, and the part of it that learns: an adapter of this rank, or
+    """A copy of the base that is to become the student, and the part of it that trainable: an adapter of this rank, or
     with rank 0 all its weights."""
 
     def __init__(self, base: CausalS2VTransformer, rank: int) -> None:
         self.network = copy.deepcopy(base)
-        self.learns = Adapter(self.network, rank, LORA_ALPHA) if rank else self.network
+        self.trainable = Adapter(self.network, rank, LORA_ALPHA) if rank else self.network
         set_trainable(self.network)         # wholly, so that one compiled graph serves student and fake score
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """List everything on which a backward pass leaves gradients."""
-        return list({*self.network.parameters(), *self.learns.parameters()})
+        return list({*self.network.parameters(), *self.trainable.parameters()})
 
     def write(self) -> None:
-        """Merge the adapter into the network, after a change of what learns."""
-        if isinstance(self.learns, Adapter):
-            self.learns.write()
+        """Merge the adapter into the network, after a change of what trainable."""
+        if isinstance(self.trainable, Adapter):
+            self.trainable.write()
 
     def collect(self) -> None:
         """Compute the gradients of the adapter, after a backward pass through the network."""
-        if isinstance(self.learns, Adapter):
-            self.learns.collect()
+        if isinstance(self.trainable, Adapter):
+            self.trainable.collect()
 
 
-def export_student(learns: nn.Module, path: Path) -> None:
+def export_student(trainable: nn.Module, path: Path) -> None:
     """Write the adapter alone, under the released names; or all weights where there is none."""
-    tensors = learns.released_state() if isinstance(learns, Adapter) else learns.state_dict()
+    tensors = trainable.released_state() if isinstance(trainable, Adapter) else trainable.state_dict()
     save_pieces({name: tensor.half() for name, tensor in tensors.items()}, path.parent, path.stem)
 
 
@@ -116,11 +117,11 @@ class Distillation:
         self.schedule, self.guidance = schedule, guidance
         self.follow, self.matching_weight = follow, matching_weight
         self._step = Recording(torch.no_grad()(self._velocity))
-        self._learn = Recording(self._student_loss, student.parameters)
-        self._hold = Recording(self._holding_loss, student.parameters)
+        self._learn = Recording(partial(self._student_loss, False), student.parameters)
+        self._hold = Recording(partial(self._student_loss, True), student.parameters)
         self._fake = Recording(self._fake_loss, list(fake.parameters()))
 
-    def walk(self, noise: Tensor, condition: ClipCondition, last: int, solver: str,
+    def roll_out(self, noise: Tensor, condition: ClipCondition, last: int, solver: str,
              generator: torch.Generator) -> Tensor:
         """Denoise with the student up to step `last`: its latents (B, C, F, h, w), without gradients"""
         x = noise
@@ -147,7 +148,8 @@ class Distillation:
 
     def holding_gradients(self, x: Tensor, last: int, condition: ClipCondition, emphasis: Tensor) -> Tensor:
         """Compute gradients of the student at step `last`, towards the base's own prediction. -> loss"""
-        return self._hold(x, self._sigma(x, last), emphasis, *condition.parts)
+        sigma = self._sigma(x, last)
+        return self._hold(x, sigma, self._sigma(x, last + 1), x, sigma, emphasis, *condition.parts)[1]
 
     def _sigma(self, x: Tensor, step: int) -> Tensor:
         return torch.full((len(x),), self.schedule.sigmas[step], device=x.device)
@@ -155,48 +157,42 @@ class Distillation:
     def _velocity(self, x: Tensor, sigma: Tensor, *condition: Tensor) -> Tensor:
         return velocity(self.student.network, x, sigma, ClipCondition(*condition))
 
-    def _student_loss(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, noise: Tensor, level: Tensor,
-                      emphasis: Tensor, *condition: Tensor) -> tuple[Tensor, Tensor]:
-        told = ClipCondition(*condition)
-        v = velocity(self.student.network, x, sigma, told)
+    def _student_loss(self, held: bool, x: Tensor, sigma: Tensor, sigma_next: Tensor, noise: Tensor, level: Tensor,
+                      emphasis: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+        """Leave gradients of matching and of following. A held step follows one step of the base without guidance."""
+        follow, guidance, weight = (1, 1.0, 0.0) if held else (self.follow, self.guidance, self.matching_weight)
+        condition = ClipCondition(*parts)
+        v = velocity(self.student.network, x, sigma, condition)
         matching = following = v.new_zeros(())
-        if self.matching_weight:
+        if weight:
             made = clean_from(x, v, sigma)
-            target = self._matched(made, noise, level, told)
+            target = self._matched(made, noise, level, condition)
             matching = 0.5 * ((made - target).square() * emphasis).mean()
-        if self.follow:
-            following = ((v - self._mean_velocity(x, sigma, sigma_next, told)).square() * emphasis).mean()
-        (self.matching_weight * matching + following).backward()
+        if follow:
+            target = self._mean_velocity(x, sigma, sigma_next, condition, follow, guidance)
+            following = ((v - target).square() * emphasis).mean()
+        (weight * matching + following).backward()
         self.student.collect()
         return matching.detach(), following.detach()
 
     @torch.no_grad()
-    def _matched(self, made: Tensor, noise: Tensor, level: Tensor, told: ClipCondition) -> Tensor:
+    def _matched(self, made: Tensor, noise: Tensor, level: Tensor, condition: ClipCondition) -> Tensor:
         """Move finished latents along the difference of the two scores at the noise level (B,)."""
         noised = torch.lerp(made, noise, widen(level))
-        real = clean_from(noised, guided(self.base, noised, level, told, self.guidance), level)
-        own = clean_from(noised, velocity(self.fake, noised, level, told), level)
+        real = clean_from(noised, guided(self.base, noised, level, condition, self.guidance), level)
+        own = clean_from(noised, velocity(self.fake, noised, level, condition), level)
         scale = (made - real).abs().mean((1, 2, 3, 4), keepdim=True).clamp(min=1e-4)
         return made - (own - real) / scale
 
     @torch.no_grad()
-    def _mean_velocity(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, told: ClipCondition) -> Tensor:
-        """Take `follow` steps of the base from sigma to sigma_next (B,): the velocity that gets there in one."""
+    def _mean_velocity(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, condition: ClipCondition, steps: int,
+                       guidance: float) -> Tensor:
+        """Take so many steps of the base from sigma to sigma_next (B,): return the velocity that gets there in one."""
         at = x
-        for step in range(self.follow):
-            now, then = (torch.lerp(sigma, sigma_next, part / self.follow) for part in (step, step + 1))
-            at = at + widen(then - now) * guided(self.base, at, now, told, self.guidance)
+        for step in range(steps):
+            now, then = (torch.lerp(sigma, sigma_next, part / steps) for part in (step, step + 1))
+            at = at + widen(then - now) * guided(self.base, at, now, condition, guidance)
         return (at - x) / widen(sigma_next - sigma)
-
-    def _holding_loss(self, x: Tensor, sigma: Tensor, emphasis: Tensor, *condition: Tensor) -> Tensor:
-        told = ClipCondition(*condition)
-        v = velocity(self.student.network, x, sigma, told)
-        with torch.no_grad():
-            wanted = velocity(self.base, x, sigma, told)
-        loss = ((v - wanted).square() * emphasis).mean()
-        loss.backward()
-        self.student.collect()
-        return loss.detach()
 
     def _fake_loss(self, made: Tensor, noise: Tensor, level: Tensor, emphasis: Tensor, *condition: Tensor) -> Tensor:
         x = torch.lerp(made, noise, widen(level))
@@ -212,42 +208,43 @@ class Rollouts:
     """
 
     def __init__(self, distillation: Distillation, dataset: Dataset, batch: int, solver: str, hold: int,
-                 generator: torch.Generator, turns: torch.Generator) -> None:
+                 generator: torch.Generator, shared: torch.Generator) -> None:
         self.distillation, self.dataset, self.batch, self.hold = distillation, dataset, batch, hold
         self.solvers = ("euler", "renoise") if solver == "both" else (solver,)
-        self.generator, self.turns = generator, turns
+        self.generator, self.shared = generator, shared
 
     def train_fake(self) -> Tensor:
         """Leave the gradients of one batch in the fake score. -> loss"""
-        x, last, condition, chosen = self._walk(self._exit())
+        x, last, condition, chosen = self._roll_out(self._exit())
         return self.distillation.fake_gradients(x, last, condition, self._noise(), self._level(),
                                                 self._emphasis(chosen))
 
     def train_student(self) -> dict[str, Tensor]:
         """Leave the gradients of one batch in the student. -> losses by name, to be shown"""
-        x, last, condition, chosen = self._walk(self._exit())
+        x, last, condition, chosen = self._roll_out(self._exit())
         matching, following = self.distillation.student_gradients(x, last, condition, self._noise(), self._level(),
                                                                   self._emphasis(chosen))
         return {"student": matching, "following": following}
 
     def keep(self) -> Tensor:
         """Leave the gradients of one held step in the student. -> loss"""
-        x, last, condition, chosen = self._walk(self._turn(self.hold))
+        x, last, condition, chosen = self._roll_out(self._choose(self.hold))
         return self.distillation.holding_gradients(x, last, condition, self._emphasis(chosen))
 
     def _exit(self) -> int:
         """Choose the step at which a rollout ends: any but the held ones."""
-        return self.hold + self._turn(self.distillation.schedule.steps - self.hold)
+        return self.hold + self._choose(self.distillation.schedule.steps - self.hold)
 
-    def _walk(self, last: int) -> tuple[Tensor, int, ClipCondition, Tensor]:
+    def _roll_out(self, last: int) -> tuple[Tensor, int, ClipCondition, Tensor]:
         """Return the student's latents before step `last`, the conditions, and which clips they are."""
         chosen = torch.randint(len(self.dataset), (self.batch,), generator=self.generator, device=self.generator.device)
         condition = self.dataset.condition(chosen, self.generator, STRENGTHS)
-        solver = self.solvers[self._turn(len(self.solvers))]
-        return self.distillation.walk(self._noise(), condition, last, solver, self.generator), last, condition, chosen
+        solver = self.solvers[self._choose(len(self.solvers))]
+        x = self.distillation.roll_out(self._noise(), condition, last, solver, self.generator)
+        return x, last, condition, chosen
 
-    def _turn(self, count: int) -> int:
-        return int(torch.randint(count, (1,), generator=self.turns))
+    def _choose(self, count: int) -> int:
+        return int(torch.randint(count, (1,), generator=self.shared))
 
     def _level(self) -> Tensor:
         level = torch.rand(self.batch, generator=self.generator, device=self.generator.device)
@@ -266,12 +263,12 @@ def add_arguments_of_student(parser: argparse.ArgumentParser) -> argparse.Argume
     add_world_arguments(add_arguments(parser))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--base", type=Path, required=True, help="trained base")
-    parser.add_argument("--listener", type=Path, required=True, help="trained audio encoder")
+    parser.add_argument("--audio_encoder", "--listener", type=Path, required=True, help="trained audio encoder")
     parser.add_argument("--batch", type=int, default=16, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=2000, help="clips drawn for this call on each GPU")
     parser.add_argument("--latent_frames", type=int, default=21)
     parser.add_argument("--sample_steps", type=int, default=4)
-    parser.add_argument("--hold", type=int, help="first steps that keep the base's prediction; 1 unless told otherwise")
+    parser.add_argument("--hold", type=int, help="first steps that keep the base's prediction; 1 unless given")
     parser.add_argument("--solver", choices=("euler", "renoise", "both"), default="both", help="of the rollouts")
     parser.add_argument("--rank", type=int, default=16, help="of the LoRA; 0 frees all weights")
     parser.add_argument("--fake_updates", type=int, default=3, help="of the fake score for each of the student")
@@ -294,7 +291,7 @@ def main(argv: list[str] | None = None) -> None:
     base = base.to(device).eval().requires_grad_(False)
     student, fake = Student(base, arguments.rank), set_trainable(copy.deepcopy(base))
     learners = {
-        "student": Learner(student.learns, arguments.lr, betas=(0.0, 0.95), weight_decay=0.0, average=0.99,
+        "student": Learner(student.trainable, arguments.lr, betas=(0.0, 0.95), weight_decay=0.0, average=0.99,
                            export=export_student),
         "fake": Learner(fake, arguments.fake_lr, betas=(0.0, 0.95), weight_decay=0.0, average=0.0)}
     loop = TrainingLoop(arguments.work, learners, generator, budget_of(arguments), arguments.resume,
@@ -302,7 +299,7 @@ def main(argv: list[str] | None = None) -> None:
     generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
     host = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
     clips = clips_of(arguments, "train", device, parse_size(arguments.size), host)
-    audio_encoder, _ = load_listener(arguments.listener, device)
+    audio_encoder, _ = load_audio_encoder(arguments.audio_encoder, device)
     dataset = encode_clips(clips, vae, audio_encoder, arguments.clips, arguments.latent_frames)
     student.write()
     if arguments.compile:
@@ -310,11 +307,11 @@ def main(argv: list[str] | None = None) -> None:
             compile_for_training(network)
     schedule = trained_schedule(arguments.sample_steps, SHIFT)
     hold = min(1, schedule.steps - 1) if arguments.hold is None else arguments.hold
-    turns = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
+    shared = torch.Generator().manual_seed(arguments.seed + loop.step)       # the same choices on every GPU
     distillation = Distillation(base, student, fake, schedule, arguments.guidance, arguments.follow,
                                 arguments.matching_weight)
     rollouts = Rollouts(distillation, dataset, min(arguments.batch, len(dataset)), arguments.solver, hold, generator,
-                        turns)
+                        shared)
     train(loop, rollouts, arguments.fake_updates if arguments.matching_weight else 0)
 
 

@@ -352,9 +352,9 @@ class TrainingLoop:
         """Return the seconds of training in this call; the first process decides for all when it is time to stop."""
         over = self.budget.minutes is not None and (time.monotonic() - PROCESS_STARTED_S) / 60 >= self.budget.minutes
         if gpus() > 1:
-            said = torch.tensor([elapsed_s, float(over or self._stopped)], device=self.device)
-            dist.broadcast(said, 0)
-            elapsed_s, over = said[0].item(), bool(said[1].item())
+            state = torch.tensor([elapsed_s, float(over or self._stopped)], device=self.device)
+            dist.broadcast(state, 0)
+            elapsed_s, over = state[0].item(), bool(state[1].item())
         self._stopped = self._stopped or over
         return elapsed_s
 

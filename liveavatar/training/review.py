@@ -2,7 +2,7 @@
 
     python -m liveavatar.training.review --corpus .train/corpus.npz --portraits portraits \
         --vae .train/vae/vae.safetensors \
-        --listener .train/listener/listener.safetensors --base .train/base/base.safetensors \
+        --audio_encoder .train/listener/listener.safetensors --base .train/base/base.safetensors \
         --students .train/student4 --regressor .train/regressor/regressor.safetensors --work .train/review
 
 For every network, every strength of the portrait and each of its steps: how far the predicted pictures are from true
@@ -27,11 +27,11 @@ from liveavatar.metrics.quality import Likeness, draw_people, mean_of_known, tem
 from liveavatar.metrics.regressor import FaceRegressor, load_regressor
 from liveavatar.sampler import Schedule, trained_schedule
 from liveavatar.strength import blur_portrait
+from liveavatar.training.audio_encoder import load_audio_encoder
 from liveavatar.training.base import load_transformer
 from liveavatar.training.clips import ClipBatch, Clips
 from liveavatar.training.dataset import ClipCondition, encode, encode_audio, rollout
 from liveavatar.training.distill import in_8_bits
-from liveavatar.training.listener import load_listener
 from liveavatar.training.loop import add_arguments, load_pieces, parse_size, start, tile, write_png
 from liveavatar.training.vae import detail_strength
 from liveavatar.training.worlds import add_world_arguments, clips_of
@@ -142,7 +142,7 @@ class Review:
         write_png(tile(torch.stack(rows)), self.work / f"{self.name}_{name}.png")
 
     @torch.no_grad()
-    def walk(self, name: str, strength: str, condition: ClipCondition) -> None:
+    def review_steps(self, name: str, strength: str, condition: ClipCondition) -> None:
         """Measure and picture every step of one network."""
         model, schedule = self.networks.models[name]
         B, _, T = self.drawn.video.shape[:3]
@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser = add_world_arguments(add_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0])))
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--listener", type=Path, required=True)
+    parser.add_argument("--audio_encoder", "--listener", type=Path, required=True)
     parser.add_argument("--students", nargs="*", default=[], metavar="FOLDER[:STEPS]")
     parser.add_argument("--base_steps", nargs="*", type=int, default=[32, 4])
     parser.add_argument("--regressor", type=Path)
@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> dict:
     device, _ = start(arguments)
     arguments.work.mkdir(parents=True, exist_ok=True)
     networks = load_networks(arguments, device)
-    audio_encoder, _ = load_listener(arguments.listener, device)
+    audio_encoder, _ = load_audio_encoder(arguments.audio_encoder, device)
     held = clips_of(arguments, "held", device, parse_size(arguments.size), torch.Generator().manual_seed(9), vary=False)
     found = {}
     for world in held.worlds:
@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> dict:
             review.measure("VAE and portrait", decoded(networks.vae, latents, drawn.portrait))
         for strength, condition in conditions_of(drawn, networks, audio_encoder).items():
             for name in networks.models:
-                review.walk(name, strength, condition)
+                review.review_steps(name, strength, condition)
         found[kind] = review.rows
         (arguments.work / "review.json").write_text(json.dumps(found, indent=1))
     return found

@@ -17,7 +17,7 @@ from liveavatar.backends.mini import WEIGHTS
 from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT, SIZE, TRANSFORMER
 from liveavatar.backends.mini.vae import load_vae
 from liveavatar.metrics.regressor import load_regressor
-from liveavatar.training.listener import load_listener
+from liveavatar.training.audio_encoder import load_audio_encoder
 from liveavatar.training.loop import find_pieces, load_pieces
 from liveavatar.types import InputError
 from liveavatar.weights import save_part
@@ -46,7 +46,7 @@ def ship(work: Path, folder: Path, solver: str = "euler") -> list[str]:
         regressor = load_regressor(path)
         pack("regressor", regressor.state_dict(), regressor.config)
     if path := trained("listener", "listener"):
-        pack("ear", load_listener(path)[0].state_dict(), {})
+        pack("ear", load_audio_encoder(path)[0].state_dict(), {})
     if path := trained("base", "base"):
         shape = {name: TRANSFORMER[name] for name in ("prediction", "detail_channels")}
         settings = {"solver": "euler", "shift": SHIFT, "size": SIZE, "photographs": True}

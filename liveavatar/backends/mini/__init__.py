@@ -27,7 +27,7 @@ from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Pro
 from liveavatar.weights import Manifest, load_part, read_manifest
 
 if TYPE_CHECKING:
-    from liveavatar.backends.mini.ear import Ear
+    from liveavatar.backends.mini.audio import AudioEncoder
     from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
     from liveavatar.transformer import AttentionFunction, CausalS2VTransformer
 
@@ -51,10 +51,10 @@ class MiniBackend:
     expects_rendered, expects_head_and_shoulders = True, False
     sees_past_sound = True
 
-    def __init__(self, transformer: CausalS2VTransformer, vae: VideoVAE, ear: Ear, trained: Trained,
+    def __init__(self, transformer: CausalS2VTransformer, vae: VideoVAE, audio_encoder: AudioEncoder, trained: Trained,
                  about: dict) -> None:
         self.transformer = transformer.requires_grad_(False).eval()
-        self.ear = ear.requires_grad_(False).eval()
+        self.audio_encoder = audio_encoder.requires_grad_(False).eval()
         self.vae = vae.requires_grad_(False).eval()
         self.trained = trained
         for name, value in expectations(trained, vae.config, transformer.config.patch).items():
@@ -94,18 +94,18 @@ class MiniBackend:
     def _load(cls, student: int | str, kind: torch.dtype, weights: str | os.PathLike,
               device: torch.device) -> MiniBackend:
         if weights == "random":
-            transformer, vae, ear = random_networks()
+            transformer, vae, audio_encoder = random_networks()
             trained, fingerprint = trained_for(read_manifest(WEIGHTS), "base"), f"random-{RANDOM_SEED}"
         else:
             folder = WEIGHTS if weights == "shipped" else user_path(weights)
             manifest = read_manifest(folder)
-            transformer, vae, ear, trained = trained_networks(manifest, student)
+            transformer, vae, audio_encoder, trained = trained_networks(manifest, student)
             fingerprint = manifest.fingerprint
         for network in (transformer, vae):
             torch.nn.Module.to(network, device, kind)       # diffusers' own `to` only adds a warning
         vae.to(memory_format=torch.channels_last)           # convolutions then take about a quarter less time
-        ear.to(device)                                      # in float32: it costs next to nothing
-        return cls(transformer, vae, ear, trained,
+        audio_encoder.to(device)                            # in float32: it costs next to nothing
+        return cls(transformer, vae, audio_encoder, trained,
                    {"name": cls.name, "student": student, "dtype": str(kind).removeprefix("torch."),
                     "weights": str(weights), "fingerprint": fingerprint, "trained": asdict(trained)})
 
@@ -123,8 +123,8 @@ class MiniBackend:
         """Encode the sound around each video frame: values (1, 1, D, T)"""
         from liveavatar.audio import mel_features
 
-        heard = mel_features(speech, self.fps)
-        return replace(heard, values=self.ear.listen(heard.values[0, 0]).cpu()[None, None])
+        mel = mel_features(speech, self.fps)
+        return replace(mel, values=self.audio_encoder.encode(mel.values[0, 0]).cpu()[None, None])
 
     def encode_text(self, prompt: Prompt) -> Tensor:
         """Encode a prompt as one row per slot: (1, slots, text_dim)"""
@@ -201,34 +201,35 @@ def without_kv_cache(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda x, modulation, text, attend: forward(x, modulation, text, UncompiledAttention(attend))
 
 
-def random_networks() -> tuple[CausalS2VTransformer, VideoVAE, Ear]:
+def random_networks() -> tuple[CausalS2VTransformer, VideoVAE, AudioEncoder]:
     """Build untrained networks of the shape of the shipped ones, always the same: to try the pipeline without
     weights."""
-    from liveavatar.backends.mini.ear import Ear
+    from liveavatar.backends.mini.audio import AudioEncoder
     from liveavatar.backends.mini.vae import VideoVAE
     from liveavatar.transformer import CausalS2VTransformer
 
     manifest = read_manifest(WEIGHTS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        return CausalS2VTransformer.from_config(base_options(manifest)), VideoVAE(vae_config(manifest)), Ear()
+        return CausalS2VTransformer.from_config(base_options(manifest)), VideoVAE(vae_config(manifest)), AudioEncoder()
 
 
-def trained_networks(manifest: Manifest, student: int | str) -> tuple[CausalS2VTransformer, VideoVAE, Ear, Trained]:
+def trained_networks(manifest: Manifest,
+                     student: int | str) -> tuple[CausalS2VTransformer, VideoVAE, AudioEncoder, Trained]:
     """Load base, VAE and audio encoder from a folder of weights; for a student, merge its LoRA into the base."""
-    from liveavatar.backends.mini.ear import Ear
+    from liveavatar.backends.mini.audio import AudioEncoder
     from liveavatar.lora import merge_lora
     from liveavatar.transformer import CausalS2VTransformer
 
     with torch.device("meta"):
-        transformer, ear = CausalS2VTransformer.from_config(base_options(manifest)), Ear()
+        transformer, audio_encoder = CausalS2VTransformer.from_config(base_options(manifest)), AudioEncoder()
     fill(transformer, load_part(manifest, "base"), manifest)
     part = part_of(student, manifest)
     vae = trained_vae(manifest)
-    fill(ear, load_part(manifest, "ear"), manifest)
+    fill(audio_encoder, load_part(manifest, "ear"), manifest)
     if part != "base":
         merge_lora(transformer, load_part(manifest, part), manifest.config.get(part, {}).get("alpha", LORA_ALPHA))
-    return transformer, vae, ear, trained_for(manifest, part)
+    return transformer, vae, audio_encoder, trained_for(manifest, part)
 
 
 def base_options(manifest: Manifest) -> dict:
@@ -296,7 +297,7 @@ def fill(module: torch.nn.Module, tensors: dict[str, Tensor], manifest: Manifest
 
 def loaded_bytes() -> int:
     """Sum the weights of all minis that this process holds in main memory."""
-    networks = [network for backend in LOADED for network in (backend.transformer, backend.ear, backend.vae)]
+    networks = [network for backend in LOADED for network in (backend.transformer, backend.audio_encoder, backend.vae)]
     return sum(tensor.nbytes for network in networks for tensor in network.parameters() if tensor.device.type == "cpu")
 
 

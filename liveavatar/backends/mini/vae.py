@@ -31,7 +31,7 @@ FRAMES_PER_LATENT = 4
 LOGVAR_RANGE = (-12.0, 4.0)
 
 Memory = tuple[Tensor, ...]   # one (B, C, H, W) per MemBlock: features of the last picture seen. With `PortraitCopy`,
-                              # before them the portrait and what is said of it, empty where there is none
+                              # before them the portrait and its description, empty where there is none
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class MemBlock(nn.Module):
         return x + self.out(y), leaves[-batch:]
 
 
-class Shrink(nn.Module):
+class Downsample(nn.Module):
     """Two pictures become one of half the side."""
 
     def __init__(self, channels: int, channels_out: int) -> None:
@@ -94,7 +94,7 @@ class Shrink(nn.Module):
         return F.silu(self.conv(x))
 
 
-class Grow(nn.Module):
+class Upsample(nn.Module):
     """One picture becomes two of twice the side; all work is done before growing, where it is cheap."""
 
     def __init__(self, channels: int, channels_out: int) -> None:
@@ -108,7 +108,7 @@ class Grow(nn.Module):
         return F.pixel_shuffle(pairs.flatten(0, 2), 2)                      # (2T*B, C, 2h, 2w)
 
 
-class Tower(nn.Module):
+class LayerStack(nn.Module):
     """Layers in a row, handing each MemBlock its memory."""
 
     def __init__(self, layers: list[nn.Module]) -> None:
@@ -129,7 +129,7 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor, batch: int,
         if isinstance(layer, MemBlock):
             x, left = layer(x, batch, next(before) if before is not None else None)
             after.append(left)
-        elif isinstance(layer, (Shrink, Grow)):
+        elif isinstance(layer, (Downsample, Upsample)):
             x = layer(x, batch)
         else:
             x = layer(x)
@@ -166,7 +166,7 @@ class PortraitCopy(nn.Module):
         """Copy from the portrait where it shows what is painted.
 
         latents (F*B, C, h, w), features x (T*B, D, H/S, W/S), painted (T*B, 3, H, W) and portrait (B, 3, H, W) 0..1,
-        described (B, E, h, w) what `describe` says of the portrait's latents
+        described (B, E, h, w): `describe` of the portrait's latents
 
         -> pictures (T*B, 3, H, W), and for each cell of S pixels where in the portrait it comes from, as seen from
         where it is: (T*B, 2, H/S, W/S) across and down in cells
@@ -178,8 +178,8 @@ class PortraitCopy(nn.Module):
         place = scale * F.interpolate(found, x.shape[-2:], mode="bilinear", align_corners=False)
         coarse = warp_frames(F.avg_pool2d(portrait, S), place)
         seen = torch.cat([x, F.avg_pool2d(painted, S), coarse.to(x.dtype)], 1)
-        said = self.out(F.silu(self.middle(seen))).float()
-        place, share = place + said[:, :2], F.pixel_shuffle(said[:, 2:], S).sigmoid()
+        correction = self.out(F.silu(self.middle(seen))).float()
+        place, share = place + correction[:, :2], F.pixel_shuffle(correction[:, 2:], S).sigmoid()
         fine = S * F.interpolate(place, scale_factor=S, mode="bilinear", align_corners=False)
         return torch.lerp(painted.float(), warp_frames(portrait, fine), share).to(painted.dtype), place
 
@@ -212,18 +212,18 @@ class VideoVAE(nn.Module):
         c1, c2, c3 = config.encoder_channels
         n1, n2, n3 = config.encoder_blocks
         patch = config.stride // 4
-        self.encoder = Tower([
+        self.encoder = LayerStack([
             nn.PixelUnshuffle(patch), nn.Conv2d(3 * patch * patch, c1, 3, padding=1), nn.SiLU(),
             *_blocks(n1, c1, config.mix),
-            Shrink(c1, c2), *_blocks(n2, c2, config.mix),
-            Shrink(c2, c3), *_blocks(n3, c3, config.mix),
+            Downsample(c1, c2), *_blocks(n2, c2, config.mix),
+            Downsample(c2, c3), *_blocks(n3, c3, config.mix),
             nn.Conv2d(c3, 2 * config.latent_channels, 3, padding=1)])
         d1, d2, d3 = config.decoder_channels
         m1, m2, m3 = config.decoder_blocks
-        self.decoder = Tower([
+        self.decoder = LayerStack([
             nn.Conv2d(config.latent_channels, d1, 3, padding=1), nn.SiLU(), *_blocks(m1, d1, config.mix),
-            Grow(d1, d2), *_blocks(m2, d2, config.mix),
-            Grow(d2, d3), *_blocks(m3, d3, config.mix), *_last_layers(d3, patch, config.tail)])
+            Upsample(d1, d2), *_blocks(m2, d2, config.mix),
+            Upsample(d2, d3), *_blocks(m3, d3, config.mix), *_last_layers(d3, patch, config.tail)])
         self.portrait_copy = None if not config.copy_channels else PortraitCopy(config.latent_channels, d3,
                                                                                 config.copy_channels, patch)
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
@@ -241,15 +241,15 @@ class VideoVAE(nn.Module):
     def reconstruct(self, raw: Tensor, portrait: Tensor | None = None) -> Tensor:
         """Decode raw latents (B, C, F, h, w), as `posterior` gives them; portrait (B, 3, H, W) to copy from  ->  video
         (B, 3, 4F, H, W) that may leave 0..1 a little. For training."""
-        return self.reconstruct_and_tell(raw, portrait)[0]
+        return self.reconstruct_and_match(raw, portrait)[0]
 
-    def reconstruct_and_tell(self, raw: Tensor, portrait: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def reconstruct_and_match(self, raw: Tensor, portrait: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Do what `reconstruct` does; also tell where in the portrait each cell was found: (B, 2, T, H/S, W/S) in cells
         of S pixels, or None."""
-        pictures, displacement, _ = self._decode(raw, self.remember(portrait))
+        pictures, displacement, _ = self._decode(raw, self.initial_memory(portrait))
         return _clips(pictures, len(raw)), None if displacement is None else _clips(displacement, len(raw))
 
-    def remember(self, portrait: Tensor | None) -> Memory | None:
+    def initial_memory(self, portrait: Tensor | None) -> Memory | None:
         """Return the memory with which a video begins. portrait: (B, 3, H, W) 0..1, the size of the video"""
         if portrait is None or self.portrait_copy is None:
             return None
@@ -282,11 +282,11 @@ class VideoVAE(nn.Module):
     def decode(self, latents: Tensor, portrait: Tensor | None = None) -> Tensor:
         """Decode latents (B, C, F, h, w) of unit variance, portrait (B, 3, H, W) to copy from  ->  video
         (B, 3, 4F, H, W) 0..1."""
-        return self.decode_stream(latents, self.remember(portrait))[0]
+        return self.decode_stream(latents, self.initial_memory(portrait))[0]
 
     def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """Decode a piece of a longer video; memory is what the piece before left behind, at the start what `remember`
-        returns, or None."""
+        """Decode a piece of a longer video; memory is what the piece before left behind, at the start what
+        `initial_memory` returns, or None."""
         raw = latents * _channel(self.latent_std) + _channel(self.latent_mean)
         pictures, _, memory = self._decode(raw, memory)
         return _clips(pictures, len(raw)).clamp(0, 1), memory

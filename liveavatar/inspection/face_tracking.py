@@ -1,6 +1,6 @@
-"""Read one face through a video that comes in chunks, and measure its pixels while they are at hand.
+"""Track one face through a video that comes in chunks, and measure its pixels while they are at hand.
 
-    chunk of pictures --FaceFollower--> landmarks, presence --measure_pixels--> skin, detail of mouth and eyes, teeth
+    chunk of pictures --FaceTracker--> landmarks, presence --measure_pixels--> skin, detail of mouth and eyes, teeth
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FacePixels:
         return cls(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(cls)))
 
 
-class FaceFollower:
+class FaceTracker:
     """Reads the same face in chunk after chunk: near where it was, else in the whole picture."""
 
     def __init__(self) -> None:

@@ -1,12 +1,11 @@
 """Train the audio encoder of mini, and the projection behind it, to hear what lips do.
 
-    python -m liveavatar.training.listener --corpus .train/corpus.npz --work .train/listener --total_minutes 2
+    python -m liveavatar.training.audio_encoder --corpus .train/corpus.npz --work .train/listener --total_minutes 2
 
-The released model listens through wav2vec2, which knew speech long before it met a face. Learning to hear from
-pictures, where lips are few pixels, is slow. So mini's ear first learns to read visemes, loudness and pauses off the
-sound, through linear layers that are thrown away; from then on it stays as it is. The audio encoder goes on learning
-with the base.
-"""
+The released model encodes sound by wav2vec2, which knew speech long before it met a face. Learning to hear from
+pictures, where lips are few pixels, is slow. So mini's audio encoder first learns to read visemes, loudness and pauses
+off the sound, through linear layers that are thrown away; from then on it stays as it is. The audio encoder goes on
+learning with the base. """
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from liveavatar.audio import windows
-from liveavatar.backends.mini.ear import Ear
+from liveavatar.backends.mini.audio import AudioEncoder
 from liveavatar.backends.mini.preset import TRANSFORMER
 from liveavatar.speech import VISEME_PARAMETERS
 from liveavatar.training.clips import SpeechTable, disturb
@@ -39,28 +38,29 @@ SKIPPED = -(-AUDIO_HISTORY // 4)                    # latent frames that are his
 TARGETS = (*VISEME_PARAMETERS, "loudness", "speaking")
 
 
-class Listener(nn.Module):
-    """Ear and audio encoder, and what reads them: the ear must tell of each frame, each of the encoder's two outputs of
-    the four frames it stands for."""
+class AudioEncoderProbe(nn.Module):
+    """The audio encoder, the transformer's `CausalAudioEncoder` behind it, and linear heads that predict TARGETS: one
+    for each video frame, one for each of the two outputs of the four frames they stand for. `ear` and `encoder` are
+    names in weight files."""
 
     def __init__(self, dim: int, tokens: int) -> None:
         super().__init__()
-        self.ear = Ear()
+        self.ear = AudioEncoder()
         self.encoder = CausalAudioEncoder(1, self.ear.dim, dim, tokens)
-        self.read_ear = nn.Linear(self.ear.dim, len(TARGETS))
-        self.read_tokens = nn.Linear(tokens * dim, 4 * len(TARGETS))
-        self.read_whole = nn.Linear(dim, 4 * len(TARGETS))
+        self.head_features = nn.Linear(self.ear.dim, len(TARGETS))
+        self.head_tokens = nn.Linear(tokens * dim, 4 * len(TARGETS))
+        self.head_whole = nn.Linear(dim, 4 * len(TARGETS))
 
-    def forward(self, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Predict TARGETS of every video frame (B, 4F, 9): by the features, by tokens, by the whole.
 
         mel: windows (B, 768, BEFORE + 9 + 4F + AFTER)
         """
-        told = self.ear(heard)
-        local, whole = self.encoder(told[:, None])
-        spoken = local[:, SKIPPED:, :-1].flatten(2)                         # without the learned one
-        by_four = (self.read_tokens(spoken), self.read_whole(whole[:, SKIPPED:]))
-        return (self.read_ear(told[..., AUDIO_HISTORY:].transpose(1, 2)).float(),
+        features = self.ear(mel)
+        local, whole = self.encoder(features[:, None])
+        tokens = local[:, SKIPPED:, :-1].flatten(2)                         # without the learned one
+        by_four = (self.head_tokens(tokens), self.head_whole(whole[:, SKIPPED:]))
+        return (self.head_features(features[..., AUDIO_HISTORY:].transpose(1, 2)).float(),
                 *(guess.unflatten(-1, (4, -1)).flatten(1, 2).float() for guess in by_four))
 
 
@@ -70,30 +70,30 @@ def correlation(guess: Tensor, truth: Tensor) -> Tensor:
     return nn.functional.cosine_similarity(guess, truth, dim=1).mean(0)
 
 
-def draw(table: SpeechTable, batch: int, frames: int, dice: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw(table: SpeechTable, batch: int, frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw mel (B, M, 64) and TARGETS (B, 4F, 9) of clips of F latent frames, on the table's device."""
     device, T = table.mel.device, AUDIO_HISTORY + 4 * frames
-    start_, ends = table.cut(batch, T, dice)
-    visemes, loudness, speaking = table.said(start_, T)
+    start_, ends = table.cut(batch, T, generator)
+    visemes, loudness, speaking = table.labels(start_, T)
     targets = torch.cat([visemes, loudness[..., None], speaking[..., None]], -1)[:, AUDIO_HISTORY:]
-    return table.heard(start_.to(device), ends.to(device), T), targets.to(device)
+    return table.log_mel(start_.to(device), ends.to(device), T), targets.to(device)
 
 
-def export_listener(model: Listener, path: Path) -> None:
+def export_audio_encoder(model: AudioEncoderProbe, path: Path) -> None:
     """Write both encoders; the heads that read them have done their work."""
     from safetensors.torch import save_file
     save_file({name: tensor.half().cpu() for name, tensor in model.state_dict().items()
-               if not name.startswith("read_")}, str(path))
+               if not name.startswith("head_")}, str(path))
 
 
-def load_listener(path: Path, device: torch.device | str = "cpu") -> tuple[Ear, dict[str, Tensor]]:
+def load_audio_encoder(path: Path, device: torch.device | str = "cpu") -> tuple[AudioEncoder, dict[str, Tensor]]:
     """Load what `export_audio_encoder` wrote: the audio encoder, ready to be used, and weights of the transformer's
     `CausalAudioEncoder`."""
     state = {name: tensor.float() for name, tensor in load_file(path).items()}
-    ear = Ear()
-    ear.load_state_dict({name[4:]: tensor for name, tensor in state.items() if name.startswith("ear.")})
+    audio_encoder = AudioEncoder()
+    audio_encoder.load_state_dict({name[4:]: tensor for name, tensor in state.items() if name.startswith("ear.")})
     encoder = {name[8:]: tensor for name, tensor in state.items() if name.startswith("encoder.")}
-    return ear.to(device).eval().requires_grad_(False), encoder
+    return audio_encoder.to(device).eval().requires_grad_(False), encoder
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -103,13 +103,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     arguments = parser.parse_args(argv)
     device, generator = start(arguments)
-    model = Listener(TRANSFORMER["dim"], TRANSFORMER["num_audio_token"]).to(device)
-    learner = Learner(model, arguments.lr, weight_decay=0.01, export=export_listener)
+    model = AudioEncoderProbe(TRANSFORMER["dim"], TRANSFORMER["num_audio_token"]).to(device)
+    learner = Learner(model, arguments.lr, weight_decay=0.01, export=export_audio_encoder)
     loop = TrainingLoop(arguments.work, {"listener": learner}, generator, budget_of(arguments), arguments.resume,
                         title="listener", save_every_minutes=60)
     corpus = load_corpus(arguments.corpus)
     spoken, held = (SpeechTable(corpus, split, device) for split in ("train", "held"))
-    dice = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
+    host = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
 
     def learn(mel: Tensor, targets: Tensor) -> Tensor:
         with autocast(device):
@@ -120,19 +120,19 @@ def main(argv: list[str] | None = None) -> None:
 
     recorded = Recording(learn, learner.parameters)
     for _ in loop:
-        mel, targets = draw(spoken, arguments.batch, arguments.latent_frames, dice)
+        mel, targets = draw(spoken, arguments.batch, arguments.latent_frames, host)
         loss = recorded(disturb(mel, generator), targets)
         loop.descend("listener")
         loop.show(loss=loss)
     with learner.averaged(), torch.no_grad():
         mel, targets = draw(held, arguments.batch, arguments.latent_frames,
                             torch.Generator().manual_seed(1))
-        for name, guess in zip(("ear", "tokens", "whole"), model(windows(mel)), strict=True):
+        for name, guess in zip(("features", "tokens", "whole"), model(windows(mel)), strict=True):
             loop.evaluation[name] = dict(zip(TARGETS, correlation(guess, targets).tolist(), strict=True))
     loop.write_log()
     if rank() == 0:
-        print("correlation on held voices:", {name: {k: round(v, 3) for k, v in of.items()}
-                                              for name, of in loop.evaluation.items()}, flush=True)
+        print("correlation on held voices:", {name: {k: round(v, 3) for k, v in found.items()}
+                                              for name, found in loop.evaluation.items()}, flush=True)
 
 
 if __name__ == "__main__":
