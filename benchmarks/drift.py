@@ -30,7 +30,7 @@ from liveavatar.avatars.traits import identity_index
 from liveavatar.backends.mini import MiniBackend, choose_device, choose_dtype
 from liveavatar.metrics.quality import colour_error, corner_square_error, decibel
 from liveavatar.metrics.regressor import COLOURS, FaceRegressor
-from liveavatar.training.loop import tile, write_png
+from liveavatar.training.sheets import tile, write_png
 
 WARM_UP_BLOCKS = 2
 BLOCK_S = 0.48

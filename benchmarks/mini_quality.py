@@ -32,6 +32,7 @@ from liveavatar.avatars.motion import CONTROLS, portrait_pose, talk
 from liveavatar.avatars.traits import identity_index, motion_index
 from liveavatar.backends.mini import bfloat16_is_faster
 from liveavatar.conditions import controls_vector
+from liveavatar.config import parse_size
 from liveavatar.metrics.quality import (
     DRAWS,
     BootstrapEstimate,
@@ -55,7 +56,7 @@ from liveavatar.metrics.regressor import COLOURS, FaceRegressor
 from liveavatar.sampler import trained_schedule
 from liveavatar.training.clips import Clips, avatar_clips
 from liveavatar.training.dataset import ClipCondition, encode, encode_audio, rollout
-from liveavatar.training.loop import parse_size, tile, write_png
+from liveavatar.training.sheets import tile, write_png
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer
 from liveavatar.types import InputError
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILE_BYTES = 16 * 2**20
-ROOM_FOR_HEADER = 256 * 2**10
+PIECE_BYTES = FILE_BYTES - 256 * 2**10      # of tensors; the rest is for the header
 SMALLEST_MATRIX = 4096               # numbers; smaller ones are not worth a scale
 SCALE = ".row_scale"
 REMEDY = "install liveavatar again, or restore the file with git"
@@ -152,15 +152,15 @@ def from_8_bits(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             for name, tensor in tensors.items() if not name.endswith(SCALE)}
 
 
-def split_by_size(tensors: dict[str, Tensor], dtype: torch.dtype | None = None) -> list[dict[str, Tensor]]:
+def split_by_size(tensors: dict[str, Tensor], dtype: torch.dtype | None = None,
+                  limit_bytes: int = PIECE_BYTES) -> list[dict[str, Tensor]]:
     """Distribute tensors over files that stay within the limit, in their order."""
     pieces: list[dict[str, Tensor]] = [{}]
-    room = FILE_BYTES - ROOM_FOR_HEADER
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu()
         if dtype is not None and tensor.is_floating_point():
             tensor = tensor.to(dtype)
-        if sum(kept.nbytes for kept in pieces[-1].values()) + tensor.nbytes > room and pieces[-1]:
+        if sum(kept.nbytes for kept in pieces[-1].values()) + tensor.nbytes > limit_bytes and pieces[-1]:
             pieces.append({})
         pieces[-1][name] = tensor.contiguous()
     return pieces

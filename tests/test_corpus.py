@@ -6,7 +6,7 @@ import torch
 
 from liveavatar import speech
 from liveavatar.audio import MEL_FLOOR, SILENCE, active_rms, mel_of
-from liveavatar.training import corpus, sentences
+from liveavatar.training import augmentation, corpus, sentences, speakers
 from liveavatar.types import Phoneme, Speech
 
 RATE = 16000
@@ -30,7 +30,8 @@ def lag_ms(clean: np.ndarray, spoiled: np.ndarray) -> float:
     return (phase(clean) - phase(spoiled)) / (2 * np.pi * 1.25) * 1000
 
 
-EFFECTS = [corpus.wandering, corpus.equalised, corpus.in_a_room, corpus.clipped, corpus.band_limited, corpus.coded]
+EFFECTS = [augmentation.vary_level, augmentation.equalise, augmentation.add_reverb, augmentation.clip_peaks,
+           augmentation.limit_band, augmentation.quantise]
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
@@ -40,30 +41,30 @@ def test_an_effect_changes_the_sound_but_not_its_time(effect, seed):
     spoiled = effect(wave, np.random.default_rng(seed))
     assert spoiled.shape == wave.shape and spoiled.dtype == np.float32 and np.isfinite(spoiled).all()
     assert np.abs(spoiled - wave).max() > 1e-4
-    late = 60 if effect is corpus.in_a_room else 15       # echoes linger: the direct sound stays, the tail comes after
+    late = 60 if effect is augmentation.add_reverb else 15       # the direct sound stays, the tail comes after
     assert abs(lag_ms(wave, spoiled)) < late
 
 
 def test_a_room_does_not_delay_the_direct_sound():
     click = np.zeros(RATE, np.float32)
     click[4000] = 1.0
-    heard = corpus.in_a_room(click, np.random.default_rng(0))
+    heard = augmentation.add_reverb(click, np.random.default_rng(0))
     assert np.argmax(np.abs(heard)) == 4000 and np.abs(heard[:4000]).max() < 1e-6
 
 
 @pytest.mark.parametrize("kind", ["white", "pink", "brown", "hum"])
 def test_noise_has_the_loudness_asked_for(kind, monkeypatch):
-    original = corpus.noise_like
-    monkeypatch.setattr(corpus, "noise_like", lambda _, *rest: original(kind, *rest))
+    original = augmentation.make_noise
+    monkeypatch.setattr(augmentation, "make_noise", lambda _, *rest: original(kind, *rest))
     wave = bursts()
-    noises = [corpus.noisy(wave, np.random.default_rng(seed), "train") - wave for seed in range(8)]
+    noises = [augmentation.add_noise(wave, np.random.default_rng(seed), "train") - wave for seed in range(8)]
     below_db = [20 * np.log10(active_rms(wave) / np.sqrt(np.square(noise).mean())) for noise in noises]
     assert all(-0.5 < db < 45 for db in below_db) and max(below_db) - min(below_db) > 8
 
 
 def test_speed_takes_the_phonemes_along():
     said = Speech(bursts(2.0), RATE, (Phoneme("a", 0.4, 0.8),))
-    fast = corpus.change_speed(said, 1.25)
+    fast = augmentation.change_speed(said, 1.25)
     assert fast.duration_s == pytest.approx(1.6, abs=1e-3)
     assert fast.phonemes[0].start_s == pytest.approx(0.32, abs=1e-3)
     loud = np.abs(fast.wave) > 0.05
@@ -76,16 +77,16 @@ def test_held_sentences_words_and_voices_are_never_trained_on():
     trained = {text for texts in sentences.other("train").values() for text in texts}
     assert not trained & {text for texts in sentences.other("held").values() for text in texts}
     rng = np.random.default_rng(0)
-    voices = {split: {corpus.choose_voice(rng, split)[0] for _ in range(2000)} for split in ("train", "held")}
+    voices = {split: {speakers.choose_voice(rng, split)[0] for _ in range(2000)} for split in ("train", "held")}
     assert not voices["train"] & voices["held"]
-    assert not set(corpus.VARIANTS) & set(corpus.HELD_VARIANTS)
+    assert not set(speakers.VARIANTS) & set(speakers.HELD_VARIANTS)
 
 
 @needs_espeak
 def test_every_espeak_voice_of_the_corpus_exists():
     known = set(speech.available_variants())
-    assert set(corpus.VARIANTS) | set(corpus.HELD_VARIANTS) <= known
-    languages = {*corpus.ACCENTS, *corpus.HELD_ACCENTS, *sentences.other("train"), *sentences.other("held")}
+    assert set(speakers.VARIANTS) | set(speakers.HELD_VARIANTS) <= known
+    languages = {*speakers.ACCENTS, *speakers.HELD_ACCENTS, *sentences.other("train"), *sentences.other("held")}
     assert {f"espeak:{language}" for language in languages} <= set(speech.available_voices())
 
 

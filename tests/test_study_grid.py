@@ -144,7 +144,7 @@ def test_the_study_needs_no_synthesiser(name, monkeypatch):
 
 
 def test_nobody_of_the_study_was_in_the_training_speech():
-    from liveavatar.training import corpus, sentences
+    from liveavatar.training import sentences, speakers
 
     known = {sentence.lower() for sentence in sentences.english("train")}
     for entry in RECORDINGS:
@@ -152,7 +152,7 @@ def test_nobody_of_the_study_was_in_the_training_speech():
         assert words.lower() not in known
         engine, _, name = voice.partition(":")
         accent, _, variant = name.partition("+")
-        held = {name for name, _ in corpus.FLITE["held"]} if engine == "flite" else set(corpus.HELD_VARIANTS)
-        trained = {name for name, _ in corpus.FLITE["train"]} if engine == "flite" else set(corpus.VARIANTS)
+        held = {name for name, _ in speakers.FLITE["held"]} if engine == "flite" else set(speakers.HELD_VARIANTS)
+        trained = {name for name, _ in speakers.FLITE["train"]} if engine == "flite" else set(speakers.VARIANTS)
         assert (variant or accent) not in trained
-        assert (variant or accent) in held | set(corpus.HELD_ACCENTS)
+        assert (variant or accent) in held | set(speakers.HELD_ACCENTS)

@@ -12,6 +12,7 @@ from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
 from liveavatar.sampler import Schedule, trained_schedule
 from liveavatar.training import audio_encoder, decoder, distill, review
 from liveavatar.training import base as base_stage
+from liveavatar.training.checkpoint import load_pieces
 from liveavatar.training.dataset import (
     FULL,
     ClipCondition,
@@ -22,7 +23,7 @@ from liveavatar.training.dataset import (
     rollout,
     velocity,
 )
-from liveavatar.training.loop import Recording, load_pieces
+from liveavatar.training.learner import Recording
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer
 
 TINY = {"dim": 32, "ffn_dim": 48, "num_heads": 2, "num_layers": 2, "freq_dim": 16, "text_dim": 19, "text_len": 4,

@@ -18,18 +18,12 @@ from liveavatar.backends.mini.vae import VideoVAE, load_vae
 from liveavatar.puppets import PuppetWorld, rigs_of
 from liveavatar.training import decoder
 from liveavatar.training import vae as stage
+from liveavatar.training.checkpoint import find_pieces, load_pieces, save_pieces
 from liveavatar.training.clips import Clips, World, avatar_clips, disturb
 from liveavatar.training.dataset import emphasis_bells, emphasis_weights
-from liveavatar.training.loop import (
-    Budget,
-    Learner,
-    TrainingLoop,
-    find_pieces,
-    learning_rate_scale,
-    load_pieces,
-    save_pieces,
-    write_png,
-)
+from liveavatar.training.learner import Learner
+from liveavatar.training.loop import Budget, TrainingLoop, learning_rate_scale
+from liveavatar.training.sheets import write_png
 from liveavatar.training.textures import Textures
 from liveavatar.types import InputError
 
@@ -235,7 +229,7 @@ def test_a_missing_checkpoint_is_named(tmp_path):
         line_loop(tmp_path, resume=True, total_steps=3)
 
 
-def test_png_needs_no_library_to_be_written(tmp_path):
+def test_a_picture_is_written_as_it_is(tmp_path):
     from PIL import Image
     picture = torch.rand(3, 5, 7)
     read = np.asarray(Image.open(write_png(picture, tmp_path / "p.png")))

@@ -269,7 +269,7 @@ def test_the_vae_laid_out_for_the_gpu_makes_the_pictures_of_the_plain_one():
 
 
 def test_recordings_share_memory_and_the_first_may_end_before_the_others():
-    from liveavatar.training.loop import Recording
+    from liveavatar.training.learner import Recording
 
     weight = nn.Parameter(torch.tensor([2.0, 3.0], device=DEVICE))
     x = torch.tensor([1.0, 5.0], device=DEVICE)

@@ -22,16 +22,9 @@ from liveavatar.backends.mini.preset import TRANSFORMER
 from liveavatar.speech import VISEME_PARAMETERS
 from liveavatar.training.clips import SpeechTable, disturb
 from liveavatar.training.corpus import load_corpus
-from liveavatar.training.loop import (
-    Learner,
-    Recording,
-    TrainingLoop,
-    add_arguments,
-    autocast,
-    budget_of,
-    rank,
-    start,
-)
+from liveavatar.training.learner import Learner, Recording, rank
+from liveavatar.training.loop import TrainingLoop
+from liveavatar.training.options import add_arguments, autocast, budget_of, start
 from liveavatar.transformer import AUDIO_HISTORY, CausalAudioEncoder
 
 SKIPPED = -(-AUDIO_HISTORY // 4)                    # latent frames that are history

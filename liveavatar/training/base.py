@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from liveavatar.backends.mini.preset import TRANSFORMER, transformer_options
 from liveavatar.backends.mini.vae import load_vae
+from liveavatar.config import parse_size
 from liveavatar.sampler import shifted
 from liveavatar.training.audio_encoder import load_audio_encoder
+from liveavatar.training.checkpoint import find_pieces, load_pieces
 from liveavatar.training.dataset import (
     ClipCondition,
     Dataset,
@@ -34,19 +36,9 @@ from liveavatar.training.dataset import (
     velocity_and_flow,
     widen,
 )
-from liveavatar.training.loop import (
-    PROCESS_STARTED_S,
-    Learner,
-    Recording,
-    TrainingLoop,
-    add_arguments,
-    budget_of,
-    find_pieces,
-    load_pieces,
-    parse_size,
-    rank,
-    start,
-)
+from liveavatar.training.learner import Learner, Recording, rank
+from liveavatar.training.loop import PROCESS_STARTED_S, TrainingLoop
+from liveavatar.training.options import add_arguments, budget_of, start
 from liveavatar.training.worlds import add_world_arguments, clips_of
 from liveavatar.transformer import AdaptiveNorm, Attention, CausalS2VTransformer
 from liveavatar.types import InputError

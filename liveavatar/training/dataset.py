@@ -22,7 +22,7 @@ from liveavatar.conditions import controls_vector, nothing_said
 from liveavatar.sampler import Schedule, Solver, move
 from liveavatar.strength import SHARPEST_BLUR_PX, STRONGEST_BLUR_PX, blur_portrait, weaken_sound
 from liveavatar.training.clips import Clips, disturb
-from liveavatar.training.loop import autocast
+from liveavatar.training.options import autocast
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer, Context
 
 # where the loss counts more: radii across and down in distances between the eyes, and how much is added to 1

@@ -28,7 +28,11 @@ from liveavatar.backends.mini.preset import transformer_options
 from liveavatar.backends.mini.vae import VideoVAE, load_vae, save_vae
 from liveavatar.compiling import compile_function
 from liveavatar.conditions import controls_vector
+from liveavatar.config import parse_size
 from liveavatar.strength import blur_portrait, blur_px
+from liveavatar.training.learner import Learner, rank
+from liveavatar.training.loop import TrainingLoop
+from liveavatar.training.options import add_arguments, autocast, budget_of, start
 from liveavatar.transformer import AUDIO_HISTORY
 
 from .audio_encoder import load_audio_encoder
@@ -45,7 +49,6 @@ from .dataset import (
     velocity,
     widen,
 )
-from .loop import Learner, TrainingLoop, add_arguments, autocast, budget_of, parse_size, rank, start
 from .vae import evaluate_worlds, picture_losses
 from .worlds import add_world_arguments, clips_of
 

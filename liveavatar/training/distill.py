@@ -32,10 +32,12 @@ from torch import Tensor, nn
 
 from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT, transformer_options
 from liveavatar.backends.mini.vae import load_vae
+from liveavatar.config import parse_size
 from liveavatar.lora import Adapter
 from liveavatar.sampler import Schedule, move, shifted, trained_schedule
 from liveavatar.training.audio_encoder import load_audio_encoder
 from liveavatar.training.base import compile_for_training, load_transformer, set_trainable
+from liveavatar.training.checkpoint import save_pieces
 from liveavatar.training.dataset import (
     ClipCondition,
     Dataset,
@@ -47,17 +49,9 @@ from liveavatar.training.dataset import (
     velocity,
     widen,
 )
-from liveavatar.training.loop import (
-    Learner,
-    Recording,
-    TrainingLoop,
-    add_arguments,
-    budget_of,
-    parse_size,
-    rank,
-    save_pieces,
-    start,
-)
+from liveavatar.training.learner import Learner, Recording, rank
+from liveavatar.training.loop import TrainingLoop
+from liveavatar.training.options import add_arguments, budget_of, start
 from liveavatar.training.worlds import add_world_arguments, clips_of
 from liveavatar.transformer import CausalS2VTransformer
 from liveavatar.weights import from_8_bits, to_8_bits

@@ -20,10 +20,13 @@ from torch import Tensor
 from liveavatar.avatars.traits import MOTION, identity_index, motion_index
 from liveavatar.backends.mini.vae import VideoVAE, load_vae
 from liveavatar.compiling import compile_function
+from liveavatar.config import parse_size
 from liveavatar.metrics.regressor import BODY, COLOURS, MOUTH, FaceRegressor, save_regressor
+from liveavatar.training.learner import Learner, rank
+from liveavatar.training.loop import TrainingLoop
+from liveavatar.training.options import add_arguments, autocast, budget_of, start
 
 from .clips import ClipBatch, Clips
-from .loop import Learner, TrainingLoop, add_arguments, autocast, budget_of, parse_size, rank, start
 from .vae import point
 from .worlds import add_world_arguments, clips_of
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from liveavatar.avatars.traits import motion_index
 from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT, transformer_options
 from liveavatar.backends.mini.vae import VideoVAE, load_vae
+from liveavatar.config import parse_size
 from liveavatar.lora import merge_lora
 from liveavatar.metrics.quality import Likeness, draw_people, mean_of_known, temporal_correlation
 from liveavatar.metrics.regressor import FaceRegressor, load_regressor
@@ -29,10 +30,12 @@ from liveavatar.sampler import Schedule, trained_schedule
 from liveavatar.strength import blur_portrait
 from liveavatar.training.audio_encoder import load_audio_encoder
 from liveavatar.training.base import load_transformer
+from liveavatar.training.checkpoint import load_pieces
 from liveavatar.training.clips import ClipBatch, Clips
 from liveavatar.training.dataset import ClipCondition, encode, encode_audio, rollout
 from liveavatar.training.distill import in_8_bits
-from liveavatar.training.loop import add_arguments, load_pieces, parse_size, start, tile, write_png
+from liveavatar.training.options import add_arguments, start
+from liveavatar.training.sheets import tile, write_png
 from liveavatar.training.vae import detail_strength
 from liveavatar.training.worlds import add_world_arguments, clips_of
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer

@@ -18,7 +18,7 @@ from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT, SIZE, TRANSFORMER
 from liveavatar.backends.mini.vae import load_vae
 from liveavatar.metrics.regressor import load_regressor
 from liveavatar.training.audio_encoder import load_audio_encoder
-from liveavatar.training.loop import find_pieces, load_pieces
+from liveavatar.training.checkpoint import find_pieces, load_pieces
 from liveavatar.types import InputError
 from liveavatar.weights import save_part
 

@@ -23,23 +23,14 @@ from torch import Tensor
 from liveavatar.avatars.landmarks import LANDMARKS
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
 from liveavatar.compiling import compile_function
+from liveavatar.config import parse_size
+from liveavatar.training.learner import Learner, rank
+from liveavatar.training.loop import PROCESS_STARTED_S, TrainingLoop, peak_memory_gib
+from liveavatar.training.options import add_arguments, autocast, budget_of, start
+from liveavatar.training.sheets import tile, write_png
 
 from .clips import ClipBatch, Clips
 from .dataset import emphasis_bells, emphasis_weights
-from .loop import (
-    PROCESS_STARTED_S,
-    Learner,
-    TrainingLoop,
-    add_arguments,
-    autocast,
-    budget_of,
-    parse_size,
-    peak_memory_gib,
-    rank,
-    start,
-    tile,
-    write_png,
-)
 from .textures import Textures
 from .worlds import add_world_arguments, clips_of
 
