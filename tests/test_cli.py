@@ -16,6 +16,8 @@ from safetensors import safe_open
 import liveavatar
 from liveavatar import cli
 from liveavatar.backends import BACKENDS
+from liveavatar.cli import commands
+from liveavatar.cli.generate import add_generate
 from liveavatar.video import read_frames, read_provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +69,7 @@ def test_torchrun_lets_our_options_through():
     from torch.distributed.run import get_args_parser
 
     parser = argparse.ArgumentParser()
-    cli.add_generate(parser)
+    add_generate(parser)
     refused = []
     for action in parser._actions:
         for option in action.option_strings:
@@ -221,10 +223,10 @@ def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
                 raise KeyboardInterrupt
             return 0
 
-    monkeypatch.setattr(cli.subprocess, "Popen", Server)
+    monkeypatch.setattr(commands.subprocess, "Popen", Server)
     for user, allowed in ((0, True), (1000, False)):
         started.clear()
-        monkeypatch.setattr(cli.os, "geteuid", lambda user=user: user, raising=False)
+        monkeypatch.setattr(commands.os, "geteuid", lambda user=user: user, raising=False)
         assert cli.main(["lab", "--", "--no-browser"]) == 0
         command, interrupted = started
         assert command[:3] == [sys.executable, "-m", "jupyterlab"] and command[-1] == "--no-browser"
