@@ -6,12 +6,14 @@ import torch
 
 from liveavatar import speech
 from liveavatar.audio import MEL_FLOOR, SILENCE, active_rms, mel_of
+from liveavatar.speech.espeak import open_espeak
+from liveavatar.speech.flite import flite_voices
 from liveavatar.training import augmentation, corpus, sentences, speakers
 from liveavatar.types import Phoneme, Speech
 
 RATE = 16000
-needs_espeak = pytest.mark.skipif(speech._espeak() is None, reason="espeak-ng is not installed")
-needs_both = pytest.mark.skipif(speech._espeak() is None or not speech._flite_voices(), reason="no synthesisers")
+needs_espeak = pytest.mark.skipif(open_espeak() is None, reason="espeak-ng is not installed")
+needs_both = pytest.mark.skipif(open_espeak() is None or not flite_voices(), reason="no synthesisers")
 
 
 def bursts(seconds: float = 4.0) -> np.ndarray:

@@ -9,11 +9,24 @@ import pytest
 import torch
 
 from liveavatar import speech
-from liveavatar.speech import VISEME_PARAMETERS, VISEMES, join, speak, speaking, viseme_curves, viseme_of
+from liveavatar.speech import (
+    VISEME_PARAMETERS,
+    VISEMES,
+    espeak,
+    flite,
+    join,
+    speak,
+    speaking,
+    synthesis,
+    viseme_curves,
+    viseme_of,
+    visemes,
+)
+from liveavatar.speech.espeak import open_espeak
 from liveavatar.types import InputError, Phoneme, Speech
 
 APERTURE, WIDTH, ROUNDING, TEETH, TONGUE, PRESS, TUCK = range(7)
-needs_espeak = pytest.mark.skipif(speech._espeak() is None, reason="espeak-ng is not installed")
+needs_espeak = pytest.mark.skipif(open_espeak() is None, reason="espeak-ng is not installed")
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 both = [pytest.param("espeak:en-us", marks=needs_espeak), pytest.param("flite:slt", marks=needs_flite)]
 
@@ -33,8 +46,8 @@ def test_visemes_of_ipa_and_arpabet(symbol, visemes):
 
 
 def test_every_symbol_of_the_tables_has_a_viseme():
-    assert set(speech.IPA.values()) <= set(VISEMES)
-    assert {viseme for names in speech.ARPABET.values() for viseme in names.split()} <= set(VISEMES)
+    assert set(visemes.IPA.values()) <= set(VISEMES)
+    assert {viseme for names in visemes.ARPABET.values() for viseme in names.split()} <= set(VISEMES)
     assert all(len(row) == len(VISEME_PARAMETERS) + 1 for row in VISEMES.values())
 
 
@@ -188,8 +201,10 @@ def test_a_text_without_words_is_refused():
 
 
 def test_a_missing_synthesiser_is_named_with_its_remedy(monkeypatch):
-    monkeypatch.setattr(speech, "_espeak", lambda: None)
-    monkeypatch.setattr(speech, "_flite_voices", lambda: ())
+    monkeypatch.setattr(espeak, "open_espeak", lambda: None)
+    monkeypatch.setattr(synthesis, "open_espeak", lambda: None)
+    for module in (flite, synthesis):
+        monkeypatch.setattr(module, "flite_voices", lambda: ())
     assert speech.available_voices() == ()
     for voice in ("espeak:en-us", "flite:slt"):
         with pytest.raises(InputError, match=r"not installed; install one with: pip install 'liveavatar\[speech\]'"):
@@ -198,9 +213,10 @@ def test_a_missing_synthesiser_is_named_with_its_remedy(monkeypatch):
 
 @pytest.mark.skipif(find_spec("espeakng_loader") is None, reason="needs a wheel: pip install 'liveavatar[speech]'")
 def test_the_voices_of_the_wheel_say_when_each_phoneme_begins(monkeypatch):
-    monkeypatch.setattr(speech, "_system_libraries", lambda: [])
-    engine = speech._espeak.__wrapped__()
-    monkeypatch.setattr(speech, "_espeak", lambda: engine)
+    monkeypatch.setattr(espeak, "_system_libraries", lambda: [])
+    engine = open_espeak.__wrapped__()
+    for module in (espeak, synthesis):
+        monkeypatch.setattr(module, "open_espeak", lambda: engine)
     said = speak("Bob may move.", "espeak:en-us")
     assert [viseme_of(p.symbol)[0] for p in said.phonemes if not speech.is_pause(p)][:3] == ["p", "ah", "p"]
     assert said.phonemes[0].start_s < 0.05 and said.phonemes[-1].end_s == pytest.approx(said.duration_s, abs=0.01)
@@ -211,10 +227,10 @@ def test_a_library_without_voices_is_passed_over(monkeypatch):
     class Empty:
         espeak_Initialize = staticmethod(lambda *_: -1)
 
-    monkeypatch.setattr(speech, "_system_libraries", lambda: [("libempty", None)])
-    monkeypatch.setattr(speech, "_wheel_library", lambda: [])
-    monkeypatch.setattr(speech.ctypes, "CDLL", lambda _: Empty())
-    assert speech._espeak.__wrapped__() is None
+    monkeypatch.setattr(espeak, "_system_libraries", lambda: [("libempty", None)])
+    monkeypatch.setattr(espeak, "_wheel_library", lambda: [])
+    monkeypatch.setattr(espeak.ctypes, "CDLL", lambda _: Empty())
+    assert open_espeak.__wrapped__() is None
 
 
 # ---- join and samples ----------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from torch import Tensor
 from liveavatar.metrics.quality import CLOSED_BELOW, CLOSED_LIPS, STILL, lag, silent_frames
 from liveavatar.metrics.reader import read_face
 from liveavatar.metrics.regressor import MOUTH, FaceRegressor, Reading
-from liveavatar.speech import VISEME_PARAMETERS, VISEMES, viseme_curves, viseme_of
+from liveavatar.speech.visemes import VISEME_PARAMETERS, VISEMES, viseme_curves, viseme_of
 from liveavatar.types import InputError, Phoneme, Speech
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.metrics.quality import QUIET_S, silent_frames
-from liveavatar.speech import speaking
+from liveavatar.speech.visemes import speaking
 from liveavatar.types import Speech
 from liveavatar.voice import holds_speech
 from liveavatar.voice_activity import INSTALL, speech_probability, speech_segments

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from liveavatar.audio import windows
 from liveavatar.backends.mini.audio import AudioEncoder
 from liveavatar.backends.mini.preset import TRANSFORMER
-from liveavatar.speech import VISEME_PARAMETERS
+from liveavatar.speech.visemes import VISEME_PARAMETERS
 from liveavatar.training.clips import SpeechTable, disturb
 from liveavatar.training.corpus import load_corpus
 from liveavatar.training.learner import Learner, Recording, rank
