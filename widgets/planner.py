@@ -10,7 +10,8 @@ import traitlets
 from liveavatar.types import InputError
 from liveavatar.vram.cards import GIB, cards
 from liveavatar.vram.plan import Change, Plan, plan
-from liveavatar.vram.predict import OWNERS, gib, weights_named
+from liveavatar.vram.prediction import OWNERS, gib
+from liveavatar.vram.settings import weights_named
 from widgets._live import Body, Buffers, LiveView, sentence
 
 if TYPE_CHECKING:

@@ -8,20 +8,11 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from liveavatar.config import parse_size, size_text
+from liveavatar.vram.block_time import gathered_in_a_pass, read_back
 from liveavatar.vram.cards import GIB, cards
-from liveavatar.vram.predict import (
-    FITS,
-    NOT,
-    OWNERS,
-    RELEASED_CACHES,
-    TIGHT,
-    Prediction,
-    Settings,
-    gathered_in_a_pass,
-    gib,
-    predict,
-    read_back,
-)
+from liveavatar.vram.predict import RELEASED_CACHES, predict
+from liveavatar.vram.prediction import FITS, NOT, OWNERS, TIGHT, Prediction, gib
+from liveavatar.vram.settings import Settings
 from liveavatar.vram.shapes import shapes
 
 if TYPE_CHECKING:

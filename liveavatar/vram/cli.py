@@ -57,7 +57,7 @@ def run_plan(asked: argparse.Namespace) -> int:
         print(card_table())
         return 0
     from liveavatar.vram.plan import plan
-    from liveavatar.vram.predict import weights_named
+    from liveavatar.vram.settings import weights_named
 
     settings = {"steps": asked.sample_steps, "infer_frames": asked.infer_frames, "num_clip": asked.num_clip,
                 "enable_online_decode": asked.enable_online_decode}

@@ -10,7 +10,7 @@ from liveavatar.config import GenerationConfig
 from liveavatar.types import InputError
 from liveavatar.vram.cards import GIB, Card, card
 from liveavatar.vram.plan import Plan, plan
-from liveavatar.vram.predict import weights_named
+from liveavatar.vram.settings import weights_named
 
 
 def card_here(device: str = "auto") -> Card | None:

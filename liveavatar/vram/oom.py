@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from liveavatar.config import GenerationConfig
 from liveavatar.memory_errors import GPU, error_chain, memory_that_ran_out
 from liveavatar.vram.fit import plan_here
-from liveavatar.vram.predict import FITS, gib
+from liveavatar.vram.prediction import FITS, gib
 
 if TYPE_CHECKING:
     from liveavatar.runs.run import Run

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from liveavatar.types import InputError
 from liveavatar.vram.advice import Advice, Change, advise, cheapest, draw, explanations
 from liveavatar.vram.cards import GIB, Card, card
-from liveavatar.vram.predict import FITS, OWNERS, BlockTime, Moment, Prediction, Settings, gib, predict
+from liveavatar.vram.predict import predict
+from liveavatar.vram.prediction import FITS, OWNERS, BlockTime, Moment, Prediction, gib
+from liveavatar.vram.settings import Settings
 from liveavatar.wording import did_you_mean
 
 if TYPE_CHECKING:
