@@ -275,26 +275,29 @@ def test_a_short_gap_is_no_silence():
 # ------------------------------------------------------------------------------------------------ the table
 
 @pytest.fixture
-def mini_quality(monkeypatch):
+def benchmark(monkeypatch):
+    """Return a module of benchmarks/ by its name."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
-    return importlib.import_module("mini_quality")
+    importlib.import_module("mini_quality")                         # all of it can be imported
+    return importlib.import_module
 
 
-def test_perfect_videos_reach_every_goal_of_the_lips(mini_quality):
+def test_perfect_videos_reach_every_goal_of_the_lips(benchmark):
+    clips, measures = benchmark("quality_clips"), benchmark("quality_measures")
     B, T = 2, 24
     motion = torch.zeros(B, T, len(MOTION))
-    for name in (*mini_quality.LIPS.values(), "left_hand_y", "right_hand_y"):
+    for name in (*clips.LIPS.values(), "left_hand_y", "right_hand_y"):
         motion[..., motion_index(name)] = wandering(T).float()
     silent = torch.zeros(B, T, dtype=torch.bool)
     video = torch.rand(B, 3, T, 16, 16, generator=torch.Generator().manual_seed(0))
     colours = torch.rand(B, 4, 3)
-    truth = mini_quality.Truth(None, video, video, motion, colours, None, torch.zeros(B, T), silent, silent,
-                               torch.tensor([mini_quality.BEAT, 0]))
-    traits = {name: truth.trait(name) for name in (*mini_quality.LIPS.values(), "left_hand_y", "right_hand_y")}
+    truth = clips.Truth(None, video, video, motion, colours, None, torch.zeros(B, T), silent, silent,
+                               torch.tensor([clips.BEAT, 0]))
+    traits = {name: truth.trait(name) for name in (*clips.LIPS.values(), "left_hand_y", "right_hand_y")}
     features = torch.randn(B, T, 3, generator=torch.Generator().manual_seed(0))
-    seen = mini_quality.Readings(traits, colours[:, None].expand(-1, T, -1, -1), features, features)
+    seen = clips.Readings(traits, colours[:, None].expand(-1, T, -1, -1), features, features)
     row = {name: figure.value for name, figure in
-           mini_quality.measure(video, seen, mini_quality.Judge.of(truth, seen)).items()}
+           measures.measure(video, seen, measures.Judge.of(truth, seen)).items()}
     for name in ("aperture", "width", "rounding", "hand"):
         assert row[f"{name}_correlation"] == pytest.approx(1)
     assert row["lag_frames"] == pytest.approx(0, abs=1e-6)
@@ -307,8 +310,9 @@ def figure(*values):
     return BootstrapEstimate(torch.tensor(values, dtype=torch.float64))
 
 
-def test_a_goal_knows_which_way_is_good_and_whether_it_is_sure(mini_quality):
-    assert mini_quality.Goal("corners, dB", 39, figure(40, 40, 41)).reached
-    late = mini_quality.Goal("lag", 0.15, figure(0.2, 0.1, 0.3), most=True)
+def test_a_goal_knows_which_way_is_good_and_whether_it_is_sure(benchmark):
+    report = benchmark("quality_report")
+    assert report.Goal("corners, dB", 39, figure(40, 40, 41)).reached
+    late = report.Goal("lag", 0.15, figure(0.2, 0.1, 0.3), most=True)
     assert not late.reached and not late.sure and "within the interval" in str(late)
-    assert not mini_quality.Goal("unknown", 1, figure(math.nan)).reached
+    assert not report.Goal("unknown", 1, figure(math.nan)).reached
