@@ -9,6 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liveavatar.cli.outputs import check_file, output_of
+from liveavatar.cli.parsing import add_output, add_stretch, add_switch, levels, student_name
 from liveavatar.config import GenerationConfig
 from liveavatar.files import printable, user_path
 from liveavatar.signals import Stop, stop_on_signals
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
     from liveavatar.runs.recipe import Recipe
     from liveavatar.types import Speech
     from liveavatar.video import Video
-from liveavatar.cli.outputs import check_file, output_of
-from liveavatar.cli.parsing import add_output, add_stretch, add_switch, levels, student_name
+
 
 DEFAULTS = GenerationConfig()
 DEFAULT_STUDENT = 4
