@@ -316,3 +316,27 @@ def test_a_goal_knows_which_way_is_good_and_whether_it_is_sure(benchmark):
     late = report.Goal("lag", 0.15, figure(0.2, 0.1, 0.3), most=True)
     assert not late.reached and not late.sure and "within the interval" in str(late)
     assert not report.Goal("unknown", 1, figure(math.nan)).reached
+
+
+def test_photographs_that_equal_the_truth_reach_every_goal(benchmark):
+    measures = benchmark("mini_photographs")
+    B, T = 3, 24
+    curve = (wandering(T).float() - wandering(T).float().min()).expand(B, T)
+    pressed = torch.zeros(B, T, dtype=torch.bool)
+    pressed[:, curve[0].argmin()] = True
+    video = torch.rand(B, 3, T, 16, 16, generator=torch.Generator().manual_seed(0))
+    video[..., :8] = 0.5                                            # half of the picture stands still
+    truth = measures.Truth(None, video[:, :, 0], video, curve, pressed)
+    seen = measures.Readings(0.3 * curve, torch.ones(B, T, dtype=torch.bool), torch.full((B,), 0.02))
+    row = measures.measure(video, seen, truth, seen)
+    assert row["aperture_correlation"].value == pytest.approx(1) and row["opening_ratio"].value == pytest.approx(1)
+    assert row["pressed_share"].value == row["found_share"].value == row["detail"].value == pytest.approx(1)
+    assert abs(row["late_frames"].value) < 1e-3
+    noisy = measures.measure(video + 0.1, seen, truth, seen)
+    assert noisy["still_psnr_db"].value == pytest.approx(20, abs=0.1)
+    lost = measures.Readings(seen.aperture.clone(), seen.found.clone(), seen.change)
+    lost.found[0, 3], lost.aperture[0, 3] = False, math.nan
+    row = measures.measure(video, lost, truth, seen)
+    assert row["found_share"].value == pytest.approx(1 - 1 / (B * T)) and row["aperture_correlation"].value > 0.99
+    found = {"about": {"row": "made"}, "rows": {"truth": row, "made": row}, "recordings": None, "minute": None}
+    assert [value for _, _, value in measures.goals(found)][0].startswith("1.000")

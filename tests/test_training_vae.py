@@ -312,6 +312,8 @@ def test_the_loss_is_emphasised_at_the_mouth_and_not_in_the_corner(corpus):
     weights = emphasis_weights(emphasis_bells(drawn.points, (32, 32)))[0, 0]
     x, y = stage.point(drawn, "mouth_center")[0].long().tolist()
     assert weights[y, x] > 5 and weights[0, 0] == pytest.approx(1, abs=0.1)
+    more = emphasis_weights(emphasis_bells(drawn.points, (32, 32)), mouth_weight=20)[0, 0]
+    assert more[y, x] > 2.5 * weights[y, x] and more[0, 0] == pytest.approx(1, abs=0.3)
 
 
 def test_textures_fill_a_picture_with_edges_that_move():

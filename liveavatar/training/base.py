@@ -26,6 +26,7 @@ from liveavatar.sampler import shifted
 from liveavatar.training.audio_encoder import load_audio_encoder
 from liveavatar.training.checkpoint import find_pieces, load_pieces
 from liveavatar.training.dataset import (
+    MOUTH_WEIGHT,
     ClipCondition,
     Dataset,
     Strengths,
@@ -171,6 +172,7 @@ def add_arguments_of_base(parser: argparse.ArgumentParser) -> argparse.ArgumentP
     parser.add_argument("--other_sizes", nargs="*", default=[], metavar="W*H",
                         help=f"sizes beside --size that share {OTHER_SIZES:.0%} of the clips and steps")
     parser.add_argument("--latent_frames", type=int, default=21)
+    parser.add_argument("--mouth_weight", type=float, default=MOUTH_WEIGHT, help="of the loss around the mouth")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--dim", type=int, default=TRANSFORMER["dim"], help="width of a new network")
     parser.add_argument("--prediction", choices=("velocity", "clean"), default=TRANSFORMER["prediction"])
@@ -206,7 +208,8 @@ def main(argv: list[str] | None = None) -> None:
         host = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step + 77 * index)
         clips = clips_of(arguments, "train", device, size, host)
         count = math.ceil(share * arguments.clips)
-        dataset = encode_clips(clips, vae, audio_encoder, count, arguments.latent_frames)
+        dataset = encode_clips(clips, vae, audio_encoder, count, arguments.latent_frames,
+                               mouth_weight=arguments.mouth_weight)
         batch = min(round(arguments.batch * math.prod(sizes[0]) / math.prod(size)), len(dataset))
         sources.append(clips)
         tasks.append(FlowMatching(model, dataset, batch, generator))
@@ -223,7 +226,8 @@ def main(argv: list[str] | None = None) -> None:
         loop.show(loss=loss, displacement=off)
         if arguments.refresh_steps and loop.step % arguments.refresh_steps == 0:
             dataset = tasks[which].dataset
-            new = encode_clips(sources[which], vae, audio_encoder, min(32, len(dataset)), arguments.latent_frames)
+            new = encode_clips(sources[which], vae, audio_encoder, min(32, len(dataset)), arguments.latent_frames,
+                               mouth_weight=arguments.mouth_weight)
             dataset.replace_clips(cursors[which], new[:len(dataset) - cursors[which]])
             cursors[which] = (cursors[which] + len(new)) % len(dataset)
 

@@ -26,7 +26,8 @@ from liveavatar.training.options import autocast
 from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer, Context
 
 # where the loss counts more: radii across and down in distances between the eyes, and how much is added to 1
-EMPHASIS = {"mouth_center": (0.78, 0.52, 6.0), "left_eye": (0.40, 0.32, 4.0), "right_eye": (0.40, 0.32, 4.0),
+MOUTH_WEIGHT = 6.0
+EMPHASIS = {"mouth_center": (0.78, 0.52, MOUTH_WEIGHT), "left_eye": (0.40, 0.32, 4.0), "right_eye": (0.40, 0.32, 4.0),
             "left_hand": (0.68, 0.68, 2.0), "right_hand": (0.68, 0.68, 2.0)}
 SMALLEST_WEIGHTED_SIGMA = 0.2    # errors of the finished latents count as 1 / sigma^2, but no more than here
 
@@ -136,8 +137,8 @@ def encode_audio(encoder: AudioEncoder, mel: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode_clips(clips: Clips, vae: VideoVAE, audio_encoder: AudioEncoder, count: int, latent_frames: int,
-                 batch: int = 32) -> Dataset:
-    """Draw clips and encode them."""
+                 batch: int = 32, mouth_weight: float = MOUTH_WEIGHT) -> Dataset:
+    """Draw clips and encode them. mouth_weight: of the loss around the mouth, beside 1 far from face and hands"""
     parts, batch = [], min(batch, count)
     for _ in range(-(-count // batch)):
         drawn = clips.draw(batch, FRAMES_PER_LATENT * latent_frames, portrait=True, lead=AUDIO_HISTORY,
@@ -148,7 +149,8 @@ def encode_clips(clips: Clips, vae: VideoVAE, audio_encoder: AudioEncoder, count
                               (drawn.portrait, blur_portrait(drawn.portrait, cell_px)))
         latents = torch.cat([encode(vae.encode, part) for part in drawn.video.split(8)]).half()
         parts.append((latents, reference, blurred, drawn.mel.half(), controls_vector(drawn.controls).half(),
-                      drawn.visemes.half(), emphasis_on_latents(drawn.points, latents, clips.size),
+                      drawn.visemes.half(), emphasis_on_latents(drawn.points, latents, clips.size,
+                                                                    mouth_weight),
                       *displacement_of_latents(drawn.displacement, drawn.known), drawn.photo))
     return Dataset(audio_encoder, *(torch.cat(column)[:count] for column in zip(*parts, strict=True)))
 
@@ -185,16 +187,18 @@ def emphasis_bells(points: Tensor, size: tuple[int, int], stride: int = 1) -> tu
     return factors[0], factors[1]
 
 
-def emphasis_weights(bells: tuple[Tensor, Tensor]) -> Tensor:
+def emphasis_weights(bells: tuple[Tensor, Tensor], mouth_weight: float = MOUTH_WEIGHT) -> Tensor:
     """Combine bells (B, T, 5, W) and (B, T, 5, H)  ->  weights (B, T, H, W), 1 far from all bells"""
     across, down = bells
-    strength = across.new_tensor([values[2] for values in EMPHASIS.values()])[:, None]
+    weights = {name: values[2] for name, values in EMPHASIS.items()} | {"mouth_center": mouth_weight}
+    strength = across.new_tensor(list(weights.values()))[:, None]
     return 1 + torch.einsum("btpw,btph->btphw", across * strength, down).amax(2)
 
 
-def emphasis_on_latents(points: Tensor, latents: Tensor, size: tuple[int, int]) -> Tensor:
+def emphasis_on_latents(points: Tensor, latents: Tensor, size: tuple[int, int],
+                        mouth_weight: float = MOUTH_WEIGHT) -> Tensor:
     """Compute weights of the loss for latents (B, C, F, h, w): 1 on average over a clip. -> (B, 1, F, h, w) half"""
-    weights = emphasis_weights(emphasis_bells(points, size, size[0] // latents.shape[-2]))
+    weights = emphasis_weights(emphasis_bells(points, size, size[0] // latents.shape[-2]), mouth_weight)
     weights = weights.unflatten(1, (-1, FRAMES_PER_LATENT)).amax(2)
     return (weights / weights.mean((1, 2, 3), keepdim=True))[:, None].half()
 

@@ -39,6 +39,7 @@ from liveavatar.training.audio_encoder import load_audio_encoder
 from liveavatar.training.base import compile_for_training, load_transformer, set_trainable
 from liveavatar.training.checkpoint import save_pieces
 from liveavatar.training.dataset import (
+    MOUTH_WEIGHT,
     ClipCondition,
     Dataset,
     Strengths,
@@ -261,6 +262,7 @@ def add_arguments_of_student(parser: argparse.ArgumentParser) -> argparse.Argume
     parser.add_argument("--batch", type=int, default=16, help="clips a step on each GPU")
     parser.add_argument("--clips", type=int, default=2000, help="clips drawn for this call on each GPU")
     parser.add_argument("--latent_frames", type=int, default=21)
+    parser.add_argument("--mouth_weight", type=float, default=MOUTH_WEIGHT, help="of the loss around the mouth")
     parser.add_argument("--sample_steps", type=int, default=4)
     parser.add_argument("--hold", type=int, help="first steps that keep the base's prediction; 1 unless given")
     parser.add_argument("--solver", choices=("euler", "renoise", "both"), default="both", help="of the rollouts")
@@ -294,7 +296,8 @@ def main(argv: list[str] | None = None) -> None:
     host = torch.Generator().manual_seed(arguments.seed + 1000 * rank() + loop.step)
     clips = clips_of(arguments, "train", device, parse_size(arguments.size), host)
     audio_encoder, _ = load_audio_encoder(arguments.audio_encoder, device)
-    dataset = encode_clips(clips, vae, audio_encoder, arguments.clips, arguments.latent_frames)
+    dataset = encode_clips(clips, vae, audio_encoder, arguments.clips, arguments.latent_frames,
+                           mouth_weight=arguments.mouth_weight)
     student.write()
     if arguments.compile:
         for network in (base, student.network, fake):
