@@ -39,6 +39,7 @@ from .audio_encoder import load_audio_encoder
 from .base import load_transformer
 from .clips import ClipBatch, Clips
 from .dataset import (
+    MOUTH_WEIGHT,
     ClipCondition,
     clean_from,
     displacement_loss,
@@ -102,7 +103,7 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace, denoi
         drawn = clips.draw(arguments.batch, arguments.frames, audio=denoiser is not None,
                            portrait=copies or denoiser is not None, cell_px=cell_px if copies else 0,
                            lead=AUDIO_HISTORY if denoiser is not None else 0)
-        weight = emphasis_weights(emphasis_bells(drawn.points, clips.size))                     # (B, T, H, W)
+        weight = emphasis_weights(emphasis_bells(drawn.points, clips.size), arguments.mouth_weight)   # (B, T, H, W)
         portrait = shown_portraits(drawn.portrait, clips, NO_PORTRAIT * (not arguments.only_copy)) if copies else None
         latents = noisy_latents(vae, drawn.video, clips)
         if denoiser is not None:
@@ -188,6 +189,7 @@ def add_arguments_of_decoder(parser: argparse.ArgumentParser) -> argparse.Argume
     parser.add_argument("--only_copy", action="store_true", help="leave the decoder as it is")
     parser.add_argument("--batch", type=int, default=12, help="clips in a step, on each GPU")
     parser.add_argument("--frames", type=int, default=12, help="video frames in a clip")
+    parser.add_argument("--mouth_weight", type=float, default=MOUTH_WEIGHT, help="of the loss around the mouth")
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--discriminator_lr", type=float, default=3e-4)
     parser.add_argument("--evaluation_clips", type=int, default=64)
