@@ -289,3 +289,13 @@ def test_public_names_are_all_there():
 def test_one_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project.get("version", liveavatar.__version__) == liveavatar.__version__
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    """As with `liveavatar ... | head`: the reader is gone before anything is written."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "liveavatar", "plan", "--gpu", "H200"]
+    ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (ran.stderr, ran.returncode) == (b"", 141)

@@ -33,7 +33,7 @@ from liveavatar.version import __version__
 from liveavatar.vram.cli import add_plan
 from liveavatar.wording import did_you_mean
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130          # of a signal: 128 and its number
+FAILED, BAD_INPUT, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141          # of a signal: 128 and its number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,13 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asked = parse(with_underscores(sys.argv[1:] if arguments is None else arguments))
         with plain_warnings():
-            return asked.run(asked)
+            code = asked.run(asked)
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"liveavatar: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("liveavatar: stopped", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:                                # of `| head`: its reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # what is left must not fail at the exit
+        return OUTPUT_CLOSED
     except Exception as error:
         if not is_out_of_memory(error):
             raise
