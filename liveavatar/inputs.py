@@ -76,6 +76,8 @@ def read_inputs(backend: Backend | type[Backend], audio: Audio, image: Image, pr
         "portrait": {"source": printable(Path(portrait.source).name), "sha256": sha256_of(portrait)},
         "prompt": {"text": words.text, "slots": words.slots},
     }
+    if portrait.drawn is not None:
+        origin["portrait"]["avatar"] = portrait.drawn
     return Inputs(speech, portrait, words, size, origin, files_read(speech, audio, portrait, config))
 
 

@@ -90,6 +90,7 @@ class Portrait:
     identity: Tensor | None = None     # (traits,) when the renderer made it: the ground truth
     source: str = ""                   # file name, or "rendered"
     sha256: str = ""                   # of the file's bytes, or of the pixels
+    drawn: dict | None = None          # arguments of `liveavatar.avatar` that draw it again
 
 
 @dataclass(frozen=True)

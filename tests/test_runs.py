@@ -4,10 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from fakes import FakeBackend, face, tone
 
-from liveavatar import cli
+from liveavatar import avatar, cli, sample_portraits
 from liveavatar.backends import BACKENDS
+from liveavatar.conditions import load_portrait
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
 from liveavatar.runs import delete, differences, find_inputs, inputs_of, list_runs, open_run, read_recipe, thumbnail
@@ -74,6 +76,15 @@ def test_inputs_are_found_by_their_hashes_wherever_they_are_and_whatever_they_ar
     shutil.rmtree(folder / "run")
     with pytest.raises(InputError, match=r"recording of me.mp4, me.wav .*give it with --audio"):
         inputs_of(recipe)
+
+
+@pytest.mark.parametrize("who", ["by seed", "at random", "sample"])
+def test_an_avatar_and_a_sample_are_found_without_any_file(pipe, tmp_path, who):
+    portrait = {"by seed": lambda: avatar(3, (32, 32), hair="long"), "at random": lambda: avatar(size=(32, 32)),
+                "sample": lambda: sample_portraits()["man"]}[who]()
+    pipe.render(tone(0.5), portrait, "", ASKED, output=tmp_path / "she.mp4", progress=False)
+    found = find_inputs(read_recipe(tmp_path / "she.mp4"), [tmp_path])[1]
+    assert torch.equal(load_portrait(found, expects_rendered=False).pixels, portrait.pixels)
 
 
 def test_again_makes_the_same_video_and_takes_what_is_given(folder):

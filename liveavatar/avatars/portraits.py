@@ -102,13 +102,15 @@ def avatar(seed: int | None = None, size: tuple[int, int] = (256, 256), world: s
         raise InputError(f"seed is {seed!r}; give a whole number, or none for a random person")
     settings = [_columns(name, value) for name, value in traits.items()]
     generator = torch.Generator()
-    generator.seed() if seed is None else generator.manual_seed(seed % 2**63)
+    seed = (generator.seed() if seed is None else seed) % 2**63
+    generator.manual_seed(seed)
     identity = random_identities(1, generator, world=world)
     pose = portrait_pose(1, generator)
     for name, value in (item for setting in settings for item in setting.items()):
         identity[0, IDENTITY_COLUMNS[name]] = value
     pixels = _in_steps_of_255(render(identity, pose, size)[0])
-    return Portrait(pixels, identity[0], source="rendered", sha256=hashlib.sha256(_bytes(pixels)).hexdigest())
+    return Portrait(pixels, identity[0], source="rendered", sha256=hashlib.sha256(_bytes(pixels)).hexdigest(),
+                    drawn={"seed": seed, "size": list(size), "world": world} | traits)
 
 
 def _columns(name: str, value: str | bool | float) -> dict[str, float]:

@@ -106,11 +106,11 @@ def find_inputs(recipe: Recipe, folders: Iterable[str | os.PathLike]) -> tuple[A
     audio, portrait = recipe.input("audio").get("sha256", ""), recipe.input("portrait").get("sha256", "")
     source = recipe.input("audio").get("source", "")
     sound = sample_of(audio) or find_file(audio, [*folders, SAMPLES], SOUNDS, source)
-    picture = find_file(portrait, folders, PICTURES, recipe.input("portrait").get("source", ""))
+    picture = find_file(portrait, [*folders, SAMPLES], PICTURES, recipe.input("portrait").get("source", ""))
     if sound is None or picture is None:
         kept_sound, kept_picture = kept_inputs(audio, portrait, folders)
         sound, picture = sound or kept_sound, picture or kept_picture
-    return sound, picture
+    return sound, picture or avatar_of(recipe)
 
 
 def sample_of(sha256: str) -> Speech | None:
@@ -118,6 +118,19 @@ def sample_of(sha256: str) -> Speech | None:
     from liveavatar.speech import samples
 
     return next((speech for speech in samples().values() if sha256_of(speech) == sha256), None)
+
+
+def avatar_of(recipe: Recipe) -> Portrait | None:
+    """Draw the avatar of a recipe again; None where the portrait was no avatar, or another one is drawn today."""
+    known = recipe.input("portrait")
+    asked = known.get("avatar")
+    if not isinstance(asked, dict):
+        return None
+    try:
+        portrait = liveavatar.avatar(**asked | {"size": tuple(asked["size"])})
+    except (InputError, KeyError, TypeError, ValueError):
+        return None
+    return portrait if portrait.sha256 == known.get("sha256") else None
 
 
 def find_file(sha256: str, folders: Iterable[Path], suffixes: set[str], name: str) -> Path | None:
