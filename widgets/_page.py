@@ -20,7 +20,8 @@ PAGES = {"change": "change", "cell": "grid", "lips": "lips", "memory": "memory",
          "avatar": "designer"}                                    # at the bottom -> name of the view
 OPTIONS = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 60}, "MemoryView": {"height_px": 230}}
 WAITING = {"Player": "Here somebody will speak.",
-           "StepGrid": "Here every sampler step appears while it is made: one row a step, one column a block."}
+           "StepGrid": "Here every sampler step appears while it is made: one row a step, one column a block.",
+           "StepChange": "Click Step four times: what each step changes in the picture appears here, in words as well."}
 PAUSES_S = {"MemoryView": 0.0, "CacheView": 0.4, "ScheduleView": 0.4}    # a live curve is a live curve; the others
                                                           # are a mark that moves: less often will do
 

@@ -97,6 +97,7 @@ function drawFace(ctx) {
   const pen = laCanvas(ctx.faceCanvas, width, height);
   pen.imageSmoothingQuality = "high";
   pen.drawImage(source, 0, 0, width, height);
+  ctx.player.style.setProperty("--la-face", `url(${source.toDataURL()})`);     /* seen where the video will be */
 }
 
 /* ---- sound */
