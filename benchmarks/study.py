@@ -15,13 +15,13 @@ import argparse
 import json
 import platform
 import shlex
-import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+from liveavatar.study import provenance
 from liveavatar.study.plan import SCALES, cells_of
 from liveavatar.study.sweep import Sweep
 from liveavatar.study.table import Table
@@ -29,32 +29,16 @@ from liveavatar.study.workers import share_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_BYTES = 2_000_000                  # of the committed table
-DROPPED = ("guidance", "weights", "frames", "block_deadline_ms", "generation_s", "measuring_s")   # said in the .json
-
-
-def commit() -> str:
-    """Of the code; a copy without its history does not know."""
-    try:
-        asked = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True,
-                               text=True)
-    except OSError:
-        return "unknown"
-    return asked.stdout.strip() or "unknown"
+DROPPED = ("guidance", "weights", "options", "frames", "block_deadline_ms", "generation_s",
+           "measuring_s")                      # said in the .json
 
 
 def about(arguments: argparse.Namespace, cells: int, failed: int, jobs: int, threads: int, seconds: float) -> dict:
     import torch
 
-    processor = platform.processor() or platform.machine()
-    try:
-        names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                 if line.startswith("model name")]
-        processor = f"{names[0]}, {len(names)} cores" if names else processor
-    except OSError:
-        pass
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"command": shlex.join(["python", "benchmarks/study.py", *sys.argv[1:]]), "commit": commit(),
-            "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": processor, "device": device,
+    return {"command": shlex.join(["python", "benchmarks/study.py", *sys.argv[1:]]), "commit": provenance.commit(),
+            "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": provenance.processor(), "device": device,
             "python": platform.python_version(), "torch": torch.__version__, "videos": cells, "failed": failed,
             "processes": jobs, "threads": threads, "seconds_of_this_call": round(seconds, 1),
             "scale": arguments.scale, "seconds_of_a_video": arguments.seconds}

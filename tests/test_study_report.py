@@ -273,11 +273,13 @@ def test_the_full_study_is_taken_before_the_small_one(tmp_path):
     assert found.name == "study.csv" and found.table.rows == ({"steps": 4},)
 
 
-def test_the_table_of_claims_shows_every_verdict(sweep):
-    verdicts = judge_all(sweep.table())
-    text = figures.claims_text(verdicts)
-    assert len(text.lines) == len(verdicts)
-    assert "refuted" in str(text) and "<table>" in text._repr_html_()
+def test_the_page_of_claims_shows_every_verdict_with_evidence_one_click_away(sweep, tmp_path):
+    page = figures.claims_text(judge_all(sweep.table()))
+    assert str(page).count("\n") == len(page.verdicts) - 1 and "refuted" in str(page)
+    shown = page._repr_html_()
+    assert shown.count("<details") == shown.count("What would settle it") == len(page.verdicts)
+    saved = page.save(tmp_path / "claims.html").read_text()
+    assert "default-src 'none'" in saved and shown.count("<details") == saved.count("<details")
 
 
 def test_committed_results_are_small_and_say_how_they_were_made():
@@ -288,28 +290,30 @@ def test_committed_results_are_small_and_say_how_they_were_made():
     assert len({row["portrait"] for row in found.table}) > 1 and len(found.table.failed) == found.about["failed"] == 0
 
 
-def test_the_answer_is_ten_lines_of_measured_figures(capsys, tmp_path):
+def test_readme_and_list_of_claims_say_what_the_results_say(capsys, tmp_path):
     import runpy
 
     script = runpy.run_path(str(results.RESULTS.parent / "why_four.py"))
-    script["main"](["--picture", str(tmp_path / "four.png")])
-    answer, *_ = capsys.readouterr().out.split("\nMeasured on mini")
-    assert answer.count("\n") == 10 and answer.count("\n- **") == 8
-    assert "Wrong, for instance: \"" in answer and "videos are needed" not in answer
+    script["main"](["--picture", str(tmp_path / "four.png"), "--claims", str(tmp_path / "claims.md")])
+    root = results.RESULTS.parents[1]
+    assert capsys.readouterr().out.strip() in (root / "README.md").read_text("utf-8")      # else: run why_four.py
+    assert (tmp_path / "claims.md").read_text("utf-8") == (root / "docs" / "claims.md").read_text("utf-8")
     assert (tmp_path / "four.png").stat().st_size > 10_000
 
 
-def test_differences_are_told_in_words():
-    import runpy
+@pytest.mark.parametrize("gain, words", [
+    (Estimate(1.5, 1.2, 1.9, 64), "better with B than with A"),
+    (Estimate(-0.5, -0.9, -0.4, 64), "worse with B than with A"),
+    (Estimate(0.05, -0.1, 0.15, 64), "no difference that matters"),
+    (Estimate(0.3, -0.2, 0.8, 64), "too few videos to tell"),
+    (Estimate(-0.3, -0.8, 0.1, 64), "nothing that matters is gained"),
+    (Estimate(0.3, float("nan"), float("nan"), 1), "too few videos")])
+def test_differences_are_told_in_words_without_figures(gain, words):
+    from liveavatar.study.claims.judging import gained
+    from liveavatar.study.measures import LIPS
 
-    from liveavatar.study.measures import LIPS, PSNR
-
-    change = runpy.run_path(str(results.RESULTS.parent / "why_four.py"))["change"]
-    assert change(PSNR, Estimate(1.5, 1.2, 1.9, 64)).endswith("rises by 1.5 (1.2 to 1.9) dB")
-    assert change(LIPS, Estimate(-0.5, -0.9, -0.3, 64)).endswith("falls by 0.5 (0.3 to 0.9) frames")
-    assert "stays" in change(LIPS, Estimate(0.05, -0.1, 0.15, 64))
-    assert "may change or not" in change(LIPS, Estimate(0.3, -0.2, 0.8, 64))
-    assert "too few" in change(LIPS, Estimate(0.3, float("nan"), float("nan"), 1))
+    said = gained(LIPS, gain, ("A", "B"))
+    assert words in said and not any(letter.isdigit() for letter in said)
 
 
 def test_the_benchmark_runs_at_its_smallest(tmp_path, monkeypatch):

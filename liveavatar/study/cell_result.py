@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from liveavatar.checksums import check_values, with_crc
 from liveavatar.files import Stamp, hold, user_path, write_whole
 from liveavatar.runfolder import sha256_of
+from liveavatar.study import provenance
 from liveavatar.study.grid import Cell
 from liveavatar.threads import adapted_threads, limit_threads
 from liveavatar.types import InputError, Step
@@ -59,9 +60,10 @@ class Result:
     def rows(self) -> Iterator[Numbers]:
         """Yield one row of the table for the video, one for the guess after each step."""
         same = {"key": self.key, **asdict(self.cell), "state": self.state, "error": self.error}
-        yield same | {"after_step": ""} | self.numbers
+        made_by = {name: self.numbers.get(name, provenance.NOT_RECORDED) for name in provenance.COLUMNS}
+        yield same | {"after_step": ""} | made_by | self.numbers
         for index, numbers in enumerate(self.after):
-            yield same | {"after_step": index} | numbers
+            yield same | {"after_step": index} | made_by | numbers
 
     def to_dict(self) -> dict:
         return {"format": FORMAT, "cell": asdict(self.cell), "key": self.key, "state": self.state, "error": self.error,
@@ -90,8 +92,26 @@ def key_of(cell: Cell) -> str:
         inputs: dict | str = fingerprint(gather(cell))
     except Exception as error:
         inputs = words(error)
-    return cell.key({"inputs": inputs, "weights": weights_of(cell.backend, cell.weights),
-                     "format": FORMAT})
+    weights = weights_of(cell.backend, cell.weights) if not cell.options else named_weights(cell)
+    return cell.key({"inputs": inputs, "weights": weights, "format": FORMAT})
+
+
+def named_weights(cell: Cell) -> str:
+    """Return the fingerprint of the files that a cell's options name, and of how they are loaded."""
+    from liveavatar.backends import find
+
+    try:
+        kind = find(cell.backend)
+        return kind.fingerprint(**load_options(cell)) if hasattr(kind, "fingerprint") else cell.options
+    except InputError as error:
+        return words(error)
+
+
+def load_options(cell: Cell) -> dict[str, object]:
+    """Return the options of `liveavatar.load` that bring a cell's model."""
+    if cell.options:
+        return json.loads(cell.options)
+    return {"student": cell.model == "student", "weights": cell.weights}
 
 
 def weights_of(backend: str, weights: str) -> str:
@@ -130,7 +150,8 @@ def make_cell(cell: Cell, key: str, folder: str, measure: Measure, threads: int)
         except Exception as error:                        # one bad cell must not end the sweep
             for left in making.iterdir():
                 left.unlink()
-            result = Result(cell, key, FAILED, words(error), folder=place)
+            here = {"machine": provenance.processor(), "commit": provenance.commit()}
+            result = Result(cell, key, FAILED, words(error), here, folder=place)
     write_result(making, result)
     (making / HELD).unlink(missing_ok=True)
     if held is not None:
@@ -193,8 +214,9 @@ def film_cell(cell: Cell, folder: Path, measure: Measure) -> tuple[Numbers, tupl
     from liveavatar.study.materials import gather
 
     materials = gather(cell)
-    pipeline = pipeline_of(cell.backend, cell.model, cell.weights)
+    pipeline = pipeline_of(cell.backend, json.dumps(load_options(cell), sort_keys=True))
     warm_up(pipeline, cell.size)
+    forget_peak(pipeline)
     began_s = time.process_time()
     steps, video = watch_film(pipeline, cell, materials, folder / "video.mp4")
     busy_s = time.process_time() - began_s
@@ -262,6 +284,8 @@ def cost(pipeline: Pipeline, steps: list[Step], video: Video, busy_s: float) -> 
                 for block in sorted({step.block for step in steps})]
     block_frames = pipeline.block_frames
     return {
+        "machine": provenance.machine(str(backend.device)), "commit": provenance.commit(),
+        "weights_id": provenance.weights_id(backend.about()),
         "frames": video.frames, "device": str(backend.device), "dtype": str(backend.about().get("dtype", "")),
         "x_realtime": video.x_realtime, "first_picture_s": video.first_picture_s,
         "ms_per_frame": 1000 * work_s / video.frames,
@@ -271,10 +295,27 @@ def cost(pipeline: Pipeline, steps: list[Step], video: Video, busy_s: float) -> 
         "step_ms": statistics.median(step.milliseconds for step in steps),
         "block_ms": statistics.median(block_ms), "slowest_block_ms": max(block_ms),
         "block_deadline_ms": 1000 * block_frames / video.fps,
-        "weights_mib": weights / 2**20, "caches_mib": caches / 2**20,
+        "weights_mib": weights / 2**20, "caches_mib": caches / 2**20, **peak_of(pipeline),
         "gradients": any(step.velocity.requires_grad for step in steps),
         "generation_s": sum(video.seconds.values()),
     }
+
+
+def forget_peak(pipeline: Pipeline) -> None:
+    """Let the most memory of a GPU count from here."""
+    import torch
+
+    if pipeline.backend.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(pipeline.backend.device)
+
+
+def peak_of(pipeline: Pipeline) -> Numbers:
+    """Return the most memory of a GPU that torch handed out since `forget_peak`, in GiB; nothing on a CPU."""
+    import torch
+
+    if pipeline.backend.device.type != "cuda":
+        return {}
+    return {"peak_gib": torch.cuda.max_memory_allocated(pipeline.backend.device) / 2**30}
 
 
 def measure_video(path: Path, materials: Materials) -> Numbers:
@@ -316,11 +357,11 @@ def rounded(numbers: Numbers) -> Numbers:
 # ------------------------------------------------------------------------------------------- what a process keeps
 
 @lru_cache(maxsize=2)
-def pipeline_of(backend: str, model: str, weights: str) -> Pipeline:
-    """Load a pipeline, once a process; the newest two are kept."""
+def pipeline_of(backend: str, options: str) -> Pipeline:
+    """Load a pipeline, once a process; the newest two are kept. options: those of `liveavatar.load`, as JSON."""
     from liveavatar.pipeline import load
 
-    return load(backend, student=model == "student", weights=weights)
+    return load(backend, **json.loads(options))
 
 
 @lru_cache(maxsize=64)

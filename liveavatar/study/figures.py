@@ -11,7 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from liveavatar.study.claims import CLAIMS, CONFIRMED, REFUTED, UNTESTED, Verdict
+from liveavatar.study.claims import (
+    CLAIMS,
+    CONFIRMED,
+    DEPENDS,
+    NO,
+    OPEN,
+    PARTLY_OPEN,
+    PARTS,
+    REFUTED,
+    TOO_FEW,
+    YES,
+    Verdict,
+    judge_all,
+)
+from liveavatar.study.claims.page import ClaimsPage
 from liveavatar.study.drawing import (
     GREEN,
     GREY,
@@ -53,7 +67,8 @@ if TYPE_CHECKING:
 
     from liveavatar.types import Speech
 
-OF_VERDICT = {CONFIRMED: GREEN, REFUTED: VERMILION, UNTESTED: GREY}
+OF_VERDICT = {CONFIRMED: GREEN, REFUTED: VERMILION, DEPENDS: ORANGE, PARTLY_OPEN: STUDENT, OPEN: GREY}
+OF_MINI = {YES: SKY, NO: PURPLE, TOO_FEW: GREY}       # not the colours of verdicts, which mini does not give
 
 
 # ------------------------------------------------------------------------------------------- why four
@@ -338,7 +353,7 @@ class Text:
         names = list(self.lines[0]) if self.lines else []
         head = "".join(f"<th style='text-align:left'>{html.escape(name)}</th>" for name in names)
         left = "<td style='text-align:left;vertical-align:top'>"
-        body = "".join("<tr>" + "".join(f"{left}{coloured(line.get(name))}</td>" for name in names) + "</tr>"
+        body = "".join("<tr>" + "".join(f"{left}{html.escape(shown(line.get(name)))}</td>" for name in names) + "</tr>"
                        for line in self.lines)
         return f"<table><tr>{head}</tr>{body}</table>"
 
@@ -347,36 +362,45 @@ def shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, (float, Estimate)) else str(value)
 
 
-def coloured(value: object) -> str:
-    colour = OF_VERDICT.get(value) if isinstance(value, str) else None
-    return f"<b style='color:{colour}'>{html.escape(value)}</b>" if colour else html.escape(shown(value))
+def claims_text(verdicts: dict[str, Verdict]) -> ClaimsPage:
+    """Return every claim with its verdict, its evidence by level, and what would settle it."""
+    return ClaimsPage(verdicts)
 
 
-def claims_text(verdicts: dict[str, Verdict]) -> Text:
-    """Return every claim with its verdict and why."""
-    return Text([{"claim": one.name, "the article": one.text, "computed": one.test,
-                  "verdict": verdicts[one.name].verdict, "why": verdicts[one.name].why} for one in CLAIMS])
+def claims_page(found: Results) -> ClaimsPage:
+    """Judge every claim by these results."""
+    return ClaimsPage(judge_all(found.table))
 
 
 def claims_picture(verdicts: dict[str, Verdict], found: Results) -> Picture:
-    """Draw all verdicts at a glance, part by part."""
-    parts = list(dict.fromkeys(one.part for one in CLAIMS))
-    figure, (axis,) = axes(1, 9, 0.42 * len(parts) + 1.3)
-    axis.grid(False)
-    for row, part in enumerate(parts):
-        left = 0
-        for verdict, colour in OF_VERDICT.items():
-            count = sum(verdicts[one.name].verdict == verdict for one in CLAIMS if one.part == part)
-            axis.barh(row, count, left=left, color=colour, label=verdict if row == 0 else None, height=0.66)
-            if count:
-                axis.text(left + count / 2, row, str(count), ha="center", va="center", color="white", fontsize=9)
-            left += count
-    axis.set_yticks(range(len(parts)), parts)
-    axis.invert_yaxis()
-    axis.set_xlabel("claims")
-    axis.spines[["left"]].set_visible(False)
-    legend(axis, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    """Draw all verdicts at a glance, part by part: of the 14B model, and what mini answered."""
+    figure, places = axes(2, 12, 0.42 * len(PARTS) + 1.5)
+    titles = ("about the 14B model: arithmetic, measurement of it", "mini, where it was asked: an analogy")
+    of_mini = {name: OneVerdict(verdict.mini) for name, verdict in verdicts.items() if verdict.mini}
+    for axis, title, given, colours in zip(places, titles, (verdicts, of_mini), (OF_VERDICT, OF_MINI), strict=True):
+        axis.grid(False)
+        for row, part in enumerate(PARTS):
+            left = 0
+            for verdict, colour in colours.items():
+                count = sum(one.part == part and given[one.name].verdict == verdict for one in CLAIMS
+                            if one.name in given)
+                axis.barh(row, count, left=left, color=colour, label=verdict if row == 0 else None, height=0.66)
+                if count:
+                    axis.text(left + count / 2, row, str(count), ha="center", va="center", color="white", fontsize=9)
+                left += count
+        axis.set_yticks(range(len(PARTS)), PARTS if axis is places[0] else [""] * len(PARTS))
+        axis.invert_yaxis()
+        axis.set_xlabel(f"claims\n{title}")
+        axis.spines[["left"]].set_visible(False)
+        legend(axis, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return finished(figure, found)
+
+
+@dataclass(frozen=True)
+class OneVerdict:
+    """One word, to be drawn as verdicts are."""
+
+    verdict: str
 
 
 def nearness_db(truth: Speech, other: Speech) -> float:

@@ -37,6 +37,7 @@ class Cell:
     by_step: bool = False              # also keep and measure the guess after each sampler step
     backend: str = "mini"
     weights: str = "shipped"
+    options: str = ""                  # of `liveavatar.load`, as JSON, for a model that takes others than mini
 
     def __post_init__(self) -> None:
         check_choice("model", self.model, MODELS)
@@ -57,7 +58,8 @@ class Cell:
 
     def key(self, about: dict) -> str:
         """Return a short name for exactly this video: of the cell, and of what it is made from (`about`)."""
-        text = json.dumps({"cell": asdict(self), "about": about}, sort_keys=True)
+        decides = {name: value for name, value in asdict(self).items() if name != "options"}    # `about` names weights
+        text = json.dumps({"cell": decides, "about": about}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liveavatar.backends import find_for
 from liveavatar.files import Stamp, stamp, user_path
 from liveavatar.study.grid import Cell
 from liveavatar.types import InputError, Phoneme, Portrait, Speech
@@ -33,7 +34,8 @@ def gather(cell: Cell) -> Materials:
     """Bring a cell's recording, with its noise, and its portrait."""
     spoken = first_seconds(recording(cell.recording), cell.seconds)
     heard = spoken if cell.noise_db is None else with_noise(spoken, cell.noise_db)
-    return Materials(heard, spoken, portrait(cell.portrait))
+    kind = find_for(cell.backend, {} if cell.options else {"weights": cell.weights})
+    return Materials(heard, spoken, portrait(cell.portrait, kind.expects_rendered))
 
 
 def recording(name: str) -> Speech:
@@ -94,17 +96,23 @@ def keep_recordings(names: Iterable[str]) -> None:
     (KEPT / "phonemes.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def portrait(name: str) -> Portrait:
-    """Return the avatar of a seed, or the portrait in a file."""
-    return _portrait(name, stamp(user_path(name)))
+def portrait(name: str, expects_rendered: bool = True) -> Portrait:
+    """Return the avatar of a seed, the shipped photograph of that name ("woman", "man"), or the portrait in a file.
+
+    expects_rendered: warn of a picture that was not rendered, for models that know no others
+    """
+    return _portrait(name, expects_rendered, stamp(user_path(name)))
 
 
 @cache
-def _portrait(name: str, _: Stamp | None) -> Portrait:
+def _portrait(name: str, expects_rendered: bool, found: Stamp | None) -> Portrait:
     from liveavatar.avatars.portraits import avatar
-    from liveavatar.conditions import load_portrait
+    from liveavatar.conditions import load_portrait, sample_portraits
 
-    return avatar(int(name)) if name.lstrip("-").isdigit() else load_portrait(name)
+    if name.lstrip("-").isdigit():
+        return avatar(int(name))
+    shipped = {} if found else sample_portraits()
+    return shipped[name] if name in shipped else load_portrait(name, expects_rendered)
 
 
 def first_seconds(speech: Speech, seconds: float) -> Speech:

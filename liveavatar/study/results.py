@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from liveavatar.files import user_path
+from liveavatar.study.provenance import weights_in_words
 from liveavatar.study.table import Table, read_table
 from liveavatar.types import InputError
 
@@ -28,7 +29,7 @@ class Results:
         """Say where the results come from, for under a figure."""
         small = " A small trial: intervals are wide." if self.about.get("scale") != "full" else ""
         videos, machine = self.about.get("videos", "?"), self.about.get("machine", "an unknown machine")
-        return f"Measured on mini: {self.name}, {videos} videos, {machine}.{small}"
+        return f"Measured on mini with {weights_in_words(self.table)}: {self.name}, {videos} videos, {machine}.{small}"
 
     def __str__(self) -> str:
         return f"{self.origin}\nMade by: {self.about.get('command', 'an unknown command')}"

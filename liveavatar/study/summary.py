@@ -8,7 +8,7 @@ from dataclasses import asdict
 from liveavatar.study import measures
 from liveavatar.study.cell_result import MADE, Result
 
-HIDDEN = ("backend", "weights", "by_step")          # settings that nobody sorts by
+HIDDEN = ("backend", "weights", "options", "by_step")          # settings that nobody sorts by
 
 
 def summary(results: Iterable[Result]) -> dict:

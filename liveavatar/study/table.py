@@ -191,7 +191,8 @@ def read_table(path: str | os.PathLike) -> Table:
 
 
 WORDS = ("key", "model", "schedule", "solver", "size", "prompt", "portrait", "recording", "clean", "backend", "weights",
-         "state", "error", "device", "dtype")                    # columns of text, even where they look like numbers
+         "state", "error", "device", "dtype", "machine", "commit", "weights_id",
+         "options")                                                 # columns of text, even where they look like numbers
 
 
 def parsed(name: str, text: str | None) -> object:

@@ -166,6 +166,20 @@ class WanBackend:
     # ------------------------------------------------------------------------------------------ before weights load
 
     @classmethod
+    def fingerprint(cls, checkpoint_dir: str | os.PathLike | None = None, lora: str | os.PathLike | None = None,
+                    transformer_file: str | os.PathLike | None = None, **options: object) -> str:
+        """Return a short name for the weights that these options of `load` bring, and for how they are rounded.
+
+        Names of folders do not matter. Raises InputError where files are missing or damaged.
+        """
+        names = [f"{name}={value}" for name, value in sorted(options.items()) if name != "device"]
+        if checkpoint_dir is not None:
+            names.append(checkpoints.open_checkpoint(checkpoint_dir).fingerprint)
+        files = [checkpoints.lora_file(lora)] if lora is not None else []
+        files += [user_path(transformer_file)] if transformer_file is not None else []
+        return " ".join([*names, *(checkpoints.fingerprint_of([file]) for file in files)])
+
+    @classmethod
     def size_of(cls, area: tuple[int, int] | None, portrait: Portrait) -> tuple[int, int]:
         """Return the video's (height, width): the largest in the portrait's shape, as released."""
         from liveavatar.conditions import released_size

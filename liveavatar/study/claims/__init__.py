@@ -1,37 +1,48 @@
-"""Every claim of the article, and what the results say of it. No verdict is written down: each is computed.
+"""Every claim of the article, and what is known of it. No verdict is written down: each is computed.
 
-    claim.judge(Evidence(table)) -> Verdict("confirmed" | "refuted" | "cannot be tested here", why)
+    judge_all(table)["lips-3-4"] -> Verdict(verdict, findings)
 
-Three kinds of evidence: rows of the table (mini), what follows from the released network's shape (`released`), and
-the article's own figures, where it contradicts itself. Where results are rows of mini, a claim is judged for mini.
-Differences are taken person by person from the same noise, with 95 % intervals (see `table`):
-
-    better     the interval lies on the better side of zero, and its mean matters (`Measure.worth`): confirmed; it holds
-               no gain that matters: refuted; else the results are too few to say
-    the same   the other way round
-    a figure   it lies outside the interval, widened by a little room: refuted; inside a narrow one: confirmed; else too
-               few
+    levels      what counts as evidence of what: arithmetic, the 14B measured, mini measured, published by others
+    judging     ways to compare rows of a table
+    measured    what was measured of the 14B on H200
+    model, table1, sizes, memory, streaming, choices     the claims, part by part
+    page        all of it as a web page, for notebooks and as a file, and as Markdown
 """
 
 from __future__ import annotations
 
-from liveavatar.study.claims import choices, memory, sizes, streaming, table1
-from liveavatar.study.claims.judging import (
+from liveavatar.study.claims import choices, levels, memory, model, sizes, streaming, table1
+from liveavatar.study.claims.levels import (
+    ARITHMETIC,
     CONFIRMED,
+    DEPENDS,
+    LEVELS,
+    MINI_ANSWERS,
+    NO,
+    ON_14B,
+    ON_MINI,
+    OPEN,
+    PARTLY_OPEN,
+    PUBLISHED,
     REFUTED,
-    REGISTERED,
-    UNTESTED,
+    TOO_FEW,
     VERDICTS,
+    YES,
     Claim,
     Evidence,
+    Finding,
     Verdict,
 )
 from liveavatar.study.table import Table
 
-__all__ = ["CLAIMS", "CONFIRMED", "REFUTED", "UNTESTED", "VERDICTS", "Claim", "Evidence", "Verdict", "judge_all"]
+__all__ = ["ARITHMETIC", "CLAIMS", "CONFIRMED", "DEPENDS", "LEVELS", "MINI_ANSWERS", "NO", "ON_14B", "ON_MINI", "OPEN",
+           "PARTLY_OPEN", "PARTS", "PUBLISHED", "REFUTED", "TOO_FEW", "VERDICTS", "YES", "Claim", "Evidence", "Finding",
+           "Verdict", "judge_all"]
 
-CLAIMS: list[Claim] = [claim for part in (table1, sizes, memory, streaming, choices)       # in the article's order
-                       for claim in REGISTERED if claim.judge.__module__ == part.__name__]
+PARTS = ("What it is", "Table 1", "Table 2", "Memory", "Streaming", "How to choose")      # of the article, in its order
+_MODULES = (model, table1, sizes, memory, streaming, choices)                             # each enters its claims
+
+CLAIMS: list[Claim] = sorted(levels.CLAIMS, key=lambda claim: PARTS.index(claim.part))
 
 
 def judge_all(table: Table) -> dict[str, Verdict]:
