@@ -44,7 +44,7 @@ def answer(found: figures.Results, page: ClaimsPage) -> Iterator[str]:
            f"step keeps a cache of its own, {cache:.2f} GiB at {SIZE}: in bf16 four steps take {four:.1f} GiB and fit "
            f"a card of {card} GB, five take {five:.1f} and do not. Every step takes as long as every other, "
            f"{min(shares):.0%} to {max(shares):.0%} of a block's time.")
-    yield (f"**The fourth step does little.** In the released schedule it covers {last:.1%} of the path from noise to "
+    yield (f"**The fourth step is short.** In the released schedule it covers {last:.1%} of the path from noise to "
            "picture. Whether anybody would miss it is not known.")
     yield ("**Its quality by number of steps is not known.** The article has figures and does not say how they were "
            "measured; others were not found. Whoever has the weights and a GPU can find out with one command: "
@@ -97,8 +97,8 @@ def mean_of(rows: Table, measure: Measure, steps: int) -> str:
 
 NOTE = (f"14B: one H200, {SIZE}, bf16, compiled; a block lasts 480 ms on the screen. \"About\": computed from a "
         "measured step, or from the size of a cache. mini: 95 % intervals over people and recordings. The article's "
-        "figures are reported, not measured here; it does not say of what size or card. Face in dB is PSNR, which rewards the "
-        "mean of all likely pictures more than a sharp one.")
+        "figures are reported, not measured here; it does not say of what size or card. Face in dB is PSNR, which "
+        "rewards the mean of all likely pictures more than a sharp one.")
 
 
 def main(given: list[str] | None = None) -> None:

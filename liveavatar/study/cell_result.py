@@ -92,19 +92,21 @@ def key_of(cell: Cell) -> str:
         inputs: dict | str = fingerprint(gather(cell))
     except Exception as error:
         inputs = words(error)
-    weights = weights_of(cell.backend, cell.weights) if not cell.options else named_weights(cell)
+    try:
+        weights = named_weights(cell.backend, cell.options) if cell.options else weights_of(cell.backend, cell.weights)
+    except InputError as error:
+        weights = words(error)
     return cell.key({"inputs": inputs, "weights": weights, "format": FORMAT})
 
 
-def named_weights(cell: Cell) -> str:
-    """Return the fingerprint of the files that a cell's options name, and of how they are loaded."""
+@lru_cache(maxsize=8)
+def named_weights(backend: str, options: str) -> str:
+    """Return the fingerprint of the files that options of `load` name, and of how they are loaded. Raises InputError
+    where files are missing."""
     from liveavatar.backends import find
 
-    try:
-        kind = find(cell.backend)
-        return kind.fingerprint(**load_options(cell)) if hasattr(kind, "fingerprint") else cell.options
-    except InputError as error:
-        return words(error)
+    kind = find(backend)
+    return kind.fingerprint(**json.loads(options)) if hasattr(kind, "fingerprint") else options
 
 
 def load_options(cell: Cell) -> dict[str, object]:
@@ -214,7 +216,7 @@ def film_cell(cell: Cell, folder: Path, measure: Measure) -> tuple[Numbers, tupl
     from liveavatar.study.materials import gather
 
     materials = gather(cell)
-    pipeline = pipeline_of(cell.backend, json.dumps(load_options(cell), sort_keys=True))
+    pipeline = pipeline_for(cell)
     warm_up(pipeline, cell.size)
     forget_peak(pipeline)
     began_s = time.process_time()
@@ -355,6 +357,19 @@ def rounded(numbers: Numbers) -> Numbers:
 
 
 # ------------------------------------------------------------------------------------------- what a process keeps
+
+LARGE: list[tuple[str, str]] = []  # the large model that this process keeps: there is room for one
+
+
+def pipeline_for(cell: Cell) -> Pipeline:
+    """Return the pipeline of a cell. A model with options of its own is large: another is let go before it comes."""
+    wanted = cell.backend, json.dumps(load_options(cell), sort_keys=True)
+    if cell.options and LARGE != [wanted]:
+        pipeline_of.cache_clear()
+        warm_up.cache_clear()
+        LARGE[:] = [wanted]
+    return pipeline_of(*wanted)
+
 
 @lru_cache(maxsize=2)
 def pipeline_of(backend: str, options: str) -> Pipeline:

@@ -369,7 +369,7 @@ def claims_text(verdicts: dict[str, Verdict]) -> ClaimsPage:
 
 def claims_page(found: Results) -> ClaimsPage:
     """Judge every claim by these results."""
-    return ClaimsPage(judge_all(found.table))
+    return ClaimsPage(judge_all(found.table + found.released))
 
 
 def claims_picture(verdicts: dict[str, Verdict], found: Results) -> Picture:

@@ -46,6 +46,19 @@ PICTURE = (PSNR, TEXTURE)                      # PSNR rewards the mean of likely
 QUALITY = (LIPS, FOLLOWS, PSNR, TEXTURE, FLICKER, EARS, JERK, IDENTITY)
 ALL = (*QUALITY, TIME, WORK, CACHES)
 
+# Of a real face, for which no truth is known; read by liveavatar.inspection.
+FACE_LATE = Measure("face.offset_abs_ms", "delay of the lips, either way", "ms", -1, 20.0)
+FACE_FOLLOWS = Measure("face.loudness_correlation", "mouth follows the loudness", "correlation", +1, 0.05)
+FACE_SOUNDS = Measure("face.sounds_correlation", "mouth opens as the sounds ask", "correlation", +1, 0.05)
+FACE_DETAIL = Measure("face.eye_detail_levels", "fine detail of the eyes", "levels of 255", +1, 0.3)
+FACE_MOUTH = Measure("face.mouth_detail_levels", "fine detail of the mouth", "levels of 255", +1, 0.3)
+FACE_FLICKER = Measure("face.flicker_levels", "flicker of brightness", "levels of 255", -1, 0.2)
+FACE_IDENTITY = Measure("face.identity_change_share", "change of the face", "share", -1, 0.05)
+REAL_FACE = (FACE_LATE, FACE_FOLLOWS, FACE_SOUNDS, FACE_DETAIL, FACE_MOUTH, FACE_FLICKER, FACE_IDENTITY)
+PEAK = Measure("peak_gib", "most memory", "GiB", -1, 0.5)
+BLOCK = Measure("block_ms", "denoising of a block", "ms", -1, 5.0)
+REAL_COST = (BLOCK, PEAK)
+
 USUAL = {"schedule": "trained", "solver": "euler", "prompt": "", "noise_db": None, "clean": "", "seed": 420}
 
 

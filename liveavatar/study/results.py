@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from liveavatar.files import user_path
@@ -13,6 +13,7 @@ from liveavatar.study.table import Table, read_table
 from liveavatar.types import InputError
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+REAL = "real_study.csv"                         # of the released weights, where somebody has made one
 FILES = ("study.csv", "study_smoke.csv")        # the first that exists is taken
 
 
@@ -23,6 +24,7 @@ class Results:
     table: Table
     name: str
     about: dict          # command, machine, commit ...
+    released: Table = field(default_factory=lambda: Table([]))       # of the released weights, where there is one
 
     @property
     def origin(self) -> str:
@@ -41,6 +43,8 @@ def results(folder: str | os.PathLike = RESULTS) -> Results:
         path = user_path(folder) / name
         if path.is_file():
             about = path.with_suffix(".json")
+            real = path.with_name(REAL)
             return Results(read_table(path), name,
-                           json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {})
+                           json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {},
+                           read_table(real) if real.is_file() else Table([]))
     raise InputError(f"{folder} holds neither {' nor '.join(FILES)}; make one: python benchmarks/study.py")

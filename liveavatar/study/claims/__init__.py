@@ -6,12 +6,13 @@
     judging     ways to compare rows of a table
     measured    what was measured of the 14B on H200
     model, table1, sizes, memory, streaming, choices     the claims, part by part
+    trained     what rows of the released weights would say of them
     page        all of it as a web page, for notebooks and as a file, and as Markdown
 """
 
 from __future__ import annotations
 
-from liveavatar.study.claims import choices, levels, memory, model, sizes, streaming, table1
+from liveavatar.study.claims import choices, levels, memory, model, sizes, streaming, table1, trained
 from liveavatar.study.claims.levels import (
     ARITHMETIC,
     CONFIRMED,
@@ -40,12 +41,12 @@ __all__ = ["ARITHMETIC", "CLAIMS", "CONFIRMED", "DEPENDS", "LEVELS", "MINI_ANSWE
            "Verdict", "judge_all"]
 
 PARTS = ("What it is", "Table 1", "Table 2", "Memory", "Streaming", "How to choose")      # of the article, in its order
-_MODULES = (model, table1, sizes, memory, streaming, choices)                             # each enters its claims
+_MODULES = (model, table1, sizes, memory, streaming, choices, trained)                # each enters claims or questions
 
 CLAIMS: list[Claim] = sorted(levels.CLAIMS, key=lambda claim: PARTS.index(claim.part))
 
 
 def judge_all(table: Table) -> dict[str, Verdict]:
     """Judge every claim; return claim name -> verdict, in the order of the article."""
-    evidence = Evidence(table)
+    evidence = Evidence.of(table)
     return {one.name: one.judge(evidence) for one in CLAIMS}

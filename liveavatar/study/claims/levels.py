@@ -62,8 +62,16 @@ STUDY = Source("all rows", "benchmarks/results/study.csv")
 class Evidence:
     """All that a judge may use."""
 
-    table: Table
+    table: Table                                   # rows of mini
     reported: dict = field(default_factory=reported)
+    released: Table = field(default_factory=lambda: Table([]))      # rows of the released weights, where there are any
+
+    @classmethod
+    def of(cls, table: Table) -> Evidence:
+        """Sort the rows of a table by the model that made them. Untrained weights are no evidence of quality."""
+        real = [row for row in table if row.get("backend") == "wan-s2v-14b"]
+        trained = [row for row in real if "random" not in str(row.get("weights_id"))]
+        return cls(Table([row for row in table if row.get("backend") != "wan-s2v-14b"]), released=Table(trained))
 
 
 @dataclass(frozen=True)

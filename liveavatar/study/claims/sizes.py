@@ -42,7 +42,7 @@ def judge_small_3(evidence: Evidence) -> Answer:
 
 
 SIZE_FIRST = claim("size-first", "How to choose", "For speed lower the size first, not the steps.",
-                   f"that it is faster is settled; what is lost: {REAL}, 384*256 at 4 steps beside 704*384 at 3")
+                   f"that it is faster is settled; what is lost: {REAL} with --size 384*256 704*384")
 
 
 @SIZE_FIRST.asks(ARITHMETIC, "operations of a clip at 384*256 and 4 steps against 704*384 and 3: are they fewer?",
@@ -51,11 +51,6 @@ def judge_size_first_operations(evidence: Evidence) -> Answer:
     small, large = released.clip_petaflop("384*256", 48, 4), released.clip_petaflop("704*384", 48, 3)
     return Answer(small < large, f"four steps at 384*256 ask for {small:.2f} x 10^15 operations a clip, three steps at "
                                  f"704*384 for {large:.2f}: the smaller size saves more time", {"share": small / large})
-
-
-@SIZE_FIRST.asks(ON_14B, "quality of either choice", MEMORY)
-def judge_size_first_quality(evidence: Evidence) -> Answer:
-    return unknown("which of the two looks better needs trained weights")
 
 
 @SIZE_FIRST.asks(ON_MINI, "smallest size at 4 steps against the usual one at 3: less work, and lips no worse?", STUDY)
