@@ -106,8 +106,7 @@ def test_a_file_that_was_replaced_under_its_name_is_read_again(tmp_path):
     for seconds, colour in ((0.5, "red"), (0.75, "blue")):
         soundfile.write(sound, np.full(round(seconds * 16_000), 0.3, np.float32), 16_000)
         Image.new("RGB", (64, 64), colour).save(picture)
-        with pytest.warns(UserWarning, match="not a rendered avatar"):
-            found.append(gather(cell))
+        found.append(gather(cell))                     # the shipped weights know photographs: no warning
     assert [round(one.spoken.duration_s, 2) for one in found] == [0.5, 0.75]
     assert [one.portrait.pixels[0, 0, 0].item() for one in found] == [1, 0]
 

@@ -14,6 +14,7 @@ from wan_fakes import LOADED, small_lora, small_transformer, write_checkpoint
 from liveavatar.study import real
 from liveavatar.study.cell_result import pipeline_of, warm_up
 from liveavatar.study.claims import CONFIRMED, ON_14B, OPEN, REFUTED, judge_all
+from liveavatar.study.materials import recording
 from liveavatar.study.plan import RECORDINGS
 from liveavatar.study.table import Table, read_table
 from liveavatar.types import InputError
@@ -45,7 +46,7 @@ def downloads(tmp_path_factory):
 def study(downloads, out, *more):
     files = ["--ckpt_dir", str(downloads / "Wan2.2-S2V-14B"), "--lora", str(downloads / "liveavatar.safetensors")]
     return real.main([*files, "--size", "64*64", "--seconds", "0.48", "--recordings", RECORDINGS[0], "--out", str(out),
-                      *more], **TINY)
+                      "--threads", "1", *more], **TINY)
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +95,11 @@ def test_other_weights_are_other_videos(downloads, tmp_path):
 def test_cost_is_said_before_anything_is_made(downloads, tmp_path, capsys):
     assert real.main(["--ckpt_dir", "nowhere", "--lora", "nowhere", "--dry_run", "--gpu", "H200"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("64 videos: 2 people, 8 recordings, steps 3, 4, 5, 6.") and "wide intervals" in said
+    assert said.startswith("88 videos: 2 people, 11 recordings, steps 3, 4, 5, 6.") and "wide intervals" in said
     assert said.count("704*384, ") == 4
-    blocks, seconds = 16 * 10, 4 * 1 + 2 * (3 + 4 + 5 + 6)        # blocks; seconds of one at all numbers of steps
-    assert f"about {blocks * seconds / 60:.0f} minutes of generating on H200" in said
+    shown_s = 2 * sum(recording(name).duration_s for name in (*real.SAMPLES, *RECORDINGS))
+    seconds = shown_s / 0.48 * (4 * 1 + 2 * (3 + 4 + 5 + 6))            # of all blocks at all four numbers of steps
+    assert f"about {seconds / 60:.0f} minutes of generating on H200" in said
 
 
 @pytest.mark.parametrize("given, words", [

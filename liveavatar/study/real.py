@@ -26,10 +26,11 @@ from liveavatar.backends.wan.preset import NAME
 from liveavatar.files import printable, user_path
 from liveavatar.runfolder import sha256_of
 from liveavatar.signals import stop_on_signals
+from liveavatar.speech import samples
 from liveavatar.study import provenance
 from liveavatar.study.cell_result import named_weights
 from liveavatar.study.grid import Cell, Grid
-from liveavatar.study.materials import gather
+from liveavatar.study.materials import gather, kept_recordings
 from liveavatar.study.measures import REAL_COST, REAL_FACE, Measure
 from liveavatar.study.plan import POOR, RECORDINGS, RICH
 from liveavatar.study.real_face import measure_real_face
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 PROMPT = "A person talks to the camera, looking at it, in natural light."
 PORTRAITS = ("woman", "man")                       # shipped photographs of people who do not exist
+SAMPLES = ("welcome", "steps", "river")            # recordings of the package, longer than those of the study
 STEPS = (3, 4, 5, 6)
 PEOPLE_WANTED = 24                                 # an interval over people that is not much wider than it need be
 TEACHER_STEPS, TEACHER_GUIDANCE = (4, 40), 4.5     # of the base model as it is configured
@@ -58,9 +60,9 @@ class Asked:
     steps: tuple[int, ...] = STEPS
     sizes: tuple[str, ...] = ("704*384",)
     portraits: tuple[str, ...] = PORTRAITS
-    recordings: tuple[str, ...] = RECORDINGS
+    recordings: tuple[str, ...] = (*SAMPLES, *RECORDINGS)
     seeds: tuple[int, ...] = (420,)
-    seconds: float = 4.8
+    seconds: float = 8.0
     prompts: tuple[str, ...] = (PROMPT,)
     noises_db: tuple[float | None, ...] = (None,)
     cleaners: tuple[str, ...] = ("",)
@@ -97,18 +99,25 @@ def cost_lines(cells: Sequence[Cell], options: dict[str, object], gpu: str) -> I
     if people < PEOPLE_WANTED:
         yield (f"{people} people make wide intervals, {PEOPLE_WANTED} or more make narrow ones: --portraits FILE FILE "
                "...")
-    seconds = 0.0
+    seconds, lengths = 0.0, lengths_s(cells)
     for size, steps, guidance in sorted({(cell.size, cell.steps, cell.guidance) for cell in cells}):
         made = planned(options, gpu, size, steps)
         yield f"{size}, {steps} steps: {made.sentence}"
         if made.time is not None:
-            shown_s = sum(cell.seconds for cell in cells if (cell.size, cell.steps, cell.guidance) == (size, steps,
-                                                                                                      guidance))
+            shown_s = sum(lengths[cell.recording] for cell in cells
+                          if (cell.size, cell.steps, cell.guidance) == (size, steps, guidance))
             passes = steps * (2 if guidance > 1 else 1)
             seconds += shown_s / made.time.deadline_s * (made.time.decode_s + passes * made.time.step_s)
     yield (f"Time: about {seconds / 60:.0f} minutes of generating on {gpu}, estimated from its sheet for compiled "
            "layers (--compile); loading and measuring come on top." if seconds else
            f"Time: not known for {gpu}; a block of 12 frames took 932 ms on one H200 in bf16, compiled.")
+
+
+def lengths_s(cells: Sequence[Cell]) -> dict[str, float]:
+    """Return recording -> how long its video will be; of a file, how long at the most."""
+    known = kept_recordings() | samples()
+    return {cell.recording: min(cell.seconds, known[cell.recording].duration_s) if cell.recording in known
+            else cell.seconds for cell in cells}
 
 
 def planned(options: dict[str, object], gpu: str, size: str, steps: int) -> Plan:
@@ -213,9 +222,10 @@ def make_parser() -> argparse.ArgumentParser:
     asked.add_argument("--steps", type=int, nargs="+", default=STEPS, help="(default: 3 4 5 6)")
     asked.add_argument("--size", nargs="+", default=["704*384"], help="W*H (default: 704*384)")
     asked.add_argument("--portraits", nargs="+", default=PORTRAITS, help="files; default: the two shipped photographs")
-    asked.add_argument("--recordings", nargs="+", default=RECORDINGS, help="files; default: the study's own eight")
+    asked.add_argument("--recordings", nargs="+", default=(*SAMPLES, *RECORDINGS),
+                       help="files; default: eleven sentences that come with this project")
     asked.add_argument("--seeds", type=int, nargs="+", default=[420])
-    asked.add_argument("--seconds", type=float, default=4.8, help="of every video (default: %(default)s)")
+    asked.add_argument("--seconds", type=float, default=8.0, help="of every video at the most (default: %(default)s)")
     asked.add_argument("--prompt", default=PROMPT, help="(default: %(default)s)")
     asked.add_argument("--prompts", action="store_true", help="the article's rich and poor prompt instead")
     asked.add_argument("--noise_db", type=float, nargs="+", default=[], help="also with noise so far below the voice")
@@ -223,6 +233,7 @@ def make_parser() -> argparse.ArgumentParser:
     asked.add_argument("--teacher", action="store_true", help="also the base model without LoRA, 4 and 40 steps")
     asked.add_argument("--by_step", action="store_true", help="also measure the prediction after each step")
     asked.add_argument("--out", default="out/real_study", help="folder for videos and table (default: %(default)s)")
+    asked.add_argument("--threads", type=int, help="of the processor, for measuring (default: all)")
     asked.add_argument("--gpu", help="plan for this card instead of the one that is here")
     asked.add_argument("--dry_run", action="store_true", help="say what it will cost, and make nothing")
     asked.add_argument("--retry", action="store_true", help="try again what failed before")
@@ -253,7 +264,7 @@ def main(given: Sequence[str] | None = None, **more: object) -> int:
     sweep = Sweep(cells, arguments.out, measure=measure_real_face)
     began_s = time.monotonic()
     with stop_on_signals(sweep.stop) as stop:
-        sweep.run(1, retry=arguments.retry)
+        sweep.run(1, threads=arguments.threads, retry=arguments.retry)
     path = write_results(sweep, time.monotonic() - began_s)
     table = sweep.table()
     for error, count in Counter(row["error"] for row in table.failed).items():

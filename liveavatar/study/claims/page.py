@@ -49,6 +49,11 @@ class ClaimsPage:
 
     verdicts: dict[str, Verdict]
     base: str = "../"                # from the page to the root of the repository, for links
+    whole: bool = True               # all claims, with counts and what the levels mean
+
+    def only(self, *names: str) -> ClaimsPage:
+        """Return a page of these claims alone."""
+        return ClaimsPage({name: self.verdicts[name] for name in names}, self.base, whole=False)
 
     def counts(self) -> str:
         """Return how many claims have which verdict, in words."""
@@ -72,13 +77,17 @@ class ClaimsPage:
     # ------------------------------------------------------------------ a page
 
     def _repr_html_(self) -> str:
+        style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+        if not self.whole:
+            lines = "".join(self.html_of(one) for _, claims in self.parts() for one in claims)
+            return f"{style}<div class='la-claims'>{lines}</div>"
         levels = "".join(f"<li><b>{level}</b>: {html.escape(MEANING[level])}</li>" for level in LEVELS)
         body = "".join(f"<h3>{html.escape(part)}</h3>" + "".join(map(self.html_of, claims))
                        for part, claims in self.parts())
-        return (f"<style>{STYLE.read_text(encoding='utf-8')}</style><div class='la-claims'>"
-                f"<p><b>About the 14B model</b>: {html.escape(self.counts())}.<br><b>mini</b>, where it was asked: "
-                f"{html.escape(self.mini_counts())}.</p><ul>{levels}</ul><p>{html.escape(RULE)} Click a claim for its "
-                f"evidence.</p>{body}</div>")
+        counted = (f"<b>About the 14B model</b>: {html.escape(self.counts())}.<br><b>mini</b>, where it was asked: "
+                   f"{html.escape(self.mini_counts())}.")
+        return (f"{style}<div class='la-claims'><p>{counted}</p><ul>{levels}</ul><p>{html.escape(RULE)} Click a claim "
+                f"for its evidence.</p>{body}</div>")
 
     def html_of(self, claim: Claim) -> str:
         """Return one claim: a line that opens."""
