@@ -44,13 +44,13 @@ def answer(found: figures.Results, page: ClaimsPage) -> Iterator[str]:
            f"step keeps a cache of its own, {cache:.2f} GiB at {SIZE}: in bf16 four steps take {four:.1f} GiB and fit "
            f"a card of {card} GB, five take {five:.1f} and do not. Every step takes as long as every other, "
            f"{min(shares):.0%} to {max(shares):.0%} of a block's time.")
-    yield (f"**The fourth step is short.** In the released schedule it covers {last:.1%} of the path from noise to "
+    yield (f"**The fourth step is short**, by arithmetic. In the released schedule it covers {last:.1%} of the path from noise to "
            "picture. Whether anybody would miss it is not known.")
     yield ("**Its quality by number of steps is not known.** The article has figures and does not say how they were "
            "measured; others were not found. Whoever has the weights and a GPU can find out with one command: "
            "[docs/real-study.md](docs/real-study.md).")
     yield in_mini(found, page)
-    yield (f"**The article's {len(CLAIMS)} claims about the 14B model**: {page.counts()}. Each with its evidence and "
+    yield (f"**The article's {len(CLAIMS)} claims**: {page.counts()}. Each with its evidence and "
            "with what would settle it: [docs/claims.md](docs/claims.md), [15_claims](notebooks/15_claims.ipynb).")
 
 
@@ -60,9 +60,9 @@ def in_mini(found: figures.Results, page: ClaimsPage) -> str:
     last, unsure = knee.numbers["knee"], knee.mini == TOO_FEW
     people, recordings = (len(usual(found.table).distinct(factor)) for factor in ("portrait", "recording"))
     return (f"**mini is an analogy, and says little yet.** In the model of version 0.1 (128 x 128 pixels, flat drawn "
-            f"avatars) the last step with a gain that matters is number {last:.0f}; "
-            + ("for later ones the videos are too few to rule a gain out. " if unsure else "")
-            + f"({people} people, {recordings} recordings, {found.about['videos']} videos.) The model that is shipped "
+            f"avatars) no gain that matters is seen after {last:.0f} steps"
+            + (", though the videos are too few to rule one out" if unsure else "")
+            + f" ({people} people, {recordings} recordings, {found.about['videos']} videos). The model that is shipped "
             "now, with photographs at 256 x 256, has not been studied yet.")
 
 

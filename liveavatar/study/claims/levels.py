@@ -36,6 +36,8 @@ SPEAKS_FOR, SPEAKS_AGAINST, UNCLEAR = ("published: speaks for it", "published: s
 WORDS = {ARITHMETIC: (CONFIRMED, REFUTED, OPEN), ON_14B: (CONFIRMED, REFUTED, OPEN),
          ON_MINI: (YES, NO, TOO_FEW), PUBLISHED: (SPEAKS_FOR, SPEAKS_AGAINST, UNCLEAR)}      # true, false, unknown
 
+NONE_YET = "nobody has sent results of the released weights yet"
+
 MODEL, NAME = "the 14B model", "a name"             # what a claim is about
 
 
@@ -127,6 +129,11 @@ class Finding:
     numbers: dict[str, float] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     made_with: str = ""                            # weights, where a trained model was measured
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether this waits for results that nobody has made."""
+        return self.why == NONE_YET
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,9 @@ OOM = claim("oom", "How to choose", "Out of memory cannot be recovered from exce
 
 @OOM.asks(ON_14B, "one process on H200 runs out of memory, and goes on: is its memory lost?", GPU_TESTS)
 def judge_oom_14b(evidence: Evidence) -> Answer:
-    return Answer(False, "torch raises an error that a program can catch; in this program, on H200 at a tiny size, the "
-                         "memory came back without ending the process (tests/test_wan_gpu.py)")
+    return Answer(False, "torch raises an error that a program can catch; in this program, on H200 at a tiny size, "
+                         "where the error was raised on purpose, the memory came back without ending the process "
+                         "(tests/test_wan_gpu.py)")
 
 
 @OOM.asks(ON_14B, "several processes over several cards, and the released program", GPU_TESTS)

@@ -92,7 +92,7 @@ class ClaimsPage:
     def html_of(self, claim: Claim) -> str:
         """Return one claim: a line that opens."""
         verdict = self.verdicts[claim.name]
-        levels = list(dict.fromkeys(one.level for one in verdict.findings))
+        levels = list(dict.fromkeys(one.level for one in verdict.findings if not one.waits))
         mini = f"<span class='la-chip la-mini'>{html.escape(verdict.mini)}</span>" if verdict.mini else ""
         rows = "".join(self.html_of_finding(one) for one in verdict.findings)
         return (f"<details id='{claim.name}'><summary><span class='la-text'>{html.escape(claim.text)}"

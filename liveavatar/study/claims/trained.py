@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from liveavatar.study.claims import choices, model, sizes, table1
 from liveavatar.study.claims.judging import all_of, any_of, better, same, unknown
-from liveavatar.study.claims.levels import ON_14B, Answer, Claim, Evidence, Source
+from liveavatar.study.claims.levels import NONE_YET, ON_14B, Answer, Claim, Evidence, Source
 from liveavatar.study.measures import (
     FACE_DETAIL,
     FACE_FLICKER,
@@ -24,7 +24,6 @@ from liveavatar.study.plan import POOR, RICH
 from liveavatar.study.table import Table
 
 ROWS = Source("the study of the released weights", "docs/real-study.md")
-NONE_YET = "nobody has sent results of the released weights yet"
 LIPS = (FACE_LATE, FACE_FOLLOWS)
 DETAIL = (FACE_DETAIL, FACE_MOUTH)
 SMALL, LARGE = "384*256", "704*384"
