@@ -44,8 +44,8 @@ def answer(found: figures.Results, page: ClaimsPage) -> Iterator[str]:
            f"step keeps a cache of its own, {cache:.2f} GiB at {SIZE}: in bf16 four steps take {four:.1f} GiB and fit "
            f"a card of {card} GB, five take {five:.1f} and do not. Every step takes as long as every other, "
            f"{min(shares):.0%} to {max(shares):.0%} of a block's time.")
-    yield (f"**The fourth step is short**, by arithmetic. In the released schedule it covers {last:.1%} of the path from noise to "
-           "picture. Whether anybody would miss it is not known.")
+    yield (f"**The fourth step is short**, by arithmetic. In the released schedule it covers {last:.1%} of the path "
+           "from noise to picture. Whether anybody would miss it is not known.")
     yield ("**Its quality by number of steps is not known.** The article has figures and does not say how they were "
            "measured; others were not found. Whoever has the weights and a GPU can find out with one command: "
            "[docs/real-study.md](docs/real-study.md).")
