@@ -13,6 +13,8 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import Image
+
 from liveavatar.sampler import make_schedule
 from liveavatar.study import figures, released, results
 from liveavatar.study.claims import CLAIMS, TOO_FEW, measured
@@ -113,7 +115,8 @@ def main(given: list[str] | None = None) -> None:
         print(textwrap.fill(line, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False))
     print("\n" + "\n".join(table(found)) + "\n\n" + textwrap.fill(NOTE, WIDTH))
     if arguments.picture:
-        figures.table_1(found).save(arguments.picture)
+        path = figures.table_1(found).save(arguments.picture)
+        Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
     if arguments.claims:
         arguments.claims.write_text(ABOUT_CLAIMS + page.markdown(), encoding="utf-8")
 

@@ -18,7 +18,7 @@ from liveavatar.study.materials import recording
 from liveavatar.study.plan import RECORDINGS
 from liveavatar.study.table import Table, read_table
 from liveavatar.types import InputError
-from liveavatar.vram.predict import BlockTime
+from liveavatar.vram.prediction import BlockTime
 
 TINY = dict(config=LOADED, conditioning="multi-gpu", device="cpu")
 

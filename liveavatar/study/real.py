@@ -123,7 +123,7 @@ def lengths_s(cells: Sequence[Cell]) -> dict[str, float]:
 def planned(options: dict[str, object], gpu: str, size: str, steps: int) -> Plan:
     """Return the plan of one video by these options of `load`."""
     from liveavatar.vram.plan import plan
-    from liveavatar.vram.predict import weights_named
+    from liveavatar.vram.settings import weights_named
 
     switches = {name: bool(options[name]) for name in ("offload_kv_cache", "condition_in_rings", "fp8_attention")
                 if name in options}
