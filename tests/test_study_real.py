@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from test_study_claims import made
 from wan_fakes import LOADED, small_lora, small_transformer, write_checkpoint
 
+import liveavatar
 from liveavatar.study import real
 from liveavatar.study.cell_result import pipeline_of, warm_up
 from liveavatar.study.claims import CONFIRMED, ON_14B, OPEN, REFUTED, judge_all
@@ -90,6 +91,16 @@ def test_other_weights_are_other_videos(downloads, tmp_path):
     one, other = (named_weights("wan-s2v-14b", json.dumps({"checkpoint_dir": folder, "lora": str(file)}))
                   for file in (downloads / "liveavatar.safetensors", lora))
     assert one != other and folder not in one
+
+
+def test_the_base_model_is_loaded_without_lora_and_takes_guidance(downloads):
+    cells = real.Asked({"checkpoint_dir": "ckpt", "lora": "lora"}, teacher=True).cells()
+    bases = [cell for cell in cells if cell.model == "teacher"]
+    assert {(cell.steps, cell.guidance, cell.options) for cell in bases} == {
+        (steps, 4.5, '{"checkpoint_dir": "ckpt"}') for steps in (4, 16)}
+    with pytest.warns(UserWarning, match="no LoRA"):
+        base = liveavatar.load("wan-s2v-14b", checkpoint_dir=downloads / "Wan2.2-S2V-14B", **TINY)
+    assert base.backend.about()["student"] is False                # else guidance would be refused
 
 
 def test_cost_is_said_before_anything_is_made(downloads, tmp_path, capsys):

@@ -47,7 +47,7 @@ PORTRAITS = ("woman", "man")                       # shipped photographs of peop
 SAMPLES = ("welcome", "steps", "river")            # recordings of the package, longer than those of the study
 STEPS = (3, 4, 5, 6)
 PEOPLE_WANTED = 24                                 # an interval over people that is not much wider than it need be
-TEACHER_STEPS, TEACHER_GUIDANCE = (4, 40), 4.5     # of the base model as it is configured
+TEACHER_STEPS, TEACHER_GUIDANCE = (4, 16), 4.5     # of the base model; guidance as it is configured
 DROPPED = ("options", "weights", "by_step", "block_deadline_ms")
 TABLE, ABOUT = "real_study.csv", "real_study.json"
 
@@ -101,12 +101,12 @@ def cost_lines(cells: Sequence[Cell], options: dict[str, object], gpu: str) -> I
                "...")
     seconds, lengths = 0.0, lengths_s(cells)
     for size, steps, guidance in sorted({(cell.size, cell.steps, cell.guidance) for cell in cells}):
-        made = planned(options, gpu, size, steps)
-        yield f"{size}, {steps} steps: {made.sentence}"
+        passes = steps * (2 if guidance > 1 else 1)                # each has a cache of its own
+        made = planned(options, gpu, size, passes)
+        yield f"{size}, {steps} steps{' with guidance' if guidance > 1 else ''}: {made.sentence}"
         if made.time is not None:
             shown_s = sum(lengths[cell.recording] for cell in cells
                           if (cell.size, cell.steps, cell.guidance) == (size, steps, guidance))
-            passes = steps * (2 if guidance > 1 else 1)
             seconds += shown_s / made.time.deadline_s * (made.time.decode_s + passes * made.time.step_s)
     yield (f"Time: about {seconds / 60:.0f} minutes of generating on {gpu}, estimated from its sheet for compiled "
            "layers (--compile); loading and measuring come on top." if seconds else
@@ -230,7 +230,8 @@ def make_parser() -> argparse.ArgumentParser:
     asked.add_argument("--prompts", action="store_true", help="the article's rich and poor prompt instead")
     asked.add_argument("--noise_db", type=float, nargs="+", default=[], help="also with noise so far below the voice")
     asked.add_argument("--clean", nargs="+", default=[], help="also cleaned: wiener, noisereduce")
-    asked.add_argument("--teacher", action="store_true", help="also the base model without LoRA, 4 and 40 steps")
+    asked.add_argument("--teacher", action="store_true",
+                       help="also the base model without LoRA, with guidance, 4 and 16 steps")
     asked.add_argument("--by_step", action="store_true", help="also measure the prediction after each step")
     asked.add_argument("--out", default="out/real_study", help="folder for videos and table (default: %(default)s)")
     asked.add_argument("--threads", type=int, help="of the processor, for measuring (default: all)")

@@ -17,7 +17,8 @@ LEFT_OUT = ("block_frames", "cuts_count")
 
 def measure_real_face(path: Path, materials: Materials) -> Numbers:
     """Measure a video against the sound it was made from: {"face.offset_ms": ...}, an entry for each figure that can be
-    told; "face.poorly_known" names those that are hardly to be trusted, "face.offset_abs_ms" is the delay either way.
+    told; "face.poorly_known" names those that are hardly to be trusted, "face.offset_abs_ms" is the delay either way,
+    where it can be told well.
 
     The phonemes of shipped recordings are known; those of other files are not looked for.
     """
@@ -28,7 +29,7 @@ def measure_real_face(path: Path, materials: Materials) -> Numbers:
     told = [one for one in found.findings
             if one.name not in LEFT_OUT and one.trust != NONE and math.isfinite(one.value)]
     numbers: Numbers = {f"face.{one.name}": one.value for one in told}
-    if "face.offset_ms" in numbers:
+    if any(one.name == "offset_ms" and one.trust != POOR for one in told):
         numbers["face.offset_abs_ms"] = abs(found["offset_ms"].value)
     numbers |= details(found.clip)
     numbers["face.poorly_known"] = " ".join(one.name for one in told if one.trust == POOR)

@@ -153,7 +153,8 @@ class WanBackend:
                    "conditioning": conditioning, "released_trim": released_trim, "offload_model": offload_model,
                    "offload_kv_cache": offload_kv_cache, "fp8_cache": fp8_cache,
                    "fp8_attention": fp8_attention, "condition_in_rings": condition_in_rings}
-        about = {"name": cls.name, "student": True, "dtype": str(kind).removeprefix("torch."), "fp8": fp8, "nf4": nf4,
+        about = {"name": cls.name, "student": lora is not None or weights == "random",
+                 "dtype": str(kind).removeprefix("torch."), "fp8": fp8, "nf4": nf4,
                  "fp8_cache": fp8_cache or fp8_attention, "fp8_attention": fp8_attention, "conditioning": conditioning,
                  "released_trim": released_trim, **origin, "options": options}
         backend = cls(*parts, about, conditioning=conditioning, released_trim=released_trim,

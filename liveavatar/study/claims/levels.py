@@ -8,7 +8,8 @@
 Four levels. A claim about the 14B model is confirmed or refuted by the first two alone:
 
     arithmetic             shapes and counts of the released network and its code, the article's own numbers
-    measured on the 14B    time and memory on NVIDIA H200 with random weights: what does not depend on trained weights
+    measured on the 14B    time and memory on NVIDIA H200 with random weights: what does not depend on trained weights;
+                           quality only where there are rows of the released weights (`liveavatar.study.real`)
     measured on mini       another model, far smaller: an analogy. It says yes, no, or too few data, of mini
     published by others    figures or statements with their source. They speak for a claim or against it
 

@@ -22,8 +22,8 @@ PART = "What it is"
 MANY = 16                    # steps of a teacher, at least
 
 FEW_STEPS = claim("few-steps", PART, "Distillation turns dozens of denoising steps into a few.",
-                  f"the count is settled; what it costs in quality: {REAL} with --teacher: the base model at 40 steps "
-                  "with guidance beside the student. Each step has a cache of its own, so that takes a small size")
+                  f"the count is settled; what it costs in quality: {REAL} with --teacher: the base model at 16 steps "
+                  "with guidance beside the student. Each pass has a cache of its own, so that takes a small size")
 
 
 @FEW_STEPS.asks(ARITHMETIC, "steps in the configuration of the base model and of the released student", CODE)
@@ -50,7 +50,7 @@ def most_of_teacher(evidence: Evidence) -> int:
 
 
 TEACHER = claim("teacher-needs-many", PART, "Without distillation a few steps are not enough.",
-                f"{REAL} with --teacher, at a small size: the base model at 4 and at 40 steps")
+                f"{REAL} with --teacher, at a small size: the base model at 4 and at 16 steps")
 
 
 @TEACHER.asks(ON_MINI, "teacher at its most steps against the teacher at 4: better in lips or face PSNR?", STUDY)

@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 STYLE = Path(__file__).resolve().parents[1] / "static" / "claims.css"
 MEANING = {
     ARITHMETIC: "shapes and counts of the released network and its code, the article's own numbers",
-    ON_14B: "time and memory on NVIDIA H200 with random weights: what does not depend on trained weights",
+    ON_14B: "time and memory on NVIDIA H200 with random weights; quality only by rows of the released weights",
     ON_MINI: "another model, far smaller: an analogy, which confirms and refutes nothing about the 14B model",
     PUBLISHED: "figures or statements of others, with their source",
 }
