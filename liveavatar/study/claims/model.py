@@ -53,7 +53,8 @@ TEACHER = claim("teacher-needs-many", PART, "Without distillation a few steps ar
                 f"{REAL} with --teacher, at a small size: the base model at 4 and at 16 steps")
 
 
-@TEACHER.asks(ON_MINI, "teacher at its most steps against the teacher at 4: better in lips or face PSNR?", STUDY)
+@TEACHER.asks(ON_MINI, "teacher at its most steps against the teacher at 4: better in lips, face PSNR or "
+                       "texture?", STUDY)
 def judge_teacher_needs_many(evidence: Evidence) -> Answer:
     rows, many = usual(evidence.table).where(model="teacher"), most_of_teacher(evidence)
     if many < MANY:

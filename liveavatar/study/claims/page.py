@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from liveavatar.study.measures import PSNR
 
 ROOT = Path(__file__).resolve().parents[3]
 STYLE = Path(__file__).resolve().parents[1] / "static" / "claims.css"
+GUIDE = "docs/real-study.md"
 MEANING = {
     ARITHMETIC: "shapes and counts of the released network and its code, the article's own numbers",
     ON_14B: "time and memory on NVIDIA H200 with random weights; quality only by rows of the released weights",
@@ -99,7 +101,7 @@ class ClaimsPage:
                 f"<small>{html.escape(', '.join(levels))}</small></span>"
                 f"<span class='la-marks'><span class='la-chip la-{class_of(verdict.verdict)}'>"
                 f"{html.escape(verdict.verdict)}</span>{mini}</span></summary>{rows}"
-                f"<p class='la-settle'><b>What would settle it.</b> {html.escape(sentence(claim.settled_by))}</p>"
+                f"<p class='la-settle'><b>What would settle it.</b> {self.html_of_text(claim.settled_by)}</p>"
                 "</details>")
 
     def html_of_finding(self, finding: Finding) -> str:
@@ -114,6 +116,12 @@ class ClaimsPage:
                 f"<p>{html.escape(sentence(finding.why))}{made}</p>{table}"
                 f"<p class='la-source'>{html.escape(asked(finding))} Evidence: <a href='{self.link(finding)}' "
                 f"target='_blank' rel='noopener'>{html.escape(finding.source.label)}</a></p></div>")
+
+    def html_of_text(self, text: str) -> str:
+        """Return a sentence with its code set apart, and with a link to the study of the released weights."""
+        code = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(sentence(text)))
+        return code.replace(GUIDE, f"<a href='{html.escape(self.base, quote=True)}{GUIDE}' target='_blank' "
+                                   f"rel='noopener'>{GUIDE}</a>")
 
     def link(self, finding: Finding) -> str:
         """Return the address of the evidence, from where the page is."""
@@ -161,7 +169,8 @@ class ClaimsPage:
             for figure in figures:
                 yield "| " + " | ".join(map(escaped, cells_of(figure))) + " |"
         yield ""
-        yield f"What would settle it: {escaped(sentence(claim.settled_by))}"
+        settled = escaped(sentence(claim.settled_by)).replace(GUIDE, f"[{GUIDE}]({self.base}{GUIDE})")
+        yield f"What would settle it: {settled}"
         yield ""
         yield "</details>"
 
@@ -197,7 +206,9 @@ def sentence(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text that Markdown leaves as it is."""
-    for mark in ("\\", "*", "_", "|", "<"):
-        text = text.replace(mark, "\\" + mark) if "`" not in text else text.replace("|", "\\|")
-    return text
+    """Return text that Markdown leaves as it is, but for code between backticks."""
+    parts = text.split("`")
+    for place in range(0, len(parts), 2):                          # every second one is code
+        for mark in ("\\", "*", "_", "|", "<"):
+            parts[place] = parts[place].replace(mark, "\\" + mark)
+    return "`".join(parts)
