@@ -5,14 +5,14 @@
     levels      what counts as evidence of what: arithmetic, the 14B measured, mini measured, published by others
     judging     ways to compare rows of a table
     measured    what was measured of the 14B on H200
-    model, table1, sizes, memory, streaming, choices     the claims, part by part
+    model, table1, times, sizes, memory, streaming, choices     the claims, part by part
     trained     what rows of the released weights would say of them
     page        all of it as a web page, for notebooks and as a file, and as Markdown
 """
 
 from __future__ import annotations
 
-from liveavatar.study.claims import choices, levels, memory, model, sizes, streaming, table1, trained
+from liveavatar.study.claims import choices, levels, memory, model, sizes, streaming, table1, times, trained
 from liveavatar.study.claims.levels import (
     ARITHMETIC,
     CONFIRMED,
@@ -41,7 +41,7 @@ __all__ = ["ARITHMETIC", "CLAIMS", "CONFIRMED", "DEPENDS", "LEVELS", "MINI_ANSWE
            "Verdict", "judge_all"]
 
 PARTS = ("What it is", "Table 1", "Table 2", "Memory", "Streaming", "How to choose")      # of the article, in its order
-_MODULES = (model, table1, sizes, memory, streaming, choices, trained)                # each enters claims or questions
+_MODULES = (model, table1, times, sizes, memory, streaming, choices, trained)         # each enters claims or questions
 
 CLAIMS: list[Claim] = sorted(levels.CLAIMS, key=lambda claim: PARTS.index(claim.part))
 
