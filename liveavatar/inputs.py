@@ -77,7 +77,7 @@ def read_inputs(backend: Backend | type[Backend], audio: Audio, image: Image, pr
         "prompt": {"text": words.text, "slots": words.slots},
     }
     if portrait.drawn is not None:
-        origin["portrait"]["avatar"] = portrait.drawn
+        origin["portrait"]["drawn"] = portrait.drawn
     return Inputs(speech, portrait, words, size, origin, files_read(speech, audio, portrait, config))
 
 

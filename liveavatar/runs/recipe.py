@@ -123,7 +123,7 @@ def sample_of(sha256: str) -> Speech | None:
 def avatar_of(recipe: Recipe) -> Portrait | None:
     """Draw the avatar of a recipe again; None where the portrait was no avatar, or another one is drawn today."""
     known = recipe.input("portrait")
-    asked = known.get("avatar")
+    asked = known.get("drawn")
     if not isinstance(asked, dict):
         return None
     try:
