@@ -28,7 +28,7 @@ FLOORS = (
     ("metrics", "inspection", "vram", "run", "preview", "step_frames", "export", "interop", "runs",
      "inspect"),
     ("study",),
-    ("cli", "demo", "doctor", "__main__"),
+    ("cli", "demo", "doctor", "workshop", "lessons", "__main__"),
     ("training",),
 )
 OUTSIDE = ("widgets", "notebooks", "benchmarks", "tests")          # they import liveavatar; never the other way round
