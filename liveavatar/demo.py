@@ -22,17 +22,30 @@ if TYPE_CHECKING:
     from liveavatar.trace import Trace
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+WORKBENCH = "00_workbench.ipynb"
 FIRST = "01_first_words"
 SHEET, NOBODY = "four_steps.png", "four_steps_without_a_portrait.png"
+
+
+def notebooks_folder() -> Path:
+    """Return the folder of the lessons: of the checkout, or of an installed copy's current folder.
+
+    Raises InputError where there is none.
+    """
+    for folder in (NOTEBOOKS, Path.cwd() / NOTEBOOKS.name):
+        if (folder / WORKBENCH).is_file():
+            return folder
+    raise InputError(f"{NOTEBOOKS} is missing; run this in a checkout of the project, or in a workshop's folder, where "
+                     "notebooks/ is")
 
 
 def run_notebook(name: str = FIRST, out: str | os.PathLike = "out") -> str:
     """Run a notebook without a browser, keep it with its outputs in `out`, and return what it printed."""
     import papermill
 
-    source, out = NOTEBOOKS / f"{name}.ipynb", user_path(out).resolve()
+    source, out = notebooks_folder() / f"{name}.ipynb", user_path(out).resolve()
     if not source.exists():
-        raise InputError(f"notebook {source} is missing; run this in a checkout of the project, where notebooks/ is")
+        raise InputError(f"notebook {source} is missing; choose one of that folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

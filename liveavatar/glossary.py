@@ -1,6 +1,12 @@
-"""What the numbers and words on the page mean, one sentence each: the one source for all views and reports."""
+"""What the numbers and words on the page mean, one sentence each: the one source for all views and reports.
+
+`formula_sheet` puts the terms of the method beside their formulas and the views that show them; docs/formulas.md is
+written by `python -m liveavatar.glossary`.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 TERMS: dict[str, str] = {
     # sampling
@@ -16,6 +22,10 @@ TERMS: dict[str, str] = {
     "guess": "The model's guess of the finished picture at this step: the noisy latent minus sigma times the velocity.",
     "preview": "A quick picture of the latent by one fitted matrix, blurred and an eighth of the size; the real "
                "decoder draws it when the run pauses.",
+    "clean": "The finished latent as the network has it in mind at this step: the guess of the page, before it is "
+             "decoded.",
+    "velocity": "What the network answers: noise minus clean. A step moves the noisy latent against it, towards the "
+                "picture.",
     "sigma": "The noise level, before and after this step: 1 is pure noise, 0 is the finished picture.",
     "time_step": "The noise level as the network is told it, from 1000 (pure noise) to 0.",
     "share_of_path": "The part of the way from pure noise to the finished picture that this step covers, measured in "
@@ -66,6 +76,10 @@ TERMS: dict[str, str] = {
                 "data.",
     "distillation": "Regression learns the mean, consistency the end of the teacher's path, DMD moves along the real "
                     "score minus the student's own.",
+    "student": "A network that was taught to arrive in few steps, four for mini, where the teacher's many steps "
+               "arrive, and to be as varied.",
+    "teacher": "The network that was trained on data alone: it is right in many small steps, about 32, and blurs in "
+               "few.",
     "flow_distance": "How far the points are from the data, in units of the plane (Wasserstein distance): 0 is the "
                      "same distribution.",
     "spread_kept": "The variance of the points over that of the data: 0 % is one point, 100 % is right.",
@@ -86,6 +100,8 @@ TERMS: dict[str, str] = {
     "first_picture": "Seconds of work from the click until the first block could be shown.",
     # memory and caches
     "ring": "The cache of one noise level: keys and values of the newest latent frames; the oldest are overwritten.",
+    "sink": "The portrait's keys and values. They stand before the ring, are never overwritten and keep the person the "
+            "same for as long as the video goes on.",
     "cache_bytes": "What all caches hold together: each noise level remembers the blocks at its own noise.",
     "process_memory": "All main memory of the Python process, as the system counts it (resident set).",
     "allocated_memory": "GPU memory that tensors of this process hold now.",
@@ -96,6 +112,65 @@ TERMS: dict[str, str] = {
 }
 
 
+@dataclass(frozen=True)
+class Formula:
+    """One term of the method, as it stands on the formula sheet."""
+
+    term: str                # of TERMS
+    formula: str             # in TeX
+    view: str                # the view that shows it
+    lesson: str              # the notebook in which that view is
+
+
+FORMULAS = (
+    Formula("x", r"x = (1 - \sigma)\,\text{clean} + \sigma\,\text{noise}", "StepGrid", "04_caches"),
+    Formula("clean", r"\text{clean} = x - \sigma\,v", "StepGrid", "04_caches"),
+    Formula("velocity", r"v = \text{noise} - \text{clean}, \quad x' = x + (\sigma' - \sigma)\,v", "FlowLab",
+            "18_flow_matching"),
+    Formula("sigma", r"1 = \sigma_0 > \sigma_1 > \dots > \sigma_S = 0", "ScheduleView", "03_four_steps"),
+    Formula("shift", r"\sigma' = \dfrac{s\,\sigma}{1 + (s - 1)\,\sigma}", "ScheduleView", "03_four_steps"),
+    Formula("block", r"3 \text{ latent frames} = 12 \text{ frames} = 0.48\ \text{s}", "StepGrid", "04_caches"),
+    Formula("ring", r"\text{slot} = f \bmod \text{capacity}", "CacheView", "04_caches"),
+    Formula("sink", r"\text{keys} = [\,\text{sink} \mid \text{ring}\,]", "CacheView", "04_caches"),
+    Formula("student", r"\nabla = \text{fake score} - \text{real score}", "FlowLab", "18_flow_matching"),
+    Formula("teacher", r"v = v_\text{without} + g\,(v_\text{with} - v_\text{without})", "FlowLab", "18_flow_matching"),
+)
+
+
 def explain(term: str) -> str:
     """Return the sentence of a term. Raises KeyError if the glossary has none."""
     return TERMS[term]
+
+
+@dataclass(frozen=True)
+class FormulaSheet:
+    """The terms of the method with formula, meaning and view; a notebook shows it as a table."""
+
+    notebooks: str = ""      # how the notebooks are reached from where the sheet is shown: "../notebooks/"
+
+    def __str__(self) -> str:
+        rows = [f"| **{one.term}** | ${one.formula}$ | {explain(one.term)} | "
+                f"[{one.view}]({self.notebooks}{one.lesson}.ipynb) |" for one in FORMULAS]
+        return "\n".join(["| term | formula | what it is | see it in |", "|---|---|---|---|", *rows])
+
+    def _repr_markdown_(self) -> str:
+        """Return the table as Markdown with formulas in TeX, which Jupyter and GitHub draw."""
+        return str(self)
+
+
+def formula_sheet(notebooks: str = "") -> FormulaSheet:
+    """Return the formula sheet. notebooks: what stands before the names of notebooks in its links"""
+    return FormulaSheet(notebooks)
+
+
+def formula_page() -> str:
+    """Return docs/formulas.md."""
+    return ("# Formula sheet\n\nThe terms of the method, on one page, written by `python -m liveavatar.glossary > "
+            f"docs/formulas.md`.\n\n{formula_sheet('../notebooks/')}\n\n"
+            "$\\sigma$ is the noise level before a step, $\\sigma'$ after it; $s$ the shift, $g$ the guidance scale, "
+            "$S$ the number of steps, $f$ the number of a latent frame. The student's gradient is that of distribution "
+            "matching: what it makes moves against it.\n")
+
+
+if __name__ == "__main__":
+    print(formula_page(), end="")

@@ -8,9 +8,8 @@ from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import CppCompileError, GPUTooOldForTriton, InductorError, InvalidCxxCompiler, TritonMissing
 
 import liveavatar
-from liveavatar import cli
+from liveavatar import cli, demo
 from liveavatar.backends.wan import launch, recorded
-from liveavatar.cli import commands
 from liveavatar.compiling import check_compiler, compile_function
 from liveavatar.types import InputError
 
@@ -69,7 +68,7 @@ def test_the_command_line_says_it_in_a_line(compiler, tmp_path, capsys):
     compiler(no_compiler())
     portrait = tmp_path / "portrait.png"
     assert cli.main(["avatar", "--output", str(portrait)]) == 0
-    recording = commands.NOTEBOOKS.parent / "liveavatar" / "samples" / "welcome.flac"
+    recording = demo.NOTEBOOKS.parent / "liveavatar" / "samples" / "welcome.flac"
     capsys.readouterr()
     assert cli.main(["generate", "--audio", str(recording), "--image", str(portrait), "--compile",
                      "--output", str(tmp_path / "out.mp4")]) == 2

@@ -201,7 +201,7 @@ def test_everything_imported_is_declared():
     provides = {"nvidia-ml-py": "pynvml", "pillow": "PIL"}
     declared = {provides.get(name, name).replace("-", "_")
                 for name in map(requirement_name, everything_required())}
-    declared |= {"IPython", "traitlets"}                           # both come with ipykernel
+    declared |= {"IPython", "traitlets", "jupyter_client"}         # all come with ipykernel
     declared |= {"triton"}                                         # comes with torch for NVIDIA GPUs, and only there
     ours = {"liveavatar", "widgets"}
     used = {(dotted.split(".")[0], name) for name, path in modules().items() for dotted in imported_names(name, path)}

@@ -11,6 +11,8 @@
     liveavatar lab
     liveavatar demo
     liveavatar doctor
+    liveavatar workshop
+    liveavatar workshop --pack FOLDER
 
 Options have the names of the released Live Avatar; dashes may stand for underscores. ~ is the home folder in every
 path. Ctrl-C and SIGTERM end a video where it stands: what is done can be played.
@@ -23,7 +25,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from liveavatar.cli.commands import add_avatar, add_demo, add_doctor, add_lab, add_preprocess
+from liveavatar.cli.commands import add_avatar, add_demo, add_doctor, add_lab, add_preprocess, add_workshop
 from liveavatar.cli.generate import add_generate
 from liveavatar.cli.parsing import Parser, plain_warnings, print_help, with_underscores
 from liveavatar.memory_errors import is_out_of_memory, out_of_memory_sentence
@@ -91,6 +93,7 @@ def make_parser() -> tuple[Parser, argparse._SubParsersAction]:
     add_study(commands)
     add_demo(commands)
     add_doctor(commands)
+    add_workshop(commands)
     return parser, commands
 
 

@@ -1,4 +1,4 @@
-"""The smaller commands: audio-preprocess, avatar, lab, demo, doctor."""
+"""The smaller commands: audio-preprocess, avatar, lab, demo, doctor, workshop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pathlib import Path
 from liveavatar.cli.outputs import check_file, output_of
 from liveavatar.cli.parsing import add_output, add_stretch
 from liveavatar.config import GenerationConfig, parse_size
+from liveavatar.demo import WORKBENCH, notebooks_folder
 from liveavatar.files import printable
 from liveavatar.types import InputError
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-WORKBENCH = "00_workbench.ipynb"
 DEFAULT_FEATURES, DEFAULT_PORTRAIT = "features.safetensors", "portrait.png"
 LAB_SETTINGS = Path(__file__).resolve().parents[1] / "jupyter"     # defaults: JupyterLab does not ask about its news
 
@@ -70,10 +69,9 @@ def avatar(asked: argparse.Namespace) -> int:
 
 def lab(asked: argparse.Namespace) -> int:
     """Open the workbench in JupyterLab. Its root is the checkout, so that links from notebooks to docs/ are found."""
-    if not NOTEBOOKS.is_dir():
-        raise InputError(f"{NOTEBOOKS} is missing; run this in a checkout of the project, where notebooks/ is")
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS.parent}",
-               f"--LabApp.default_url=/lab/tree/{NOTEBOOKS.name}/{WORKBENCH}"]
+    notebooks = notebooks_folder()
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks.parent}",
+               f"--LabApp.default_url=/lab/tree/{notebooks.name}/{WORKBENCH}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:       # as in containers; Jupyter would refuse
         command.append("--ServerApp.allow_root=True")
     settings = os.pathsep.join(filter(None, [str(LAB_SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH")]))
@@ -97,6 +95,19 @@ def doctor(asked: argparse.Namespace) -> int:
     from liveavatar.doctor import main as run
 
     return run(asked.json)
+
+
+def workshop(asked: argparse.Namespace) -> int:
+    """Look at a participant's machine, or make the folder that participants get."""
+    if asked.pack is None:
+        from liveavatar.workshop.machine import main as run
+
+        return run(asked.json)
+    if asked.json:
+        raise InputError("--json is for the look at this machine; leave it out with --pack")
+    from liveavatar.workshop.pack import main as make
+
+    return make(asked.pack)
 
 
 def trait_of(text: str) -> tuple[str, str | bool | float]:
@@ -168,3 +179,12 @@ def add_doctor(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("doctor", help="is anything wrong with this installation or machine? what to do?")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=doctor)
+
+
+def add_workshop(commands: argparse._SubParsersAction) -> None:
+    """Add the command workshop."""
+    parser = commands.add_parser("workshop", help="is this machine ready for a workshop? or a folder that installs "
+                                                  "without a network")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--pack", metavar="FOLDER", help="make a folder with wheels, weights and notebooks")
+    parser.set_defaults(run=workshop)
