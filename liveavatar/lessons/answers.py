@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from liveavatar.types import escape_controls
@@ -106,15 +106,17 @@ def as_numbers(answer: Any, count: int) -> tuple[float, ...]:
 
 
 def described(answer: Any) -> str:
-    """Say in a few words what came: its kind and its value, or its shape."""
+    """Say in a few words what came: its kind and its value, its shape, or what can be taken from it."""
     if answer is None:
         return "None, as of a line that only prints"
-    kind = type(answer).__name__
+    kind = f"{'an' if type(answer).__name__[0] in 'AEIOaeio' else 'a'} {type(answer).__name__}"
     if getattr(answer, "ndim", 0):
-        return f"a {kind} of shape {tuple(answer.shape)}"
+        return f"{kind} of shape {tuple(answer.shape)}"
     if isinstance(answer, str):
         return f"text, {escape_controls(repr(answer[:SHOWN]))}"
     if callable(answer):
-        return f"a {kind} that was not called: are its brackets () missing?"
+        return f"{kind} that was not called: are its brackets () missing?"
+    if is_dataclass(answer):
+        return f"{kind}; take one of its values: {', '.join(one.name for one in fields(answer))}"
     text = escape_controls(repr(answer))
-    return f"a {kind}, {text if len(text) <= SHOWN else text[:SHOWN] + ' ...'}"
+    return f"{kind}, {text if len(text) <= SHOWN else text[:SHOWN] + ' ...'}"

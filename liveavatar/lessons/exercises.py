@@ -135,7 +135,8 @@ _ALL = (
                                      -2: "that is pictures; the delay is in milliseconds",
                                      120: "that is the lesson's own example, three pictures late"}),
         hints=("truth.roll(3) moves the curve three pictures later. Which way moves it earlier?",
-               "What roll takes from the end comes in at the other end: cut five values off both ends of both curves."),
+               "truth.roll(-2) is earlier. What it takes from the beginning comes in at the end, so cut five values "
+               "off both ends of both curves: [5:-5]."),
         right="Two pictures of 40 ms, and minus because the mouth comes before the sound. Nobody notices that: up to "
               "125 ms early pass."),
     Exercise(
