@@ -100,8 +100,8 @@ TERMS: dict[str, str] = {
     "first_picture": "Seconds of work from the click until the first block could be shown.",
     # memory and caches
     "ring": "The cache of one noise level: keys and values of the newest latent frames; the oldest are overwritten.",
-    "sink": "The portrait's keys and values. They stand before the ring, are never overwritten and keep the person the "
-            "same for as long as the video goes on.",
+    "sink": "The portrait's keys and values. They stand before the ring and are never overwritten, so that every block "
+            "sees who speaks.",
     "cache_bytes": "What all caches hold together: each noise level remembers the blocks at its own noise.",
     "process_memory": "All main memory of the Python process, as the system counts it (resident set).",
     "allocated_memory": "GPU memory that tensors of this process hold now.",

@@ -79,13 +79,13 @@ def is_unanswered(answer: object) -> bool:
 def as_number(answer: Any) -> float:
     """Convert Python's and NumPy's numbers and tensors of one element. Raises UnsuitableAnswer for all else."""
     if isinstance(answer, (bool, str, bytes, type(None))) or callable(answer):
-        raise UnsuitableAnswer(f"a number is asked for, such as 0.5, and this is {described(answer)}")
+        raise UnsuitableAnswer(f"a number is asked for, and this is {described(answer)}")
     if getattr(answer, "ndim", 0) and getattr(answer, "shape", None) is not None and math.prod(answer.shape) != 1:
         raise UnsuitableAnswer(f"one number is asked for, and this is {described(answer)}")
     try:
         value = float(answer.item() if hasattr(answer, "item") else answer)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UnsuitableAnswer(f"a number is asked for, such as 0.5, and this is {described(answer)}") from error
+        raise UnsuitableAnswer(f"a number is asked for, and this is {described(answer)}") from error
     if not math.isfinite(value):
         raise UnsuitableAnswer(f"this is {value}, which is no finite number: has something been divided by zero?")
     return value
@@ -93,7 +93,7 @@ def as_number(answer: Any) -> float:
 
 def as_numbers(answer: Any, count: int) -> tuple[float, ...]:
     """Convert a tuple, list, array or tensor of so many numbers. Raises UnsuitableAnswer for all else."""
-    wanted = f"{count} numbers are asked for, such as ({', '.join(['0.5'] * count)})"
+    wanted = f"{count} numbers are asked for, as in ({', '.join(['1.5'] * count)})"
     if isinstance(answer, (str, bytes, Mapping)) or callable(answer):
         raise UnsuitableAnswer(f"{wanted}, and this is {described(answer)}")
     try:

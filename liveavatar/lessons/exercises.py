@@ -82,7 +82,7 @@ _ALL = (
               "way at once. What is left to the last step is hardly any noise."),
     Exercise(
         "mouth-step", "four_steps",
-        number(1, slips={0: "step 0 makes the first guess, so there is none before it to compare with",
+        number(1, slips={0: "step 0 makes the first guess; the first of your changes is that of step 1",
                          3: "step 3 sharpens the picture most, the mouth less; compare openings, not pixels"}),
         hints=("Collect step.clean of the four steps of block 1, decode each with decode_exactly and read the mouth "
                "with liveavatar.metrics.lips.mouth_opening.",
