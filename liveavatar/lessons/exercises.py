@@ -282,7 +282,8 @@ _ALL = (
     Exercise(
         "portrait-step", "what_looks_where",
         number(0, slips={3: "it is the other way round: look at the shares of all four steps",
-                         2: "2 is the layer; which of the four steps?"}),
+                         2: "2 is the layer; which of the four steps?",
+                         0.61: "that is the share; in which step is it largest?"}),
         hints=("seen.attention(1, step, 2).shares()[\"portrait\"].mean() for the steps 0 to 3.",
                "Compare the four numbers; they fall from step to step."),
         right="Step 0, with more than half of its attention: while the block is noise, the portrait is all there is "
