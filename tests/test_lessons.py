@@ -116,6 +116,11 @@ def test_what_a_learner_wrote_cannot_become_html():
     assert 'role="status"' in check("mouth-step")._repr_html_()
 
 
+def test_only_the_edge_has_a_colour_so_that_words_follow_the_theme():
+    shown = "".join(check("devices", answer)._repr_html_() for answer in (..., "four", 3, 4)) + progress()._repr_html_()
+    assert re.findall(r"[;\"]((?:background[a-z-]*|color):[^;\"]*)", shown) == ["color:inherit"]
+
+
 # ------------------------------------------------------------------------------------------- progress
 
 def test_progress_is_a_table_of_all_lessons():
