@@ -7,26 +7,32 @@ remember of it is small and travels in `memory`, so nothing grows with the lengt
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from copy import copy
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from liveavatar.threads import adapted_threads
 
+if TYPE_CHECKING:
+    from liveavatar.backends import Backend
+
 Memory = tuple[Tensor, ...]
 
 
-class StreamingVAE(Protocol):
-    """What a VAE must offer to be streamed."""
+class StreamingVAE(torch.nn.Module):
+    """A VAE that is decoded block by block."""
 
-    def parameters(self) -> Iterator[Tensor]:
-        """Yield its weights: their device and dtype are those of what it decodes."""
+    compiled_threads: int | None = None     # the count of threads that compiled code is made for; None: not compiled
 
     def decode_stream(self, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         """Decode latents (B, C, F, h, w) -> video (B, 3, T, H, W) in 0..1, and the memory for the next call"""
+        raise NotImplementedError
+
+    def initial_memory(self, portrait: Tensor | None) -> Memory | None:
+        """Return the memory with which a video begins, for a VAE that copies from the portrait (B, 3, H, W) 0..1."""
+        return None
 
 
 def to_pictures(video: Tensor) -> Tensor:
@@ -39,8 +45,7 @@ def to_pictures(video: Tensor) -> Tensor:
 def decode_block(vae: StreamingVAE, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
     """Decode one block of latents: (1, C, F, h, w) -> (T, H, W, 3) uint8, and the memory for the next block."""
     weight = next(vae.parameters())
-    with adapted_threads(weight.device, ("decode", latents.shape, memory is None),
-                         getattr(vae, "compiled_threads", None)):
+    with adapted_threads(weight.device, ("decode", latents.shape, memory is None), vae.compiled_threads):
         video, memory = vae.decode_stream(latents.to(weight.device, weight.dtype), memory)
         return to_pictures(video), memory
 
@@ -52,7 +57,7 @@ class Decoder:
         """Take picture: (1, 3, H, W) 0..1 of the portrait, for a VAE that copies from it; others ignore it"""
         self._vae = vae
         self._memory: Memory | None = None
-        if picture is not None and hasattr(vae, "initial_memory"):
+        if picture is not None:
             weight = next(vae.parameters())
             with torch.inference_mode(), adapted_threads(weight.device):
                 self._memory = vae.initial_memory(picture.to(weight.device, weight.dtype))
@@ -67,9 +72,9 @@ class Decoder:
         return copy(self)                                  # a memory is never changed, only replaced
 
 
-def name_of_vae(owner: object) -> str:
+def name_of_vae(owner: torch.nn.Module | Backend) -> str:
     """Name the weights of a VAE, or of a backend's, shortly and the same in every number format; "" without one."""
-    vae = owner if isinstance(owner, torch.nn.Module) else getattr(owner, "vae", None)
+    vae = owner if isinstance(owner, torch.nn.Module) else owner.vae
     if vae is None:
         return ""
     weight = next(vae.parameters()).detach().to("cpu", torch.bfloat16).float()

@@ -54,7 +54,7 @@ def files_read(speech: Speech, audio: Audio, portrait: Portrait, config: Generat
 def prepare(backend: Backend | type[Backend], audio: Audio, image: Image, prompt: str | Prompt,
             config: GenerationConfig) -> Inputs:
     """Read the inputs and refuse what cannot be used. Needs the backend's plain attributes only, no weights."""
-    check_pose(backend, config)
+    backend.check(config)
     with freed_on_out_of_memory():
         inputs = read_inputs(backend, audio, image, prompt, config)
     remark_on(backend, inputs, config)
@@ -83,17 +83,9 @@ def read_inputs(backend: Backend | type[Backend], audio: Audio, image: Image, pr
 
 def remark_on(backend: Backend | type[Backend], inputs: Inputs, config: GenerationConfig) -> None:
     """Warn of what a model's weights were not trained for. A class has no weights yet: it says nothing."""
-    if hasattr(backend, "remarks") and not isinstance(backend, type):
+    if not isinstance(backend, type):
         for remark in backend.remarks(inputs.speech, config):
             warnings.warn(remark, stacklevel=3)
-
-
-def check_pose(backend: Backend | type[Backend], config: GenerationConfig) -> None:
-    """Refuse a pose video for a backend that cannot follow one."""
-    if hasattr(backend, "encode_pose"):
-        backend.check(config)
-    elif config.pose_video is not None:
-        raise InputError(f"{backend.name} follows no pose video; leave out pose_video, or use backend 'wan-s2v-14b'")
 
 
 def prepare_audio(backend: Backend | type[Backend], audio: Audio, config: GenerationConfig) -> Speech:
@@ -146,17 +138,21 @@ def encode_audio(backend: Backend | type[Backend], speech: Speech, config: Gener
 def prepare_portrait(backend: Backend | type[Backend], image: Image,
                      config: GenerationConfig) -> tuple[Portrait, tuple[int, int]]:
     """Read the portrait, and the (height, width) of its video: the backend's own or, from an area, shaped like it."""
-    from liveavatar.conditions import fit_size, load_portrait
+    from liveavatar.conditions import load_portrait
 
     portrait = load_portrait(image, expects_rendered=backend.expects_rendered)
     portrait = cropped(portrait, backend, config)
     # Sums depend on the layout in memory, and a run that is gone on with reads dense pixels from its folder.
     portrait = replace(portrait, pixels=portrait.pixels.contiguous())
-    if hasattr(backend, "size_of"):                # a rule of its own
-        return portrait, backend.size_of(config.size, portrait)
-    if config.size is None:
-        return portrait, backend.default_size
-    return portrait, fit_size(config.size, portrait, backend.size_multiple)
+    return portrait, size_of_video(backend, config.size, portrait)
+
+
+def size_of_video(backend: Backend | type[Backend], area: tuple[int, int] | None,
+                  portrait: Portrait) -> tuple[int, int]:
+    """Choose the (height, width) of a video: the model's own or, from an area, in the shape of the portrait."""
+    if area is None and not backend.default_is_area:
+        return backend.default_size
+    return backend.fit_size(area or backend.default_size, portrait, backend.size_multiple)
 
 
 def cropped(portrait: Portrait, backend: Backend | type[Backend], config: GenerationConfig) -> Portrait:
@@ -187,7 +183,7 @@ def prepare_prompt(backend: Backend | type[Backend], prompt: str | Prompt) -> Pr
     from liveavatar.conditions import parse_prompt
 
     words = prompt if isinstance(prompt, Prompt) else parse_prompt(prompt)
-    if getattr(backend, "free_text", False):       # it reads every word
+    if backend.free_text:                          # it reads every word
         return Prompt(words.text)
     if words.unknown:
         named = ", ".join(map(repr, words.unknown[:WORDS_NAMED]))

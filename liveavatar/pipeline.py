@@ -260,8 +260,7 @@ class Pipeline:
 
         No stage of the stopwatch: what loads a model is not work on a video.
         """
-        if hasattr(self.backend, "load_transformer"):
-            self.backend.load_transformer()
+        self.backend.load_transformer()
 
     def encode_inputs(self, inputs: Inputs, config: GenerationConfig, watch: Stopwatch | None = None) -> Condition:
         """Encode sound, portrait, words and pose video. Needs the encoders only, not the transformer."""
@@ -279,14 +278,13 @@ class Pipeline:
         pose = None
         if config.pose_video is not None:
             with watch.measure("encode pose"):
-                encode_pose = getattr(self.backend, "encode_pose")           # noqa: B009   `prepare` saw that it is there
-                pose = encode_pose(config.pose_video, inputs.size, frames, config.infer_frames)
-        if not self.keep_encoders and hasattr(self.backend, "release_encoders"):
+                pose = self.backend.encode_pose(config.pose_video, inputs.size, frames, config.infer_frames)
+        if not self.keep_encoders:
             self.backend.release_encoders()
         audio = weaken_sound(features.values[..., :frames], config.sound_strength,
                              block_generator(config.base_seed, "sound"))
         picture = None
-        if getattr(self.backend, "copies_portrait", False):
+        if self.backend.copies_portrait:
             picture = picture_to_copy(inputs.portrait, inputs.size, config.portrait_strength)
         return Condition(reference, motion, text, audio, self.backend.frames_per_latent, pose, picture)
 

@@ -115,14 +115,7 @@ def constants_of(backend: Backend, condition: Condition, config: GenerationConfi
 def beginning(backend: Backend, constants: Constants) -> Rollout:
     """Return the state before the first block, with empty caches."""
     branches = [branch for branch in (constants.cond, constants.uncond) if branch is not None]
-    return Rollout(0, *(new_caches(backend, branch.portrait, constants.schedule.steps) for branch in branches))
-
-
-def new_caches(backend: Backend, condition: ConditionCache, steps: int) -> tuple[RingCache, ...]:
-    """Return an empty ring for each step, where the backend wants them to be."""
-    if hasattr(backend, "new_caches"):
-        return backend.new_caches(condition, steps)
-    return tuple(backend.transformer.new_cache(condition) for _ in range(steps))
+    return Rollout(0, *(backend.new_caches(branch.portrait, constants.schedule.steps) for branch in branches))
 
 
 @torch.inference_mode()
@@ -132,7 +125,7 @@ def roll_out(backend: Backend, condition: Condition, config: GenerationConfig,
 
     go_on may put a state from an earlier run in the place of the empty one it is shown.
     """
-    fixed = getattr(backend, "compiled_threads", None)
+    fixed = backend.compiled_threads
     with adapted_threads(backend.device, fixed=fixed):
         constants = constants_of(backend, condition, config)
         rollout = beginning(backend, constants)

@@ -97,7 +97,7 @@ class StepFrames:
     @property
     def _trim(self) -> int:
         """Return pictures that the backend leaves out at the beginning of a video."""
-        return getattr(self._run.backend, "trim_frames", 0)
+        return 0 if self._run.backend is None else self._run.backend.trim_frames
 
     def _latents(self, block: int, step: int, what: What) -> Tensor:
         made = self._run.step_record(block, step)
@@ -112,7 +112,7 @@ class StepFrames:
             if decoder is None:
                 raise InputError("no decoder is at hand for a saved trace: open it with replay(folder, pipeline=pipe), "
                                  "or leave exact off")
-            joined = getattr(run.backend, "blocks_join", True)
+            joined = run.backend is None or run.backend.blocks_join
             if joined and block > 0 and (block - 1, run.info.steps - 1) in run.recorded_steps:
                 decoder.decode(run.step_record(block - 1, -1).x)
             with self._lock:

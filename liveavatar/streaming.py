@@ -28,7 +28,7 @@ class BlockStream:
 
     def __init__(self, pipeline: Pipeline, condition: Condition, config: GenerationConfig, watch: Stopwatch,
                  folder: RunFolder | None = None, keep_latents: bool = False) -> None:
-        self._trim = getattr(pipeline.backend, "trim_frames", 0)   # pictures left out at the beginning
+        self._trim = pipeline.backend.trim_frames                   # pictures left out at the beginning
         self.frames = max(condition.frames - self._trim, 0)    # of the whole video
         self.fps = pipeline.backend.fps
         self.first_picture_s = 0.0

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from liveavatar.backends import Trained
-from liveavatar.decoder import Decoder
+from liveavatar.backends import Backend, Trained
+from liveavatar.decoder import Decoder, StreamingVAE
 from liveavatar.types import AudioFeatures, Portrait, Speech
 
 RATE_HZ, FPS = 16_000, 25.0
@@ -21,7 +21,7 @@ TINY = dict(dim=24, ffn_dim=32, num_heads=2, num_layers=2, in_dim=4, out_dim=4, 
             block_frames=3, cache_frames=6, reference_distance=30, released_rounding=False)
 
 
-class PlainVAE(torch.nn.Module):
+class PlainVAE(StreamingVAE):
     """The first three channels are red, green and blue; its memory counts the latent frames it has seen."""
 
     def __init__(self, pause_s: float = 0.0) -> None:
@@ -37,15 +37,13 @@ class PlainVAE(torch.nn.Module):
         return video, (torch.tensor(seen + latents.shape[2]),)
 
 
-class FakeBackend:
+class FakeBackend(Backend):
     """Hears the loudness of each frame, sees the mean colour of the portrait, reads the length of the prompt."""
 
     name = "fake"
     fps, rate_hz = FPS, RATE_HZ
     block_latents, frames_per_latent, size_multiple = 3, 4, 16
     default_size = (32, 32)
-    expects_rendered = expects_head_and_shoulders = False
-    sees_past_sound = True
     loaded = 0                      # how often weights were brought
 
     def __init__(self, student: bool = True, pause_s: float = 0.0, dtype: str = "float32") -> None:
@@ -63,6 +61,10 @@ class FakeBackend:
     def load(cls, student: bool = True, dtype: str = "float32", **_: object) -> "FakeBackend":
         FakeBackend.loaded += 1
         return cls(student, dtype="float32" if dtype == "auto" else dtype)
+
+    @classmethod
+    def for_audio(cls) -> "type[FakeBackend]":
+        return cls
 
     @classmethod
     def encode_audio(cls, speech: Speech) -> AudioFeatures:

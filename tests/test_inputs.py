@@ -64,3 +64,15 @@ def test_the_shape_of_the_video_follows_the_crop():
     _, size = prepare_portrait(FakeBackend, torch.full((300, 600, 3), 200, dtype=torch.uint8).numpy(),
                   GenerationConfig(crop=(0, 0, 300, 300), size="64*64"))
     assert size == (64, 64)
+
+
+def test_loaded_weights_may_have_a_size_of_their_own():
+    backend = FakeBackend()
+    backend.default_size = (48, 64)
+    for kind, size in ((FakeBackend, (32, 32)), (backend, (48, 64))):
+        assert prepare_portrait(kind, avatar(seed=1), GenerationConfig())[1] == size
+
+
+def test_a_model_follows_no_pose_unless_it_says_so():
+    with pytest.raises(InputError, match="fake follows no pose video"):
+        FakeBackend.check(GenerationConfig(pose_video="pose.mp4"))

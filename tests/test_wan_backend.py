@@ -31,6 +31,7 @@ from liveavatar.backends import Backend, find
 from liveavatar.backends.wan import checkpoints, preset
 from liveavatar.cli import main
 from liveavatar.config import GenerationConfig
+from liveavatar.inputs import size_of_video
 from liveavatar.lora import merge_lora
 from liveavatar.types import Block, InputError, Step
 from liveavatar.video import VideoWriter
@@ -182,8 +183,8 @@ def test_steps_of_any_number_and_one_ring_for_each(pipe, told):
 
 def test_the_size_follows_the_portrait():
     backend = find("wan-s2v-14b")
-    assert backend.size_of(None, face(720, 400)) == (704, 384)
-    assert backend.size_of((384, 256), face(1024, 1024)) == (256, 256)
+    assert size_of_video(backend, None, face(720, 400)) == (704, 384)
+    assert size_of_video(backend, (384, 256), face(1024, 1024)) == (256, 256)
 
 
 def test_every_word_of_the_prompt_is_read(pipe, recwarn):

@@ -110,7 +110,7 @@ class Settings(LiveView):
     @property
     def free_text(self) -> bool:
         """Tell whether the model reads every word; mini looks for those it knows."""
-        return self.pipeline is not None and getattr(self.pipeline.backend, "free_text", False)
+        return self.pipeline is not None and self.pipeline.backend.free_text
 
     @property
     def config(self) -> GenerationConfig:

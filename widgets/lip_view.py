@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from widgets._live import Source
 
-
 MEL_REACH = (-1.7, 2.5)      # silence and loud speech in the numbers of `audio.normalise`
 FRAMES_OF_A_SOUND = 8        # shown at most
 CROP = 0.36                  # side of the piece around the mouth, of the picture's shorter side

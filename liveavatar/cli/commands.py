@@ -29,14 +29,9 @@ def audio_preprocess(asked: argparse.Namespace) -> int:
     from liveavatar.backends import find
     from liveavatar.inputs import encode_audio, prepare_audio
 
-    backend = find(asked.backend)
-    speech = prepare_audio(backend, asked.input, config)
-    if backend.name == "mini":                             # its weights are at hand
-        backend = backend.load(device="cpu")
-    elif not hasattr(backend.encode_audio, "__self__"):            # no class method: it needs weights
-        raise InputError(f"{backend.name} hears with networks of its own; from Python: "
-                         f"liveavatar.load({backend.name!r}, ...).encode_audio({asked.input!r})")
-    features = encode_audio(backend, speech, config)
+    kind = find(asked.backend)
+    speech = prepare_audio(kind, asked.input, config)
+    features = encode_audio(kind.for_audio(), speech, config)
     tensors = {"values": features.values.contiguous(), "rms": features.rms.contiguous()}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from liveavatar.types import Speech
     from liveavatar.video import Video
 
-
 DEFAULTS = GenerationConfig()
 DEFAULT_STUDENT = 4
 DEFAULT_VOICE = "espeak:en-us"

@@ -106,7 +106,7 @@ def peak_bytes(steps: list[Step], blocks: list[Block], backend: Backend | None =
     """Return the most that each owner held at once; what a step reports as "caches" is that of its own noise level."""
     most: dict[str, int] = {}
     if backend is not None:
-        parts = [backend.transformer, getattr(backend, "vae", None)]
+        parts = [backend.transformer, backend.vae]
         most["weights"] = sum(tensor.nbytes for part in parts if part is not None for tensor in part.parameters())
     levels: dict[int, int] = {}
     for step in steps:

@@ -112,8 +112,7 @@ def run_rank(pipeline: Pipeline, inputs: Inputs, condition: Condition, config: G
     if layout.owned(rank):
         latents = denoise(backend, condition, config, group, layout, recorder, stop)
     elif rank == layout.vae_rank:
-        if not hasattr(backend, "load_transformer"):      # else its weights were never brought here
-            torch.nn.Module.to(backend.transformer, "meta")   # they are not needed here: give their memory back
+        backend.drop_transformer()
         latents = receive_latents(backend, condition, group, recorder)
     else:
         return None

@@ -104,6 +104,6 @@ class GpuMeter:
 
 def meter_for(backend: Backend | None) -> MemoryMeter:
     """Return a GPU's meter for a model that is on one, else this process's."""
-    device = getattr(backend, "device", None)
+    device = None if backend is None else backend.device
     on_gpu = torch.cuda.is_available() and (device is None or torch.device(device).type == "cuda")
     return GpuMeter(device) if on_gpu else ProcessMeter()

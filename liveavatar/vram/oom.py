@@ -19,7 +19,8 @@ STAGES = {   # our functions, from the outermost to the innermost that can be at
     "encode_audio": "the sound was encoded", "encode_image": "the portrait was encoded",
     "encode_pose": "the pose video was encoded", "encode_text": "the prompt was encoded",
     "load_transformer": "the transformer's weights were loaded",
-    "prefill": "the condition was prefilled", "new_caches": "the caches were laid out",
+    "prefill": "the condition was prefilled", "beginning": "the caches were laid out",
+    "new_caches": "the caches were laid out",
     "denoise_block": "a step was made", "decode": "a block was decoded"}
 GROWN = {"weights": "weights", "caches": "caches", "vae": "the VAE's state", "rest": "activations and all else"}
 

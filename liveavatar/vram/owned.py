@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from liveavatar.decoder import StreamingVAE
+
 if TYPE_CHECKING:
     from liveavatar.backends import Backend
 
@@ -25,8 +27,8 @@ def bytes_of_vae_state(backend: Backend | None, latents: torch.Tensor) -> int:
     It is found by decoding a block without data, on torch's meta device.
     0 where that is not possible: its state then counts as rest. Found once for each VAE and size.
     """
-    vae = getattr(backend, "vae", None)
-    if vae is None or not hasattr(type(vae), "decode_stream"):
+    vae = None if backend is None else backend.vae
+    if not isinstance(vae, StreamingVAE):
         return 0
     found, shape = VAE_STATES.setdefault(vae, {}), tuple(latents.shape)
     if shape not in found:

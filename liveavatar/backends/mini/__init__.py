@@ -16,7 +16,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from liveavatar.backends import Trained
+from liveavatar.backends import Backend, Trained
 from liveavatar.backends.mini.preset import LORA_ALPHA, SHIFT, transformer_options
 from liveavatar.compiling import check_compiler, compile_function
 from liveavatar.config import GenerationConfig, size_text
@@ -39,7 +39,7 @@ EVERY_STEP = "4-every-step"     # the student whose every step was pulled toward
 Student = int | str | bool
 
 
-class MiniBackend:
+class MiniBackend(Backend):
     """mini behind the interface of `liveavatar.backends.Backend`."""
 
     name = "mini"
@@ -48,8 +48,7 @@ class MiniBackend:
     block_latents = 3
     frames_per_latent = 4
     size_multiple, default_size = 16, (128, 128)        # of weights that do not say otherwise
-    expects_rendered, expects_head_and_shoulders = True, False
-    sees_past_sound = True
+    expects_rendered = True                             # likewise
 
     def __init__(self, transformer: CausalS2VTransformer, vae: VideoVAE, audio_encoder: AudioEncoder, trained: Trained,
                  about: dict) -> None:
@@ -59,7 +58,6 @@ class MiniBackend:
         self.trained = trained
         for name, value in expectations(trained, vae.config, transformer.config.patch).items():
             setattr(self, name, value)
-        self.compiled_threads: int | None = None         # the count that compiled code is made for
         LOADED.add(self)
         self._about = about
 
@@ -89,6 +87,11 @@ class MiniBackend:
         if compile:
             backend.compile()
         return backend
+
+    @classmethod
+    def for_audio(cls) -> MiniBackend:
+        """Load the shipped weights, on the CPU."""
+        return cls.load(device="cpu")
 
     @classmethod
     def _load(cls, student: int | str, kind: torch.dtype, weights: str | os.PathLike,

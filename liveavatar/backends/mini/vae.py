@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liveavatar.decoder import StreamingVAE
 from liveavatar.types import InputError
 from liveavatar.warping import warp
 
@@ -203,7 +204,7 @@ def warp_frames(pictures: Tensor, displacement: Tensor) -> Tensor:
     return warped.permute(2, 0, 1, 3, 4).flatten(0, 1)
 
 
-class VideoVAE(nn.Module):
+class VideoVAE(StreamingVAE):
     """Video to latents of unit variance and back. Sides must be multiples of the stride, T a multiple of 4."""
 
     def __init__(self, config: VAEConfig = VAEConfig()) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liveavatar.backends import Trained
+from liveavatar.backends import Backend, Trained
 from liveavatar.backends.mini import choose_device
 from liveavatar.backends.wan import checkpoints, preset
 from liveavatar.backends.wan.audio import AudioEncoder, random_audio_encoder, read_audio_encoder
@@ -51,7 +51,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp32": torch.fl
 RANDOM_MARK = "RANDOM"     # burnt into every picture that untrained weights make
 
 
-class WanBackend:
+class WanBackend(Backend):
     """wan-s2v-14b behind the interface of `liveavatar.backends.Backend`.
 
     `load` checks all files and reads the encoders. The transformer's weights come with the first use of `transformer`,
@@ -64,8 +64,7 @@ class WanBackend:
     block_latents = 3
     frames_per_latent = 4
     size_multiple = preset.SIZE_MULTIPLE
-    default_size = preset.AREA
-    expects_rendered = expects_head_and_shoulders = False
+    default_size, default_is_area = preset.AREA, True
     sees_past_sound = False
     free_text = True                   # the prompt is read word by word, not searched for known phrases
 
@@ -180,12 +179,12 @@ class WanBackend:
         files += [user_path(transformer_file)] if transformer_file is not None else []
         return " ".join([*names, *(checkpoints.fingerprint_of([file]) for file in files)])
 
-    @classmethod
-    def size_of(cls, area: tuple[int, int] | None, portrait: Portrait) -> tuple[int, int]:
+    @staticmethod
+    def fit_size(area: tuple[int, int], portrait: Portrait, multiple: int) -> tuple[int, int]:
         """Return the video's (height, width): the largest in the portrait's shape, as released."""
         from liveavatar.conditions import released_size
 
-        return released_size(*portrait.pixels.shape[-2:], area or cls.default_size, cls.size_multiple)
+        return released_size(*portrait.pixels.shape[-2:], area, multiple)
 
     @classmethod
     def check(cls, config: GenerationConfig) -> None:
@@ -220,6 +219,9 @@ class WanBackend:
                     compile_transformer(model, self._compile_with)
                 self._deferred = replace(self._deferred, load=lambda: model)     # LoRA and open files are let go
                 self._transformer = model
+
+    def drop_transformer(self) -> None:
+        """Do nothing: a process that only decodes has not brought the weights."""
 
     def release_encoders(self) -> None:
         """Let go of the text and audio encoders that rest in main memory, when nothing more is to be encoded.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from liveavatar.backends.wan.checkpoints import fill, read_pickle
 from liveavatar.backends.wan.networks import randomise
 from liveavatar.backends.wan.vae_gpu import suit_gpu
-from liveavatar.decoder import Memory, decode_block
+from liveavatar.decoder import Memory, StreamingVAE, decode_block
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ STILL_LATENTS = 92                     # and the single-GPU path: its whole moti
 CONDITIONINGS = ("single-gpu", "multi-gpu")
 
 
-class StreamingWanVAE(nn.Module):
+class StreamingWanVAE(StreamingVAE):
     """AutoencoderKLWan behind the interface of `liveavatar.decoder`."""
 
     def __init__(self, vae: AutoencoderKLWan) -> None:
