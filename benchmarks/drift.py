@@ -27,7 +27,8 @@ from torch import Tensor
 
 import liveavatar
 from liveavatar.avatars.traits import identity_index
-from liveavatar.backends.mini import MiniBackend, choose_device, choose_dtype
+from liveavatar.backends.devices import choose_device, choose_dtype
+from liveavatar.backends.mini import MiniBackend
 from liveavatar.metrics.quality import colour_error, corner_square_error, decibel
 from liveavatar.metrics.regressor import COLOURS, FaceRegressor
 from liveavatar.training.sheets import tile, write_png

@@ -37,7 +37,7 @@ from quality_measures import Judge, judge_recordings, measure, measure_boxes
 from quality_report import MOVED, TRUE, Report, write
 from torch import Tensor
 
-from liveavatar.backends.mini import bfloat16_is_faster
+from liveavatar.backends.devices import bfloat16_is_faster
 from liveavatar.config import parse_size
 from liveavatar.training.clips import Clips, avatar_clips
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from liveavatar.avatars.motion import CONTROLS, talk
 from liveavatar.avatars.traits import identity_index, motion_index
-from liveavatar.backends.mini import bfloat16_is_faster
+from liveavatar.backends.devices import bfloat16_is_faster
 from liveavatar.conditions import controls_vector
 from liveavatar.metrics.regressor import COLOURS, FaceRegressor
 from liveavatar.sampler import trained_schedule

@@ -178,7 +178,7 @@ class Plan:
 
 
 def plan_of(quick: bool) -> Plan:
-    from liveavatar.backends.mini import cpu_flags
+    from liveavatar.backends.devices import cpu_flags
 
     dtypes = ("bfloat16", "float32") if cpu_flags() & {"avx512_bf16", "amx_bf16"} else ("float32",)
     if len(dtypes) == 1:

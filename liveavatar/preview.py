@@ -100,7 +100,8 @@ def fit_backend(backend: Backend) -> LatentMap:
 @cache
 def shipped_vae(name: str) -> VideoVAE | None:
     """Load the VAE that is part of the package, if `name_of_vae` calls it so; None if it is another one."""
-    from liveavatar.backends.mini import WEIGHTS, choose_device, choose_dtype, trained_vae
+    from liveavatar.backends.devices import choose_device, choose_dtype
+    from liveavatar.backends.mini import WEIGHTS, trained_vae
     from liveavatar.weights import read_manifest
 
     try:

@@ -8,8 +8,9 @@ import torch
 from fakes import TINY, face, tone
 
 from liveavatar.audio import pad_mel, windows
-from liveavatar.backends import Backend, Trained, mini
-from liveavatar.backends.mini import MiniBackend, choose_dtype
+from liveavatar.backends import Backend, Trained, devices, mini
+from liveavatar.backends.devices import choose_dtype
+from liveavatar.backends.mini import MiniBackend
 from liveavatar.backends.mini.audio import AHEAD, BACK, LAYERS, AudioEncoder
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
 from liveavatar.conditions import fit_portrait
@@ -129,7 +130,7 @@ def test_random_weights_are_always_the_same(monkeypatch):
 
 def test_precision_follows_the_machine(monkeypatch):
     for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(mini, "bfloat16_is_faster", lambda has=has: has)
+        monkeypatch.setattr(devices, "bfloat16_is_faster", lambda has=has: has)
         assert choose_dtype("auto", torch.device("cpu")) == expected
     assert choose_dtype("auto", torch.device("cuda")) == torch.bfloat16
     assert choose_dtype("float32", torch.device("cuda")) == torch.float32

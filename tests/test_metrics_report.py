@@ -160,13 +160,13 @@ def test_public_names_are_all_there():
 
 def test_reading_in_bfloat16_reads_the_same(monkeypatch):
     from liveavatar.avatars.portraits import avatar
-    from liveavatar.backends import mini
+    from liveavatar.backends import devices
     from liveavatar.metrics.reader import as_uint8, read_face
 
     frames = as_uint8(torch.stack([avatar(seed).pixels for seed in range(4)]))
     readings = {}
     for kind in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr(mini, "choose_dtype", lambda *_, kind=kind: kind)
+        monkeypatch.setattr(devices, "choose_dtype", lambda *_, kind=kind: kind)
         readings[kind] = read_face(frames)
     exact, quick = readings.values()
     assert not torch.equal(exact.motion, quick.motion)

@@ -334,7 +334,7 @@ def test_the_command_line_refuses_in_one_sentence(asked, said, tmp_path, capsys)
 def test_a_broken_download_is_found_before_anything_is_loaded(downloads, tmp_path, capsys, monkeypatch):
     folder = shutil.copytree(downloads / "Wan2.2-S2V-14B", tmp_path / "ckpt")
     (folder / checkpoints.VAE).unlink()
-    monkeypatch.setattr("liveavatar.backends.wan.backend.read_audio_encoder", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("liveavatar.backends.wan.loading.read_audio_encoder", lambda *_: pytest.fail("loaded"))
     asked = ["generate", "--backend", "wan-s2v-14b", "--ckpt_dir", str(folder), "--output", str(tmp_path / "out.mp4")]
     assert main(asked + materials(tmp_path)) == 2
     assert "lacks Wan2.1_VAE.pth; get it with: hf download" in capsys.readouterr().err

@@ -14,7 +14,8 @@ from wan_fakes import LOADED, TEXT_NET, small_lora, small_transformer, small_vae
 
 import liveavatar
 from liveavatar import parallel, pipeline, streaming
-from liveavatar.backends.wan import backend as wan
+from liveavatar.backends.wan import backend as wan_backend
+from liveavatar.backends.wan import loading as wan
 from liveavatar.backends.wan import preset
 from liveavatar.backends.wan.offload import OffloadPolicy
 from liveavatar.backends.wan.text import random_text_encoder
@@ -67,7 +68,7 @@ def events(monkeypatch):
             monkeypatch.setattr(wan, function, keep_reference(name, getattr(wan, function)))
     monkeypatch.setattr(wan, "bring_transformer", loading)
     note(wan.AudioEncoder, "encode_audio", "sound")
-    note(wan, "encode_reference", "portrait")
+    note(wan_backend, "encode_reference", "portrait")
     note(wan.TextEncoder, "encode_text", "words")
     note(pipeline, "roll_out", "steps")
     note(streaming, "roll_out", "steps")

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 
 from liveavatar.audio import loudness_envelope
-from liveavatar.backends.mini import choose_dtype
+from liveavatar.backends.devices import choose_dtype
 from liveavatar.faces import detect_faces, read_faces
 from liveavatar.metrics.lips import OffsetCurve, PhonemeReport, offset_curve, phoneme_report, true_opening
 from liveavatar.metrics.reader import LIPS, as_pictures, fill_gaps, load_reader, photo_mouth, why_no_face

@@ -97,7 +97,7 @@ def read_face(frames: Tensor | numpy.ndarray, regressor: FaceRegressor | None = 
     Where bfloat16 is faster it is used: half the work, and readings that differ by 0.001, a twentieth of the
     regressor's own error.
     """
-    from liveavatar.backends.mini import choose_dtype
+    from liveavatar.backends.devices import choose_dtype
 
     regressor = load_reader() if regressor is None else regressor
     device = next(regressor.parameters()).device

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,32 +12,24 @@ import torch
 from torch import Tensor
 
 from liveavatar.backends import Backend, Trained
-from liveavatar.backends.mini import choose_device
-from liveavatar.backends.wan import checkpoints, preset
-from liveavatar.backends.wan.audio import AudioEncoder, random_audio_encoder, read_audio_encoder
+from liveavatar.backends.devices import choose_device, choose_dtype
+from liveavatar.backends.wan import preset
+from liveavatar.backends.wan.audio import AudioEncoder
+from liveavatar.backends.wan.loading import RANDOM_MARK, check_options, parts_of, text_of
 from liveavatar.backends.wan.networks import (
     DeferredTransformer,
-    bring_transformer,
-    empty_transformer,
-    random_source,
 )
 from liveavatar.backends.wan.offload import OffloadPolicy
 from liveavatar.backends.wan.preset import Networks
 from liveavatar.backends.wan.split_cache import split_caches
-from liveavatar.backends.wan.text import TextEncoder, random_text_encoder, read_text_encoder
-from liveavatar.backends.wan.transformer_file import open_transformer_file
+from liveavatar.backends.wan.text import TextEncoder
 from liveavatar.backends.wan.vae import (
-    CONDITIONINGS,
     StreamingWanVAE,
     WanDecoder,
     encode_reference,
-    random_vae,
-    read_vae,
 )
 from liveavatar.cache import ConditionCache, RingCache
 from liveavatar.compiling import check_compiler, compile_function
-from liveavatar.files import user_path
-from liveavatar.lora import adapters_of
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 
 if TYPE_CHECKING:
@@ -47,8 +37,6 @@ if TYPE_CHECKING:
     from liveavatar.transformer import CausalS2VTransformer
 
 RELEASED_TRIM = 3          # pictures that the released code cuts from the beginning, but not from the sound: 120 ms
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16}
-RANDOM_MARK = "RANDOM"     # burnt into every picture that untrained weights make
 
 
 class WanBackend(Backend):
@@ -115,37 +103,14 @@ class WanBackend(Backend):
         record_steps    where layers are compiled: repeat whole steps as one launch (CUDA graphs)
         download        bring what is missing from the Hub; otherwise nothing is ever fetched
         """
-        if conditioning not in CONDITIONINGS:
-            raise InputError(f"conditioning is {conditioning!r}; known: {', '.join(CONDITIONINGS)}")
-        if condition_in_rings and (fp8_cache or offload_kv_cache):
-            raise InputError("condition_in_rings is for rings on the GPU in full precision; leave it out, or fp8_cache "
-                             "and offload_kv_cache")
-        if fp8_attention and (condition_in_rings or offload_kv_cache):
-            raise InputError("fp8_attention has rings of its own on the GPU, the condition in each; leave it out, or "
-                             "condition_in_rings and offload_kv_cache")
-        if fp8 and nf4:
-            raise InputError("fp8 and nf4 are two ways to round the same weights; leave one of them out")
+        check_options(conditioning, fp8=fp8, nf4=nf4, fp8_cache=fp8_cache, fp8_attention=fp8_attention,
+                      offload_kv_cache=offload_kv_cache, condition_in_rings=condition_in_rings)
         asked_device, device = device, choose_device(device)
         if compile:
             check_compiler(device.type)
-        kind = choose_dtype(dtype, device)
-        networks, offload = Networks.asked(config), OffloadPolicy(device, offload_model)
-        if weights == "random":
-            if any(file is not None for file in (checkpoint_dir, lora, transformer_file)):
-                raise InputError('weights="random" takes no files; leave out checkpoint_dir, lora and transformer_file')
-            parts, origin = random_parts(networks, kind, offload, fp8=fp8, nf4=nf4)
-        elif weights == "released":
-            if checkpoint_dir is None:
-                raise InputError("checkpoint_dir is missing (--ckpt_dir): the folder of "
-                                 f"{preset.BASE_REPOSITORY}, from: "
-                                 f"{checkpoints.fetch_command(preset.BASE_REPOSITORY, Path('ckpt/Wan2.2-S2V-14B'))}; "
-                                 'or try weights="random", which needs no files')
-            if download:
-                checkpoints.download(checkpoint_dir, lora)
-            parts, origin = released_parts(checkpoint_dir, lora, networks, kind, offload, transformer_file,
-                                           fp8=fp8, nf4=nf4)
-        else:
-            raise InputError(f'weights is {weights!r}; known: "released" with checkpoint_dir=..., "random"')
+        kind = choose_dtype("float32" if dtype == "auto" and device.type != "cuda" else dtype, device)
+        parts, origin = parts_of(weights, checkpoint_dir, lora, transformer_file, Networks.asked(config), kind,
+                                 OffloadPolicy(device, offload_model), download, fp8=fp8, nf4=nf4)
         options = {"checkpoint_dir": text_of(checkpoint_dir), "lora": text_of(lora),
                    "transformer_file": text_of(transformer_file), "weights": weights,
                    "config": config, "dtype": dtype, "device": asked_device, "fp8": fp8, "nf4": nf4,
@@ -321,79 +286,3 @@ class Marked:
     def fork(self) -> Marked:
         """Return another decoder that goes on from here on its own."""
         return Marked(self._decoder.fork())
-
-
-Parts = tuple[DeferredTransformer, TextEncoder, AudioEncoder, StreamingWanVAE]
-
-
-def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | None, networks: Networks,
-                   dtype: torch.dtype, offload: OffloadPolicy, transformer_file: str | os.PathLike | None = None,
-                   **rounding: bool) -> tuple[Parts, dict]:
-    """Return the three encoders and the transformer to come, from the public files, and where they came from.
-
-    All files are checked first, those of the transformer too.
-    """
-    needs_transformers()
-    other = None if transformer_file is None else open_transformer_file(transformer_file, offload.device)
-    checkpoint = checkpoints.open_checkpoint(checkpoint_dir, other)
-    adapter = None if lora is None else checkpoints.read_lora(lora)
-    if adapter is None:
-        warnings.warn("no LoRA is given (lora=, --lora_path_dmd): the base model alone needs some forty steps, four "
-                      "yield noise", stacklevel=4)
-    config = preset.transformer_config(checkpoint.config, str(checkpoint.folder / checkpoints.CONFIG))
-    config |= networks.transformer
-    empty = empty_transformer(config)
-    checkpoint.shards.check_shapes(empty)          # first, or the LoRA would be blamed for a wrong config.json
-    if adapter is not None:
-        adapters_of(empty, adapter, preset.LORA_ALPHA)
-    device = offload.device
-    audio = read_audio_encoder(checkpoint.audio, dtype, offload)
-    vae = read_vae(checkpoint.vae, networks.vae, device, dtype)
-    text = read_text_encoder(checkpoint.text, checkpoint.tokenizer, networks.text, dtype, offload)
-
-    def load() -> CausalS2VTransformer:
-        transformer = bring_transformer(config, checkpoint.shards.read, device, dtype, adapter, **rounding)
-        checkpoint.shards.close()
-        return transformer
-
-    origin = {"weights": "released", "fingerprint": checkpoint.fingerprint,
-              "lora": None if lora is None else checkpoints.fingerprint_of([checkpoints.lora_file(lora)])}
-    return (DeferredTransformer(empty, device, dtype, load), text, audio, vae), origin
-
-
-def random_parts(networks: Networks, dtype: torch.dtype, offload: OffloadPolicy,
-                 **rounding: bool) -> tuple[Parts, dict]:
-    """Return untrained networks, always the same ones on the same kind of device."""
-    needs_transformers()
-    warnings.warn(f"random weights: {preset.NAME} is untrained here and its pictures mean nothing; they are marked "
-                  f"{RANDOM_MARK}", stacklevel=4)
-    device = offload.device
-    deferred = DeferredTransformer(
-        empty_transformer(networks.transformer), device, dtype,
-        lambda: bring_transformer(networks.transformer, random_source(device), device, dtype, **rounding))
-    parts = (deferred,
-             random_text_encoder(networks.text, dtype, offload),
-             random_audio_encoder(networks.audio, dtype, offload),
-             random_vae(networks.vae, device, dtype))
-    return parts, {"weights": "random", "untrained": True, "fingerprint": "random-0", "lora": None}
-
-
-def needs_transformers() -> None:
-    try:
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise InputError(f'{preset.NAME} reads words and sound with the library transformers: pip install -e ".[wan]"'
-                         ) from error
-
-
-def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return bfloat16 on a GPU, as released; float32 on a CPU."""
-    if dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}; known: auto, float32, bfloat16")
-    return DTYPES[dtype]
-
-
-def text_of(path: str | os.PathLike | None) -> str | None:
-    return None if path is None else str(user_path(path).resolve())
