@@ -2,6 +2,7 @@
 # make test   everything needed, then the whole suite, notebooks included
 # make lint   everything needed, then the style of the code and its types
 # make lab    everything needed, then the workbench in JupyterLab
+# make docs   everything needed, then the site of the API in out/docs, without a network
 #
 # PYTHON=python3.12       which Python; left out, the first that fits: 3.11 to 3.13
 # TORCH_INDEX=URL         where the build of torch comes from; $(CPU_INDEX) has the small one, for CPUs alone
@@ -21,7 +22,7 @@ NAMES := python3 python3.13 python3.12 python3.11 python $(HOME)/.pyenv/versions
 PYTHON ?= $(shell for one in $(NAMES) "$$(uv python find '>=3.11,<3.14' 2>/dev/null)"; do \
 	"$$one" -c '$(FITS)' 2>/dev/null && { echo "$$one"; break; }; done)
 
-.PHONY: demo test lint lab setup voices browser clean
+.PHONY: demo test lint lab docs setup voices browser clean
 
 demo: setup
 	$(QUIET) $(BIN)/python -m liveavatar demo
@@ -35,6 +36,9 @@ lint: setup
 
 lab: setup
 	$(QUIET) $(BIN)/python -m liveavatar lab
+
+docs: setup
+	$(BIN)/python docs/build_api.py out/docs
 
 setup: $(STAMP)
 

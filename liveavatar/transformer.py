@@ -146,6 +146,8 @@ def linear_in_eights(linear: nn.Module, x: Tensor) -> Tensor:
 
 
 class RMSNorm(nn.Module):
+    """Divide by the root of the mean square of the last axis, in float32 (Zhang & Sennrich 2019, arXiv:1910.07467)."""
+
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
         self.eps = eps
@@ -371,6 +373,8 @@ class AdaptiveNorm(nn.Module):
 
 
 class AudioInjector(nn.Module):
+    """Cross-attention to the sound, one for each layer that hears it, and the norms before them."""
+
     def __init__(self, layers: int, dim: int, heads: int, eps: float) -> None:
         super().__init__()
         self.injector = nn.ModuleList(Attention(dim, heads, eps) for _ in range(layers))
@@ -378,6 +382,8 @@ class AudioInjector(nn.Module):
 
 
 class Head(nn.Module):
+    """Project tokens to pixels of the latent, modulated by the noise level."""
+
     def __init__(self, dim: int, out_dim: int, patch: int) -> None:
         super().__init__()
         self.head = nn.Linear(dim, out_dim * patch * patch)

@@ -231,3 +231,23 @@ def test_the_tree_stays_small():
 
 def test_weights_are_never_pickled():
     assert [path.name for path in tracked() if path.suffix in {".pt", ".pth", ".ckpt", ".bin", ".pkl"}] == []
+
+
+# ------------------------------------------------------------------------------------------------- length
+
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60        # lines; what is longer is split by meaning
+LONGER = {                                      # path -> why
+    "liveavatar/transformer.py": "the released network in one piece, to be read beside the article",
+    "tests/test_widgets_workbench.py": "not split yet",
+}
+
+
+def test_files_and_functions_stay_short():
+    long = []
+    for path in (path for path in tracked() if path.suffix == ".py"):
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
+        if len(text.splitlines()) > LONGEST_FILE and name not in LONGER:
+            long.append(name)
+        long += [f"{name}: {node.name}" for node in ast.walk(ast.parse(text))
+                 if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= LONGEST_FUNCTION]
+    assert long == []
