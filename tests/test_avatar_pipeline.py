@@ -119,6 +119,7 @@ def test_what_cannot_be_opened_saved_or_moved_is_said(mini, tmp_path):
     with pytest.raises(InputError, match="load it as you want it"):
         mini.to(torch.float16)
     mini.save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"transformer", "vae", "ear"}
     with pytest.raises(InputError, match="torch_dtype is torch.float16; known: torch.float32"):
         LiveAvatarPipeline.from_pretrained(tmp_path, torch_dtype=torch.float16)
     (tmp_path / "vae" / "model.safetensors").write_bytes(b"x" * 20)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 OUTPUT_TYPES = ("np", "pil", "pt", "latent")
 WEIGHTS = "model.safetensors"
+FOLDERS = {"audio_encoder": "ear"}       # of saved networks, where another name was used when the format was made
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 Callback = Callable[[DiffusionPipeline, int, Tensor, dict], dict | None]
@@ -193,8 +194,9 @@ class LiveAvatarPipeline(DiffusionPipeline):
         if self.backend.about().get("weights") == "released":
             return
         for name, network in self.networks().items():
-            (folder / name).mkdir(exist_ok=True)
-            save_model(network, str(utf8_path(folder / name) / WEIGHTS))
+            place = folder / FOLDERS.get(name, name)
+            place.mkdir(exist_ok=True)
+            save_model(network, str(utf8_path(place) / WEIGHTS))
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, torch_dtype: torch.dtype | None = None,
@@ -212,7 +214,7 @@ class LiveAvatarPipeline(DiffusionPipeline):
         name = chosen.pop("name")
         backend = find(name).load(**chosen)
         for part, network in networks_of(backend).items():
-            fill(network, path / part / WEIGHTS)
+            fill(network, path / FOLDERS.get(part, part) / WEIGHTS)
         return cls(backend, {"name": name, **chosen})
 
 
