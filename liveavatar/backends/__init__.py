@@ -67,6 +67,7 @@ class Backend(ABC):
     expects_rendered: ClassVar[bool] = False  # trained on rendered avatars only
     expects_head_and_shoulders: ClassVar[bool] = False    # of a photograph: the face about 45 % of the height
     sees_past_sound: ClassVar[bool] = True  # a block hears the sound before it (else its own first frame repeated)
+    on_card: ClassVar[bool] = False         # planned for the memory of a GPU, not for that of the process
     free_text: ClassVar[bool] = False       # every word of the prompt is read, not only known phrases
 
     trim_frames: int = 0                    # pictures left out at the beginning of a video; their sound is kept

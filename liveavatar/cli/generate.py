@@ -46,8 +46,9 @@ def generate(asked: argparse.Namespace) -> int:
 
     output = check_output(output_of(asked, DEFAULT_OUTPUT))
     from liveavatar import pipeline
+    from liveavatar.backends import find
 
-    if asked.backend == "wan-s2v-14b":
+    if find(asked.backend).on_card:
         from liveavatar.vram.fit import check_fit
 
         check_fit(config, options, asked.force)

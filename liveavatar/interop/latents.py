@@ -83,7 +83,7 @@ class LatentLayout:
 class PipelineBackend:
     """What views ask of a pipeline: its networks, its device and its decoder."""
 
-    trim_frames, blocks_join = 0, False
+    trim_frames, blocks_join, on_card = 0, False, False
 
     def __init__(self, pipe: DiffusionPipeline) -> None:
         self.name = type(pipe).__name__

@@ -56,6 +56,7 @@ def run_plan(asked: argparse.Namespace) -> int:
     if asked.cards:
         print(card_table())
         return 0
+    from liveavatar.backends import find
     from liveavatar.vram.plan import plan
     from liveavatar.vram.settings import weights_named
 
@@ -63,7 +64,7 @@ def run_plan(asked: argparse.Namespace) -> int:
                 "enable_online_decode": asked.enable_online_decode}
     if asked.size is not None:
         settings["size"] = asked.size
-    if asked.backend != "mini":
+    if find(asked.backend).on_card:
         settings |= {"gpus": asked.gpus, "spread": asked.spread, "weights": weights_named(asked.fp8, asked.nf4),
                      "caches": "fp8" if asked.fp8_cache else "bf16", "offload_model": asked.offload_model,
                      "offload_kv_cache": asked.offload_kv_cache, "condition_in_rings": asked.condition_in_rings,

@@ -58,7 +58,7 @@ def explain(run: Run, error: BaseException, grown: dict[str, int]) -> OutOfMemor
     """Report why a run failed; grown: bytes by owner since it began"""
     about = {} if run.backend is None else run.backend.about()
     plan, memory = None, memory_that_ran_out(error)
-    if about.get("name") == "wan-s2v-14b" and memory == GPU:
+    if run.backend is not None and run.backend.on_card and memory == GPU:
         plan = plan_here(GenerationConfig.from_dict(run.info.config), about.get("options", {}))
     return OutOfMemoryReport(during(run, error), grown, plan, memory)
 

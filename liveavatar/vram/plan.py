@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from liveavatar.backends import find
 from liveavatar.types import InputError
 from liveavatar.vram.advice import Advice, Change, advise, cheapest, draw, explanations
 from liveavatar.vram.cards import GIB, Card, card
@@ -109,13 +110,14 @@ def plan(backend: str = "wan-s2v-14b", *, gpu: str | Card | None = None, config:
         taken |= {"size": config.size} if config.size is not None else {}
         taken |= {"num_clip": config.num_clip} if config.num_clip is not None else {}
         settings = taken | settings
-    if backend == "mini":
+    on_card = find(backend).on_card
+    if not on_card:
         settings = {"size": (128, 128), "weights": "float32"} | settings
     unknown = sorted(set(settings) - set(Settings.__dataclass_fields__))
     if unknown:
         raise InputError(f"plan knows no {unknown[0]!r}; known: {', '.join(Settings.__dataclass_fields__)}"
                          + did_you_mean(unknown[0], Settings.__dataclass_fields__))
-    return plan_settings(Settings(backend, **settings), None if backend == "mini" else card(gpu or "H100"))
+    return plan_settings(Settings(backend, **settings), card(gpu or "H100") if on_card else None)
 
 
 def plan_settings(asked: Settings, on: Card | None) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from liveavatar.backends import find
 from liveavatar.config import check_choice, check_infer_frames, check_whole, parse_size, size_text
 from liveavatar.types import InputError
 from liveavatar.vram.shapes import Shapes, shapes
@@ -69,7 +70,8 @@ class Settings:
 
     @property
     def on_cpu(self) -> bool:
-        return self.backend == "mini"
+        """Say whether the plan is for main memory."""
+        return not find(self.backend).on_card
 
     @property
     def description(self) -> str:

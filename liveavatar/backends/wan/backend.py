@@ -54,6 +54,7 @@ class WanBackend(Backend):
     size_multiple = preset.SIZE_MULTIPLE
     default_size, default_is_area = preset.AREA, True
     sees_past_sound = False
+    on_card = True
     free_text = True                   # the prompt is read word by word, not searched for known phrases
 
     def __init__(self, transformer: CausalS2VTransformer | DeferredTransformer, text: TextEncoder | None,
