@@ -147,7 +147,7 @@ def cut(path: Path, frames: int, networks: Networks) -> tuple[Tensor, Tensor, Te
     if count == 0:
         raise InputError(f"{path} lasts {speech.duration_s:.1f} s; give recordings of {frames / features.fps:.1f} s or "
                          "more, or fewer --frames")
-    condition = networks.audio_encoder.listen(features.values[0, 0])[None, None]
+    condition = networks.audio_encoder.encode(features.values[0, 0])[None, None]
     heard = torch.cat([audio_of_block(condition, piece, frames, True) for piece in range(count)])
     loudness = loudness_envelope(speech.wave)[:count * frames].view(count, frames)
     silent = silent_frames(torch.from_numpy(speech.wave), features.frames)[:count * frames].view(count, frames)

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from liveavatar.training.audio_encoder import AudioEncoderProbe, export_audio_en
 from liveavatar.training.ship import ship
 from liveavatar.transformer import CausalS2VTransformer
 from liveavatar.types import Block, InputError, Prompt
+from liveavatar.video import Video
 from liveavatar.weights import FILE_BYTES, load_part, read_manifest, save_part, split_by_size
 
 SMALL_VAE = VAEConfig(8, 16, (4, 4, 4), (1, 1, 1), (8, 8, 8), (1, 1, 1))
@@ -59,6 +61,16 @@ def test_the_base_comes_back_and_the_student_is_the_base_plus_its_lora(weights):
     torch.testing.assert_close(student.transformer.state_dict()[first], adapted[first])
     assert not torch.equal(base[first], adapted[first])
     assert student.about()["fingerprint"] == teacher.about()["fingerprint"]
+
+
+def test_the_study_counts_the_weights_of_all_networks(weights):
+    from liveavatar.study.cell_result import cost
+    from liveavatar.vram.owned import bytes_of_weights
+
+    pipe = Pipeline(MiniBackend.load(weights=weights[0]))
+    steps = list(pipe.steps(tone(0.4), face(), "", GenerationConfig(sample_steps=1, size="64*64")))
+    found = cost(pipe, steps, Video(Path("video.mp4"), 10, (64, 64), 25.0, 1.0, 1.0), 1.0)["weights_mib"]
+    assert found == pytest.approx(bytes_of_weights(pipe.backend) / 2**20, rel=1e-3)
 
 
 def test_a_video_from_saved_weights(weights, tmp_path):

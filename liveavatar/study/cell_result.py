@@ -278,7 +278,7 @@ def cost(pipeline: Pipeline, steps: list[Step], video: Video, busy_s: float) -> 
     """Return the time and memory that a video took. Clock times suffer from whatever else the machine does.
     `work_ms_per_frame`, the time that processors worked for this process, hardly does; on a GPU it is the clock's."""
     backend = pipeline.backend
-    networks = [getattr(backend, name) for name in ("transformer", "vae", "ear") if hasattr(backend, name)]
+    networks = [getattr(backend, name) for name in ("transformer", "vae", "audio_encoder") if hasattr(backend, name)]
     weights = sum(tensor.nbytes for network in networks for tensor in network.parameters())
     caches = sum({step.index: step.bytes.get("caches", 0) for step in steps}.values())
     work_s = sum(video.seconds.get(stage, 0.0) for stage in ("denoise", "decode"))
