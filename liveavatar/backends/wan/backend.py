@@ -13,7 +13,7 @@ from torch import Tensor
 
 from liveavatar.backends import Backend, Trained
 from liveavatar.backends.devices import choose_device, choose_dtype
-from liveavatar.backends.wan import preset
+from liveavatar.backends.wan import checkpoints, preset
 from liveavatar.backends.wan.audio import AudioEncoder
 from liveavatar.backends.wan.loading import RANDOM_MARK, check_options, parts_of, text_of
 from liveavatar.backends.wan.networks import (
@@ -30,6 +30,7 @@ from liveavatar.backends.wan.vae import (
 )
 from liveavatar.cache import ConditionCache, RingCache
 from liveavatar.compiling import check_compiler, compile_function
+from liveavatar.files import user_path
 from liveavatar.types import AudioFeatures, Condition, InputError, Portrait, Prompt, Speech
 
 if TYPE_CHECKING:
