@@ -26,6 +26,7 @@ _HOME = {   # public name -> module
     # the whole
     "load": "pipeline", "Pipeline": "pipeline", "generate": "pipeline", "resume": "pipeline",
     # what is seen
+    "ScaleChannel": "runs.edits", "ReplaceRegion": "runs.edits",
     "Run": "runs.run", "replay": "runs.loading", "Trace": "trace", "read_provenance": "video",
     "MemoryWatch": "vram.watch", "inspect": "inspect",
     # diffusers

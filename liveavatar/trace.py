@@ -43,6 +43,7 @@ class Trace:
         self._tensors: dict[tuple[int, int], dict[str, Tensor]] = {}
         self._files: dict[int, Path] = {}                     # block -> where it was spilled
         self._folder = user_path(folder) if folder is not None else None
+        self._origin: Trace | None = None                     # whose files it reads
 
     def record(self, event: object) -> None:
         """Keep a step; anything else in a stream of events is let pass."""
@@ -71,6 +72,19 @@ class Trace:
         if (block, index) in self._tensors:
             return self._rebuild(block, index, self._tensors[block, index])
         return self._rebuild(block, index, self._read(block, index))
+
+    def until(self, block: int, index: int) -> Trace:
+        """Return a trace of the steps before one, which goes on from there; tensors in memory are shared."""
+        other = Trace(self.limit_bytes, velocity="velocity" in self._kept)
+        for key in [key for key in self._numbers if key < (block, index)]:
+            other._numbers[key] = self._numbers[key]
+            if key[0] in self._files and key[0] != block and key not in self._tensors:
+                other._files[key[0]] = self._files[key[0]]
+            else:
+                other._tensors[key] = self._tensors.get(key) or self._read(*key)
+        other._origin = self                                  # whose folder goes with it
+        other.bytes = sum(value.nbytes for step in other._tensors.values() for value in step.values())
+        return other
 
     @property
     def blocks(self) -> tuple[int, ...]:

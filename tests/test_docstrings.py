@@ -9,19 +9,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = frozenset("""
-    Adapt Add Advise Allocate Announce Answer Append Apply Ask Attend Average Begin Bend Blend Blur Bridge Bring
-    Build Call Carry Change Check Choose Clamp Clean Close Colour Combine Compare Compile Compose Compute
-    Concatenate Continue Convert Copy Count Create Crop Cut Darken Decode Delete Denoise Describe Distil Distribute
-    Divide Do Double Downsample Draw Drive Drop Embed Encode End Enlarge Enter Estimate Evaluate Exhaust Explain
-    Extract Fade Fill Filter Find Finish Fit Flatten Follow Forget Format Frame Free Generate Give Go Group Halve
-    Handle Hide Interpolate Join Judge Keep Lay Leave Let Link List Listen Load Look Make Map Mark Mask Match
-    Measure Meet Merge Mirror Mix Move Multiply Name Normalise Note Number Open Overwrite Pack Paint Parse Pass
-    Pause Permute Pick Place Play Predict Prepare Print Publish Put Quantise Raise React Read Rearrange Record
-    Reduce Refine Refuse Regress Release Remember Remove Rename Render Reorder Repeat Replace Report Resample Reset
-    Reshape Restore Return Rotate Round Run Sample Save Say Scale Score Search See Select Send Set Share Show
-    Simulate Skip Smooth Solve Sort Speak Split Spread Square Stack Start Step Stop Store Stretch Subtract Sum Swing
-    Take Tell Tie Tile Track Train Transform Translate Try Turn Undo Unmap Unpack Unsubscribe Update Use Validate
-    View Wait Warm Warn Weigh Wrap Write Yield
+    Adapt Add Advise Allocate Announce Answer Append Apply Ask Attend Average Begin Bend Blend Blur Bridge Bring Build
+    Call Carry Change Check Choose Clamp Clean Close Colour Combine Compare Compile Compose Compute Concatenate Continue
+    Convert Copy Count Create Crop Cut Darken Decode Delete Denoise Describe Distil Distribute Divide Do Double
+    Downsample Draw Drive Drop Edit Embed Encode End Enlarge Enter Estimate Evaluate Exhaust Explain Extract Fade Fill
+    Filter Find Finish Fit Flatten Follow Forget Format Frame Free Generate Give Go Group Halve Handle Hide Interpolate
+    Join Judge Keep Lay Leave Let Link List Listen Load Look Make Map Mark Mask Match Measure Meet Merge Mirror Mix Move
+    Multiply Name Normalise Note Number Open Overwrite Pack Paint Parse Pass Pause Permute Pick Place Play Predict
+    Prepare Print Publish Put Quantise Raise React Read Rearrange Record Reduce Refine Refuse Regress Release Remember
+    Remove Rename Render Reorder Repeat Replace Report Resample Reset Reshape Restore Return Rotate Round Run Sample
+    Save Say Scale Score Search See Select Send Set Share Show Simulate Skip Smooth Solve Sort Speak Split Spread Square
+    Stack Start Step Stop Store Stretch Subtract Sum Swing Take Tell Tie Tile Track Train Transform Translate Try Turn
+    Undo Unmap Unpack Unsubscribe Update Use Validate View Wait Warm Warn Weigh Wrap Write Yield
     """.split())
 
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,14 @@ def test_it_makes_the_same_latents_as_the_pipeline_alone():
     alone = list(Pipeline(FakeBackend()).steps(tone(0.96), face(32, 32), "", FOUR))
     trace = make_run().start().result()
     assert all(torch.equal(trace.step(step.block, step.index).x, step.x) for step in alone)
+
+
+def test_without_an_output_the_portrait_is_cropped_once_too():
+    pipe, config = Pipeline(FakeBackend()), replace(FOUR, crop=(16, 16, 64, 64))
+    run = Run.of(pipe, tone(0.96), face(), "hello", config)
+    run.start().result()
+    ours = [step.x for step in pipe.steps(tone(0.96), face(), "hello", config)]
+    assert all(torch.equal(run.step_record(*key).x, x) for key, x in zip(run.recorded_steps, ours, strict=True))
 
 
 def test_with_an_output_the_result_is_a_video(tmp_path):

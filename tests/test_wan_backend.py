@@ -33,6 +33,7 @@ from liveavatar.cli import main
 from liveavatar.config import GenerationConfig
 from liveavatar.inputs import size_of_video
 from liveavatar.lora import merge_lora
+from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError, Step
 from liveavatar.video import VideoWriter
 
@@ -124,6 +125,20 @@ def test_one_seed_is_one_video(pipe, told, blocks):
     for seed, same in ((CONFIG.base_seed, True), (1, False)):
         steps = pipe.steps(told, config=replace(CONFIG, base_seed=seed))
         assert torch.equal(torch.stack([step.x for step in steps]), ours) == same
+
+
+def test_it_branches_as_mini_does(pipe):
+    run = Run.of(pipe, tone(SECONDS), face(80, 80), "a dwarf laughs", CONFIG)
+    run.start().result()
+    for change in ({}, {"prompt": "warm light"}):
+        branch = run.branch(1, 1, **change)
+        branch.start().result()
+        same = [torch.equal(run.step_record(*key).x, branch.step_record(*key).x) for key in run.recorded_steps]
+        assert same == [True, True, True, not change]
+        assert torch.equal(run.blocks[1].frames, branch.blocks[1].frames) == same[3]
+    first = run.branch(1, 0, seed=7)
+    first.start().result()
+    assert not torch.equal(run.step_record(1, 0).x, first.step_record(1, 0).x)
 
 
 def test_the_released_trim_shows_each_picture_120_ms_early(pipe, told, blocks, monkeypatch):

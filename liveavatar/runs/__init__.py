@@ -2,6 +2,8 @@
 
     pipeline, inputs --Run.of--> Run --save--> folder --replay--> Run
 
+    Run  --branch(block, step, ...)-->  Run      another future from a step on; the code is in `branching`
+
     folder or file  --open_run-->     Run, for views and reports
     folder          --list_runs-->    entries with recipe and figures; delete(entry)
     video           --read_recipe-->  Recipe; inputs_of(recipe) finds the inputs by their hashes
@@ -20,6 +22,7 @@ _HOME = {
     "list_runs": "history", "matching": "history", "Entry": "history", "delete": "history", "thumbnail": "history",
     "read_recipe": "recipe", "Recipe": "recipe", "find_inputs": "recipe", "inputs_of": "recipe",
     "differences": "recipe",
+    "ScaleChannel": "edits", "ReplaceRegion": "edits", "Change": "changes", "Lineage": "changes",
 }
 
 __all__ = list(_HOME)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from liveavatar.config import GenerationConfig
 from liveavatar.files import user_path, utf8_path
 from liveavatar.runfolder import read_portrait
+from liveavatar.runs.changes import load_lineage
 from liveavatar.runs.info import RingState, RunInfo, StageSpan
 from liveavatar.runs.record import SavedState
 from liveavatar.runs.run import Run
@@ -76,7 +77,9 @@ def read_state(folder: Path, about: dict, trace: Trace) -> SavedState:
         tuple(StageSpan(*span) for span in about["marks"]),
         LatentMap.from_dict(about["latent_map"]) if about["latent_map"] else None,
         about.get("vae", ""), about.get("provenance", {}),
-        read_portrait(portrait) if portrait.exists() else None)           # runs saved by version 0.1 have none
+        read_portrait(portrait) if portrait.exists() else None,           # runs saved by version 0.1 have none
+        lineage=load_lineage(folder, about.get("branch")),
+        first_speech=load_speech(folder, about.get("branch", {}).get("first_speech"), "first_speech.safetensors"))
 
 
 def read_config(values: dict) -> dict:
@@ -124,12 +127,12 @@ def load_blocks(folder: Path, about: dict, trace: Trace) -> dict[int, Block]:
             for index, start_s, milliseconds in about["blocks"] if f"{index:05d}" in frames}
 
 
-def load_speech(folder: Path, about: dict | None) -> Speech | None:
-    """Read the speech of a saved run; about: what `save_speech` returned"""
+def load_speech(folder: Path, about: dict | None, name: str = "speech.safetensors") -> Speech | None:
+    """Read the speech of a saved run; about: what `save_speech` returned; name: of its file"""
     if about is None:
         return None
     from safetensors.numpy import load_file
 
-    wave: numpy.ndarray = load_file(folder / "speech.safetensors")["wave"]
+    wave: numpy.ndarray = load_file(folder / name)["wave"]
     speech = Speech(wave, about["rate_hz"], tuple(Phoneme(*phoneme) for phoneme in about["phonemes"]), about["text"])
     return speech.with_sound(Sound.kept(folder, about.get("sound")))

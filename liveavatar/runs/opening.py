@@ -69,7 +69,8 @@ def open_run_folder(folder: str | os.PathLike, pipeline: Pipeline | None = None,
     backend = None if pipeline is None else pipeline.backend
     blocks = blocks_of_video(kept, info, getattr(backend or kind, "trim_frames", 0)) if pictures else {}
     run = Run(TraceSource(trace, info, blocks, 0.0, backend, speech), trace, record=False)
-    run.restore(SavedState(blocks, info.total_s, vae=about.get("vae", ""), portrait=portrait, state=FINISHED))
+    run.restore(SavedState(blocks, info.total_s, vae=about.get("vae", ""), provenance=about, portrait=portrait,
+                           state=FINISHED))
     return run
 
 

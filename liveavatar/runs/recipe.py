@@ -59,7 +59,16 @@ class Recipe:
         rest = self.config.to_dict()
         for name in ("base_seed", "sample_steps"):
             rest.pop(name, None)
-        return known | rest
+        changed = self.about.get("branch")
+        return known | rest | ({"changed steps": "; ".join(map(in_words, changed))} if changed else {})
+
+
+def in_words(change: dict) -> str:
+    """Name what a branch changed at a step: "step 1 of block 2: seed 7"."""
+    values = {name: value for name, value in change.items() if name not in ("block", "step")}
+    told = {"prompt": lambda prompt: repr(prompt["text"]), "speech": lambda _: "another"}
+    words = [f"{name} {told.get(name, str)(value)}" for name, value in values.items()]
+    return f"step {change['step']} of block {change['block']}: {', '.join(words) or 'nothing'}"
 
 
 def read_recipe(path: str | os.PathLike) -> Recipe:
@@ -191,6 +200,10 @@ def inputs_of(recipe: Recipe, audio: Audio | None = None, image: Image | None = 
               folders: Iterable[str | os.PathLike] = ()) -> tuple[Audio, Image]:
     """Return the inputs of a recipe: those that are given, else those that are found by their hashes in the folders,
     in that of the video and in the current one. Raises InputError, with what to give, where one is not found."""
+    changed = recipe.about.get("branch")
+    if changed:
+        raise InputError(f"{recipe.path.name} is a branch of another run ({'; '.join(map(in_words, changed))}); make "
+                         "that run again and branch it, run.branch(...), or open a folder of Run.save")
     if audio is None or image is None:
         found_audio, found_image = find_inputs(recipe, [*folders, recipe.path.parent, Path.cwd()])
         audio, image = audio or found_audio, image or found_image

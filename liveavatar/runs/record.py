@@ -6,6 +6,7 @@ Views read a record from any thread; only the run's worker adds to it.
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -14,13 +15,15 @@ from threading import Condition, RLock
 from typing import TYPE_CHECKING
 
 from liveavatar.decoder import Decoder
+from liveavatar.runs.changes import Lineage
 from liveavatar.runs.info import READY, RingState, StageSpan, spans_of
+from liveavatar.runs.kept_caches import KeptCaches
 from liveavatar.runs.saving import save_run
 from liveavatar.runs.sources import EventSource
 from liveavatar.step_frames import StepFrames
 from liveavatar.strength import picture_to_copy
 from liveavatar.trace import Trace
-from liveavatar.types import Block, Portrait, Step
+from liveavatar.types import Block, Portrait, Speech, Step
 from liveavatar.video import Video
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ class SavedState:
     provenance: dict = field(default_factory=dict)
     portrait: Portrait | None = None
     state: str = READY                        # "finished": there is nothing to show again by `start`
+    lineage: Lineage = Lineage()              # of a branch
+    first_speech: Speech | None = None        # of a branch: that of the run it all began from
 
 
 class RunRecord:
@@ -56,7 +61,12 @@ class RunRecord:
         """Begin an empty record. trace: where steps are kept. record: False where they are in it already. keep_bytes:
         of pictures"""
         self.trace = trace if trace is not None else Trace()
+        self.source = source
         self.info, self.speech, self.portrait = source.info, source.speech, source.portrait
+        self.parent: RunRecord | None = None             # of a branch: what it was branched from, while that is known
+        self.lineage = Lineage()                         # of a branch: all that was changed
+        self.first_speech: Speech | None = None          # of a branch: that of the run it all began from
+        self.kept_caches = KeptCaches()                  # where a branch of it may begin
         self.backend = source.backend                    # what decodes its latents; None when no model is at hand
         self.keep_bytes = keep_bytes                     # of pictures; the oldest are dropped
         self.began_s = 0.0                               # time.perf_counter() when it was started
@@ -76,6 +86,8 @@ class RunRecord:
         self._video: Video | None = None
         self._latent_map: LatentMap | None = None
         self._saved_vae = ""                             # of a saved run: the name of the VAE that decoded it
+        self._begun_s = 0.0                              # seconds of video that it had before any work
+        self._branches: list[weakref.ref[RunRecord]] = []
 
     @property
     def done_s(self) -> float:
@@ -100,7 +112,21 @@ class RunRecord:
     @property
     def x_realtime(self) -> float:
         """Return seconds of video per second of work so far."""
-        return self._done_s / self._work_s if self._work_s else 0.0
+        return (self._done_s - self._begun_s) / self._work_s if self._work_s else 0.0
+
+    @property
+    def recipe(self) -> str:
+        """Return Python that makes a branch from the first run, which it calls `run`; "" for a run that is none."""
+        return self.lineage.recipe
+
+    @property
+    def branches(self) -> tuple[RunRecord, ...]:
+        """Return its branches that are still in memory, oldest first."""
+        return tuple(one for one in (known() for known in self._branches) if one is not None)
+
+    def add_branch(self, other: RunRecord) -> None:
+        """Note that another run was branched from this one."""
+        self._branches.append(weakref.ref(other))
 
     @property
     def last_step(self) -> Step | None:
@@ -217,6 +243,8 @@ class RunRecord:
         self._spans.extend(saved.spans)
         self._latent_map, self._saved_vae, self._state = saved.latent_map, saved.vae, saved.state
         self.provenance = saved.provenance or self.provenance
+        self.lineage, self.first_speech = saved.lineage, saved.first_speech
+        self._begun_s = 0.0 if saved.work_s else saved.done_s
         self.portrait = saved.portrait or self.portrait
         self._last = self.trace.step(-1, -1) if len(self.trace) else None      # its size tells that of the pictures
 
@@ -227,6 +255,8 @@ class RunRecord:
             self._spans.extend(spans_of(event, began_s, ended_s))
             if isinstance(event, Step):
                 self._last = replace(event, cache=None)
+                if self.info.config.get("guidance", 1.0) == 1.0:       # its other branch's caches are not seen here
+                    self.kept_caches.add(event)
                 self.rings |= {ring.level: ring for ring in [RingState.of(event)] if ring is not None}
                 if self._record:
                     self.trace.record(event)

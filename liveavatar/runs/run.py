@@ -21,7 +21,7 @@ import time
 import weakref
 from collections.abc import Callable, Generator
 from threading import Event, Thread, current_thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from liveavatar.config import GenerationConfig
 from liveavatar.interrupts import result_of, stop_on_interrupt
@@ -39,6 +39,7 @@ from liveavatar.video import Video
 if TYPE_CHECKING:
     from liveavatar.inputs import Audio, Image
     from liveavatar.pipeline import Pipeline
+    from liveavatar.runs.changes import Changes
     from liveavatar.types import Prompt
 
 EXIT_TIMEOUT_S = 10.0             # that the interpreter waits at its end for runs that are still going
@@ -203,6 +204,25 @@ class Run(RunRecord):
 
     def __await__(self) -> Generator:
         return result_of(self).__await__()
+
+    # ------------------------------------------------------------------ another future
+
+    def branch(self, block: int, step: int, **changes: Unpack[Changes]) -> Run:
+        """Return another future of this run, from a step of a block on; ready to start. Before it all is the same.
+
+        From the step on: seed (of random draws), solver ("euler", "renoise"), prompt, sound ("silent", "shuffled",
+        "reversed", a recording that begins with the block), portrait_strength and sound_strength (0..1).
+        Of this step alone: sigma (the noise level from which it starts), skip (its answer is not used), repeat (make
+        it so many times, re-noised between), latent (an edit of the latents (1, C, F, h, w) that enter it: a function,
+        `ScaleChannel` or `ReplaceRegion`).
+        Without changes the branch is the same bit for bit. Numbers below 0 count from the end. Later changes of this
+        run, where it is a branch itself, are dropped. Keys and values before the point are computed again, from the
+        newest of the copies that a run keeps (`kept_caches`) or from the beginning of the video.
+        Raises InputError for a run that is going, a point it has not reached, and values that cannot be.
+        """
+        from liveavatar.runs.branching import branch
+
+        return branch(self, block, step, **changes)
 
     # ------------------------------------------------------------------ the worker
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from liveavatar.files import utf8_path, write_whole
 from liveavatar.runfolder import write_portrait
+from liveavatar.runs.changes import save_lineage
 from liveavatar.types import Speech
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ def save_run(run: RunRecord, folder: str | os.PathLike) -> Path:
     speech = None if run.speech is None else save_speech(run.speech, folder / "speech.safetensors")
     if run.portrait is not None:
         write_portrait(folder / "portrait.safetensors", run.portrait)
-    text = json.dumps(describe(run, speech), indent=1)
+    about = describe(run, speech)
+    if run.lineage.calls:
+        about["branch"] = save_lineage(run.lineage, folder) | {
+            "first_speech": save_speech(run.first_speech or run.speech, folder / "first_speech.safetensors")}
+    text = json.dumps(about, indent=1)
     write_whole(folder / "run.json", lambda part: part.write_text(text, encoding="utf-8"))
     if run.memory is not None:
         run.memory.record.save(folder)

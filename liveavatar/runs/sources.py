@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from math import ceil
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
@@ -45,25 +44,26 @@ class GenerationSource:
         if output is None and run_dir is not None:
             raise InputError("a run folder is for a video that can be gone on with; give output='out.mp4' as well")
         backend = pipeline.backend
-        self._pipeline, self._config, self.backend = pipeline, config, backend
+        self.pipeline, self.config, self.backend = pipeline, config, backend
         self._output, self._run_dir = output if output is None else check_output(output), run_dir
-        self._inputs = prepare(backend, audio, image, prompt, config)
+        self.inputs = prepare(backend, audio, image, prompt, config)
         if self._output is not None:
-            self._inputs.check_output(self._output)
-        self.speech, self.portrait = self._inputs.speech, self._inputs.portrait
+            self.inputs.check_output(self._output)
+        self.speech, self.portrait = self.inputs.speech, self.inputs.portrait
         frames = ceil(len(self.speech.wave) * backend.fps / self.speech.rate_hz)
         self.info = RunInfo(backend.fps, backend.frames_per_latent, backend.block_latents,
                             int(min(frames, config.most_frames)), schedule_of(backend, config).sigmas,
                             config.sample_solver or backend.trained.solver, backend.name, config.to_dict())
-        self.provenance = pipeline.provenance(self._inputs, config)
+        self.provenance = pipeline.provenance(self.inputs, config)
 
     def events(self, stop: Event) -> Iterator[Step | Block | Video]:
-        """Return the events of the pipeline; without an output no file is written."""
+        """Yield the events of the pipeline; without an output no file is written."""
         if self._output is not None:
-            return self._pipeline.stream_inputs(self._inputs, self._config, output=self._output,
-                                                run_dir=self._run_dir, stop=stop)
-        already_cut = replace(self._config, start_s=0.0, duration_s=None)
-        return self._pipeline.events(self._inputs.speech, self._inputs.portrait, self._inputs.prompt, already_cut, stop)
+            yield from self.pipeline.stream_inputs(self.inputs, self.config, output=self._output,
+                                                   run_dir=self._run_dir, stop=stop)
+        else:
+            condition = self.pipeline.encode_inputs(self.inputs, self.config)      # not cropped and cut once more
+            yield from self.pipeline.events(condition, config=self.config, stop=stop)
 
 
 class TraceSource:
