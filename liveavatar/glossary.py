@@ -95,6 +95,12 @@ TERMS: dict[str, str] = {
     # comparing
     "same_noise": "Both videos began from the same noise (seed and size are the same), so what differs is due to the "
                   "settings alone.",
+    "latent_difference": "How far the noisy latents of the two are apart after a step, against their size: 0 % is the "
+                         "same, 140 % has nothing in common.",
+    "pixel_difference": "Mean difference of the two videos over all pixels and colours of a block: 0 % is the same, "
+                        "100 % black against white.",
+    "identity_distance": "How far the colours of skin, hair, shirt and wall are from the portrait's: 0 % is the same; "
+                         "read off drawn avatars only.",
     # speed
     "x_realtime": "Seconds of video per second of work: above 1 it is made faster than it is played.",
     "first_picture": "Seconds of work from the click until the first block could be shown.",

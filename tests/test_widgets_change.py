@@ -164,3 +164,17 @@ def test_a_still_remains_and_nothing_is_said_in_words(run):
     with pytest.raises(InputError, match=r"StepChange\(run\)"):
         _ = StepChange().block
     assert StepChange().paint()[0]["nothing"].startswith("No steps to compare")
+
+
+def test_each_step_is_compared_with_that_of_another_run(run):
+    branch = run.branch(1, 2, seed=7)
+    branch.start().result()
+    view = StepChange(branch, run, against="other", time_s=0.6)
+    assert [change.max() > 0 for change in view.changes] == [False, False, False, True]   # a seed draws after a guess
+    body, _ = painted(view)
+    assert body["other"] and [step["latents"] > 0 for step in body["apart"]] == [False, False, True, True]
+    assert body["apart"][3]["pictures"] == pytest.approx(difference(run.step_frames.decode(1, 3),
+                                                                    branch.step_frames.decode(1, 3)), abs=1e-4)
+    assert view.as_code() == "StepChange(run, other, against='other')"
+    view.compare_with(None)
+    assert view.against == "before" and not painted(view)[0]["other"]

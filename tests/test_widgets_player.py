@@ -175,3 +175,20 @@ def test_two_runs_are_said_to_have_the_same_noise_where_they_have(run, other):
     assert not Player(run, other).paint()[0]["same_noise"]                 # another seed
     base = Run.of(Pipeline(FakeBackend(student=False)), tone(1.44), face(32, 32), "", GenerationConfig(size=(32, 32)))
     assert Player(run, base).names == {"a": "A: student", "b": "B: teacher"}
+
+
+def test_a_branch_and_its_parent_are_compared_in_latents_pictures_and_figures(run):
+    branch = run.branch(1, 2, seed=7)
+    branch.start().result()
+    player = Player(branch, run)
+    assert player.names == {"a": "A: seed=7 at block 1, step 2", "b": "B: its parent"}
+    latents, pixels = player.pair.latents, player.pair.pixels
+    assert [key for key in sorted(latents) if latents[key] > 0][0] == (1, 2) and len(latents) == 12
+    assert pixels[0] == 0 and pixels[2] > 0
+    assert player.pair.figures["a"].detail_kept > 0
+    player.paint()
+    wait_until(lambda: not decoding().waits(player))
+    pair = player.paint()[0]["pair"]
+    assert pair["latents"][1][:2] == [0, 0] and pair["pixels"][0] == 0 and set(pair["figures"]) == {"a", "b"}
+    player.compare(None)
+    assert player.paint()[0]["pair"] is None

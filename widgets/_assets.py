@@ -10,7 +10,7 @@ from liveavatar.glossary import TERMS
 
 STATIC = Path(__file__).parent / "static"
 MODULE_WORDS = re.compile(r"^(?:import [^;]+;\n|export (?=(?:async )?function|class|const))", re.MULTILINE)
-OWN = ("compare", "inputs", "player_engine", "present", "recorder", "save", "step_detail", "upload",
+OWN = ("compare", "inputs", "player_engine", "present", "recorder", "run_pair", "save", "step_detail", "upload",
        "waveform")
 LIBRARIES = {"uplot": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css")} | {
     name: (f"{name}.js", f"{name}.css") for name in OWN}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,14 @@ from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError
 from widgets._decoding import GUESS, decoding
 from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, run_of, sentence
+from widgets._run_pair import RunPair, pair_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
     from liveavatar.types import Speech
+    from widgets._decoding import Job
     from widgets._live import Source
 
 SHOWN = {"one": "A alone", "side": "side by side", "wipe": "wipe", "blink": "blink", "difference": "difference"}
@@ -33,11 +35,12 @@ class Player(LiveView):
     """Plays the blocks as they are decoded, with their sound; waits when they come slower than they are played.
 
     While a run pauses inside a block, the guess of its newest step is shown in that block's place, decoded. With
-    `other` two runs are compared, on the same clock. The player drives the time cursor and follows it.
+    `other` two runs are compared, on the same clock: below them is where their latents and pictures part, and the
+    figures of both (`player.pair`). The player drives the time cursor and follows it.
     """
 
     script = "player.js"
-    libraries = ("compare", "player_engine", "present")
+    libraries = ("compare", "player_engine", "present", "run_pair")
     nothing = "Nothing to play yet: give a run, Player(run), the folder of a saved one, or a video, Player('a.mp4')."
     drawn_after = (Block,)
 
@@ -63,6 +66,7 @@ class Player(LiveView):
     def __init__(self, source: Source | None = None, other: Source | None = None, *, cursor: Cursor | None = None,
                  **traits: object) -> None:
         self.other: Run | None = None
+        self._pair: RunPair | None = None
         self._unsubscribe_other: Callable[[], None] = do_nothing
         self._sent: set[tuple[str, int]] = set()
         self._heard = False                          # the sound has been sent
@@ -135,10 +139,22 @@ class Player(LiveView):
         return float(np.abs(a.astype(np.int16) - b).mean() / 255)
 
     @property
+    def pair(self) -> RunPair:
+        """Return differences and figures of the two: `latents`, `pixels`, `figures`."""
+        if self.run is None or self.other is None:
+            raise InputError("there is no B; compare with player.compare(other_run)")
+        if self._pair is None or (self._pair.run, self._pair.other) != (self.run, self.other):
+            self._pair = RunPair(self.run, self.other)
+        return self._pair
+
+    @property
     def names(self) -> dict[str, str]:
         """Return what each of the two is called: where they differ, in words."""
         if self.other is None:
             return {"a": ""}
+        branched = pair_names(self.run, self.other)
+        if branched is not None:
+            return {"a": f"A: {branched[0]}", "b": f"B: {branched[1]}"}
         differing = different_choices(self.run, self.other)
         told = {name: ", ".join(words for words, _ in differing[:FEW_WORDS]) if name == "a" else
                 ", ".join(words for _, words in differing[:FEW_WORDS]) for name in ("a", "b")}
@@ -179,29 +195,41 @@ class Player(LiveView):
         if not self._heard:
             buffers |= {f"wave/{name}": samples(speech) for name, speech in sounds.items()}
             self._heard = True
-        guess, more = self._newest_guess()
+        pair, jobs = self._compared()
+        guess, more = self._newest_guess(jobs)
         buffers |= more
         body: Body = {"names": self.names, "guess": guess, "live": self._live, "ready_s": self.ready_s,
                       "total_s": self._total_s(),
                       "rates": {name: speech.rate_hz for name, speech in sounds.items()},
                       "same_noise": self.other is not None and same_noise(self.run, self.other),
                       "same_sound": self.other is not None and "b" not in sounds,
-                      "others": {name: facts_of(run) for name, run in self.runs.items()}}
+                      "pair": pair, "others": {name: facts_of(run) for name, run in self.runs.items()}}
         return body, buffers
 
     def still(self) -> Image | None:
         rows = {self.names[name]: run.blocks for name, run in self.runs.items() if run.blocks}
         return film_picture(rows) if rows else None
 
-    def _newest_guess(self) -> tuple[Body | None, Buffers]:
-        """Return what the newest step believes, decoded as soon as it can be; until then its preview."""
+    def _compared(self) -> tuple[Body | None, dict[Hashable, Job]]:
+        """Return how the two runs differ, as far as is known, and the job that finds out more."""
+        if self.run is None or self.other is None or not self.other.recorded_steps:
+            return None, {}
+        pair = self.pair
+        body, more = pair.body()
+        if more:
+            self.refresh(urgent=False)
+        return body, {"figures": partial(getattr, pair, "figures")} if pair.waits else {}
+
+    def _newest_guess(self, jobs: dict[Hashable, Job]) -> tuple[Body | None, Buffers]:
+        """Return what the newest step believes, decoded as soon as it can be; until then its preview. jobs: others that
+        the decoding thread is asked for"""
         guess, run = self.guess, self.run
         if guess is None:
-            decoding().want(self, {})
+            decoding().want(self, jobs, GUESS)
             return None, {}
         frames = run.step_frames.kept(*guess)
         missing = frames is None and run.decodes
-        decoding().want(self, {guess: partial(run.step_frames.decode, *guess)} if missing else {}, GUESS)
+        decoding().want(self, ({guess: partial(run.step_frames.decode, *guess)} if missing else {}) | jobs, GUESS)
         block, step = guess
         body: Body = {"block": block, "step": step, "steps": run.info.steps, "preview": frames is None}
         if self._guess_sent == (*guess, frames is not None):

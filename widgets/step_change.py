@@ -12,19 +12,23 @@ import numpy as np
 import traitlets
 
 from liveavatar.metrics.block_changes import BlockChanges, changes_of
-from liveavatar.metrics.steps import StepEffect, describe
+from liveavatar.metrics.run_pairs import step_difference
+from liveavatar.metrics.steps import StepEffect, describe, difference
 from liveavatar.preview import encoded, heat, scale_ticks, strip
 from liveavatar.runs.info import RUNNING
 from liveavatar.runs.run import Run
 from liveavatar.types import InputError
 from widgets._decoding import CHANGE, decoding
-from widgets._live import Body, Buffers, LiveView
+from widgets._live import Body, Buffers, LiveView, run_of
+from widgets._run_pair import told
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from widgets._live import Source
+
 COMPARED = {"wipe": "wipe", "blink": "blink", "side": "side by side"}
-AGAINST = {"before": "the step before", "finished": "the finished picture"}
+AGAINST = {"before": "the step before", "finished": "the finished picture", "other": "the same step of another run"}
 PORTRAIT, FOLLOW = -1, -2          # in place of a step
 QUALITY = {"quality": 92, "subsampling": 0}
 BLOCKS_KEPT = 6                    # whose pictures are kept packed
@@ -32,7 +36,8 @@ BLOCKS_KEPT = 6                    # whose pictures are kept packed
 
 class StepChange(LiveView):
     """Shows what each step changed: the difference of its decoded guess to the one before, on the face, on one scale
-    for all steps; step 0 against the portrait. Any two can be compared by a wipe or a blink.
+    for all steps; step 0 against the portrait. Any two can be compared by a wipe or a blink. With `other`, each step
+    can be compared with the same step of another run, such as the parent of a branch.
 
     The block under the time cursor is shown, as soon as the run pauses. `view.effects` has the numbers,
     `view.changes` the differences, `view.words` says it in sentences.
@@ -44,7 +49,8 @@ class StepChange(LiveView):
     nothing = "No steps to compare yet: give a run, StepChange(run), or the folder of a saved one."
 
     against = traitlets.Enum(list(AGAINST), "before", help="what each guess is compared with: before (the step before, "
-                             "step 0 the portrait) or finished (what is left to do)").tag(sync=True, code=True)
+                             "step 0 the portrait), finished (what is left to do) or other (the same step of the run "
+                             "given as `other`)").tag(sync=True, code=True)
     on_face = traitlets.Bool(True, help="draw the differences over the grey picture; False: on black").tag(
         sync=True, code=True)
     compare = traitlets.Enum(list(COMPARED), "wipe", help="how two steps are compared: " + ", ".join(COMPARED)).tag(
@@ -58,11 +64,27 @@ class StepChange(LiveView):
     blink_s = traitlets.Float(0.6, min=0.1, max=5, help="seconds for which the blink shows each of the two").tag(
         sync=True, code=True)
 
-    def __init__(self, *arguments: object, **options: object) -> None:
+    def __init__(self, source: Source | None = None, other: Source | None = None, **options: object) -> None:
+        self.other: Run | None = None
         self._newest: tuple[Run | None, int, int, BlockChanges | None] = None, 0, 0, None    # run, block, steps made
         self._packs: OrderedDict[tuple, tuple[Body, Buffers]] = OrderedDict()    # (block, steps made, look) -> as sent
         self._sent: tuple = ()
-        super().__init__(*arguments, **options)
+        super().__init__(source, **options)
+        if other is not None:
+            self.compare_with(other)
+
+    def compare_with(self, other: Source | None) -> None:
+        """Take another run, or a saved one, to compare each step with. None: no other run."""
+        with self._lock:
+            self.other = run_of(other)
+            if self.other is None and self.against == "other":
+                self.against = "before"
+            self.reset()
+        self.refresh(full=True)
+
+    def as_code(self) -> str:
+        """Return Python that makes this view again, with the choices made in it."""
+        return super().as_code().replace("(run", "(run" if self.other is None else "(run, other", 1)
 
     # ------------------------------------------------------------------ what is on screen
 
@@ -111,7 +133,7 @@ class StepChange(LiveView):
 
     def draw(self, full: bool) -> tuple[Body, Buffers]:
         run, going = self.run, self.run.state == RUNNING
-        body: Body = {"sigmas": run.info.sigmas, "ready": False,
+        body: Body = {"sigmas": run.info.sigmas, "ready": False, "other": self.other is not None,
                       "words": "Pause the run, or make single steps, to see what its steps change." if going else ""}
         if not run.recorded_steps:
             return body, {}
@@ -152,6 +174,7 @@ class StepChange(LiveView):
         """Decode a block's guesses, measure and pack them. In the decoding thread."""
         shown = self._changes_of(run, block, made)
         pack = packed(shown, [shown.overlay(step, against, on_face) for step in range(made)])
+        pack[0]["apart"] = self._apart(run, shown)
         with self._lock:
             if self.run is run:                            # else the view was given another run meanwhile
                 self._packs[block, made, against, on_face] = pack
@@ -162,7 +185,7 @@ class StepChange(LiveView):
         known_run, known_block, known_made, known = self._newest
         if known is not None and (known_run, known_block, known_made) == (run, block, made):
             return known
-        found = changes_of(run, block, made)
+        found = changes_of(run, block, made, self.other)
         with self._lock:
             if self.run is run:
                 self._newest = run, block, made, found
@@ -171,8 +194,16 @@ class StepChange(LiveView):
     def _pictures(self, shown: BlockChanges) -> list[np.ndarray]:
         return [shown.overlay(step, self.against, self.on_face) for step in range(len(shown.guesses))]
 
+    def _apart(self, run: Run, shown: BlockChanges) -> list[dict[str, float | None]]:
+        """Return for each step how far it is from the other run's, in pictures and in latents; [] without one."""
+        return [] if self.other is None else [
+            {"pictures": told(math.nan if other is None else difference(guess, other)),
+             "latents": told(step_difference(run, self.other, shown.block, step))}
+            for step, (guess, other) in enumerate(zip(shown.guesses, shown.others, strict=True))]
+
     def _title(self, shown: BlockChanges) -> str:
-        what = "What each step changed" if self.against == "before" else "What is left after each step"
+        what = {"before": "What each step changed", "finished": "What is left after each step",
+                "other": "Each step against that of the other run"}[self.against]
         return f"{what}, block {shown.block}"
 
 

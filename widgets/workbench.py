@@ -341,6 +341,7 @@ class Workbench(Settings):
         """Compare the newest run with the one before, where that is asked for."""
         self.before = run if self.compare and run is not None and run.blocks else None
         self.player.compare(self.before)
+        self.change.compare_with(self.before)
         self.refresh()
 
     def _say(self, what: str) -> None:

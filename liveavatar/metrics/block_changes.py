@@ -32,15 +32,22 @@ class BlockChanges:
     portrait: np.ndarray | None          # (H, W, 3) uint8, as large as they are; None where it is not known
     finished: bool                       # the last guess is that of the last step
     effects: tuple[StepEffect, ...]
-    reach: float                         # end of the scale of all differences to the step before, 0..1
+    reach: float                         # end of the scale of all differences that are drawn, 0..1
+    others: tuple[np.ndarray | None, ...] = ()      # guesses of another run at the same steps, where they are compared
 
     def before(self, step: int) -> np.ndarray | None:
         """Return what a step began from: the guess before, or the portrait."""
         return self.guesses[step - 1] if step else self.portrait
 
     def change(self, step: int, against: str = "before") -> np.ndarray | None:
-        """Return where a step changed the picture, or what is left after it: (T, H, W) 0..1; None if not known."""
-        other = self.before(step) if against == "before" else self.guesses[-1] if self.finished else None
+        """Return where a step changed the picture: (T, H, W) 0..1; None if not known.
+
+        against: "before" (the guess before), "finished" (what is left to do), "other" (the same step of another run)
+        """
+        if against == "other":
+            other = self.others[step] if step < len(self.others) else None
+        else:
+            other = self.before(step) if against == "before" else self.guesses[-1] if self.finished else None
         return None if other is None else change_map(self.guesses[step], other)
 
     def overlay(self, step: int, against: str = "before", on_face: bool = True) -> np.ndarray | None:
@@ -49,16 +56,29 @@ class BlockChanges:
         return None if changes is None else heat(on_scale(changes, self.reach), self.guesses[step] if on_face else None)
 
 
-def changes_of(run: Run, block: int, made: int) -> BlockChanges:
-    """Decode a block's guesses after its first `made` steps and measure what the steps did."""
+def changes_of(run: Run, block: int, made: int, other: Run | None = None) -> BlockChanges:
+    """Decode a block's guesses after its first `made` steps and measure what the steps did.
+
+    other: a run whose guesses at the same steps are decoded as well, where they are of the same size
+    """
     guesses = tuple(run.step_frames.decode(block, step) for step in range(made))
     portrait = run.step_frames.portrait(guesses[0].shape[1:3])
     finished = made == run.info.steps
     mouths, box = read_mouths(run, guesses)
     effects = step_effects(guesses, portrait, finished=finished, mouths=mouths, mouth_box=box)
     pairs = zip(guesses, (portrait, *guesses), strict=False)
-    reach = common_reach([change_map(guess, before) for guess, before in pairs if before is not None])
-    return BlockChanges(block, guesses, portrait, finished, effects, reach)
+    others = () if other is None else tuple(guess_of(other, block, step, guesses[step].shape) for step in range(made))
+    compared = [*pairs, *zip(guesses, others, strict=False)]
+    reach = common_reach([change_map(guess, before) for guess, before in compared if before is not None])
+    return BlockChanges(block, guesses, portrait, finished, effects, reach, others)
+
+
+def guess_of(run: Run, block: int, step: int, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Decode a guess of a run; None where it has no such step or its pictures have another shape (T, H, W, 3)."""
+    if (block, step) not in run.recorded_steps or not run.decodes:
+        return None
+    guess = run.step_frames.decode(block, step)
+    return guess if guess.shape == shape else None
 
 
 def read_mouths(run: Run, guesses: Sequence[np.ndarray]) -> tuple[list[float], tuple[slice, slice] | None]:

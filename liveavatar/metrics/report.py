@@ -197,7 +197,7 @@ def measure(video: Source, speech: Speech | None = None, portrait: Portrait | No
         shown = footage(video, speech, portrait, fps)
     identity = None if shown.portrait is None else shown.portrait.identity
     with watch("reading"):
-        reading, mouth, faceless = _read(shown, is_rendered(shown) if rendered is None else rendered)
+        reading, mouth, faceless = read_mouth(shown, is_rendered(shown) if rendered is None else rendered)
     unread = faceless or ("" if reading is not None else UNREADABLE)
     with watch("lips"):
         lips, alignment, phonemes = _lips(mouth, shown, faceless)
@@ -227,7 +227,7 @@ def is_rendered(shown: Footage) -> bool:
     return shown.about.get("backend", {}).get("name", "mini") == "mini"
 
 
-def _read(shown: Footage, rendered: bool) -> tuple[Reading | None, Tensor, str]:
+def read_mouth(shown: Footage, rendered: bool) -> tuple[Reading | None, Tensor, str]:
     """Read the face: all of a rendered one, else None; its mouth (T, 5) in the order of READABLE; why there is none."""
     if rendered:
         reading = read_face(shown.frames)

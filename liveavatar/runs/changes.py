@@ -95,6 +95,14 @@ class Lineage:
         """Return Python that makes the branch again from the first run, `run`."""
         return "\n".join(f"branch = {'branch' if number else 'run'}.{call}" for number, call in enumerate(self.calls))
 
+    @property
+    def description(self) -> str:
+        """Say what the last branch changed, and where; "" for a run that is no branch."""
+        if not self.calls:
+            return ""
+        block, step, *changes = self.calls[-1].removeprefix("branch(").removesuffix(")").split(", ", 2)
+        return f"{changes[0] if changes else 'nothing changed'} at block {block}, step {step}"
+
     def branched(self, change: Change, call: str) -> Lineage:
         """Return the lineage of a branch. What was changed later on is kept only where nothing else is."""
         before = [one for one in self.changes if one.point < change.point]

@@ -2,6 +2,7 @@
 
 import { laBlinks, laBoxes, laChip, laPut, laRound, laSplit, laWipe } from "./compare.js";
 import { PlayerEngine } from "./player_engine.js";
+import { RunPairPanel } from "./run_pair.js";
 
 const PLAYER_SPEEDS = [[0.25, "¼ speed"], [0.5, "½ speed"], [1, "real time"]];
 const PLAYER_LINE = 46;                 // px, height of the time line
@@ -65,7 +66,8 @@ const view = {
     ctx.bar = box;
     largeButton(ctx, null, "The video over the whole screen").classList.add("la-stage-large");
     ctx.bar = bar;
-    ctx.main.append(box, lower, ctx.tools);
+    ctx.pair = new RunPairPanel(ctx);
+    ctx.main.append(box, lower, ctx.tools, ctx.pair.element);
     ctx.on("change:playing", () => { if (ctx.get("playing") !== ctx.engine.going) ctx.engine.toggle(); });
     const again = () => { if (ctx.engine.going && !ctx.engine.waiting) ctx.engine.go(); };
     for (const trait of ["sound", "speed"]) ctx.on(`change:${trait}`, again);
@@ -269,6 +271,7 @@ const view = {
     ctx.stage.style.cursor = wiping ? "ew-resize" : "pointer";
     view.drawStage(ctx, theme);
     view.drawLine(ctx, theme);
+    ctx.pair.update(body);
     view.drawWords(ctx, run, choice);
     Object.assign(ctx.root.dataset, { position: engine.shown.toFixed(3), playing: engine.going, waiting: engine.waiting,
       heard: engine.heard, sounding: !!engine.sounding });

@@ -22,7 +22,8 @@ const view = {
   build(ctx) {
     ctx.transport();
     ctx.select("against", "Differences to", "What each guess is compared with",
-      [["before", "the step before"], ["finished", "the finished picture"]]);
+      [["before", "the step before"], ["finished", "the finished picture"], ["other", "the other run's step"]]);
+    ctx.otherChoice = ctx.bar.querySelector("select[data-trait=against]").options[2];
     ctx.check("on_face", "on the face", "Draw the differences over the grey picture instead of on black");
     ctx.note = laElement("span", { class: "la-note", role: "status" });
     ctx.bar.append(ctx.note);
@@ -171,7 +172,8 @@ const view = {
   /* Below the portrait, which has no change: what the row shows. */
   drawKey(ctx, pen, theme, wide, tall) {
     const changed = ["what each", "step changed"], left = ["what is left", "after each step"];
-    const against = ctx.get("against") === "before" ? changed : left;
+    const other = ["against that", "of the other run"];
+    const against = { before: changed, finished: left, other }[ctx.get("against")];
     pen.fillStyle = theme.soft;
     pen.font = `12px ${theme.font}`;
     pen.textAlign = "left";
@@ -240,8 +242,16 @@ const view = {
       const row = ctx.steps.get(step);
       for (const [field] of CHANGE_COLUMNS) row[field].textContent = changeNumber(field, effect[field]);
       row.bar.style.width = `${Math.min(Math.max(effect.done ?? 0, 0), 1) * 100}%`;
-      row.words.textContent = sentences[step];
+      row.words.textContent = ctx.get("against") === "other" ? view.apart(ctx, step) : sentences[step];
     });
+  },
+
+  /* How far a step is from that of the other run, in a sentence. */
+  apart(ctx, step) {
+    const { pictures, latents } = ctx.known.apart?.[step] ?? {};
+    if (pictures === undefined || pictures === null) return "The other run has no such step of this size.";
+    if (latents === 0) return "The same as in the other run.";
+    return `The guess differs by ${laPercent(pictures)} from the other run's, the latents by ${laPercent(latents)}.`;
   },
 
   newRow(ctx, step, theme) {
@@ -262,6 +272,7 @@ const view = {
     if (ctx.number !== body.run.number) Object.assign(ctx, { number: body.run.number, known: null });
     if (body.ready) ctx.known = body;
     for (const part of ctx.main.children) part.hidden = (part === ctx.empty) === !!ctx.known;
+    ctx.otherChoice.hidden = ctx.otherChoice.disabled = !body.other;
     ctx.note.textContent = ctx.known ? body.words : "";
     ctx.empty.textContent = body.words;
     if (!ctx.known) return;
