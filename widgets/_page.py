@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from widgets._live import LiveView
     from widgets.workbench import Workbench
 
-VIEWS = {"player": "Player", "grid": "StepGrid", "change": "StepChange", "lips": "LipView", "memory": "MemoryView",
-         "path": "ScheduleView", "caches": "CacheView", "designer": "Designer"}     # name in the workbench -> widget
+VIEWS = {"player": "Player", "grid": "StepGrid", "tree": "BranchTree", "change": "StepChange", "lips": "LipView",
+         "memory": "MemoryView", "path": "ScheduleView", "caches": "CacheView",
+         "designer": "Designer"}                                  # name in the workbench -> widget
 
-PAGES = {"change": "change", "cell": "grid", "lips": "lips", "memory": "memory", "path": "path", "caches": "caches",
-         "avatar": "designer"}                                    # at the bottom -> name of the view
+PAGES = {"change": "change", "branch": "tree", "cell": "grid", "lips": "lips", "memory": "memory", "path": "path",
+         "caches": "caches", "avatar": "designer"}                # at the bottom -> name of the view
 OPTIONS = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 60}, "MemoryView": {"height_px": 230}}
 WAITING = {"Player": "Here somebody will speak.",
            "StepGrid": "Here every sampler step appears while it is made: one row a step, one column a block.",
@@ -36,7 +37,10 @@ def make_view(page: Workbench, view: str) -> LiveView:
     """Make a view of a workbench's page."""
     if view == "Designer":
         return widgets.Designer(size=page.size or page._own_size)
-    made = getattr(widgets, view)(cursor=page.cursor, controls=False, **OPTIONS.get(view, {}))
+    options = OPTIONS.get(view, {})
+    if view == "BranchTree":
+        options = {"grid": page.views["grid"], "show": page.show_branch, "asked": page.open_branches}
+    made = getattr(widgets, view)(cursor=page.cursor, controls=False, **options)
     made.part_of = page
     made._gate = Throttle(PAUSES_S.get(view, PAUSE_S))
     made.nothing = made.nothing and WAITING.get(view, "A click on Run fills this.")

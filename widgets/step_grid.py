@@ -32,6 +32,8 @@ from widgets._live import Body, Buffers, LiveView
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from widgets.branch_tree import BranchTree
+
 CELLS_A_MESSAGE = 24          # so that a click is answered soon, however many cells there are
 CELLS_KEPT = 4000
 THUMBNAIL_PX = 96             # height of decoded thumbnails
@@ -62,6 +64,7 @@ class StepGrid(LiveView):
         sync=True, code=True)
     cell_px = traitlets.Int(0, min=0, max=256, help="width of a picture in a cell, in pixels; 0: as there is "
                                                     "room").tag(sync=True, code=True)
+    _branching = traitlets.Bool(False, help="whether a branch can be made at the chosen cell").tag(sync=True)
     _visible = traitlets.List(traitlets.Int(), [0, 40], help="first and last block in view").tag(sync=True)
 
     def __init__(self, *arguments: object, **options: object) -> None:
@@ -70,9 +73,14 @@ class StepGrid(LiveView):
         self._detail_sent: tuple = ()                            # (block, step, what, final) of the chosen cell
         self._detail_body: Body = {}                             # and what was said of it
         self._looked: tuple[tuple, np.ndarray | None] = ((), None)   # (block, step, what) -> values, of the last look
+        self._branches: BranchTree | None = None
         super().__init__(*arguments, **options)
         self.observe(self._cursor_moved, "time_s")
         self.observe(self._looked_elsewhere, ["show", "exact", "channel"])
+
+    def offer_branches(self, branches: BranchTree) -> None:
+        """Show the button "Branch here", which makes the branch that the form of a tree asks for at the chosen cell."""
+        self._branches, self._branching = branches, True
 
     # ------------------------------------------------------------------ what is on screen
 
@@ -316,6 +324,12 @@ class StepGrid(LiveView):
         return self._detail_body, {name_of("picture", 0, 0, *description): picture,
                                    name_of("channels", 0, 0, "signed", C * F, w, h):
                                        signed_bytes(channels, CHANNEL_REACH).tobytes()}
+
+    def on_message(self, kind: str, content: dict) -> None:
+        """Handle a click on "Branch here": open the form of the tree for the chosen cell."""
+        if kind == "branch" and self._branches is not None:
+            self.block, self.step = self.chosen
+            self._branches.ask()
 
     def _forget_sent(self) -> None:
         self._sent.clear()

@@ -48,8 +48,8 @@ class Workbench(Settings):
     """A portrait speaks, and everything can be watched: `Workbench()`, then a click on Run.
 
     All that is on the page can be had by name: `workbench.run`, `.config`, `.speech`, `.portrait`, `.words`,
-    `.cursor`, `.video`; the views are `.player`, `.grid`, `.change`, `.lips`, `.memory`, `.path`, `.caches` and
-    `.designer`.
+    `.cursor`, `.video`; the views are `.player`, `.grid`, `.tree`, `.change`, `.lips`, `.memory`, `.path`,
+    `.caches` and `.designer`.
     """
 
     script = "workbench.js"
@@ -337,9 +337,22 @@ class Workbench(Settings):
                 return known
         return load_model(self.backend, self.model)
 
-    def _show_beside(self, run: Run | None) -> None:
+    def show_branch(self, run: Run, parent: Run | None) -> None:
+        """Show a run of the tree of branches, beside its parent where it has one."""
+        if self.busy and self.run is not None and self.run.running:
+            raise InputError("One video at a time: pause or stop the one that is being made.")
+        begins_s = 0.0 if run.lineage.point is None else run.lineage.point[0] * run.info.block_s
+        self.watch(run)
+        self.cursor.time_s = begins_s
+        self._show_beside(parent, always=True)
+
+    def open_branches(self) -> None:
+        """Open the page with the tree of branches."""
+        self.page = "branch"
+
+    def _show_beside(self, run: Run | None, always: bool = False) -> None:
         """Compare the newest run with the one before, where that is asked for."""
-        self.before = run if self.compare and run is not None and run.blocks else None
+        self.before = run if (self.compare or always) and run is not None and run.blocks else None
         self.player.compare(self.before)
         self.change.compare_with(self.before)
         self.refresh()

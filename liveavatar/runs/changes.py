@@ -6,6 +6,7 @@ concern the one step at the point.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from liveavatar.types import Prompt, Speech
 
 LASTING = {"seed": "base_seed", "solver": "sample_solver", "portrait_strength": "portrait_strength",
            "sound_strength": "sound_strength"}           # of a change -> name in the configuration
+
+SHORT = re.compile(r"latent=(ScaleChannel|ReplaceRegion)\(.*\)")       # whose arguments no name of a branch needs
 
 
 class Changes(TypedDict, total=False):
@@ -101,7 +104,8 @@ class Lineage:
         if not self.calls:
             return ""
         block, step, *changes = self.calls[-1].removeprefix("branch(").removesuffix(")").split(", ", 2)
-        return f"{changes[0] if changes else 'nothing changed'} at block {block}, step {step}"
+        words = SHORT.sub(lambda found: found[1], changes[0]) if changes else "nothing changed"
+        return f"{words} at block {block}, step {step}"
 
     def branched(self, change: Change, call: str) -> Lineage:
         """Return the lineage of a branch. What was changed later on is kept only where nothing else is."""

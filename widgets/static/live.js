@@ -241,9 +241,9 @@ class LaContext {
 
   space() { this.bar.append(laElement("span", { class: "la-space" })); }
 
-  copyButton() {
-    const button = this.button("Copy code", "Copy Python that makes this view again, with the choices made in it", async () => {
-      const code = this.body?.code ?? "";
+  copyButton(code_ = () => this.body?.code ?? "", tip = "Copy Python that makes this view again, with the choices made in it") {
+    const button = this.button("Copy code", tip, async () => {
+      const code = code_();
       try { await navigator.clipboard.writeText(code); }
       catch {                                          // no clipboard without permission: select it by hand
         const area = laElement("textarea", {});

@@ -1,7 +1,7 @@
 /* Two runs compared: where their latents part, step by step and block by block, where their pictures do, and the
    figures of both. */
 
-const PAIR_ROW = 14, PAIR_GAP = 2, PAIR_FULL = 0.7;         // px; a difference that is drawn in full colour
+const PAIR_ROW = 13, PAIR_GAP = 2, PAIR_FULL = 0.7;         // px; a difference that is drawn in full colour
 const PAIR_FIGURES = [   // field, element, unit, digits, factor
   ["lips_late_ms", () => laTerm("lip_delay", "lips late"), " ms", 0, 1],
   ["lips_peak", () => laTerm("lip_correlation", "lips follow the sound"), "", 2, 1],
@@ -92,16 +92,17 @@ export class RunPairPanel {
   }
 
   drawTable(pair, names) {
-    const { a, b } = pair.figures, cells = [names.a, names.b].map((name) => laElement("th", {}, name));
-    const head = laElement("tr", {}, laElement("th", {}, "from there on"), ...cells);
-    const rows = a && b ? PAIR_FIGURES.filter(([field]) => a[field] !== null || b[field] !== null) : [];
-    const key = JSON.stringify([pair.figures, names]);
+    const { a, b } = pair.figures, key = JSON.stringify([pair.figures, names]);
     if (this.shown === key) return;
     this.shown = key;
+    const known = a && b ? PAIR_FIGURES.filter(([field]) => a[field] !== null || b[field] !== null) : [];
     const number = (value, unit, digits, factor) =>
       (value === null ? "–" : `${(value * factor).toFixed(digits)}${unit}`);
-    this.table.replaceChildren(...(rows.length ? [head] : []), ...rows.map(([field, label, unit, digits, factor]) =>
-      laElement("tr", {}, laElement("td", {}, label()), ...[a, b].map((side) =>
-        laElement("td", {}, number(side[field], unit, digits, factor))))));
+    const row = (name, side) => laElement("tr", {}, laElement("th", { scope: "row", title: names[name] },
+      name.toUpperCase()), ...known.map(([field, , unit, digits, factor]) =>
+      laElement("td", {}, number(side[field], unit, digits, factor))));
+    const head = laElement("tr", {}, laElement("th", {}, "from there on"),
+      ...known.map(([, label]) => laElement("th", { scope: "col" }, label())));
+    this.table.replaceChildren(...(known.length ? [head, row("a", a), row("b", b)] : []));
   }
 }

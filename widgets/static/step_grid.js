@@ -26,6 +26,7 @@ const view = {
     ctx.select("show", "Show", "What is drawn in every cell", GRID_SHOWN);
     ctx.channelField = ctx.slider("channel", "channel", "Latent channel", { min: 0, max: 15, step: 1 });
     ctx.exactField = ctx.check("exact", "real decoder", LA_TERMS.preview);
+    ctx.branchHere = ctx.button("Branch here", "Make another future from the chosen step on", () => ctx.send("branch"));
     ctx.words = laElement("span", { class: "la-note la-grid-note", role: "status" });
     ctx.bar.append(ctx.words);
     ctx.bar = bar;
@@ -255,6 +256,8 @@ const view = {
     ctx.channelField.hidden = show !== "channel";
     ctx.exactField.hidden = !["both", "clean", "x"].includes(show);
     ctx.newest.hidden = ctx.get("block") < 0;
+    ctx.branchHere.hidden = !ctx.get("_branching");
+    ctx.branchHere.disabled = !ctx.seen.size || body.run?.state === "running";
     ctx.words.textContent = ctx.words.title = body.words ?? "";
     ctx.remarks.textContent = body.remarks ?? "";
     ctx.remarks.hidden = !body.remarks;

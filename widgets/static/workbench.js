@@ -3,6 +3,7 @@
 
 const BENCH_PAGES = [   // name, view, title, what is seen there
   ["change", "change", "What changed", "What each step changed in the picture, on one scale and in words"],
+  ["branch", "tree", "Branch", "Change one step and go on: the branches of this notebook"],
   ["cell", "grid", "One step", "The chosen step in depth: its pictures, all channels, numbers"],
   ["lips", "lips", "Lips", "The mouth against the sound"],
   ["memory", "memory", "Memory", "Who holds how much memory, step by step"],
