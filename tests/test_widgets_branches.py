@@ -16,7 +16,7 @@ def make_run(seconds: float = 0.96) -> Run:
     return Run.of(Pipeline(FakeBackend()), tone(seconds), face(32, 32), "", GenerationConfig(size=(32, 32)))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def run() -> Run:
     """Two blocks of four steps."""
     made = make_run()
@@ -63,6 +63,7 @@ def test_a_tree_is_walked_and_leaves_are_forgotten(run):
     second = tree.branch()
     second.result()
     assert [node["depth"] for node in tree.paint()[0]["nodes"]] == [0, 1, 2] and second.parent is first
+    assert tree.still().width >= 420 and BranchTree(run).runs[:2] == (run, first)
     tree._receive_message(None, {"kind": "select", "number": 0}, [])
     assert tree.run is run
     with pytest.raises(InputError, match="stays in the tree"):

@@ -57,6 +57,22 @@ def grid_picture(pictures: dict[tuple[int, int], np.ndarray], info: RunInfo, sho
     return page
 
 
+def lines_picture(title: str, lines: Sequence[tuple[int, str, bool]], below: str) -> Image.Image:
+    """Draw lines of text, each (depth, words, strong), and some text below."""
+    small, wide = letters(12), 24
+    rest = below.splitlines()
+    longest = max([wide * depth + small.getlength(words) for depth, words, _ in lines]
+                  + [small.getlength(line) for line in rest])
+    page, pen = sheet(max(round(longest) + 40, 420), 50 + 20 * len(lines) + 16 * len(rest), title)
+    for row, (depth, words, strong) in enumerate(lines):
+        pen.text((18 + wide * depth, 40 + 20 * row), words, INK if strong else SOFT, small)
+        if strong:
+            pen.rectangle((10 + wide * depth, 40 + 20 * row, 12 + wide * depth, 54 + 20 * row), VERMILION)
+    for row, line in enumerate(rest):
+        pen.text((18, 46 + 20 * len(lines) + 16 * row), line, INK, small)
+    return page
+
+
 def change_picture(portrait: np.ndarray | None, guesses: Sequence[np.ndarray], changes: Sequence[np.ndarray | None],
                    title: str, words: tuple[str, Sequence[str]], ticks: Sequence[tuple[float, str]]) -> Image.Image:
     """Draw guesses and changes (T, H, W, 3) of a block's steps below one another, their scale, and what the steps did.

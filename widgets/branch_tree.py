@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -11,17 +12,20 @@ import traitlets
 from liveavatar.metrics.run_pairs import step_difference
 from liveavatar.runs.changes import Changes
 from liveavatar.runs.edits import ReplaceRegion, ScaleChannel
+from liveavatar.runs.info import READY
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError
 from widgets._live import Body, Buffers, LiveView
 from widgets._run_pair import told
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from widgets._live import Source
     from widgets.step_grid import StepGrid
 
 MOST_RUNS = 12                    # that the tree holds; the oldest without a branch goes first
-REGIONS = {"mouth": (0.3, 0.5, 0.7, 0.75), "left half": (0.0, 0.0, 0.5, 1.0), "upper half": (0.0, 0.0, 1.0, 0.5),
+REGIONS = {"mouth": (0.35, 0.55, 0.65, 0.75), "left half": (0.0, 0.0, 0.5, 1.0), "upper half": (0.0, 0.0, 1.0, 0.5),
            "middle": (0.25, 0.25, 0.75, 0.75)}
 SOUNDS, SOLVERS = ("silent", "shuffled", "reversed"), ("renoise", "euler")
 
@@ -65,6 +69,7 @@ class BranchTree(LiveView):
         asked(): called when somebody has clicked "Branch here" in the grid"""
         self._tree: list[Run] = []
         self._show, self._asked = show, asked
+        self._forgotten: weakref.WeakSet[Run] = weakref.WeakSet()
         self._one_at_a_time = threading.Lock()
         super().__init__(source, **options)
         self.observe(self._change_chosen, "change")
@@ -152,6 +157,7 @@ class BranchTree(LiveView):
             raise InputError("a run that is shown, or has branches, stays in the tree")
         with self._lock:
             self._tree.remove(run)
+            self._forgotten.add(run)
         self.refresh(full=True)
 
     def _turn_to(self, run: Run) -> None:
@@ -168,12 +174,14 @@ class BranchTree(LiveView):
         """Put the run that is shown into the tree; trees without a branch go when another run is shown."""
         if self.run is None:
             return
-        line = [self.run]
-        while isinstance(line[-1].parent, Run):
-            line.append(line[-1].parent)
+        first = self.run
+        while isinstance(first.parent, Run):
+            first = first.parent
+        self._forgotten.discard(self.run)
+        family = [run for run in descent(first) if run not in self._forgotten]
         branched = {id(run.parent) for run in self._tree if run.parent is not None}
-        self._tree = [run for run in self._tree if run.parent is not None or id(run) in branched or run in line]
-        self._tree += [run for run in reversed(line) if run not in self._tree]
+        self._tree = [run for run in self._tree if run.parent is not None or id(run) in branched or run in family]
+        self._tree += [run for run in family if run not in self._tree]
         while len(self._tree) > MOST_RUNS:
             parents = {id(run.parent) for run in self._tree}
             leaf = next((run for run in self._tree if id(run) not in parents and run is not self.run), None)
@@ -191,6 +199,16 @@ class BranchTree(LiveView):
             sigmas = self.run.info.sigmas
             body["point"] = {"block": block, "step": step, "sigma": sigmas[step] if step < len(sigmas) else None}
         return body, {}
+
+    def still(self) -> Image | None:
+        """Draw the tree as lines of text."""
+        from widgets._stills import lines_picture
+
+        if self.run is None:
+            return None
+        nodes = [(self._node(run, depth), depth) for run, depth in self._ordered()]
+        lines = [(depth, str(node["words"]), bool(node["shown"])) for node, depth in nodes]
+        return lines_picture("Branches", lines, self.recipe)
 
     def on_message(self, kind: str, content: dict) -> None:
         """Handle a click on the page."""
@@ -216,7 +234,7 @@ class BranchTree(LiveView):
     def _node(self, run: Run, depth: int) -> Body:
         seed = run.info.config.get("base_seed")
         apart = None
-        if run.parent is not None and run.recorded_steps:
+        if run.parent is not None and run.recorded_steps and run.state != READY:
             apart = told(step_difference(run, run.parent, *run.recorded_steps[-1]))
         leaf = not any(other.parent is run for other in self._tree)
         return {"depth": depth, "words": run.lineage.description or f"first run, seed {seed}", "state": run.state,
@@ -225,3 +243,10 @@ class BranchTree(LiveView):
 
     def _change_chosen(self, change: traitlets.Bunch) -> None:
         self.value = FORM[change.new][2]
+
+
+def descent(run: Run) -> Iterator[Run]:
+    """Yield a run and all that was branched from it, as far as it is in memory, each after its parent."""
+    yield run
+    for branch in run.branches:
+        yield from descent(branch)                                                   # type: ignore[arg-type]

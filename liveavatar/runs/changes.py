@@ -96,7 +96,9 @@ class Lineage:
     @property
     def recipe(self) -> str:
         """Return Python that makes the branch again from the first run, `run`."""
-        return "\n".join(f"branch = {'branch' if number else 'run'}.{call}" for number, call in enumerate(self.calls))
+        edits = [name for name in ("ReplaceRegion", "ScaleChannel") if any(f"{name}(" in call for call in self.calls)]
+        lines = [f"branch = {'branch' if number else 'run'}.{call}" for number, call in enumerate(self.calls)]
+        return "\n".join([*([f"from liveavatar import {', '.join(edits)}"] if edits else []), *lines])
 
     @property
     def description(self) -> str:
