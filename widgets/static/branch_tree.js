@@ -66,7 +66,8 @@ const view = {
   row(ctx, node, number) {
     const share = node.total_s ? Math.round((100 * node.done_s) / node.total_s) : 0;
     const state = node.state === "finished" ? "" : `${node.state}, ${share} %`;
-    const much = node.apart ? `${laPercent(node.apart)} apart` : "the same", apart = node.apart === null ? "" : `${much} at its end`;
+    const much = node.apart ? `${laPercent(node.apart)} apart` : "the same";
+    const apart = node.apart === null ? "" : `${much} at its end`;
     const facts = [state, apart].filter((words) => words).join(" · ");
     const name = laElement("button", { type: "button", class: "la-branches-name", "data-key": `show ${number}`,
       "aria-current": node.shown ? "true" : null, title: "Show this run, beside its parent",
