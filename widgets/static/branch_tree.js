@@ -16,8 +16,10 @@ const view = {
       () => ctx.send("branch"), "la-main-button");
     ctx.bar = bar;
     ctx.list = laElement("ul", { "aria-label": "the runs of this notebook" });
+    ctx.hint = laElement("p", { class: "la-note" }, "Choose a cell of the grid and what to change. The branch begins "
+      + "with that step; everything before it stays the same.");
     ctx.recipe = laElement("pre", { "aria-label": "the run that is shown, as Python" });
-    ctx.main.append(ctx.form, ctx.list, ctx.recipe);
+    ctx.main.append(ctx.form, ctx.list, ctx.hint, ctx.recipe);
   },
 
   draw(ctx) {
@@ -31,6 +33,7 @@ const view = {
       ctx.list.replaceChildren(...nodes.map((node, number) => view.row(ctx, node, number)));
       if (at) ctx.list.querySelector(`[data-key="${at}"]`)?.focus();
     }
+    ctx.hint.hidden = nodes.length > 1;
     const shown = nodes.find((node) => node.shown);
     ctx.recipe.textContent = shown?.recipe ?? "";
     ctx.recipe.hidden = !shown?.recipe;
