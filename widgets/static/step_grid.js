@@ -26,7 +26,6 @@ const view = {
     ctx.select("show", "Show", "What is drawn in every cell", GRID_SHOWN);
     ctx.channelField = ctx.slider("channel", "channel", "Latent channel", { min: 0, max: 15, step: 1 });
     ctx.exactField = ctx.check("exact", "real decoder", LA_TERMS.preview);
-    ctx.branchHere = ctx.button("Branch here", "Make another future from the chosen step on", () => ctx.send("branch"));
     ctx.words = laElement("span", { class: "la-note la-grid-note", role: "status" });
     ctx.bar.append(ctx.words);
     ctx.bar = bar;
@@ -35,7 +34,12 @@ const view = {
     ctx.canvas = laElement("canvas", { role: "img", "aria-label": "sampler steps by blocks" });
     ctx.spacer = laElement("div", { class: "la-grid-spacer" }, ctx.canvas);
     ctx.scroller = laElement("div", { class: "la-grid-scroll" }, ctx.spacer);
-    ctx.main.append(laElement("div", { class: "la-grid-wrap" }, ctx.labels, ctx.scroller));
+    const wrap = laElement("div", { class: "la-grid-wrap" }, ctx.labels, ctx.scroller);
+    ctx.main.append(wrap);
+    ctx.bar = wrap;                                          // above the labels, where nothing else is
+    ctx.branchHere = ctx.button("Branch here", "Make another future from the chosen step on", () => ctx.send("branch"),
+      "la-grid-branch");
+    ctx.bar = bar;
     ctx.scroller.addEventListener("scroll", () => { view.tellVisible(ctx); ctx.changed(); });
     ctx.canvas.addEventListener("pointerdown", (event) => view.pressed(ctx, event));
     ctx.canvas.addEventListener("pointermove", (event) => view.moved(ctx, event));
