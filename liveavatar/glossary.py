@@ -101,6 +101,11 @@ TERMS: dict[str, str] = {
                         "100 % black against white.",
     "identity_distance": "How far the colours of skin, hair, shirt and wall are from the portrait's: 0 % is the same; "
                          "read off drawn avatars only.",
+    # the way of the latents
+    "path_length": "How far the latents went from the noise to the picture, all steps added up; 1 is the distance of "
+                   "noise from zero.",
+    "principal_plane": "The two directions in which noisy latents and guesses of these runs vary most (principal "
+                       "components).",
     # speed
     "x_realtime": "Seconds of video per second of work: above 1 it is made faster than it is played.",
     "first_picture": "Seconds of work from the click until the first block could be shown.",

@@ -57,6 +57,23 @@ def grid_picture(pictures: dict[tuple[int, int], np.ndarray], info: RunInfo, sho
     return page
 
 
+def paths_picture(paths: Sequence[np.ndarray], title: str) -> Image.Image:
+    """Draw paths in the plane, each (S + 1, 2): the first point a ring, the others in the colours of the steps."""
+    wide, tall, edge = 520, 340, 40
+    page, pen = sheet(wide, tall, title)
+    points = np.concatenate(paths)
+    low, high = points.min(0), points.max(0)
+    unit = min((wide - 2 * edge), (tall - 2 * edge)) / max(float((high - low).max()), 1e-6)
+    for path in paths:
+        places = [(wide / 2 + unit * (x - (low + high)[0] / 2), tall / 2 + 12 - unit * (y - (low + high)[1] / 2))
+                  for x, y in path.tolist()]
+        pen.line(places, GREY)
+        for step, (x, y) in enumerate(places):
+            box = (x - 4, y - 4, x + 4, y + 4)
+            pen.ellipse(box, outline=INK) if step == 0 else pen.ellipse(box, of_step(step - 1))
+    return page
+
+
 def lines_picture(title: str, lines: Sequence[tuple[int, str, bool]], below: str) -> Image.Image:
     """Draw lines of text, each (depth, words, strong), and some text below."""
     small, wide = letters(12), 24
