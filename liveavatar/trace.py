@@ -187,7 +187,7 @@ class Trace:
     def _spill(self, block: int) -> None:
         """Move one block from memory to disk, joining what is there of it already."""
         path = self._spill_folder() / block_file(block)
-        tensors = self._read_block(path) if block in self._files else {}
+        tensors = self._read_block(self._files[block]) if block in self._files else {}
         for key in [key for key in self._tensors if key[0] == block]:
             tensors |= {f"{key[1]}.{name}": value for name, value in self._tensors.pop(key).items()}
         write_whole(path, partial(write_tensors, tensors))

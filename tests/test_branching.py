@@ -15,6 +15,7 @@ from liveavatar.runs.edits import ReplaceRegion, ScaleChannel, latents_before
 from liveavatar.runs.info import FINISHED, PAUSED
 from liveavatar.runs.kept_caches import KeptCaches
 from liveavatar.runs.run import Run
+from liveavatar.trace import Trace
 from liveavatar.types import InputError
 from liveavatar.video import read_provenance
 
@@ -79,6 +80,13 @@ def test_kept_caches_stay_below_their_bound_and_spread_over_the_video(run):
     for step in steps:
         none.add(step)
     assert none.blocks == ()
+
+
+def test_steps_that_were_moved_to_disk_are_those_of_the_branch_too(pipe, run):
+    parent = made(Run.of(pipe, tone(2.4), face(32, 32), "smiling", CONFIG, trace=Trace(limit_bytes=12_000)))
+    assert parent.trace.spilled
+    branch = made(parent.branch(3, 1))
+    assert equal(branch, run) and equal(made(branch.branch(4, 1)), run)
 
 
 # ------------------------------------------------------------------------------------------- changes
@@ -186,6 +194,8 @@ def test_saved_runs_and_saved_branches_can_be_branched(pipe, run, tmp_path):
     assert equal(made(opened.branch(0, 1)), first)
     with pytest.raises(InputError, match="no model is at hand"):
         replay(tmp_path / "first").branch(1, 0)
+    with pytest.raises(InputError, match="saved without its portrait, sound or recipe"):
+        replay(first.trace, info=first.info, pipeline=pipe).branch(1, 0)
 
 
 def test_a_run_folder_can_be_branched(pipe, run, tmp_path, monkeypatch):

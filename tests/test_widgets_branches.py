@@ -3,6 +3,7 @@
 import pytest
 from fakes import FakeBackend, face, tone, wait_until
 
+import widgets
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
 from liveavatar.runs.edits import ReplaceRegion, ScaleChannel
@@ -112,3 +113,15 @@ def test_without_a_run_or_with_one_that_is_going_it_says_so(run):
     assert tree.paint()[0]["point"] is None
     with pytest.raises(InputError, match="No step is made yet"):
         tree.branch()
+
+
+@pytest.mark.parametrize("view", ["Player", "StepGrid", "StepChange", "LipView", "MemoryView", "CacheView",
+                                  "TrajectoryView"])
+def test_every_view_works_on_a_branch_before_and_after_it_is_made(run, view):
+    branch = run.branch(1, 2, seed=5)
+    shown = getattr(widgets, view)(branch)
+    shown.paint()
+    assert shown.error == ""
+    branch.start().result()
+    body, _ = shown.paint()
+    assert shown.error == "" and body["run"]["done_s"] == run.done_s

@@ -148,11 +148,11 @@ def branch(run: Run, block: int, step: int, *, seed: int | None = None, sigma: f
     """Return another future of a run, ready to start; see `Run.branch`."""
     if run.state == RUNNING:
         raise InputError("the run is being made; pause it first: run.pause()")
+    pipeline, inputs, config = origin_of(run)
     block, step = resolved(run, block, step)
     call = call_of(block, step, seed=seed, sigma=sigma, solver=solver, prompt=prompt, sound=sound,
                    portrait_strength=portrait_strength, sound_strength=sound_strength, skip=skip or None,
                    repeat=None if repeat == 1 else repeat, latent=latent)
-    pipeline, inputs, config = origin_of(run)
     check_change(run, block, step, skip, repeat, solver)
     before = ChangedRollout(pipeline, inputs, config, run.lineage)
     now = before.settings(block, step)
@@ -170,10 +170,11 @@ def branch(run: Run, block: int, step: int, *, seed: int | None = None, sigma: f
 
 def begun(made: Run, parent: Run, source: BranchSource) -> Run:
     """Give a new branch what its parent has made before the point."""
-    block, _ = source.lineage.point
+    block, step = source.lineage.point
+    rings = {level: ring for level in parent.rings if (ring := parent.ring_at(block, step - 1, level)) is not None}
     blocks = {one.index: one for one in parent.blocks if one.index < block}
     done_s = max((one.start_s + len(one.frames) / parent.info.fps for one in blocks.values()), default=0.0)
-    made.restore(SavedState(blocks, done_s, rings={}, latent_map=parent._latent_map, provenance=source.provenance,
+    made.restore(SavedState(blocks, done_s, rings=rings, latent_map=parent._latent_map, provenance=source.provenance,
                             portrait=parent.portrait, lineage=source.lineage, first_speech=source.inputs.speech))
     made.parent = parent
     parent.add_branch(made)

@@ -217,7 +217,7 @@ class Run(RunRecord):
         `ScaleChannel` or `ReplaceRegion`).
         Without changes the branch is the same bit for bit. Numbers below 0 count from the end. Later changes of this
         run, where it is a branch itself, are dropped. Keys and values before the point are computed again, from the
-        newest of the copies that a run keeps (`kept_caches`) or from the beginning of the video.
+        newest of the copies that a run keeps (`kept_caches`, at most 128 MiB) or from the beginning of the video.
         Raises InputError for a run that is going, a point it has not reached, and values that cannot be.
         """
         from liveavatar.runs.branching import branch
