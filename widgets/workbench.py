@@ -347,7 +347,8 @@ class Workbench(Settings):
         self._show_beside(parent, always=True)
 
     def open_branches(self) -> None:
-        """Open the page with the tree of branches."""
+        """Open the page with the tree of branches; the video stops, for the chosen cell follows it."""
+        self.player.playing = False
         self.page = "branch"
 
     def _show_beside(self, run: Run | None, always: bool = False) -> None:

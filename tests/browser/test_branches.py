@@ -6,7 +6,8 @@ SETUP = """
 from fakes import FakeBackend
 from liveavatar.pipeline import Pipeline
 from widgets import Workbench
-workbench = Workbench(pipeline=Pipeline(FakeBackend()), size="96*96", seconds=1.44, prompt="")
+workbench = Workbench(pipeline=Pipeline(FakeBackend()), size="96*96", seconds=0.96, prompt="")
+workbench.player.autoplay = False                         # the chosen cell follows what is played
 workbench
 """
 TREE = "() => [...document.querySelectorAll('.la-branches-name')].map((one) => one.textContent)"
@@ -18,12 +19,13 @@ def book(open_notebook):
     book.wait_for("() => document.querySelectorAll('.la-tab').length >= 8")
     book.page.locator(".la-bench-buttons").get_by_role("button", name="Run", exact=True).click()
     book.wait_for_kernel("workbench.run is not None and workbench.run.over")
+    book.wait_for("() => document.querySelector('.la-bench-grid .la-grid-note').textContent.includes('decoder draws')")
     return book
 
 
 def test_a_cell_is_chosen_and_branched_and_the_branch_is_seen_beside_its_parent(book):
     canvas = book.page.locator(".la-bench-grid .la-grid-scroll canvas")
-    canvas.click(position={"x": 130 + 30, "y": 34 + 64 + 30})         # block 1, step 1
+    canvas.click(position={"x": 126 + 30, "y": 34 + 64 + 30})         # two blocks fit: block 1, step 1
     book.wait_for_kernel("workbench.grid.chosen == (1, 1)")
     book.page.locator(".la-bench-grid").get_by_role("button", name="Branch here").click()
     form = book.page.locator(".la-branches-form")
