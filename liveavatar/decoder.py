@@ -30,10 +30,6 @@ class StreamingVAE(torch.nn.Module):
         """Decode latents (B, C, F, h, w) -> video (B, 3, T, H, W) in 0..1, and the memory for the next call"""
         raise NotImplementedError
 
-    def initial_memory(self, portrait: Tensor | None) -> Memory | None:
-        """Return the memory with which a video begins, for a VAE that copies from the portrait (B, 3, H, W) 0..1."""
-        return None
-
 
 def to_pictures(video: Tensor) -> Tensor:
     """Convert video (1, 3, T, H, W) in 0..1 -> (T, H, W, 3) uint8 in main memory"""
@@ -53,14 +49,9 @@ def decode_block(vae: StreamingVAE, latents: Tensor, memory: Memory | None) -> t
 class Decoder:
     """Decodes the blocks of one video in their order. A new video needs a new decoder."""
 
-    def __init__(self, vae: StreamingVAE, picture: Tensor | None = None) -> None:
-        """Take picture: (1, 3, H, W) 0..1 of the portrait, for a VAE that copies from it; others ignore it"""
+    def __init__(self, vae: StreamingVAE) -> None:
         self._vae = vae
         self._memory: Memory | None = None
-        if picture is not None:
-            weight = next(vae.parameters())
-            with torch.inference_mode(), adapted_threads(weight.device):
-                self._memory = vae.initial_memory(picture.to(weight.device, weight.dtype))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode (1, C, F, h, w) -> (T, H, W, 3) uint8"""

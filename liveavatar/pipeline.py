@@ -43,7 +43,7 @@ from liveavatar.rollout import block_generator, roll_out
 from liveavatar.runfolder import RunFolder, check_new
 from liveavatar.signals import exit_on_signals
 from liveavatar.streaming import BlockStream, write_video
-from liveavatar.strength import picture_to_copy, weaken_portrait, weaken_sound
+from liveavatar.strength import weaken_portrait, weaken_sound
 from liveavatar.threads import adapted_threads
 from liveavatar.types import AudioFeatures, Block, Condition, InputError, Prompt, Speech, Step
 from liveavatar.version import __version__
@@ -283,10 +283,7 @@ class Pipeline:
             self.backend.release_encoders()
         audio = weaken_sound(features.values[..., :frames], config.sound_strength,
                              block_generator(config.base_seed, "sound"))
-        picture = None
-        if self.backend.copies_portrait:
-            picture = picture_to_copy(inputs.portrait, inputs.size, config.portrait_strength)
-        return Condition(reference, motion, text, audio, self.backend.frames_per_latent, pose, picture)
+        return Condition(reference, motion, text, audio, self.backend.frames_per_latent, pose)
 
     def _check(self, config: GenerationConfig) -> None:
         if config.guidance != 1.0 and self.backend.about().get("student"):

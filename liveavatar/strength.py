@@ -42,15 +42,6 @@ def weaken_portrait(portrait: Portrait, size: tuple[int, int], strength: float) 
     return replace(portrait, pixels=blur_portrait(pixels[None], blur_px(strength))[0])
 
 
-def picture_to_copy(portrait: Portrait | None, size: tuple[int, int], strength: float) -> Tensor | None:
-    """Return what a decoder that copies from the portrait may see of it: (1, 3, H, W) 0..1; None at strength 0"""
-    if portrait is None or strength == 0:
-        return None
-    from liveavatar.conditions import fit_portrait
-
-    return fit_portrait(weaken_portrait(portrait, size, strength), size)[None]
-
-
 def weaken_sound(features: Tensor, strength: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Mix features of the sound with noise of the same power, so that the power stays; at 0 they are zero.
 

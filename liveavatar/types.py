@@ -112,7 +112,6 @@ class Condition:
     audio: Tensor              # (1, layers, A, T) one column per video frame
     frames_per_latent: int     # video frames in one latent frame
     pose: Tensor | None = None   # (1, C, F, h, w) latents of a pose video, F latent frames or more than are made
-    picture: Tensor | None = None   # (1, 3, H, W) 0..1, what a decoder that copies from the portrait is shown of it
 
     @property
     def frames(self) -> int:

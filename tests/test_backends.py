@@ -1,7 +1,7 @@
 """mini behind its interface: what is saved as weights is what runs, and what runs is what it was given."""
 
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,17 +14,14 @@ from liveavatar.backends.devices import choose_dtype
 from liveavatar.backends.mini import MiniBackend
 from liveavatar.backends.mini.audio import AHEAD, BACK, LAYERS, AudioEncoder
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE
-from liveavatar.conditions import fit_portrait
 from liveavatar.config import GenerationConfig
 from liveavatar.lora import Adapter
 from liveavatar.pipeline import Pipeline, generate
-from liveavatar.runs.loading import replay
-from liveavatar.runs.run import Run
 from liveavatar.speech import samples
 from liveavatar.training.audio_encoder import AudioEncoderProbe, export_audio_encoder
 from liveavatar.training.ship import ship
 from liveavatar.transformer import CausalS2VTransformer
-from liveavatar.types import Block, InputError, Prompt
+from liveavatar.types import InputError, Prompt
 from liveavatar.video import Video
 from liveavatar.weights import FILE_BYTES, load_part, read_manifest, save_part, split_by_size
 
@@ -184,23 +181,3 @@ def test_what_the_weights_were_not_trained_for_is_said(student, settings, said):
     remarks = list(backend.remarks(samples()["welcome"], GenerationConfig(**settings)))
     assert len(remarks) == len(said) and all(remark.startswith(words) for remark, words in zip(remarks, said,
                                                                                               strict=True))
-
-
-@pytest.mark.filterwarnings("ignore:random weights", "ignore:no voice was found", "ignore:no face was found")
-def test_a_decoder_that_copies_is_shown_the_portrait_in_the_video_and_in_every_view(tmp_path):
-    backend = MiniBackend.load(weights="random", dtype="float32")
-    backend.vae = VideoVAE(replace(backend.vae.config, copy_channels=8)).requires_grad_(False).eval()
-    backend.vae.portrait_copy.out.bias[2:] = 20                       # all is copied
-    backend.vae.portrait_copy.nearness.fill_(9)                       # from where it is
-    pipe, portrait = Pipeline(backend), face(40, 40)
-    config = GenerationConfig(size=(32, 32), sample_steps=1)
-    run = Run.of(pipe, tone(0.6), portrait, config=config)
-    run.start().result()
-    shown = 255 * fit_portrait(portrait, (32, 32)).permute(1, 2, 0)
-    for block in run.blocks:
-        assert (block.frames - shown).abs().max() <= 1
-    for seen in (run, replay(run.save(tmp_path / "run"), pipeline=pipe)):
-        assert torch.equal(seen.new_decoder().decode(seen.step_record(0, 0).x), run.blocks[0].frames)
-    painted = next(event for event in pipe.events(tone(0.6), portrait, config=replace(config, portrait_strength=0.0))
-                   if isinstance(event, Block))
-    assert (painted.frames - shown).abs().max() > 10

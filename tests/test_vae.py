@@ -112,16 +112,7 @@ def test_the_shipped_size_stays_small():
     assert sum(p.numel() for p in vae.decoder.parameters()) < 3.2e6
 
 
-# ------------------------------------------------------------------ copying from the portrait
-
-@pytest.fixture
-def copying():
-    torch.manual_seed(0)
-    vae = VideoVAE(replace(SMALL, stride=16, latent_channels=24, tail=4, copy_channels=8)).eval()
-    for parameter in vae.parameters():
-        parameter.data.add_(0.05 * torch.randn(parameter.shape))
-    return vae.requires_grad_(False)
-
+# ------------------------------------------------------------------ warping
 
 def test_pixels_are_taken_from_where_the_displacement_says():
     picture = torch.rand(1, 3, 6, 8)
@@ -132,36 +123,7 @@ def test_pixels_are_taken_from_where_the_displacement_says():
     torch.testing.assert_close(taken[..., 1:, 7], picture[..., :5, 7], atol=1e-5, rtol=0)   # the edge, beyond it
 
 
-def test_a_piece_by_piece_decoder_copies_as_one_shot_does(copying):
-    latents, portrait = torch.randn(2, 24, 4, 4, 2), torch.rand(2, 3, 64, 32)
-    memory, streamed = copying.initial_memory(portrait), []
-    for piece in latents.split((1, 3), dim=2):
-        video, memory = copying.decode_stream(piece, memory)
-        streamed.append(video)
-    torch.testing.assert_close(torch.cat(streamed, 2), copying.decode(latents, portrait), atol=1e-5, rtol=0)
-    torch.testing.assert_close(copying.decode(latents[1:], portrait[1:]), copying.decode(latents, portrait)[1:],
-                               atol=1e-5, rtol=0)
-
-
-def test_what_is_copied_comes_from_the_portrait_and_without_one_all_is_painted(copying, tmp_path):
-    latents, portrait = torch.randn(1, 24, 1, 4, 2), torch.rand(1, 3, 64, 32)
-    plain = VideoVAE(replace(copying.config, copy_channels=0)).eval()
-    plain.load_state_dict({name: value for name, value in copying.state_dict().items() if "copy" not in name})
-    assert torch.equal(copying.decode(latents), plain.decode(latents))
-    copying.portrait_copy.out.weight.zero_()
-    copying.portrait_copy.out.bias[:2], copying.portrait_copy.out.bias[2:] = 0, 20
-    still = copying.encode_portrait(portrait)
-    copying.portrait_copy.sharpness.fill_(12)                          # only the same is alike
-    copied = copying.decode(still, portrait)
-    torch.testing.assert_close(copied, portrait[:, :, None].expand_as(copied), atol=1e-3, rtol=0)
-    save_vae(plain, tmp_path / "vae.safetensors")
-    grown = load_vae(tmp_path / "vae.safetensors", copy_channels=8)
-    assert (grown.decode(latents, portrait) - plain.decode(latents)).abs().max() < 0.1    # begins with little
-
-
-def test_what_has_moved_is_found_where_it_was(copying):
-    portrait = torch.randn(1, 8, 10, 12)
-    moved = portrait.roll((1, -2), (2, 3))                             # one down, two to the left
-    copying.portrait_copy.sharpness.fill_(6)
-    found = copying.portrait_copy.match(moved, portrait)[..., 1:, :-2]
-    torch.testing.assert_close(found, torch.tensor([2.0, -1.0])[None, :, None, None].expand_as(found), atol=0.1, rtol=0)
+def test_settings_that_were_taken_out_are_refused_only_where_they_were_on():
+    assert VAEConfig.from_dict({"stride": 16, "copy_channels": 0}) == VAEConfig(stride=16)
+    with pytest.raises(InputError, match="made with copy_channels"):
+        VAEConfig.from_dict({"copy_channels": 8})

@@ -72,7 +72,6 @@ class Backend(ABC):
 
     trim_frames: int = 0                    # pictures left out at the beginning of a video; their sound is kept
     blocks_join: bool = True                # False: each block is a video of its own, decoded without the one before
-    copies_portrait: bool = False           # the condition also holds the portrait's picture, for the decoder
     compiled_threads: int | None = None     # the count of threads that compiled code is made for; None: not compiled
     vae: torch.nn.Module | None = None
 

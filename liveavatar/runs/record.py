@@ -21,7 +21,6 @@ from liveavatar.runs.kept_caches import KeptCaches
 from liveavatar.runs.saving import save_run
 from liveavatar.runs.sources import EventSource
 from liveavatar.step_frames import StepFrames
-from liveavatar.strength import picture_to_copy
 from liveavatar.trace import Trace
 from liveavatar.types import Block, Portrait, Speech, Step
 from liveavatar.video import Video
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from liveavatar.backends import PictureDecoder
-    from liveavatar.backends.mini.vae import VideoVAE
     from liveavatar.preview import LatentMap
     from liveavatar.vram.watch import MemoryWatch
 
@@ -215,20 +213,10 @@ class RunRecord:
         """
         from liveavatar.preview import shipped_vae
 
-        if self.backend is None:
-            vae = shipped_vae(self._saved_vae) if self._saved_vae else None
-        elif getattr(self.backend, "copies_portrait", False):
-            vae = self.backend.vae  # type: ignore[attr-defined]
-        else:
+        if self.backend is not None:
             return self.backend.decoder()
-        return None if vae is None else Decoder(vae, self._picture_to_copy(vae))
-
-    def _picture_to_copy(self, vae: VideoVAE) -> Tensor | None:
-        """Return the picture (1, 3, H, W) that a VAE which copies from the portrait was given."""
-        if vae.portrait_copy is None or self._last is None:
-            return None
-        height, width = (vae.config.stride * side for side in self._last.x.shape[-2:])
-        return picture_to_copy(self.portrait, (height, width), self.info.config.get("portrait_strength", 1.0))
+        vae = shipped_vae(self._saved_vae) if self._saved_vae else None
+        return None if vae is None else Decoder(vae)
 
     # ------------------------------------------------------------------ adding and keeping
 

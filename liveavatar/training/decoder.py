@@ -1,17 +1,13 @@
 """Sharpen the decoder of a trained VAE while its latents stay what they are, so that every transformer still fits.
 
     python -m liveavatar.training.decoder --corpus .train/corpus.npz --portraits portraits \
-        --vae .train/vae/vae.safetensors --work .train/decoder --copy 32 --total_minutes 4 --compile
+        --vae .train/vae/vae.safetensors --work .train/decoder --total_minutes 4 --compile
 
 To the losses of `training.vae` comes a discriminator that judges small patches: it learns to tell decoded pictures from
 true ones, and the decoder learns to be taken for true (hinge loss, Lim & Ye 2017, arXiv:1705.02894; patches as in
 Isola et al. 2017, arXiv:1611.07004; for autoencoders Esser et al. 2021, arXiv:2012.09841, eq. 7). Its inner features
 are matched too, which keeps it from inventing. The latents get a little noise, as a transformer's have errors; with
 `--base` most of them are what the transformer makes of latents to which more noise was added.
-
-With `--copy` the decoder also learns to copy from the portrait (`PortraitCopy`). Of photographs it is known from where
-in the portrait each place comes: that is learned beside the pictures. Some steps show no portrait, and some portraits
-are blurred, so that everything can still be painted.
 """
 
 from __future__ import annotations
@@ -29,7 +25,6 @@ from liveavatar.backends.mini.vae import VideoVAE, load_vae, save_vae
 from liveavatar.compiling import compile_function
 from liveavatar.conditions import controls_vector
 from liveavatar.config import parse_size
-from liveavatar.strength import blur_portrait, blur_px
 from liveavatar.training.learner import Learner, rank
 from liveavatar.training.loop import TrainingLoop
 from liveavatar.training.options import add_arguments, autocast, budget_of, start
@@ -42,7 +37,6 @@ from .dataset import (
     MOUTH_WEIGHT,
     ClipCondition,
     clean_from,
-    displacement_loss,
     emphasis_bells,
     emphasis_weights,
     encode,
@@ -58,8 +52,6 @@ BEGINS = 0.1                    # share of the budget from which on the decoder 
 LATENT_NOISE = 0.2              # at the most, of unit variance
 DENOISED = 0.6                  # share of clips whose latents the transformer has denoised, from a level in this range
 DENOISED_FROM = (0.1, 0.7)
-DISPLACEMENT_WEIGHT = 0.02
-NO_PORTRAIT, BLURRED_PORTRAIT = 0.2, 0.15      # shares: of steps, of clips
 COMPARED_FRAMES = 4               # of each clip, in a step
 
 
@@ -96,27 +88,18 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace, denoi
     """Run the loop until its budget is used."""
     vae: VideoVAE = loop.learners["vae"].model
     discriminator: PatchDiscriminator = loop.learners["discriminator"].model
-    decode = vae.reconstruct_and_match
-    decode = compile_function(decode, dynamic=False) if arguments.compile else decode
-    copies, cell_px = vae.portrait_copy is not None, vae.config.stride // 4
+    decode = compile_function(vae.reconstruct, dynamic=False) if arguments.compile else vae.reconstruct
     for share in loop:
-        drawn = clips.draw(arguments.batch, arguments.frames, audio=denoiser is not None,
-                           portrait=copies or denoiser is not None, cell_px=cell_px if copies else 0,
+        drawn = clips.draw(arguments.batch, arguments.frames, audio=denoiser is not None, portrait=denoiser is not None,
                            lead=AUDIO_HISTORY if denoiser is not None else 0)
         weight = emphasis_weights(emphasis_bells(drawn.points, clips.size), arguments.mouth_weight)   # (B, T, H, W)
-        portrait = shown_portraits(drawn.portrait, clips, NO_PORTRAIT * (not arguments.only_copy)) if copies else None
         latents = noisy_latents(vae, drawn.video, clips)
         if denoiser is not None:
-            latents = denoiser.replace_some(latents, drawn, portrait if copies else drawn.portrait, clips)
+            latents = denoiser.replace_some(latents, drawn, clips)
         with autocast(clips.device):
-            again, displacement = decode(latents, portrait)
+            again = decode(latents)
         again = again.float()
         loss, absolute, _, square, detail = picture_losses(again, drawn.video, weight)
-        off = loss.new_zeros(())
-        if displacement is not None:
-            counts = (drawn.known * F.avg_pool2d(weight, cell_px))[:, None]
-            off = displacement_loss(displacement, drawn.displacement.permute(0, 4, 1, 2, 3), counts)
-            loss = loss + DISPLACEMENT_WEIGHT * off
         start_at = int(torch.randint(arguments.frames - COMPARED_FRAMES + 1, (), generator=clips.generator))
         chosen = slice(start_at, start_at + COMPARED_FRAMES)
         true, decoded = (video[:, :, chosen].transpose(1, 2).flatten(0, 1) for video in (drawn.video, again))
@@ -133,7 +116,7 @@ def train(loop: TrainingLoop, clips: Clips, arguments: argparse.Namespace, denoi
                 score, features = discriminator(decoded)
                 loss = loss + decoder_loss(score.float(), features, wanted, patches)
         loop.update("vae", loss)
-        loop.show(loss=loss, l1=absolute, mse=square, detail=detail, discriminator=cost, displacement=off)
+        loop.show(loss=loss, l1=absolute, mse=square, detail=detail, discriminator=cost)
 
 
 class Denoiser:
@@ -145,12 +128,10 @@ class Denoiser:
         self.audio_encoder, _ = load_audio_encoder(audio_encoder, device)
 
     @torch.no_grad()
-    def replace_some(self, raw: Tensor, drawn: ClipBatch, portrait: Tensor | None, clips: Clips) -> Tensor:
-        """Replace some raw latents (B, C, F, h, w), as `VideoVAE.posterior` gives them, by denoised ones; portrait
-        (B, 3, H, W) as it is shown, or None"""
+    def replace_some(self, raw: Tensor, drawn: ClipBatch, clips: Clips) -> Tensor:
+        """Replace some raw latents (B, C, F, h, w), as `VideoVAE.posterior` gives them, by denoised ones."""
         mean, std = (values[:, None, None, None] for values in (self.vae.latent_mean, self.vae.latent_std))
-        reference = encode(self.vae.encode_portrait, drawn.portrait if portrait is None else portrait)
-        reference = torch.zeros_like(reference) if portrait is None else reference
+        reference = encode(self.vae.encode_portrait, drawn.portrait)
         condition = ClipCondition(reference, encode_audio(self.audio_encoder, drawn.mel),
                                   controls_vector(drawn.controls))
         clean, (low, high) = (raw - mean) / std, DENOISED_FROM
@@ -169,24 +150,12 @@ def noisy_latents(vae: VideoVAE, video: Tensor, clips: Clips) -> Tensor:
     return latents + strength * vae.latent_std[:, None, None, None] * clips.noise(*latents.shape)
 
 
-def shown_portraits(portraits: Tensor, clips: Clips, none: float) -> Tensor | None:
-    """Choose what the decoder may copy from: portraits (B, 3, H, W), some of them blurred, in a share of steps none."""
-    generator = clips.generator
-    if float(torch.rand((), generator=generator)) < none:
-        return None
-    blurred = torch.rand(len(portraits), 1, 1, 1, generator=generator) < BLURRED_PORTRAIT
-    cell_px = blur_px(float(torch.rand((), generator=generator)))
-    return torch.where(blurred.to(portraits.device), blur_portrait(portraits, cell_px), portraits)
-
-
 def add_arguments_of_decoder(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the options of this stage."""
     add_world_arguments(add_arguments(parser))
     parser.add_argument("--vae", type=Path, required=True, help="trained VAE")
     parser.add_argument("--base", type=Path, help="trained base, whose latents are decoded too; needs --audio_encoder")
     parser.add_argument("--audio_encoder", "--listener", type=Path, help="trained audio encoder")
-    parser.add_argument("--copy", type=int, default=0, help="channels of what copies from the portrait; 0: none")
-    parser.add_argument("--only_copy", action="store_true", help="leave the decoder as it is")
     parser.add_argument("--batch", type=int, default=12, help="clips in a step, on each GPU")
     parser.add_argument("--frames", type=int, default=12, help="video frames in a clip")
     parser.add_argument("--mouth_weight", type=float, default=MOUTH_WEIGHT, help="of the loss around the mouth")
@@ -202,14 +171,10 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     arguments = add_arguments_of_decoder(parser).parse_args(argv)
     device, _ = start(arguments)
     generator = torch.Generator().manual_seed(arguments.seed + 1000 * rank())     # on the host, where clips are planned
-    vae = load_vae(arguments.vae, device, arguments.copy).to(memory_format=torch.channels_last)
-    if arguments.only_copy and vae.portrait_copy is None:
-        parser.error("--only_copy needs --copy CHANNELS, for example 32")
+    vae = load_vae(arguments.vae, device).to(memory_format=torch.channels_last)
     if (arguments.base is None) != (arguments.audio_encoder is None):
         parser.error("--base and --audio_encoder go together; give both or neither")
-    vae.requires_grad_(False).decoder.requires_grad_(not arguments.only_copy)
-    if vae.portrait_copy is not None:
-        vae.portrait_copy.requires_grad_(True)
+    vae.requires_grad_(False).decoder.requires_grad_(True)
     discriminator = PatchDiscriminator().to(device, memory_format=torch.channels_last)
     clips = clips_of(arguments, "train", device, parse_size(arguments.size), generator)
     learner = Learner(vae, arguments.lr, export=save_vae)

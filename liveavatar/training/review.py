@@ -92,12 +92,9 @@ def conditions_of(drawn: ClipBatch, networks: Networks, audio_encoder) -> dict[s
 
 
 @torch.no_grad()
-def decoded(vae: VideoVAE, latents: Tensor, portraits: Tensor | None = None) -> Tensor:
-    """Decode clips, some at a time; a decoder that copies from portraits (B, 3, H, W) is shown them."""
-    if portraits is None:
-        return torch.cat([encode(vae.decode, part).clamp(0, 1) for part in latents.split(8)])
-    return torch.cat([encode(vae.decode, *part).clamp(0, 1)
-                      for part in zip(latents.split(8), portraits.split(8), strict=True)])
+def decoded(vae: VideoVAE, latents: Tensor) -> Tensor:
+    """Decode clips, some at a time."""
+    return torch.cat([encode(vae.decode, part).clamp(0, 1) for part in latents.split(8)])
 
 
 @torch.no_grad()
@@ -155,9 +152,9 @@ class Review:
         steps = [rollout(model, noise[part], condition[part], schedule) for part in
                  (slice(first, first + 16) for first in range(0, B, 16))]
         shown = range(schedule.steps) if schedule.steps <= 8 else [schedule.steps - 1]
-        rows, portraits = [self.drawn.video[:PICTURED, :, T // 2]], portraits_of(self.drawn)[strength]
+        rows = [self.drawn.video[:PICTURED, :, T // 2]]
         for step in shown:
-            video = decoded(self.networks.vae, torch.cat([part[step][1] for part in steps]), portraits)
+            video = decoded(self.networks.vae, torch.cat([part[step][1] for part in steps]))
             self.measure(f"{name} {strength} after {step}", video)
             rows.append(video[:PICTURED, :, T // 2])
         self.sheet(f"steps_{name}_{strength}", rows)
@@ -194,8 +191,6 @@ def main(argv: list[str] | None = None) -> dict:
         review = Review(kind, drawn, networks, arguments.work)
         latents = torch.cat([encode(networks.vae.encode, part) for part in drawn.video.split(8)])
         review.measure("VAE", decoded(networks.vae, latents))
-        if networks.vae.portrait_copy is not None:
-            review.measure("VAE and portrait", decoded(networks.vae, latents, drawn.portrait))
         for strength, condition in conditions_of(drawn, networks, audio_encoder).items():
             for name in networks.models:
                 review.review_steps(name, strength, condition)

@@ -139,18 +139,18 @@ def decibel(mean_square: float) -> float:
 
 @torch.no_grad()
 def evaluate(vae: VideoVAE, clips: Clips, count: int, frames: int, batch: int,
-             sheet: Path | None = None, copied: bool = False) -> dict[str, float]:
+             sheet: Path | None = None) -> dict[str, float]:
     """Measure PSNR in dB of whole pictures and of boxes around mouth, eyes and hands, and what is left of fine detail,
-    over `count` clips. copied: the decoder is shown the portraits"""
+    over `count` clips."""
     (H, W), device = clips.size, clips.device
     x, y = torch.arange(W, device=device) + 0.5, torch.arange(H, device=device) + 0.5
     sums = {name: torch.zeros(2, device=device) for name in ("whole", *BOXES)}                  # squares, pixels
     latent_squares, details = [], []
     for _ in range(0, count, batch):
-        drawn = clips.draw(batch, frames, audio=False, portrait=copied)
+        drawn = clips.draw(batch, frames, audio=False)
         with autocast(device):
             latents = vae.encode(drawn.video)
-            again = (vae.decode(latents, drawn.portrait) if copied else vae.decode(latents)).float()
+            again = vae.decode(latents).float()
         latent_squares.append(latents.float().square().mean())
         again_flat, flat = (v.permute(2, 0, 1, 3, 4).flatten(0, 1) for v in (again, drawn.video))   # (T*B, 3, H, W)
         details.append(detail_strength(again_flat).mean() / detail_strength(flat).mean())
@@ -208,14 +208,13 @@ def measure_drawing(clips: Clips, batch: int, frames: int) -> float:
 
 
 def evaluate_worlds(vae: VideoVAE, clips: Clips, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Evaluate each world by itself, and again with portraits where the decoder copies from them."""
+    """Evaluate each world by itself."""
     batch, result = min(8, arguments.evaluation_clips), {}
     for world in clips.worlds:
-        for copied in (False, True)[:1 if getattr(vae, "portrait_copy", None) is None else 2]:
-            name = ("photographs" if world.photographs else "avatars") + ("_copied" if copied else "")
-            alone = Clips(clips.speech, [world], clips.device, torch.Generator().manual_seed(9))
-            result[name] = evaluate(vae, alone, arguments.evaluation_clips, arguments.evaluation_frames, batch,
-                                    arguments.work / f"sheet_{name}.png", copied)
+        name = "photographs" if world.photographs else "avatars"
+        alone = Clips(clips.speech, [world], clips.device, torch.Generator().manual_seed(9))
+        result[name] = evaluate(vae, alone, arguments.evaluation_clips, arguments.evaluation_frames, batch,
+                                arguments.work / f"sheet_{name}.png")
     return result
 
 

@@ -151,14 +151,9 @@ class MiniBackend(Backend):
 
         return replace(condition, text=nothing_said(), audio=torch.zeros_like(condition.audio))
 
-    @property
-    def copies_portrait(self) -> bool:
-        """Say whether its decoder copies from the portrait what that shows."""
-        return self.vae.portrait_copy is not None
-
     def decoder(self, condition: Condition | None = None) -> Decoder:
-        """Return a fresh decoder for one video; it copies from the portrait where the condition holds its picture."""
-        return Decoder(self.vae, None if condition is None else condition.picture)
+        """Return a fresh decoder for one video."""
+        return Decoder(self.vae)
 
     def about(self) -> dict:
         """Tell which weights these are."""
@@ -285,8 +280,7 @@ def vae_config(manifest: Manifest) -> VAEConfig:
     """Read how the VAE of a folder of weights is shaped."""
     from liveavatar.backends.mini.vae import VAEConfig
 
-    settings = manifest.config.get("vae", {})
-    return VAEConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+    return VAEConfig.from_dict(manifest.config.get("vae", {}))
 
 
 def fill(module: torch.nn.Module, tensors: dict[str, Tensor], manifest: Manifest) -> None:

@@ -6,9 +6,6 @@ Every layer is a 2-D convolution over single pictures. Time enters through `MemB
 for the previous picture, so decoding can pause after any latent frame: the memory is one picture of features per
 block. There is no special first frame: a portrait is four copies of one picture, one latent frame.
 
-A decoder with `PortraitCopy` is also shown the portrait: it finds where in it each pixel comes from, copies what the
-portrait shows and paints what it does not (open mouths, closed eyes). Its memory then holds the portrait as well.
-
 Inside, pictures of all times and clips lie in one batch with time outermost, (T*B, C, H, W): "the previous picture" is
 then a shift by B along the first axis, and the memory format (channels_last or not) is left alone.
 """
@@ -16,8 +13,8 @@ then a shift by B along the first axis, and the memory format (channels_last or 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -26,21 +23,18 @@ from torch import Tensor, nn
 
 from liveavatar.decoder import StreamingVAE
 from liveavatar.types import InputError
-from liveavatar.warping import warp
 
 FRAMES_PER_LATENT = 4
 LOGVAR_RANGE = (-12.0, 4.0)
 
-Memory = tuple[Tensor, ...]   # one (B, C, H, W) per MemBlock: features of the last picture seen. With `PortraitCopy`,
-                              # before them the portrait and its description, empty where there is none
+Memory = tuple[Tensor, ...]   # one (B, C, H, W) per MemBlock: features of the last picture seen
 
 
 @dataclass(frozen=True)
 class VAEConfig:
     """Widths and numbers of blocks at three resolutions: 4/stride, 2/stride and 1/stride of the picture's side for the
     encoder, and back for the decoder. `tail` is the width of one more layer of the decoder at half the side, 0 for none
-    (a stride of 16 only). `mix` puts one more convolution into every block, as the weights of version 0.1 have it.
-    `copy_channels` is the width of a decoder's `PortraitCopy`, 0 for none."""
+    (a stride of 16 only). `mix` puts one more convolution into every block, as the weights of version 0.1 have it."""
 
     stride: int = 8
     latent_channels: int = 16
@@ -50,7 +44,14 @@ class VAEConfig:
     decoder_blocks: tuple[int, int, int] = (4, 2, 1)
     tail: int = 0
     mix: bool = False
-    copy_channels: int = 0
+
+    @classmethod
+    def from_dict(cls, values: dict) -> VAEConfig:
+        """Read what stands beside weights; what is not known any more must have been off."""
+        if unknown := [name for name, value in values.items() if value and name not in cls.__dataclass_fields__]:
+            raise InputError(f"the VAE was made with {', '.join(unknown)}, which this version does not have")
+        known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 
 
 class MemBlock(nn.Module):
@@ -117,91 +118,18 @@ class LayerStack(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, batch: int, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """Run all layers; see `run_layers`."""
-        return run_layers(self.layers, x, batch, memory)
-
-
-def run_layers(layers: Iterable[nn.Module], x: Tensor, batch: int,
-               memory: Memory | None = None) -> tuple[Tensor, Memory]:
-    """Run layers in a row. -> what the last one computes, and what each MemBlock leaves"""
-    before = iter(memory) if memory is not None else None
-    after = []
-    for layer in layers:
-        if isinstance(layer, MemBlock):
-            x, left = layer(x, batch, next(before) if before is not None else None)
-            after.append(left)
-        elif isinstance(layer, (Downsample, Upsample)):
-            x = layer(x, batch)
-        else:
-            x = layer(x)
-    return x, tuple(after)
-
-
-class PortraitCopy(nn.Module):
-    """Find in the portrait what the decoder has painted, and copy it from there (Siarohin et al. 2019,
-    arXiv:2003.00196, move pictures like this; here the places are found by matching latents).
-
-    Two looks: latents of the video are matched with those of the portrait nearby; then the painted picture and the
-    copy, side by side at a coarse scale, say how to correct the place and how much of each pixel is copied.
-    """
-
-    REACH = 4                   # latent pixels to each side in which a match is looked for
-
-    def __init__(self, latent_channels: int, painted_channels: int, width: int, cell_px: int) -> None:
-        """Build the layers. painted_channels: of the decoder's last features, whose cells have a side of cell_px
-        pixels"""
-        super().__init__()
-        self.cell_px = cell_px
-        self.describe = nn.Sequential(nn.Conv2d(latent_channels, 2 * width, 3, padding=1), nn.SiLU(),
-                                      nn.Conv2d(2 * width, width, 3, padding=1))
-        self.sharpness = nn.Parameter(torch.tensor(3.0))                    # of a match, as a logarithm
-        self.nearness = nn.Parameter(torch.tensor(-1.5))                    # how much what is nearer is preferred
-        self.middle = nn.Conv2d(painted_channels + 6, width, 3, padding=1)
-        self.out = nn.Conv2d(width, 2 + cell_px**2, 3, padding=1)
-        nn.init.zeros_(self.out.weight)                                     # begins by copying little
-        nn.init.zeros_(self.out.bias)
-        nn.init.constant_(self.out.bias[2:], -2.5)
-
-    def forward(self, latents: Tensor, x: Tensor, painted: Tensor, portrait: Tensor,
-                described: Tensor) -> tuple[Tensor, Tensor]:
-        """Copy from the portrait where it shows what is painted.
-
-        latents (F*B, C, h, w), features x (T*B, D, H/S, W/S), painted (T*B, 3, H, W) and portrait (B, 3, H, W) 0..1,
-        described (B, E, h, w): `describe` of the portrait's latents
-
-        -> pictures (T*B, 3, H, W), and for each cell of S pixels where in the portrait it comes from, as seen from
-        where it is: (T*B, 2, H/S, W/S) across and down in cells
-        """
-        B, S = len(portrait), self.cell_px
-        found = self.match(self.describe(latents), described)
-        found = found.unflatten(0, (-1, B)).repeat_interleave(FRAMES_PER_LATENT, 0).flatten(0, 1)
-        scale = x.shape[-1] / found.shape[-1]
-        place = scale * F.interpolate(found, x.shape[-2:], mode="bilinear", align_corners=False)
-        coarse = warp_frames(F.avg_pool2d(portrait, S), place)
-        seen = torch.cat([x, F.avg_pool2d(painted, S), coarse.to(x.dtype)], 1)
-        correction = self.out(F.silu(self.middle(seen))).float()
-        place, share = place + correction[:, :2], F.pixel_shuffle(correction[:, 2:], S).sigmoid()
-        fine = S * F.interpolate(place, scale_factor=S, mode="bilinear", align_corners=False)
-        return torch.lerp(painted.float(), warp_frames(portrait, fine), share).to(painted.dtype), place
-
-    def match(self, frames: Tensor, portrait: Tensor) -> Tensor:
-        """Match descriptions (F*B, E, h, w) and (B, E, h, w)  ->  (F*B, 2, h, w) float32, the mean offset of what is
-        alike within REACH, across and down in latent pixels"""
-        B, E, h, w = portrait.shape
-        frames, portrait = (F.normalize(one.float(), dim=1) for one in (frames, portrait))
-        side = 2 * self.REACH + 1
-        around = F.unfold(portrait, side, padding=self.REACH).view(B, E, side**2, h * w)
-        alike = torch.einsum("fbdn,bdkn->fbkn", frames.view(-1, B, E, h * w), around) * self.sharpness.exp()
-        along = torch.arange(-self.REACH, self.REACH + 1, device=alike.device, dtype=alike.dtype)
-        offsets = torch.stack([along.repeat(side), along.repeat_interleave(side)])              # (2, side * side)
-        far = offsets.square().sum(0)[:, None] * self.nearness.exp()
-        return torch.einsum("ck,fbkn->fbcn", offsets, (alike - far).softmax(2)).reshape(-1, 2, h, w)
-
-
-def warp_frames(pictures: Tensor, displacement: Tensor) -> Tensor:
-    """Move B pictures (B, C, H, W), each for all its frames: displacement (T*B, 2, H, W)  ->  (T*B, C, H, W) float32"""
-    warped = warp(pictures[:, :, None].float(), _clips(displacement, len(pictures)))
-    return warped.permute(2, 0, 1, 3, 4).flatten(0, 1)
+        """Run all layers. -> what the last one computes, and what each MemBlock leaves"""
+        before = iter(memory) if memory is not None else None
+        after = []
+        for layer in self.layers:
+            if isinstance(layer, MemBlock):
+                x, left = layer(x, batch, next(before) if before is not None else None)
+                after.append(left)
+            elif isinstance(layer, (Downsample, Upsample)):
+                x = layer(x, batch)
+            else:
+                x = layer(x)
+        return x, tuple(after)
 
 
 class VideoVAE(StreamingVAE):
@@ -225,8 +153,6 @@ class VideoVAE(StreamingVAE):
             nn.Conv2d(config.latent_channels, d1, 3, padding=1), nn.SiLU(), *_blocks(m1, d1, config.mix),
             Upsample(d1, d2), *_blocks(m2, d2, config.mix),
             Upsample(d2, d3), *_blocks(m3, d3, config.mix), *_last_layers(d3, patch, config.tail)])
-        self.portrait_copy = None if not config.copy_channels else PortraitCopy(config.latent_channels, d3,
-                                                                                config.copy_channels, patch)
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
@@ -239,37 +165,15 @@ class VideoVAE(StreamingVAE):
         mean, logvar = _clips(x, len(video)).chunk(2, dim=1)
         return mean, logvar.clamp(*LOGVAR_RANGE)
 
-    def reconstruct(self, raw: Tensor, portrait: Tensor | None = None) -> Tensor:
-        """Decode raw latents (B, C, F, h, w), as `posterior` gives them; portrait (B, 3, H, W) to copy from  ->  video
-        (B, 3, 4F, H, W) that may leave 0..1 a little. For training."""
-        return self.reconstruct_and_match(raw, portrait)[0]
+    def reconstruct(self, raw: Tensor) -> Tensor:
+        """Decode raw latents (B, C, F, h, w), as `posterior` gives them  ->  video (B, 3, 4F, H, W) that may leave 0..1
+        a little. For training."""
+        return self._decode(raw, None)[0]
 
-    def reconstruct_and_match(self, raw: Tensor, portrait: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Do what `reconstruct` does; also tell where in the portrait each cell was found: (B, 2, T, H/S, W/S) in cells
-        of S pixels, or None."""
-        pictures, displacement, _ = self._decode(raw, self.initial_memory(portrait))
-        return _clips(pictures, len(raw)), None if displacement is None else _clips(displacement, len(raw))
-
-    def initial_memory(self, portrait: Tensor | None) -> Memory | None:
-        """Return the memory with which a video begins. portrait: (B, 3, H, W) 0..1, the size of the video"""
-        if portrait is None or self.portrait_copy is None:
-            return None
-        portrait = portrait.to(self.latent_std.dtype)
-        latents = self.encode_portrait(portrait).detach()
-        return portrait, self.portrait_copy.describe(latents[:, :, 0])
-
-    def _decode(self, raw: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor | None, Memory]:
-        """Decode raw (B, C, F, h, w)  ->  pictures (4F*B, 3, H, W) about 0..1, where they were copied from, memory"""
-        flat, B = raw.permute(2, 0, 1, 3, 4).flatten(0, 1), len(raw)
-        copied = () if self.portrait_copy is None else memory[:2] if memory else 2 * (raw.new_empty(0),)
-        last = len(_last_layers(1, self.config.stride // 4, self.config.tail))
-        x, blocks = run_layers(self.decoder.layers[:-last], flat, B, (memory or ())[len(copied):] or None)
-        painted, _ = run_layers(self.decoder.layers[-last:], x, B)
-        painted, place = painted * 0.5 + 0.5, None
-        if copied and copied[0].numel():
-            latents = (flat - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
-            painted, place = self.portrait_copy(latents, x, painted, *copied)
-        return painted, place, (*copied, *blocks)
+    def _decode(self, raw: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+        """Decode raw (B, C, F, h, w)  ->  video (B, 3, 4F, H, W) about 0..1, memory"""
+        pictures, memory = self.decoder(raw.permute(2, 0, 1, 3, 4).flatten(0, 1), len(raw), memory)
+        return _clips(pictures * 0.5 + 0.5, len(raw)), memory
 
     def encode(self, video: Tensor) -> Tensor:
         """Encode video (B, 3, T, H, W) 0..1  ->  latents (B, C, T/4, h, w), unit variance in each channel."""
@@ -280,17 +184,14 @@ class VideoVAE(StreamingVAE):
         """Encode a picture (B, 3, H, W) 0..1  ->  its latent frame (B, C, 1, h, w)."""
         return self.encode(picture[:, :, None].expand(-1, -1, FRAMES_PER_LATENT, -1, -1))
 
-    def decode(self, latents: Tensor, portrait: Tensor | None = None) -> Tensor:
-        """Decode latents (B, C, F, h, w) of unit variance, portrait (B, 3, H, W) to copy from  ->  video
-        (B, 3, 4F, H, W) 0..1."""
-        return self.decode_stream(latents, self.initial_memory(portrait))[0]
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents (B, C, F, h, w) of unit variance  ->  video (B, 3, 4F, H, W) 0..1."""
+        return self.decode_stream(latents)[0]
 
     def decode_stream(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """Decode a piece of a longer video; memory is what the piece before left behind, at the start what
-        `initial_memory` returns, or None."""
-        raw = latents * _channel(self.latent_std) + _channel(self.latent_mean)
-        pictures, _, memory = self._decode(raw, memory)
-        return _clips(pictures, len(raw)).clamp(0, 1), memory
+        """Decode a piece of a longer video; memory is what the piece before left behind, None at the start."""
+        video, memory = self._decode(latents * _channel(self.latent_std) + _channel(self.latent_mean), memory)
+        return video.clamp(0, 1), memory
 
 
 def _last_layers(channels: int, patch: int, tail: int) -> list[nn.Module]:
@@ -331,14 +232,12 @@ def save_vae(vae: VideoVAE, path: str | Path, dtype: torch.dtype = torch.float16
     save_file(state, str(path), metadata={"config": json.dumps(asdict(vae.config))})
 
 
-def load_vae(path: str | Path, device: torch.device | str = "cpu", copy_channels: int | None = None) -> VideoVAE:
-    """Read what `save_vae` wrote; float32, ready to use. copy_channels: give it a new `PortraitCopy`, if it has none"""
+def load_vae(path: str | Path, device: torch.device | str = "cpu") -> VideoVAE:
+    """Read what `save_vae` wrote; float32, ready to use."""
     from safetensors import safe_open
     with safe_open(str(path), framework="pt") as file:
         fields = json.loads(file.metadata()["config"])
         state = {name: file.get_tensor(name).float() for name in file.keys()}   # noqa: SIM118
-    config = VAEConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
-    begins = bool(copy_channels) and not config.copy_channels
-    vae = VideoVAE(replace(config, copy_channels=copy_channels) if begins else config)
-    vae.load_state_dict(state, strict=not begins)
+    vae = VideoVAE(VAEConfig.from_dict(fields))
+    vae.load_state_dict(state)
     return vae.requires_grad_(False).eval().to(device)
