@@ -75,7 +75,7 @@ def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(opt
     assert all(key.startswith("base_model.model.") for key in adapter)
     assert any(value.abs().max() > 0 for key, value in adapter.items() if "lora_B" in key)
     decoder.main(["--work", str(folder / "decoder"), "--base", str(folder / "base" / "base.safetensors"), *toy[:10],
-                  "--copy", "4", "--batch", "2", "--device", "cpu", "--total_steps", "1", "--evaluation_clips", "2",
+                  "--batch", "2", "--device", "cpu", "--total_steps", "1", "--evaluation_clips", "2",
                   "--evaluation_frames", "4"])
     found = review.main(["--work", str(folder / "review"), "--base", str(folder / "base" / "base.safetensors"),
                          "--students", str(folder / "student:2"), "--base_steps", "2", "--frames", "24", *toy[:10],
