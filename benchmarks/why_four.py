@@ -30,7 +30,7 @@ ABOUT_CLAIMS = """# Every claim of the article
 
 An article of 2026-02 says why Live Avatar takes four denoising steps. Here is each of its claims that can be put to a
 test, with what is known of it and from which kind of evidence; click one. The same as a page:
-[notebooks/15_claims.ipynb](../notebooks/15_claims.ipynb). Computed by `python benchmarks/why_four.py --claims
+[notebooks/17_claims.ipynb](../notebooks/17_claims.ipynb). Computed by `python benchmarks/why_four.py --claims
 docs/claims.md`; no verdict is written down anywhere.
 
 """
@@ -53,7 +53,7 @@ def answer(found: figures.Results, page: ClaimsPage) -> Iterator[str]:
            "[docs/real-study.md](docs/real-study.md).")
     yield in_mini(found, page)
     yield (f"**The article's {len(CLAIMS)} claims**: {page.counts()}. Each with its evidence and "
-           "with what would settle it: [docs/claims.md](docs/claims.md), [15_claims](notebooks/15_claims.ipynb).")
+           "with what would settle it: [docs/claims.md](docs/claims.md), [17_claims](notebooks/17_claims.ipynb).")
 
 
 def in_mini(found: figures.Results, page: ClaimsPage) -> str:

@@ -134,17 +134,17 @@ class Formula:
 
 
 FORMULAS = (
-    Formula("x", r"x = (1 - \sigma)\,\text{clean} + \sigma\,\text{noise}", "StepGrid", "04_caches"),
-    Formula("clean", r"\text{clean} = x - \sigma\,v", "StepGrid", "04_caches"),
+    Formula("x", r"x = (1 - \sigma)\,\text{clean} + \sigma\,\text{noise}", "StepGrid", "05_caches"),
+    Formula("clean", r"\text{clean} = x - \sigma\,v", "StepGrid", "05_caches"),
     Formula("velocity", r"v = \text{noise} - \text{clean}, \quad x' = x + (\sigma' - \sigma)\,v", "FlowLab",
-            "18_flow_matching"),
+            "04_flow_matching"),
     Formula("sigma", r"1 = \sigma_0 > \sigma_1 > \dots > \sigma_S = 0", "ScheduleView", "03_four_steps"),
     Formula("shift", r"\sigma' = \dfrac{s\,\sigma}{1 + (s - 1)\,\sigma}", "ScheduleView", "03_four_steps"),
-    Formula("block", r"3 \text{ latent frames} = 12 \text{ frames} = 0.48\ \text{s}", "StepGrid", "04_caches"),
-    Formula("ring", r"\text{slot} = f \bmod \text{capacity}", "CacheView", "04_caches"),
-    Formula("sink", r"\text{keys} = [\,\text{sink} \mid \text{ring}\,]", "CacheView", "04_caches"),
-    Formula("student", r"\nabla = \text{fake score} - \text{real score}", "FlowLab", "18_flow_matching"),
-    Formula("teacher", r"v = v_\text{without} + g\,(v_\text{with} - v_\text{without})", "FlowLab", "18_flow_matching"),
+    Formula("block", r"3 \text{ latent frames} = 12 \text{ frames} = 0.48\ \text{s}", "StepGrid", "05_caches"),
+    Formula("ring", r"\text{slot} = f \bmod \text{capacity}", "CacheView", "05_caches"),
+    Formula("sink", r"\text{keys} = [\,\text{sink} \mid \text{ring}\,]", "CacheView", "05_caches"),
+    Formula("student", r"\nabla = \text{fake score} - \text{real score}", "FlowLab", "04_flow_matching"),
+    Formula("teacher", r"v = v_\text{without} + g\,(v_\text{with} - v_\text{without})", "FlowLab", "04_flow_matching"),
 )
 
 

@@ -12,7 +12,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 BROWSER = "tests/browser"
-SLOW = (BROWSER, "notebooks/08_real_model.ipynb", "tests/test_vram_oom.py", "notebooks/01_first_words.ipynb",
+SLOW = (BROWSER, "notebooks/16_real_model.ipynb", "tests/test_vram_oom.py", "notebooks/01_first_words.ipynb",
         "tests/test_vram_plan.py", "tests/test_training_distill.py", "tests/test_training_vae.py",
         "tests/test_parallel.py", "tests/test_wan_precision.py", "tests/test_wan_benchmarks.py",
         "tests/test_regressor.py", "tests/test_faces.py",

@@ -109,7 +109,31 @@ _ALL = (
                "x after the step = x + (sigma after - sigma now) * velocity."),
         right="clean = 0.9 - 0.75 * 1.6 = -0.3 is where the step is heading, x = 0.9 - 0.25 * 1.6 = 0.5 is how far it "
               "comes: a third of the way, since a third of the noise goes."),
-    # ------------------------------------------------------------------------------------------- 04 caches
+    # ------------------------------------------------------------------------------------------- 04 flow matching
+    Exercise(
+        "one-step-end", "flow_matching",
+        numbers((1 / 3, 0), within=0.02, slips={(2, 0): "that is one of the modes",
+                                                (1, 0): "that is their sum over one; all three count alike"}),
+        hints=("One step from pure noise ends at the mean of all that is possible.",
+               "Average the three points, first all x, then all y; or ask make_mixture(...).mean."),
+        right="All noise ends there, at the mean of the modes, where no data are at all. In a picture that is the "
+              "average of everything possible: a blur."),
+    Exercise(
+        "steps-for-spread", "flow_matching",
+        number(3, slips={4: "four keep 76 %; do fewer do, too?", 2: "two keep 47 %"}),
+        hints=("sample_path and figures_of as in the cell above, with 1, 2, 3, ... steps.",
+               "Take the smallest number whose spread_kept is at least 0.6."),
+        right="Two steps keep 47 % of the spread, three keep 70 %. Each step decides a part of what the noise has left "
+              "open; a student is taught to decide all of it in few."),
+    Exercise(
+        "velocity-at-noise", "flow_matching",
+        numbers((0.5, -0.5), within=0.01, slips={(-0.5, 0.5): "velocity is noise minus clean, not clean minus noise",
+                                                 (0, 0): "that is the mean of the data, where the step will end"}),
+        hints=("At sigma 1 the point is the noise itself, and nothing is known of the clean point but its mean.",
+               "data.velocity(torch.tensor([[0.5, -0.5]]), 1.0), or noise minus mean by hand."),
+        right="Noise (0.5, -0.5) minus the mean (0, 0). At pure noise the network cannot know more than the mean, so "
+              "that is what its velocity points away from."),
+    # ------------------------------------------------------------------------------------------- 05 caches
     Exercise(
         "ring-at-block-5", "caches",
         number(576, slips={960: "15 latent frames were written, but the ring has room for 9 only",
@@ -129,7 +153,7 @@ _ALL = (
                "A block lasts 0.48 s (run.info.block_s), and block 0 begins at 0 s."),
         right="Block 3 begins at 1.44 s and overwrites block 0. From then on the video knows its own beginning only "
               "through the portrait and through what later blocks have carried on."),
-    # ------------------------------------------------------------------------------------------- 05 lips
+    # ------------------------------------------------------------------------------------------- 06 lips
     Exercise(
         "two-early", "lips",
         number(-80, within=4, slips={80: "the size is right; early lips have a negative delay",
@@ -157,7 +181,7 @@ _ALL = (
                "The agreement is the attribute `peak` of what it answers."),
         right="Still 1. The delay and its agreement do not notice a lazy mouth; how far it opens must be measured by "
               "itself, as `fraction` of liveavatar.metrics.lips.lip_error does."),
-    # ------------------------------------------------------------------------------------------- 06 memory
+    # ------------------------------------------------------------------------------------------- 07 memory
     Exercise(
         "longer-ring", "memory",
         number(1.9, within=0.005, slips={2: "the ring doubles; the entries of the portrait do not",
@@ -174,7 +198,7 @@ _ALL = (
                "Divide it by the same sum of your shorter run."),
         right="Exactly the same: a ring is made in full at the first step and never grows. That is why a stream can "
               "go on without end."),
-    # ------------------------------------------------------------------------------------------- 07 streaming
+    # ------------------------------------------------------------------------------------------- 08 streaming
     Exercise(
         "late-frames", "streaming",
         number(28, slips={1: "0.42 s is how late the last block is; how many pictures are that, and in all blocks?",
@@ -196,69 +220,7 @@ _ALL = (
                "A device with one step needs 300 ms, one with two needs 600 ms. Which is below 480 ms?"),
         right="Each device makes one step, and every 300 ms a block is done. The first one still takes four times "
               "300 ms: devices in a row raise how often blocks come, not how soon the first one does."),
-    # ------------------------------------------------------------------------------------------- 08 the real model
-    Exercise(
-        "tokens-of-a-frame", "real_model",
-        number(1056, slips={4224: "that is the pixels of the latent; a token covers 2 x 2 of them",
-                            270336: "that is pixels; a token covers 16 x 16 of them",
-                            16: "that is the tiny one at 64*64"}),
-        hints=("run.rings[0].frame_tokens is 16 at 64*64 for the tiny one: how many pixels wide is a token?",
-               "A token covers 16 x 16 pixels: 704 / 16 times 384 / 16."),
-        right="44 x 24 tokens. All of them attend to all others of their block and to the ring, which is why size is "
-              "what costs most: twice the width and height is four times the tokens."),
-    Exercise(
-        "cache-of-14b", "real_model",
-        number(9.67, within=0.1, slips={4.83: "count keys and values, both, of 2 bytes each",
-                                        10.38: "those are billions of bytes; a GiB has 2 to the power of 30",
-                                        38.7: "that is all four noise levels; one is asked for"}),
-        hints=("Entries in a ring: 12 latent frames times 1056 tokens. Each has a key and a value in every layer.",
-               "12 * 1056 * 2 * 40 * 5120 numbers, 2 bytes each; divide by 2**30."),
-        right="9.67 GiB for one noise level, and there are four of them beside 30 GiB of weights: not the network "
-              "fills the card, but its memory of the past. In fp8 it is half."),
-    # ------------------------------------------------------------------------------------------- 16 any pipeline
-    Exercise(
-        "network-calls", "any_pipeline",
-        number(10, slips={5: "that is the steps; with guidance above 1 the network is called more often",
-                          15: "are calls of the run before still counted? Make a new counter"}),
-        hints=("A MagicMock(return_value=None) can be a forward hook, and counts in call_count how often it was "
-               "called.",
-               "Call the pipeline with guidance_scale=5.0 and negative_prompt_embeds=torch.zeros_like(words)."),
-        right="Ten: each step asks the network twice, with the words and without them. A distilled student has "
-              "learned the answer of both in one, which halves the work."),
-    Exercise(
-        "last-shares", "any_pipeline",
-        numbers((0.009, 0.43), within=0.005,
-                slips={(0.43, 0.009): "the other way round: Euler first",
-                       (0.991, 0.57): "that is how far the steps before have come; the last one does the rest"}),
-        hints=("run.info.sigmas are the noise levels of the first run, other.info.sigmas those of the second.",
-               "The last step goes from sigmas[-2] to sigmas[-1], which is 0."),
-        right="With the same number of steps Euler's schedule leaves its last one 0.9 % of the way, UniPC's 43 %. So "
-              "\"five steps\" says little until one knows where they are."),
-    # ------------------------------------------------------------------------------------------- 18 flow matching
-    Exercise(
-        "one-step-end", "flow_matching",
-        numbers((1 / 3, 0), within=0.02, slips={(2, 0): "that is one of the modes",
-                                                (1, 0): "that is their sum over one; all three count alike"}),
-        hints=("One step from pure noise ends at the mean of all that is possible.",
-               "Average the three points, first all x, then all y; or ask make_mixture(...).mean."),
-        right="All noise ends there, at the mean of the modes, where no data are at all. In a picture that is the "
-              "average of everything possible: a blur."),
-    Exercise(
-        "steps-for-spread", "flow_matching",
-        number(3, slips={4: "four keep 76 %; do fewer do, too?", 2: "two keep 47 %"}),
-        hints=("sample_path and figures_of as in the cell above, with 1, 2, 3, ... steps.",
-               "Take the smallest number whose spread_kept is at least 0.6."),
-        right="Two steps keep 47 % of the spread, three keep 70 %. Each step decides a part of what the noise has left "
-              "open; a student is taught to decide all of it in few."),
-    Exercise(
-        "velocity-at-noise", "flow_matching",
-        numbers((0.5, -0.5), within=0.01, slips={(-0.5, 0.5): "velocity is noise minus clean, not clean minus noise",
-                                                 (0, 0): "that is the mean of the data, where the step will end"}),
-        hints=("At sigma 1 the point is the noise itself, and nothing is known of the clean point but its mean.",
-               "data.velocity(torch.tensor([[0.5, -0.5]]), 1.0), or noise minus mean by hand."),
-        right="Noise (0.5, -0.5) minus the mean (0, 0). At pure noise the network cannot know more than the mean, so "
-              "that is what its velocity points away from."),
-    # ------------------------------------------------------------------------------------------- 19 what looks where
+    # ------------------------------------------------------------------------------------------- 09 what looks where
     Exercise(
         "tokens-seen", "what_looks_where",
         number(448, slips={192: "that is its own block; portrait and block 0 are seen too",
@@ -288,6 +250,44 @@ _ALL = (
                "Compare the four numbers; they fall from step to step."),
         right="Step 0, with more than half of its attention: while the block is noise, the portrait is all there is "
               "to go by. Later the block's own pictures say more."),
+    # ------------------------------------------------------------------------------------------- 16 the real model
+    Exercise(
+        "tokens-of-a-frame", "real_model",
+        number(1056, slips={4224: "that is the pixels of the latent; a token covers 2 x 2 of them",
+                            270336: "that is pixels; a token covers 16 x 16 of them",
+                            16: "that is the tiny one at 64*64"}),
+        hints=("run.rings[0].frame_tokens is 16 at 64*64 for the tiny one: how many pixels wide is a token?",
+               "A token covers 16 x 16 pixels: 704 / 16 times 384 / 16."),
+        right="44 x 24 tokens. All of them attend to all others of their block and to the ring, which is why size is "
+              "what costs most: twice the width and height is four times the tokens."),
+    Exercise(
+        "cache-of-14b", "real_model",
+        number(9.67, within=0.1, slips={4.83: "count keys and values, both, of 2 bytes each",
+                                        10.38: "those are billions of bytes; a GiB has 2 to the power of 30",
+                                        38.7: "that is all four noise levels; one is asked for"}),
+        hints=("Entries in a ring: 12 latent frames times 1056 tokens. Each has a key and a value in every layer.",
+               "12 * 1056 * 2 * 40 * 5120 numbers, 2 bytes each; divide by 2**30."),
+        right="9.67 GiB for one noise level, and there are four of them beside 30 GiB of weights: not the network "
+              "fills the card, but its memory of the past. In fp8 it is half."),
+    # ------------------------------------------------------------------------------------------- 18 any pipeline
+    Exercise(
+        "network-calls", "any_pipeline",
+        number(10, slips={5: "that is the steps; with guidance above 1 the network is called more often",
+                          15: "are calls of the run before still counted? Make a new counter"}),
+        hints=("A MagicMock(return_value=None) can be a forward hook, and counts in call_count how often it was "
+               "called.",
+               "Call the pipeline with guidance_scale=5.0 and negative_prompt_embeds=torch.zeros_like(words)."),
+        right="Ten: each step asks the network twice, with the words and without them. A distilled student has "
+              "learned the answer of both in one, which halves the work."),
+    Exercise(
+        "last-shares", "any_pipeline",
+        numbers((0.009, 0.43), within=0.005,
+                slips={(0.43, 0.009): "the other way round: Euler first",
+                       (0.991, 0.57): "that is how far the steps before have come; the last one does the rest"}),
+        hints=("run.info.sigmas are the noise levels of the first run, other.info.sigmas those of the second.",
+               "The last step goes from sigmas[-2] to sigmas[-1], which is 0."),
+        right="With the same number of steps Euler's schedule leaves its last one 0.9 % of the way, UniPC's 43 %. So "
+              "\"five steps\" says little until one knows where they are."),
 )
 
 EXERCISES: dict[str, Exercise] = {one.name: one for one in _ALL}

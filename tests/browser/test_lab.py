@@ -12,7 +12,7 @@ def test_the_workbench_is_open_nothing_pops_up_and_links_to_the_docs_are_found(c
         page = chromium.new_context().new_page()
         page.goto(f"{server['base']}/?token={server['token']}", timeout=180_000)
         page.wait_for_function(OPEN, arg="notebooks/00_workbench.ipynb", timeout=180_000)
-        page.evaluate("jupyterapp.commands.execute('docmanager:open', {path: 'notebooks/08_real_model.ipynb'})")
+        page.evaluate("jupyterapp.commands.execute('docmanager:open', {path: 'notebooks/16_real_model.ipynb'})")
         page.wait_for_function(LINK, arg="docs/released-model.md", timeout=180_000)
         assert page.request.get(f"{server['base']}/files/docs/released-model.md",
                                 headers={"Authorization": f"token {server['token']}"}).ok

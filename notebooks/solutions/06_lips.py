@@ -1,4 +1,4 @@
-"""Solutions of 05_lips; alone: python notebooks/solutions/05_lips.py"""
+"""Solutions of 06_lips; alone: python notebooks/solutions/06_lips.py"""
 
 import liveavatar
 from liveavatar.lessons import check

@@ -1,4 +1,4 @@
-"""Solutions of 08_real_model; alone: python notebooks/solutions/08_real_model.py"""
+"""Solutions of 16_real_model; alone: python notebooks/solutions/16_real_model.py"""
 
 from liveavatar.lessons import check
 

@@ -1,4 +1,4 @@
-"""Solutions of 04_caches; alone: python notebooks/solutions/04_caches.py"""
+"""Solutions of 05_caches; alone: python notebooks/solutions/05_caches.py"""
 
 import liveavatar
 from liveavatar.lessons import check

@@ -1,4 +1,4 @@
-"""Solutions of 07_streaming; alone: python notebooks/solutions/07_streaming.py"""
+"""Solutions of 08_streaming; alone: python notebooks/solutions/08_streaming.py"""
 
 from math import ceil
 

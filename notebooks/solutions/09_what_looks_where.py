@@ -1,4 +1,4 @@
-"""Solutions of 19_what_looks_where; alone: python notebooks/solutions/19_what_looks_where.py"""
+"""Solutions of 09_what_looks_where; alone: python notebooks/solutions/09_what_looks_where.py"""
 
 import liveavatar
 from liveavatar import inspect

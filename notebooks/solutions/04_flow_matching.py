@@ -1,4 +1,4 @@
-"""Solutions of 18_flow_matching; alone: python notebooks/solutions/18_flow_matching.py"""
+"""Solutions of 04_flow_matching; alone: python notebooks/solutions/04_flow_matching.py"""
 
 import torch
 

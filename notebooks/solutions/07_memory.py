@@ -1,4 +1,4 @@
-"""Solutions of 06_memory; alone: python notebooks/solutions/06_memory.py"""
+"""Solutions of 07_memory; alone: python notebooks/solutions/07_memory.py"""
 
 import liveavatar
 from liveavatar.lessons import check

@@ -1,4 +1,4 @@
-"""Solutions of 16_any_pipeline; alone: python notebooks/solutions/16_any_pipeline.py"""
+"""Solutions of 18_any_pipeline; alone: python notebooks/solutions/18_any_pipeline.py"""
 
 from unittest.mock import MagicMock
 
