@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from fakes import wait_until
 
 from liveavatar.config import GenerationConfig
 from liveavatar.parallel import Layout, PeerFailure, RankGroup, Span, Timeline, gantt
@@ -158,6 +160,24 @@ def group_of(texts, failure=""):
     group._closed, group._answered_s = threading.Event(), time.monotonic()
     group.share, group.collect = lambda name, text: None, lambda name: texts
     return group
+
+
+def test_the_rank_that_keeps_the_store_is_the_last_to_go(monkeypatch):
+    """Else another one, which still reads that all are ready, finds the store closed and ends as failed."""
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    store, left = dist.HashStore(), []
+    groups = [group_of([""] * 2) for _ in range(2)]
+    for rank, group in enumerate(groups):
+        group.rank, group._state, group._heartbeat = rank, store, threading.Thread()
+        group._heartbeat.join = lambda *_: None
+        group.share = lambda name, text, rank=rank: store.set(f"{name} {rank}", text)
+    keeper = threading.Thread(target=lambda: (groups[0].close(), left.append(store.check(["left 1"]))))
+    keeper.start()
+    wait_until(lambda: store.check(["left 0"]))
+    groups[1].close()
+    keeper.join()
+    assert left == [True]
+
 
 
 def test_ranks_that_would_make_different_videos_say_which_one_differs():

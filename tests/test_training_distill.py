@@ -81,7 +81,7 @@ def test_base_and_student_are_trained_by_their_commands_and_go_on_when_asked(opt
                          "--students", str(folder / "student:2"), "--base_steps", "2", "--frames", "24", *toy[:10],
                          "--vae", str(folder / "decoder" / "vae.safetensors"), "--clips", "2",
                          "--device", "cpu"])["avatars"]
-    assert found["truth"]["detail"] == 1 and {"VAE", "VAE and portrait", "student_2 none after 1"} <= set(found)
+    assert found["truth"]["detail"] == 1 and {"VAE", "student_2 none after 1"} <= set(found)
     assert (folder / "review" / "avatars_steps_student_2_full.png").exists()
 
 

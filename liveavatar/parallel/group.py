@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import torch
@@ -154,11 +155,22 @@ class RankGroup:
             if cleanly:
                 self.share("goodbye", "")
                 self.collect("goodbye")                   # no connection ends while another rank still receives
+                self._closed.set()
+                with suppress(PeerFailure):
+                    self.share("left", "")
+                self._wait_for_the_last()
         finally:
             self._closed.set()
         if cleanly:
             self._heartbeat.join(2)
             dist.destroy_process_group()
+
+    def _wait_for_the_last(self) -> None:
+        """Let rank 0, which keeps the store, go after all others have read what they need; not for ever."""
+        others = [f"left {rank}" for rank in range(self.ranks)]
+        until = time.monotonic() + SILENCE_S
+        while self.rank == 0 and not self._state.check(others) and time.monotonic() < until:
+            time.sleep(0.01)
 
     # ------------------------------------------------------------------ inside
 
