@@ -1,6 +1,9 @@
 """What goes into a video on the workbench: portrait, sound, microphone, uploads, words."""
 
 import io
+import threading
+import time
+import warnings
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from liveavatar.avatars.portraits import avatar, save_portrait
 from liveavatar.types import InputError
 from widgets import Workbench
 from widgets import workbench as module
+from widgets._inputs import caught_warnings
 
 
 def test_the_portrait_is_a_sample_an_avatar_or_a_file(tmp_path):
@@ -161,3 +165,25 @@ def test_what_is_written_is_said():
     page.text = "long " * 200
     page.paint()
     assert "shorten it" in page.error
+
+
+def test_what_is_noticed_of_another_video_is_not_shown():
+    """Two threads catch warnings: each its own."""
+    inside, seen = threading.Event(), {}
+
+    def other() -> None:
+        with caught_warnings() as noticed:
+            warnings.warn("of the other", stacklevel=1)
+            inside.set()
+            time.sleep(0.05)
+            warnings.warn("of the other", stacklevel=1)
+            seen["other"] = [str(one.message) for one in noticed]
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    inside.wait()
+    with caught_warnings() as noticed:
+        warnings.warn("mine", stacklevel=1)
+        seen["mine"] = [str(one.message) for one in noticed]
+    thread.join()
+    assert seen == {"other": ["of the other"] * 2, "mine": ["mine"]}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import tempfile
+import threading
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -123,6 +125,20 @@ def wav_of(speech: Speech) -> bytes:
     return file.getvalue()
 
 
+# ---------------------------------------------------------------------------------------------------- warnings
+
+_catching = threading.RLock()
+
+
+@contextmanager
+def caught_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect the warnings of what is done meanwhile. One thread after the other: Python's own way to catch warnings is
+    one for all threads, so that a page would show what was noticed for another video."""
+    with _catching, warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always")
+        yield noticed
+
+
 # ------------------------------------------------------------------------------------------- portrait and size
 
 def load_picture(path: str) -> Portrait:
@@ -131,8 +147,7 @@ def load_picture(path: str) -> Portrait:
         raise InputError("no picture yet: choose a picture file, or take the avatar")
     key = path, stamp(user_path(path))                   # one that was replaced under its name is read again
     if key not in _pictures:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")              # said again, and shown, when the run begins
+        with caught_warnings():                          # said again, and shown, when the run begins
             portrait = load_portrait(path)
         _pictures.clear()
         _pictures[key] = portrait
@@ -162,8 +177,7 @@ def portrait_in_frame(backend: Backend | type[Backend], portrait: Portrait, conf
     key = portrait, backend.name, backend.default_size, backend.expects_head_and_shoulders, config.size
     known = next((framed for asked, framed in _framed if asked[0] is portrait and asked[1:] == key[1:]), None)
     if known is None:
-        with warnings.catch_warnings(record=True) as noticed:
-            warnings.simplefilter("always")
+        with caught_warnings() as noticed:
             cropped, frame = prepare_portrait(backend, portrait, config)
         known = Framed(cropped, frame, " ".join(str(one.message) for one in noticed))
         _framed.append((key, known))

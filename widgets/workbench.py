@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import replace
@@ -19,7 +18,7 @@ from liveavatar.interrupts import result_of, stop_on_interrupt
 from liveavatar.runs.info import PAUSED, RUNNING
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError
-from widgets._inputs import NO_VOICE, sample_texts, sizes_of, temporary, voices
+from widgets._inputs import NO_VOICE, caught_warnings, sample_texts, sizes_of, temporary, voices
 from widgets._live import Body, Buffers, Cursor, LiveView, sentence
 from widgets._message_gate import Throttle
 from widgets._models import load_model, model_of
@@ -255,7 +254,10 @@ class Workbench(Settings):
         with suppress(Exception):                        # the click will say what is wrong
             pipeline = self._pipeline_wanted()
             config = replace(self.config, duration_s=WARM_UP_S)
-            for _ in pipeline.events(self.speech, self.portrait, self.prompt, config):
+            events = pipeline.events(self.speech, self.portrait, self.prompt, config)
+            with caught_warnings():                      # of a sound so short that nobody asked for
+                next(events)
+            for _ in events:
                 if self.busy:
                     break
             if not self.busy and "lips" in self.views:
@@ -322,8 +324,7 @@ class Workbench(Settings):
         if self.pipeline is None or model_of(self.pipeline) != self.model:
             self._say(f"Loading the weights of {self.backend}, a few seconds ...")
             self.pipeline = self._pipeline_wanted()
-        with warnings.catch_warnings(record=True) as noticed:
-            warnings.simplefilter("always")
+        with caught_warnings() as noticed:
             run = Run.of(self.pipeline, speech, portrait, self.prompt, config, output=output)
         known = ("does not know", "not a rendered avatar")       # what the cards Prompt and Portrait say anyway
         remarks = [str(one.message) for one in noticed if one.category is UserWarning]
