@@ -185,6 +185,29 @@ def test_a_paused_run_branches_at_the_step_that_comes_next_and_goes_on_itself(pi
     assert equal(live, run)
 
 
+def test_a_branch_decodes_what_its_parent_has_made_and_not_yet_decoded(pipe, run):
+    live = Run.of(pipe, tone(2.4), face(32, 32), "smiling", CONFIG)
+    for count in range(1, 7):                              # two blocks, of which the second has no pictures yet
+        live.step()
+        wait_until(lambda count=count: live.state == PAUSED and len(live.recorded_steps) == count)
+    assert [block.index for block in live.blocks] == [0]
+    branch = made(live.branch(2, 0))
+    assert equal(branch, run) and [block.index for block in branch.blocks] == [0, 1, 2, 3, 4]
+    live.stop()
+
+
+def test_a_parent_that_goes_on_may_let_go_of_the_caches_with_which_a_branch_begins(pipe, run):
+    levels, block = nearest_caches(run, (3, 0))
+    kept = KeptCaches()
+    kept._kept[block] = levels
+    parent = made(Run.of(pipe, tone(2.4), face(32, 32), "smiling", CONFIG))
+    parent.kept_caches = kept
+    found = nearest_caches(parent, (3, 0))
+    kept._kept.clear()
+    assert found[1] == 3 and len(found[0]) == CONFIG.sample_steps
+    assert equal(made(parent.branch(3, 0)), run)
+
+
 def test_saved_runs_and_saved_branches_can_be_branched(pipe, run, tmp_path):
     first = made(run.branch(*POINT, latent=ScaleChannel(1, 0.0), sound="shuffled"))
     first.save(tmp_path / "first")
