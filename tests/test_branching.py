@@ -230,6 +230,19 @@ def test_a_run_folder_can_be_branched(pipe, run, tmp_path, monkeypatch):
     assert all(same_steps(branch, other).values())
 
 
+def test_what_is_exported_of_a_run_folder_names_no_folder(tmp_path, monkeypatch):
+    backend = FakeBackend()
+    monkeypatch.setitem(BACKENDS, "fake", "fakes:FakeBackend")
+    monkeypatch.setattr(backend, "about", lambda: FakeBackend.about(backend) | {
+        "weights": "/home/me/weights", "options": {"checkpoint_dir": "/home/me/weights"}})
+    Pipeline(backend).render(tone(0.96), face(32, 32), "smiling", CONFIG, output=tmp_path / "me.mp4",
+                             run_dir=tmp_path / "run", progress=False)
+    made = read_provenance(tmp_path / "me.mp4")
+    export_video(open_run(tmp_path / "run"), tmp_path / "again.mp4")
+    again = read_provenance(tmp_path / "again.mp4")
+    assert again == made and "/home/me" not in str(again) and str(tmp_path) not in str(again)
+
+
 def test_a_branch_is_exported_with_its_origin(run, tmp_path):
     branch = made(run.branch(*POINT, seed=7))
     export_video(branch, tmp_path / "branch.mp4")
