@@ -84,7 +84,7 @@ def test_an_avatar_and_a_sample_are_found_without_any_file(pipe, tmp_path, who):
                 "sample": lambda: sample_portraits()["man"]}[who]()
     pipe.render(tone(0.5), portrait, "", ASKED, output=tmp_path / "she.mp4", progress=False)
     found = find_inputs(read_recipe(tmp_path / "she.mp4"), [tmp_path])[1]
-    assert torch.equal(load_portrait(found, expects_rendered=False).pixels, portrait.pixels)
+    assert torch.equal(load_portrait(found).pixels, portrait.pixels)
 
 
 def test_again_makes_the_same_video_and_takes_what_is_given(folder):

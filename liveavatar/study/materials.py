@@ -96,7 +96,7 @@ def keep_recordings(names: Iterable[str]) -> None:
     (KEPT / "phonemes.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def portrait(name: str, expects_rendered: bool = True) -> Portrait:
+def portrait(name: str, expects_rendered: bool = False) -> Portrait:
     """Return the avatar of a seed, the shipped photograph of that name ("woman", "man"), or the portrait in a file.
 
     expects_rendered: warn of a picture that was not rendered, for models that know no others
