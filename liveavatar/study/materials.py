@@ -34,7 +34,8 @@ def gather(cell: Cell) -> Materials:
     """Bring a cell's recording, with its noise, and its portrait."""
     spoken = first_seconds(recording(cell.recording), cell.seconds)
     heard = spoken if cell.noise_db is None else with_noise(spoken, cell.noise_db)
-    kind = find_for(cell.backend, {} if cell.options else {"weights": cell.weights})
+    options = {} if cell.options else {"student": cell.model == "student", "weights": cell.weights}
+    kind = find_for(cell.backend, options)
     return Materials(heard, spoken, portrait(cell.portrait, kind.expects_rendered))
 
 

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 
 from liveavatar.backends.wan.options import add_options, chosen
 from liveavatar.backends.wan.preset import NAME
-from liveavatar.files import printable, user_path
+from liveavatar.conditions import SAMPLE_PORTRAITS
+from liveavatar.files import printable, user_path, write_whole
 from liveavatar.runfolder import sha256_of
 from liveavatar.signals import stop_on_signals
 from liveavatar.speech import samples
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from liveavatar.vram.plan import Plan
 
 PROMPT = "A person talks to the camera, looking at it, in natural light."
-PORTRAITS = ("woman", "man")                       # shipped photographs of people who do not exist
 SAMPLES = ("welcome", "steps", "river")            # recordings of the package, longer than those of the study
 STEPS = (3, 4, 5, 6)
 PEOPLE_WANTED = 24                                 # an interval over people that is not much wider than it need be
@@ -59,7 +59,7 @@ class Asked:
     options: dict[str, object]                     # of WanBackend.load
     steps: tuple[int, ...] = STEPS
     sizes: tuple[str, ...] = ("704*384",)
-    portraits: tuple[str, ...] = PORTRAITS
+    portraits: tuple[str, ...] = SAMPLE_PORTRAITS
     recordings: tuple[str, ...] = (*SAMPLES, *RECORDINGS)
     seeds: tuple[int, ...] = (420,)
     seconds: float = 8.0
@@ -197,7 +197,8 @@ def write_results(sweep: Sweep, seconds: float) -> Path:
              "videos": len(sweep.results), "asked_for": len(sweep.cells), "failed": len(table.failed),
              "seconds_of_this_call": round(seconds, 1),
              **{name: sorted({str(row.get(name)) for row in table.finished}) for name in provenance.COLUMNS}}
-    path.with_name(ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(about, indent=1) + "\n"
+    write_whole(path.with_name(ABOUT), lambda part: part.write_text(text, encoding="utf-8"))
     return path
 
 
@@ -221,7 +222,8 @@ def make_parser() -> argparse.ArgumentParser:
     asked = parser.add_argument_group("the study")
     asked.add_argument("--steps", type=int, nargs="+", default=STEPS, help="(default: 3 4 5 6)")
     asked.add_argument("--size", nargs="+", default=["704*384"], help="W*H (default: 704*384)")
-    asked.add_argument("--portraits", nargs="+", default=PORTRAITS, help="files; default: the two shipped photographs")
+    asked.add_argument("--portraits", nargs="+", default=SAMPLE_PORTRAITS,
+                       help="files; default: the two shipped photographs")
     asked.add_argument("--recordings", nargs="+", default=(*SAMPLES, *RECORDINGS),
                        help="files; default: eleven sentences that come with this project")
     asked.add_argument("--seeds", type=int, nargs="+", default=[420])
