@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import index
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -191,8 +192,13 @@ def begun(made: Run, parent: Run, source: BranchSource) -> Run:
 def resolved(run: RunRecord, block: int, step: int) -> tuple[int, int]:
     """Return a point as numbers from 0; below 0 they count from the end of what is made.
 
-    Raises InputError where the run has not come so far.
+    Raises InputError for what is no whole number, and where the run has not come so far.
     """
+    try:
+        block, step = index(block), index(step)
+    except TypeError:
+        raise InputError(f"a branch begins at block {block!r}, step {step!r}; give whole numbers, for example "
+                         "branch(2, 1)") from None
     made = run.recorded_steps
     if not made:
         raise InputError("this run has made no step yet; start it, pause it, then branch")
