@@ -152,7 +152,7 @@ def branch(run: Run, block: int, step: int, *, seed: int | None = None, sigma: f
            solver: str | None = None, prompt: str | Prompt | None = None, sound: object = None,
            portrait_strength: float | None = None, sound_strength: float | None = None, skip: bool = False,
            repeat: int = 1, latent: object = None) -> Run:
-    """Return another future of a run, ready to start; see `Run.branch`."""
+    """Return another future of a run, ready to start; see `Run.branch`, also for what raises InputError."""
     if run.state == RUNNING:
         raise InputError("the run is being made; pause it first: run.pause()")
     pipeline, inputs, config = origin_of(run)
@@ -227,7 +227,8 @@ def check_change(run: RunRecord, block: int, step: int, skip: bool, repeat: int,
 def entering(run: RunRecord, schedule: Schedule, change: Change, after: Settings, edit: object) -> Tensor | None:
     """Return the latents (1, C, F, h, w) that enter the changed step; None where the noise of its block does.
 
-    Those of the parent, moved to another noise level where that is changed, then edited.
+    Those of the parent, moved to another noise level where that is changed, then edited. Raises InputError for a level
+    that is not between those of its neighbours, and for an edit that cannot be made.
     """
     block, step = change.point
     sigmas, seed = schedule.sigmas, after.config.base_seed

@@ -210,6 +210,7 @@ def add_switch(parser: argparse.ArgumentParser, name: str, default: object, text
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m liveavatar.study.real", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lora", dest="lora_path_dmd", help="liveavatar.safetensors, or its folder")
@@ -252,7 +253,10 @@ def asked_of(given: argparse.Namespace, more: dict[str, object]) -> Asked:
 
 
 def main(given: Sequence[str] | None = None, **more: object) -> int:
-    """Run the study. more: options of `WanBackend.load` that the command line does not have, for tests."""
+    """Run the study. more: options of `WanBackend.load` that the command line does not have, for tests.
+
+    Raises InputError without a LoRA, and for files that cannot be used.
+    """
     arguments = make_parser().parse_args(given)
     asked = asked_of(arguments, more)
     if asked.options.get("lora") is None and asked.options.get("weights") != "random":
