@@ -107,6 +107,16 @@ def test_on_the_page_a_branch_is_shown_beside_its_parent():
     page.close()
 
 
+def test_on_the_page_no_branch_is_made_while_another_video_is_prepared(run, monkeypatch):
+    page = Workbench(pipeline=Pipeline(FakeBackend()), size="32*32", seconds=0.96)
+    page.watch(run)
+    monkeypatch.setattr(page, "_preparing", object())
+    page.tree._receive_message(None, {"kind": "branch"}, [])
+    assert page.tree.error.startswith("One video at a time") and page.run is run
+    monkeypatch.undo()
+    page.close()
+
+
 def test_without_a_run_without_a_step_or_with_one_that_is_going_it_says_so(run, monkeypatch):
     assert BranchTree().paint()[0]["nothing"].startswith("No run to branch")
     fresh = make_run()
