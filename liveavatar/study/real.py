@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -50,6 +51,8 @@ PEOPLE_WANTED = 24                                 # an interval over people tha
 TEACHER_STEPS, TEACHER_GUIDANCE = (4, 16), 4.5     # of the base model; guidance as it is configured
 DROPPED = ("options", "weights", "by_step", "block_deadline_ms")
 TABLE, ABOUT = "real_study.csv", "real_study.json"
+NAME_PART = r"[^\s/\\'\"(),;:]"
+FOLDERS = re.compile(rf"([A-Za-z]:)?{NAME_PART}*[/\\]({NAME_PART}+[/\\])*(?=[^\s/\\])")      # before a name, in an error
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,11 @@ def shareable(table: Table) -> Table:
     """Return the rows without what is nobody's business: files are named by their own name and a hash."""
     def renamed(row: dict) -> dict:
         kept = {name: value for name, value in row.items() if name not in DROPPED}
-        return kept | {name: public_name(str(row[name])) for name in ("portrait", "recording")}
+        named = {name: public_name(str(row[name])) for name in ("portrait", "recording")}
+        error = str(row.get("error") or "")
+        for name, public in named.items():
+            error = error.replace(str(row[name]), public)
+        return kept | named | {"error": FOLDERS.sub("", error)}
     return Table([renamed(row) for row in table])
 
 
