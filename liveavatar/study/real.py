@@ -52,7 +52,7 @@ TEACHER_STEPS, TEACHER_GUIDANCE = (4, 16), 4.5     # of the base model; guidance
 DROPPED = ("options", "weights", "by_step", "block_deadline_ms")
 TABLE, ABOUT = "real_study.csv", "real_study.json"
 NAME_PART = r"[^\s/\\'\"(),;:]"
-FOLDERS = re.compile(rf"([A-Za-z]:)?{NAME_PART}*[/\\]({NAME_PART}+[/\\])*(?=[^\s/\\])")      # before a name, in an error
+FOLDERS = re.compile(rf"([A-Za-z]:)?{NAME_PART}*[/\\]({NAME_PART}+[/\\])*(?=[^\s/\\])")   # before a name, in an error
 
 
 @dataclass(frozen=True)
