@@ -1,5 +1,6 @@
 """Other futures of a run: equal before the point, as asked from it on, and ordinary runs themselves."""
 
+import numpy as np
 import pytest
 import torch
 from fakes import FakeBackend, face, tone, wait_until
@@ -116,6 +117,10 @@ def test_what_lasts_lasts_and_what_concerns_a_step_does_not(run):
     assert torch.allclose(carried.x, moved, atol=1e-5)
     sigma = made(run.branch(*POINT, sigma=0.8))
     assert [sigma.step_record(block, 1).sigma for block in (1, 2, 3)] == [run.info.sigmas[1], 0.8, run.info.sigmas[1]]
+
+
+def test_numbers_of_numpy_stand_in_the_recipe_as_pythons(run):
+    assert run.branch(np.int64(2), 1, sigma=np.float64(0.8)).recipe == "branch = run.branch(2, 1, sigma=0.8)"
 
 
 def test_another_seed_at_step_0_is_the_noise_of_that_seed(pipe, run):

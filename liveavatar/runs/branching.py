@@ -279,4 +279,6 @@ def value_of(name: str, value: object) -> str:
         return "recording"
     if isinstance(value, Prompt):
         return repr(value.text)
+    if isinstance(value, float):
+        return repr(float(value))                        # of numpy too
     return repr(str(value)) if isinstance(value, Path) else repr(value)
