@@ -302,7 +302,7 @@ class Pipeline:
                 "inputs": inputs.origin}
 
 
-TOLD = ("by", "torch", "backend", "seed", "config", "size", "inputs")     # of a description, in a video
+PUBLISHED = ("by", "torch", "backend", "seed", "config", "size", "inputs")     # of a description, in a video
 
 
 def without_folders(about: dict, portrait: Portrait) -> dict:
@@ -310,9 +310,9 @@ def without_folders(about: dict, portrait: Portrait) -> dict:
 
     about: the description of a run or of its folder; it is left as it is
     """
-    told = {"generated": True} | {name: about[name] for name in TOLD if name in about}
-    told["backend"] = {name: value for name, value in told["backend"].items() if name not in ("weights", "options")}
-    told["config"] = told["config"] | {"label": wants_label(portrait, told["config"].get("label"))}
-    if told["config"].get("pose_video") is not None:
-        told["config"]["pose_video"] = printable(Path(told["config"]["pose_video"]).name)
-    return told
+    published = {"generated": True} | {name: about[name] for name in PUBLISHED if name in about}
+    published["backend"] = {name: value for name, value in published["backend"].items() if name not in ("weights", "options")}
+    published["config"] = published["config"] | {"label": wants_label(portrait, published["config"].get("label"))}
+    if published["config"].get("pose_video") is not None:
+        published["config"]["pose_video"] = printable(Path(published["config"]["pose_video"]).name)
+    return published
