@@ -303,6 +303,7 @@ class Pipeline:
 
 
 PUBLISHED = ("by", "torch", "backend", "seed", "config", "size", "inputs")     # of a description, in a video
+PRIVATE = ("weights", "options")                                           # of its model: they name folders
 
 
 def without_folders(about: dict, portrait: Portrait) -> dict:
@@ -311,7 +312,7 @@ def without_folders(about: dict, portrait: Portrait) -> dict:
     about: the description of a run or of its folder; it is left as it is
     """
     published = {"generated": True} | {name: about[name] for name in PUBLISHED if name in about}
-    published["backend"] = {name: value for name, value in published["backend"].items() if name not in ("weights", "options")}
+    published["backend"] = {name: value for name, value in about["backend"].items() if name not in PRIVATE}
     published["config"] = published["config"] | {"label": wants_label(portrait, published["config"].get("label"))}
     if published["config"].get("pose_video") is not None:
         published["config"]["pose_video"] = printable(Path(published["config"]["pose_video"]).name)
