@@ -107,7 +107,7 @@ def main(argv: list[str] | None = None) -> Report:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--frames", type=int, default=96, help="video frames of a clip, a multiple of 12")
-    parser.add_argument("--size", default="128*128", help="width*height")
+    parser.add_argument("--size", default="256*256", help="width*height (default: %(default)s)")
     parser.add_argument("--world", choices=("plain", "rich"), default="plain", help="of rendered people")
     parser.add_argument("--batch", type=int, default=32, help="clips made together")
     parser.add_argument("--seed", type=int, default=7)

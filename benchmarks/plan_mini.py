@@ -1,6 +1,6 @@
 """mini's process memory: planned against measured.
 
-    python benchmarks/plan_mini.py [--size 128*128] [--steps 4] [--seconds 2]
+    python benchmarks/plan_mini.py [--size 256*256] [--steps 4] [--seconds 2]
 
 Prints the largest resident size of a process that makes a video, the plan's peak and their ratio; exit code 1 when they
 are further apart than 10 %. Linux and macOS.
@@ -46,7 +46,7 @@ def measured(size: str, steps: int, seconds: float) -> dict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="128*128")
+    parser.add_argument("--size", default="256*256")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=2.0)
     asked = parser.parse_args()

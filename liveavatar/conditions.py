@@ -41,11 +41,11 @@ MAX_CHARACTERS = 8192
 
 # ---------------------------------------------------------------------------------------------------- portrait
 
-def load_portrait(source, expects_rendered: bool = True) -> Portrait:
+def load_portrait(source, expects_rendered: bool = False) -> Portrait:
     """Bring a picture, in whatever form it comes, to float RGB the right way up.
 
     source: a path, a PIL image, an array or tensor ((H, W, 3) uint8 or (3, H, W) float 0..1), or a Portrait
-    expects_rendered: warn when the picture was not made by the renderer, the only kind mini was trained on
+    expects_rendered: warn when the picture was not made by the renderer, for weights that were trained on no others
     """
     if isinstance(source, Portrait):
         _check_extent(*source.pixels.shape[-2:], source.source or "the portrait")
@@ -60,9 +60,9 @@ def load_portrait(source, expects_rendered: bool = True) -> Portrait:
         raise InputError(f"a portrait cannot be made from {type(source).__name__}; "
                          "give a path, a PIL image, an array (H, W, 3) or liveavatar.avatar(seed=1)")
     if expects_rendered and portrait.identity is None:
-        warnings.warn(f"{portrait.source}: not a rendered avatar. mini was trained on rendered avatars only: a "
-                      "photo blurs and changes while it speaks, and soon does not look like itself; "
-                      "liveavatar.avatar(seed=1) makes a portrait it knows", stacklevel=2)
+        warnings.warn(f"{portrait.source}: not a rendered avatar. These weights were trained on rendered avatars only: "
+                      "a photo blurs and changes while it speaks, and soon does not look like itself; "
+                      "liveavatar.avatar(seed=1) makes a portrait they know", stacklevel=2)
     return portrait
 
 
@@ -73,7 +73,7 @@ def sample_portraits() -> dict[str, Portrait]:
     """
     from liveavatar.speech import SAMPLES
 
-    return {name: load_portrait(SAMPLES / f"{name}.png", expects_rendered=False) for name in SAMPLE_PORTRAITS}
+    return {name: load_portrait(SAMPLES / f"{name}.png") for name in SAMPLE_PORTRAITS}
 
 
 def _from_file(path: Path) -> Portrait:

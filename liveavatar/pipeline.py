@@ -51,6 +51,7 @@ from liveavatar.video import Video, check_output, wants_label
 
 if TYPE_CHECKING:
     from liveavatar.backends import Backend
+    from liveavatar.types import Portrait
 
 DEFAULTS = GenerationConfig()
 
@@ -291,17 +292,28 @@ class Pipeline:
                              "or load the many-step base with student=False (--teacher)")
 
     def provenance(self, inputs: Inputs, config: GenerationConfig) -> dict:
-        """Return what a video says of its origin. Folders are nobody's business: names and fingerprints say enough."""
-        about = {"generated": True} | self._describe(inputs, config)
-        for private in ("weights", "options"):
-            about["backend"].pop(private, None)
-        about["config"]["label"] = wants_label(inputs.portrait, config.label)
-        if config.pose_video is not None:
-            about["config"]["pose_video"] = printable(Path(config.pose_video).name)
-        return about
+        """Return what a video says of its origin."""
+        return without_folders(self._describe(inputs, config), inputs.portrait)
 
     def _describe(self, inputs: Inputs, config: GenerationConfig) -> dict:
         """Return what a run folder and a video say about their origin."""
         return {"by": f"liveavatar {__version__}", "torch": torch.__version__, "backend": self.backend.about(),
                 "seed": config.base_seed, "config": config.to_dict(), "size": list(inputs.size),
                 "inputs": inputs.origin}
+
+
+PUBLISHED = ("by", "torch", "backend", "seed", "config", "size", "inputs")     # of a description, in a video
+PRIVATE = ("weights", "options")                                           # of its model: they name folders
+
+
+def without_folders(about: dict, portrait: Portrait) -> dict:
+    """Return what a video says of its origin. Folders are nobody's business: names and fingerprints say enough.
+
+    about: the description of a run or of its folder; it is left as it is
+    """
+    published = {"generated": True} | {name: about[name] for name in PUBLISHED if name in about}
+    published["backend"] = {name: value for name, value in about["backend"].items() if name not in PRIVATE}
+    published["config"] = published["config"] | {"label": wants_label(portrait, published["config"].get("label"))}
+    if published["config"].get("pose_video") is not None:
+        published["config"]["pose_video"] = printable(Path(published["config"]["pose_video"]).name)
+    return published

@@ -68,7 +68,7 @@ class BlockStream:
             latents = self._waiting.pop(0)
             began, first = time.perf_counter(), max(self._decoded * self._block_frames - self._trim, 0)
             with self.watch.measure("decode"):
-                pictures = self._decoder_at(self._decoded).decode(latents)
+                pictures = self._decoder.decode(latents)
                 pictures = pictures[0 if self._decoded else self._trim:][:self.frames - first]
             spent_ms = (time.perf_counter() - began) * 1000
             self._decoded += 1
@@ -93,10 +93,6 @@ class BlockStream:
     def _roll_out(self) -> Iterator[tuple[Step, Rollout | None]]:
         """Make the steps of all blocks that are left."""
         return roll_out(self._backend, self._condition, self._config, self._go_on)
-
-    def _decoder_at(self, block: int) -> PictureDecoder:
-        """Return what decodes a block."""
-        return self._decoder
 
     def _go_on(self, empty: Rollout) -> Rollout:
         return empty if self._folder is None else self._folder.rollout(empty, self._backend.device)

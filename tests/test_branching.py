@@ -1,5 +1,6 @@
 """Other futures of a run: equal before the point, as asked from it on, and ordinary runs themselves."""
 
+import numpy as np
 import pytest
 import torch
 from fakes import FakeBackend, face, tone, wait_until
@@ -118,6 +119,10 @@ def test_what_lasts_lasts_and_what_concerns_a_step_does_not(run):
     assert [sigma.step_record(block, 1).sigma for block in (1, 2, 3)] == [run.info.sigmas[1], 0.8, run.info.sigmas[1]]
 
 
+def test_numbers_of_numpy_stand_in_the_recipe_as_pythons(run):
+    assert run.branch(np.int64(2), 1, sigma=np.float64(0.8)).recipe == "branch = run.branch(2, 1, sigma=0.8)"
+
+
 def test_another_seed_at_step_0_is_the_noise_of_that_seed(pipe, run):
     branch = made(run.branch(2, 0, seed=7))
     other = made(Run.of(pipe, tone(2.4), face(32, 32), "smiling", GenerationConfig(sample_steps=3, base_seed=7,
@@ -185,6 +190,29 @@ def test_a_paused_run_branches_at_the_step_that_comes_next_and_goes_on_itself(pi
     assert equal(live, run)
 
 
+def test_a_branch_decodes_what_its_parent_has_made_and_not_yet_decoded(pipe, run):
+    live = Run.of(pipe, tone(2.4), face(32, 32), "smiling", CONFIG)
+    for count in range(1, 7):                              # two blocks, of which the second has no pictures yet
+        live.step()
+        wait_until(lambda count=count: live.state == PAUSED and len(live.recorded_steps) == count)
+    assert [block.index for block in live.blocks] == [0]
+    branch = made(live.branch(2, 0))
+    assert equal(branch, run) and [block.index for block in branch.blocks] == [0, 1, 2, 3, 4]
+    live.stop()
+
+
+def test_a_parent_that_goes_on_may_let_go_of_the_caches_with_which_a_branch_begins(pipe, run):
+    levels, block = nearest_caches(run, (3, 0))
+    kept = KeptCaches()
+    kept._kept[block] = levels
+    parent = made(Run.of(pipe, tone(2.4), face(32, 32), "smiling", CONFIG))
+    parent.kept_caches = kept
+    found = nearest_caches(parent, (3, 0))
+    kept._kept.clear()
+    assert found[1] == 3 and len(found[0]) == CONFIG.sample_steps
+    assert equal(made(parent.branch(3, 0)), run)
+
+
 def test_saved_runs_and_saved_branches_can_be_branched(pipe, run, tmp_path):
     first = made(run.branch(*POINT, latent=ScaleChannel(1, 0.0), sound="shuffled"))
     first.save(tmp_path / "first")
@@ -207,6 +235,19 @@ def test_a_run_folder_can_be_branched(pipe, run, tmp_path, monkeypatch):
     assert all(same_steps(branch, other).values())
 
 
+def test_what_is_exported_of_a_run_folder_names_no_folder(tmp_path, monkeypatch):
+    backend = FakeBackend()
+    monkeypatch.setitem(BACKENDS, "fake", "fakes:FakeBackend")
+    monkeypatch.setattr(backend, "about", lambda: FakeBackend.about(backend) | {
+        "weights": "/home/me/weights", "options": {"checkpoint_dir": "/home/me/weights"}})
+    Pipeline(backend).render(tone(0.96), face(32, 32), "smiling", CONFIG, output=tmp_path / "me.mp4",
+                             run_dir=tmp_path / "run", progress=False)
+    made = read_provenance(tmp_path / "me.mp4")
+    export_video(open_run(tmp_path / "run"), tmp_path / "again.mp4")
+    again = read_provenance(tmp_path / "again.mp4")
+    assert again == made and "/home/me" not in str(again) and str(tmp_path) not in str(again)
+
+
 def test_a_branch_is_exported_with_its_origin(run, tmp_path):
     branch = made(run.branch(*POINT, seed=7))
     export_video(branch, tmp_path / "branch.mp4")
@@ -223,6 +264,7 @@ def test_a_branch_is_exported_with_its_origin(run, tmp_path):
 @pytest.mark.parametrize("words, point, change", [
     ("no step 3 of block 2", (2, 3), {}),
     ("no step 0 of block 9", (9, 0), {}),
+    ("block 1.0, step 'x'; give whole numbers", (1.0, "x"), {}),
     ("sigma is 1.0; at step 1 it must lie between 0.", POINT, {"sigma": 1.0}),
     ("base_seed is -1", POINT, {"seed": -1}),
     ("solver is 'eule'.*did you mean", POINT, {"solver": "eule"}),

@@ -22,8 +22,6 @@ from liveavatar.conditions import (
 )
 from liveavatar.types import InputError, Portrait
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*not a rendered avatar")
-
 
 @pytest.fixture
 def quarters():
@@ -71,10 +69,11 @@ def test_a_rendered_portrait_brings_its_identity_and_no_warning(tmp_path, recwar
     assert not [w for w in recwarn if "rendered" in str(w.message)]
 
 
-@pytest.mark.filterwarnings("default")
-def test_a_photo_is_accepted_with_a_warning(quarters):
-    with pytest.warns(UserWarning, match="mini was trained on rendered avatars"):
-        load_portrait(quarters)
+def test_a_photo_is_accepted_with_a_warning_only_where_weights_know_no_photos(quarters, recwarn):
+    load_portrait(quarters)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="These weights were trained on rendered avatars"):
+        load_portrait(quarters, expects_rendered=True)
 
 
 def test_exif_rotation_is_honoured(tmp_path, quarters):

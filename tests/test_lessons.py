@@ -84,7 +84,7 @@ def test_numbers_of_all_libraries_are_understood(answer):
 @pytest.mark.parametrize(("answer", "said"), [
     ("0.602", "text, '0.602'"), (None, "None"), (True, "bool"), (max, "brackets"), ([0.602, 1], "list"),
     (torch.zeros(2, 3), "shape (2, 3)"), (float("nan"), "no finite number"), ({0.602}, "set"), (2j, "complex"),
-    (answers.Verdict(True, "1"), "right, shown, remark")])
+    (10**400, "an int"), (answers.Verdict(True, "1"), "right, shown, remark")])
 def test_other_kinds_are_explained_and_do_not_count(answer, said):
     outcome = check("third-step-starts", answer)
     assert outcome.state == "unsuitable" and said in outcome.message and not progress_file().exists()

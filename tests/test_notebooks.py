@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -72,6 +73,13 @@ def test_cells_carry_no_traces_of_a_run(path):
     assert run == []                                               # cells with outputs say 1, as nbval wants
     assert {cell["execution_count"] for cell in code_cells(path)} <= {1, None}
     assert "widgets" not in read(path)["metadata"]
+
+
+def test_a_lesson_leads_to_the_next(path):
+    lessons = [one for one in NOTEBOOKS if one.stem < "11"]        # those that follow can be read in any order
+    following = dict(pairwise([*lessons, NOTEBOOKS[len(lessons)]]))
+    words = "".join(source(cell) for cell in read(path)["cells"][-2:] if cell["cell_type"] == "markdown")
+    assert path not in following or f"]({following[path].name})" in words
 
 
 def test_the_kernel_is_any_python3(path):

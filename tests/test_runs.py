@@ -78,13 +78,14 @@ def test_inputs_are_found_by_their_hashes_wherever_they_are_and_whatever_they_ar
         inputs_of(recipe)
 
 
-@pytest.mark.parametrize("who", ["by seed", "at random", "sample"])
+@pytest.mark.parametrize("who", ["by seed", "at random", "in a size of numpy", "sample"])
 def test_an_avatar_and_a_sample_are_found_without_any_file(pipe, tmp_path, who):
     portrait = {"by seed": lambda: avatar(3, (32, 32), hair="long"), "at random": lambda: avatar(size=(32, 32)),
+                "in a size of numpy": lambda: avatar(3, tuple(np.array([32, 32]))),
                 "sample": lambda: sample_portraits()["man"]}[who]()
     pipe.render(tone(0.5), portrait, "", ASKED, output=tmp_path / "she.mp4", progress=False)
     found = find_inputs(read_recipe(tmp_path / "she.mp4"), [tmp_path])[1]
-    assert torch.equal(load_portrait(found, expects_rendered=False).pixels, portrait.pixels)
+    assert torch.equal(load_portrait(found).pixels, portrait.pixels)
 
 
 def test_again_makes_the_same_video_and_takes_what_is_given(folder):

@@ -1,10 +1,13 @@
 """Grids and materials: every combination once, one name one video, noise at exactly the level asked for."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image
 
+from liveavatar.backends.mini import WEIGHTS
 from liveavatar.study.grid import Cell, Grid, parse_axis
 from liveavatar.study.materials import _recording, first_seconds, gather, pink_noise, recording, with_noise
 from liveavatar.study.plan import RECORDINGS, SCALES, SMOKE, cells_of
@@ -97,6 +100,15 @@ def test_what_is_heard_is_noisy_and_what_was_spoken_is_not():
     assert not np.array_equal(materials.heard.wave, materials.spoken.wave)
     np.testing.assert_array_equal(materials.spoken.wave, first_seconds(recording("welcome"), 1.0).wave)
     assert materials.portrait.identity is not None
+
+
+def test_weights_without_a_student_make_videos_of_the_teacher(tmp_path):
+    manifest = json.loads((WEIGHTS / "manifest.json").read_text())
+    manifest["parts"].pop("student-4")
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert gather(Cell(model="teacher", weights=str(tmp_path), seconds=0.5)).portrait.identity is not None
+    with pytest.raises(InputError, match="student is True"):
+        gather(Cell(weights=str(tmp_path), seconds=0.5))
 
 
 def test_a_file_that_was_replaced_under_its_name_is_read_again(tmp_path):

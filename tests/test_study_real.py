@@ -74,6 +74,15 @@ def test_what_is_sent_names_no_folder(first, downloads):
     assert json.loads((first / "real_study.json").read_text())["videos"] == 2
 
 
+def test_errors_that_are_sent_name_no_folder(tmp_path):
+    portrait = tmp_path / "my faces" / "anna.jpg"
+    row = {"portrait": str(portrait), "recording": "welcome", "error": f"{portrait} cannot be read; "
+           "/home/me/ckpt/model.safetensors, C:\\Users\\me\\lora.bin and voices/me.wav are missing: 3 of 4"}
+    [sent] = real.shareable(Table([row]))
+    assert sent["error"] == "anna.jpg cannot be read; model.safetensors, lora.bin and me.wav are missing: 3 of 4"
+    assert list(real.shareable(Table([row | {"error": ""}])))[0]["error"] == ""
+
+
 def test_it_goes_on_where_it_was_and_makes_nothing_twice(first, downloads, capsys):
     before = {path: path.stat().st_mtime_ns for path in first.rglob("video.mp4")}
     assert study(downloads, first, "--portraits", "woman", "--steps", "1", "2", "3", "--by_step") == 0

@@ -7,6 +7,7 @@ import widgets
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
 from liveavatar.runs.edits import ReplaceRegion, ScaleChannel
+from liveavatar.runs.info import RUNNING
 from liveavatar.runs.run import Run
 from liveavatar.types import InputError
 from widgets import BranchTree, StepGrid, Workbench
@@ -106,13 +107,28 @@ def test_on_the_page_a_branch_is_shown_beside_its_parent():
     page.close()
 
 
-def test_without_a_run_or_with_one_that_is_going_it_says_so(run):
+def test_on_the_page_no_branch_is_made_while_another_video_is_prepared(run, monkeypatch):
+    page = Workbench(pipeline=Pipeline(FakeBackend()), size="32*32", seconds=0.96)
+    page.watch(run)
+    monkeypatch.setattr(page, "_preparing", object())
+    page.tree._receive_message(None, {"kind": "branch"}, [])
+    assert page.tree.error.startswith("One video at a time") and page.run is run
+    monkeypatch.undo()
+    page.close()
+
+
+def test_without_a_run_without_a_step_or_with_one_that_is_going_it_says_so(run, monkeypatch):
     assert BranchTree().paint()[0]["nothing"].startswith("No run to branch")
     fresh = make_run()
     tree = BranchTree(fresh)
     assert tree.paint()[0]["point"] is None
     with pytest.raises(InputError, match="No step is made yet"):
         tree.branch()
+    monkeypatch.setattr(run, "_state", RUNNING)
+    with pytest.raises(InputError, match="One video at a time"):
+        BranchTree(run).branch()
+    with pytest.raises(InputError, match="pause it first"):
+        run.branch(1, 0)
 
 
 @pytest.mark.parametrize("view", ["Player", "StepGrid", "StepChange", "LipView", "MemoryView", "CacheView",

@@ -120,6 +120,10 @@ def test_installing_looks_first_whether_the_pack_is_whole(made):
     told = install(made, "--check")
     assert told.returncode == 1 and f"{wheel.name} is damaged" in told.stderr
     wheel.write_bytes(kept)
+    (made / "pack.json").rename(made / "elsewhere")
+    told = install(made, "--check")
+    assert told.returncode == 1 and told.stderr.startswith("install.py: pack.json is missing or damaged")
+    (made / "elsewhere").rename(made / "pack.json")
 
 
 @pytest.mark.parametrize(("change", "words"), [

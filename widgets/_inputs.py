@@ -175,7 +175,7 @@ class Framed:
 def portrait_in_frame(backend: Backend | type[Backend], portrait: Portrait, config: GenerationConfig) -> Framed:
     """Crop a portrait as the video will show it. The last few answers are kept: finding a face takes a while."""
     key = portrait, backend.name, backend.default_size, backend.expects_head_and_shoulders, config.size
-    known = next((framed for asked, framed in _framed if asked[0] is portrait and asked[1:] == key[1:]), None)
+    known = next((framed for asked, framed in tuple(_framed) if asked[0] is portrait and asked[1:] == key[1:]), None)
     if known is None:
         with caught_warnings() as noticed:
             cropped, frame = prepare_portrait(backend, portrait, config)

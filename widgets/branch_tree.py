@@ -143,7 +143,7 @@ class BranchTree(LiveView):
         return made
 
     def select(self, number: int) -> None:
-        """Show another run of the tree; number: its place in `runs`."""
+        """Show another run of the tree; number: its place in `runs`. Raises InputError where there is none."""
         runs = self.runs
         if not 0 <= number < len(runs):
             raise InputError(f"run {number} is not in the tree; it has runs 0 to {len(runs) - 1}")
@@ -151,7 +151,8 @@ class BranchTree(LiveView):
             self._turn_to(runs[number])
 
     def forget(self, number: int) -> None:
-        """Take a run without branches out of the tree; number: its place in `runs`."""
+        """Take a run without branches out of the tree; number: its place in `runs`. Raises InputError for one that is
+        shown or has branches."""
         run = self.runs[number]
         if run is self.run or any(other.parent is run for other in self._tree):
             raise InputError("a run that is shown, or has branches, stays in the tree")

@@ -339,8 +339,8 @@ class Workbench(Settings):
         return load_model(self.backend, self.model)
 
     def show_branch(self, run: Run, parent: Run | None) -> None:
-        """Show a run of the tree of branches, beside its parent where it has one."""
-        if self.busy and self.run is not None and self.run.running:
+        """Show a run of the tree beside its parent. Raises InputError while another one is made, or about to be."""
+        if self.running:
             raise InputError("One video at a time: pause or stop the one that is being made.")
         begins_s = 0.0 if run.lineage.point is None else run.lineage.point[0] * run.info.block_s
         self.watch(run)

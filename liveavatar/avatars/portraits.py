@@ -110,7 +110,7 @@ def avatar(seed: int | None = None, size: tuple[int, int] = (256, 256), world: s
         identity[0, IDENTITY_COLUMNS[name]] = value
     pixels = _in_steps_of_255(render(identity, pose, size)[0])
     return Portrait(pixels, identity[0], source="rendered", sha256=hashlib.sha256(_bytes(pixels)).hexdigest(),
-                    drawn={"seed": seed, "size": list(size), "world": world} | traits)
+                    drawn={"seed": seed, "size": [int(side) for side in size], "world": world} | traits)
 
 
 def _columns(name: str, value: str | bool | float) -> dict[str, float]:

@@ -111,6 +111,12 @@ class Backend(ABC):
         raise InputError(f"{cls.name} hears with networks of its own; from Python: "
                          f"liveavatar.load({cls.name!r}, ...).encode_audio(\"speech.wav\")")
 
+    @classmethod
+    def fingerprint(cls, **options: object) -> str:
+        """Return a short name for the weights that these options of `load` bring: the options, where they name no
+        files. Raises InputError where files are missing."""
+        return " ".join(f"{name}={value}" for name, value in sorted(options.items()))
+
     # ------------------------------------------------------------------ weights that come late and go early
 
     def load_transformer(self) -> None:                    # noqa: B027   a default, not a duty

@@ -20,7 +20,7 @@ LAB_SETTINGS = Path(__file__).resolve().parents[1] / "jupyter"     # defaults: J
 
 
 def audio_preprocess(asked: argparse.Namespace) -> int:
-    """Write what the model hears to a file."""
+    """Write what the model hears to a file; return the exit code. Raises InputError for files that cannot be used."""
     config = GenerationConfig(start_s=asked.start_s, duration_s=asked.duration_s, clean=asked.clean)
     check_file("--input", asked.input, "a recording such as speech.wav")
     output = output_of(asked, DEFAULT_FEATURES)
@@ -44,7 +44,7 @@ def audio_preprocess(asked: argparse.Namespace) -> int:
 
 
 def avatar(asked: argparse.Namespace) -> int:
-    """Draw a portrait of somebody who does not exist."""
+    """Draw a portrait of somebody who does not exist; return the exit code. Raises InputError for an unknown trait."""
     output = output_of(asked, DEFAULT_PORTRAIT)
     if output.suffix.lower() != ".png":
         raise InputError(f"--output is {output}; portraits are PNG files, which can carry who they show: portrait.png")
@@ -93,7 +93,10 @@ def doctor(asked: argparse.Namespace) -> int:
 
 
 def workshop(asked: argparse.Namespace) -> int:
-    """Look at a participant's machine, or make the folder that participants get."""
+    """Look at a participant's machine, or make the folder that participants get; return the exit code.
+
+    Raises InputError where the folder cannot be made.
+    """
     if asked.pack is None:
         from liveavatar.workshop.machine import main as run
 
@@ -106,7 +109,7 @@ def workshop(asked: argparse.Namespace) -> int:
 
 
 def trait_of(text: str) -> tuple[str, str | bool | float]:
-    """Parse hair=long, glasses=true or eye_size=1.1"""
+    """Parse hair=long, glasses=true or eye_size=1.1. Raises InputError for other forms."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (name and equals and value):
         raise InputError(f"--trait is {text!r}; write name=value, for example hair=long or glasses=true")

@@ -28,7 +28,7 @@ DEFAULT_OUTPUT = "out.mp4"
 
 
 def generate(asked: argparse.Namespace) -> int:
-    """Make a video in which a portrait speaks; return the exit code."""
+    """Make a video in which a portrait speaks; return the exit code. Raises InputError for what cannot be used."""
     if asked.resume is not None:
         return go_on(asked)
     recipe = None if asked.again is None else use_recipe(asked)
@@ -66,7 +66,10 @@ def generate(asked: argparse.Namespace) -> int:
 
 
 def use_recipe(asked: argparse.Namespace) -> Recipe:
-    """Take from a video of ours all that was not given: model, prompt and settings. -> its recipe"""
+    """Take from a video of ours all that was not given: model, prompt and settings. -> its recipe
+
+    Raises InputError where the video has none.
+    """
     from liveavatar.runs import read_recipe
 
     if asked.audio is not None and asked.text is not None:
@@ -101,7 +104,7 @@ def load_options(asked: argparse.Namespace) -> dict:
 
 
 def by_many(asked: argparse.Namespace, audio: object, config: GenerationConfig, output: Path, options: dict) -> int:
-    """Generate by several processes, each with its own steps."""
+    """Generate by several processes, each with its own steps; return the exit code. Raises InputError for --run_dir."""
     if asked.run_dir is not None:
         raise InputError("--run_dir is kept by one process only; leave it out, or start without torchrun")
     from liveavatar import parallel
@@ -117,7 +120,7 @@ def by_many(asked: argparse.Namespace, audio: object, config: GenerationConfig, 
 
 
 def go_on(asked: argparse.Namespace) -> int:
-    """Finish a run that was stopped or killed."""
+    """Finish a run that was stopped or killed; return the exit code. Raises InputError where there is none."""
     given = [name for name in ("audio", "image", "text", "run_dir") if getattr(asked, name) is not None]
     if given:
         raise InputError(f"--resume goes on with the inputs of that run; leave out --{' and --'.join(given)}")
@@ -144,12 +147,14 @@ def check_names(asked: argparse.Namespace) -> None:
 
 
 def spoken(text: str, voice: str) -> Speech:
+    """Let a synthetic voice say a text."""
     from liveavatar.speech import speak
 
     return speak(text, voice)
 
 
 def report(video: Video, stop: Stop) -> int:
+    """Print what was made; return the exit code."""
     if not video.frames:
         print("liveavatar: stopped before the first picture; nothing was written", file=sys.stderr)
         return stop.exit_code
@@ -174,6 +179,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
 
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """Add what goes in: sound, portrait, words."""
     given = parser.add_argument_group("inputs")
     given.add_argument("--audio", help="recording: wav, mp3, flac, ogg, m4a ...")
     given.add_argument("--text", help="words to be spoken by a synthetic voice instead of a recording")
@@ -187,6 +193,7 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
+    """Add what comes out: file, size, length, mark."""
     asked = parser.add_argument_group("video")
     add_output(asked, DEFAULT_OUTPUT, ".mp4 or .webm", "--save_file")
     asked.add_argument("--size", help="width*height, an area: the aspect follows the portrait (default: the model's)")
@@ -198,6 +205,7 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """Add how it is denoised: steps, seed, solver, schedule, strengths."""
     sampled = parser.add_argument_group("sampling")
     sampled.add_argument("--sample_steps", type=int, help=f"denoising steps (default: {DEFAULTS.sample_steps})")
     sampled.add_argument("--base_seed", type=int, help=f"one seed is one video (default: {DEFAULTS.base_seed})")
@@ -212,6 +220,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add which model makes it, and where it runs."""
     model = parser.add_argument_group("model")
     model.add_argument("--backend", default="mini", help="(default: %(default)s)")
     add_switch(model, "--teacher", False, "the many-step base instead of the fast student")

@@ -11,13 +11,15 @@ from liveavatar.types import InputError
 
 
 def check_file(option: str, path: str, example: str) -> None:
+    """Refuse a file that cannot be read. Raises InputError with the option, the fault and an example."""
     fault = fault_of(user_path(path))
     if fault:
         raise InputError(f"{option} {path} {fault}; give {example}")
 
 
 def output_of(asked: argparse.Namespace, default: str) -> Path:
-    """Return where to write: what exists is not overwritten unless that was asked for."""
+    """Return where to write: what exists is not overwritten unless that was asked for. Raises InputError where a
+    file that was named exists."""
     if asked.output is None:
         return Path(default) if asked.overwrite else free_name(Path(default))
     path = user_path(asked.output)

@@ -27,6 +27,7 @@ class Parser(argparse.ArgumentParser):
     """Refuses in one sentence, like everything else here."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise InputError with the message of argparse, and the nearest known word."""
         wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
         hint = did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
         message = message.replace("argument command: invalid choice:", "unknown command")
@@ -69,6 +70,7 @@ def student_name(text: str) -> int | str:
 
 
 def add_switch(parser: argparse.ArgumentParser, name: str, default: bool, text: str) -> None:
+    """Add an option that may stand alone or with True or False behind it."""
     parser.add_argument(name, nargs="?", const=True, default=default, type=truth, metavar="True|False", help=text)
 
 
@@ -87,6 +89,7 @@ def add_output(parser: argparse._ActionsContainer, default: str, text: str, *nam
 
 
 def add_stretch(parser: argparse.ArgumentParser) -> None:
+    """Add which stretch of the recording is used, and how it is cleaned."""
     parser.add_argument("--start", "--start_s", dest="start_s", type=float, default=0.0,
                         help="seconds of the recording to skip; torchrun takes only --start_s for ours")
     parser.add_argument("--duration", dest="duration_s", type=float, default=None, help="seconds to use")

@@ -84,7 +84,7 @@ def as_number(answer: Any) -> float:
         raise UnsuitableAnswer(f"one number is asked for, and this is {described(answer)}")
     try:
         value = float(answer.item() if hasattr(answer, "item") else answer)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UnsuitableAnswer(f"a number is asked for, and this is {described(answer)}") from error
     if not math.isfinite(value):
         raise UnsuitableAnswer(f"this is {value}, which is no finite number: has something been divided by zero?")

@@ -28,6 +28,7 @@ class Outcome:
 
     @property
     def right(self) -> bool:
+        """Tell whether the answer was right."""
         return self.state == RIGHT
 
     def __str__(self) -> str:

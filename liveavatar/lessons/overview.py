@@ -27,6 +27,7 @@ class Progress:
         return tuple(name for name in EXERCISES if self.is_solved(name))
 
     def is_solved(self, name: str) -> bool:
+        """Tell whether an exercise was ever answered rightly."""
         return bool(self.attempts.get(name, Attempts()).solved)
 
     def state(self, name: str) -> str:

@@ -1,10 +1,10 @@
 """From one picture to the numbers that drew it: lips, head, hands, colours.
 
-A small network, trained on drawn avatars and on photographs that speak, of which everything is known
-(`liveavatar.training.regressor`). It looks twice: at the whole picture for head, hands, eyes and colours, and at a
-piece around the mouth that the first look found, cut in proportion to the face. What a closed mouth hides (teeth, for
-instance) cannot be seen and is guessed; of a photograph only mouth and eyelids can be read, the rest is relative to a
-portrait that the network does not know.
+A small network, trained on pictures of which everything is known (`liveavatar.training.regressor`): drawn avatars and,
+where they are given, photographs that speak. The shipped one is that of version 0.1 and knows avatars alone. It looks
+twice: at the whole picture for head, hands, eyes and colours, and at a piece around the mouth that the first look
+found, cut in proportion to the face. What a closed mouth hides (teeth, for instance) cannot be seen and is guessed; of
+a photograph only mouth and eyelids can be read, the rest is relative to a portrait that the network does not know.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import index
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from liveavatar.runs.changed_rollout import ChangedRollout, Made
 from liveavatar.runs.changes import Change, Lineage, Settings
 from liveavatar.runs.edits import EditPlace, edited, name_of_edit
 from liveavatar.runs.info import RUNNING
-from liveavatar.runs.kept_caches import KeptCaches
+from liveavatar.runs.kept_caches import Level
 from liveavatar.runs.other_sounds import with_other_sound
 from liveavatar.runs.record import RunRecord, SavedState
 from liveavatar.runs.sources import GenerationSource
@@ -36,11 +37,10 @@ from liveavatar.streaming import BlockStream
 from liveavatar.types import Block, InputError, Prompt, Speech, Step
 
 if TYPE_CHECKING:
-    from liveavatar.backends import PictureDecoder
     from liveavatar.runs.run import Run
 
 MOST_REPEATS = 8
-LOOKED_BACK = 16                  # blocks that a decoder is shown again: more than any of the VAEs remembers
+LOOKED_BACK = 16                  # blocks that a new decoder decodes again: more than any of the VAEs remembers
 
 
 class BranchSource(GenerationSource):
@@ -57,6 +57,7 @@ class BranchSource(GenerationSource):
         self.info = replace(run.info, solver=last.config.sample_solver or self.backend.trained.solver)
         self.provenance = run.provenance | {"branch": [change.to_dict() for change in lineage.changes]}
         self.trace = run.trace.until(*lineage.point)
+        self.decoded = decoded_blocks(run, lineage.point[0])
 
     def events(self, stop: Event) -> Iterator[Step | Block]:
         """Yield the steps from the point on, and the blocks whose pictures are decoded."""
@@ -67,36 +68,33 @@ class BranchSource(GenerationSource):
 class BranchStream(BlockStream):
     """Makes and decodes the blocks of a branch."""
 
-    def __init__(self, source: BranchSource, kept: KeptCaches, begins: int, stop: Event) -> None:
-        block = source.lineage.point[0]
+    def __init__(self, source: BranchSource, kept: tuple[Level, ...], begins: int, stop: Event) -> None:
+        """Take caches that are kept, the block at whose beginning they were copied, and what ends the work."""
         self._source, self._kept_caches, self._begins, self._stop = source, kept, begins, stop
-        super().__init__(source.pipeline, source.rollout.condition(block, 0), source.config, Stopwatch())
-        self._decoded = self._from_before = block
-        self._latents: dict[int, Tensor] = {}                  # of blocks made here that a new decoder is shown
-        self._decoded_with: tuple[float, PictureDecoder] | None = None      # portrait strength, decoder
+        super().__init__(source.pipeline, source.rollout.condition(begins, 0), source.config, Stopwatch())
+        self._decoded = self._from_before = source.decoded
+        self._begun = False                                # the decoder has decoded the blocks before
+
+    def events(self, stop: Event | None = None) -> Iterator[Step | Block]:
+        """Yield the blocks that the parent has made and not decoded, then the steps and blocks of the branch."""
+        for block in range(self._decoded, self._source.lineage.point[0]):
+            self.add(self._source.trace.step(block, -1).x)
+        if self._config.enable_online_decode:
+            yield from self.waiting()
+        yield from super().events(stop)
+
+    def waiting(self) -> Iterator[Block]:
+        """Decode the blocks that wait for it, with a decoder that has decoded the blocks before them."""
+        if self._waiting and not self._begun:
+            self._begun, source = True, self._source
+            condition = source.rollout.condition(source.lineage.point[0], source.info.steps - 1)
+            self._decoder = source.backend.decoder(condition)
+            for block in range(max(self._decoded - LOOKED_BACK, 0), self._decoded):
+                self._decoder.decode(source.trace.step(block, -1).x)
+        yield from super().waiting()
 
     def _roll_out(self) -> Made:
         return self._source.rollout.roll_out(self._kept_caches, self._begins, self._source.lineage.point, self._stop)
-
-    def add(self, latents: Tensor) -> None:
-        """Take a finished block, (1, C, F, h, w), to be decoded."""
-        block = self._decoded + len(self._waiting)
-        self._latents[block] = latents.detach().to("cpu", copy=True)
-        self._latents.pop(block - LOOKED_BACK, None)
-        super().add(latents)
-
-    def _decoder_at(self, block: int) -> PictureDecoder:
-        """Return a decoder that has seen the blocks before; another one from where the portrait's strength changes."""
-        rollout = self._source.rollout
-        last = self._source.info.steps - 1
-        strength = rollout.settings(block, last).config.portrait_strength
-        if self._decoded_with is None or self._decoded_with[0] != strength:
-            decoder = self._source.backend.decoder(rollout.condition(block, last))
-            for earlier in range(max(block - LOOKED_BACK, 0), block):
-                known = self._latents.get(earlier)
-                decoder.decode(self._source.trace.step(earlier, -1).x if known is None else known)
-            self._decoded_with = strength, decoder
-        return self._decoded_with[1]
 
 
 # ------------------------------------------------------------------------------------------- what it begins from
@@ -127,16 +125,25 @@ def origin_of(run: RunRecord) -> tuple[Pipeline, Inputs, GenerationConfig]:
                                                   duration_s=None)
 
 
-def nearest_caches(run: RunRecord | None, point: tuple[int, int]) -> tuple[KeptCaches, int]:
-    """Return kept caches, of a run or of those it was branched from, and which of their blocks is nearest before a
-    point; 0 where none is kept."""
-    best, nearest = KeptCaches(), 0
+def nearest_caches(run: RunRecord | None, point: tuple[int, int]) -> tuple[tuple[Level, ...], int]:
+    """Return kept caches, of a run or of those it was branched from, and the block at whose beginning they were copied:
+    the nearest before a point; (), 0 where none are kept. They stay whole when the run goes on and lets go of some."""
+    levels: tuple[Level, ...] = ()
+    nearest = 0
     while run is not None:
-        block = run.kept_caches.newest_before(point[0])
-        if block > nearest:
-            best, nearest = run.kept_caches, block
+        with run._changed:
+            block = run.kept_caches.newest_before(point[0])
+            if block > nearest:
+                levels, nearest = run.kept_caches.at(block), block
         point, run = min(point, run.lineage.point or point), run.parent      # later the ancestor made something else
-    return best, nearest
+    return levels, nearest
+
+
+def decoded_blocks(run: RunRecord, block: int) -> int:
+    """Return how many of the blocks before a block are decoded. A run that pauses between the last step of a block and
+    its pictures has made more; of a run whose pictures are no longer kept, or were not read, all are."""
+    kept = [one.index for one in run.blocks if one.index < block]
+    return max(kept) + 1 if kept else block if run.done_s else 0
 
 
 # ------------------------------------------------------------------------------------------- making one
@@ -145,7 +152,7 @@ def branch(run: Run, block: int, step: int, *, seed: int | None = None, sigma: f
            solver: str | None = None, prompt: str | Prompt | None = None, sound: object = None,
            portrait_strength: float | None = None, sound_strength: float | None = None, skip: bool = False,
            repeat: int = 1, latent: object = None) -> Run:
-    """Return another future of a run, ready to start; see `Run.branch`."""
+    """Return another future of a run, ready to start; see `Run.branch`, also for what raises InputError."""
     if run.state == RUNNING:
         raise InputError("the run is being made; pause it first: run.pause()")
     pipeline, inputs, config = origin_of(run)
@@ -164,8 +171,9 @@ def branch(run: Run, block: int, step: int, *, seed: int | None = None, sigma: f
         speech = with_other_sound(now.speech, sound, block * run.info.block_s, after.config.base_seed, pipeline.backend)
         change = replace(change, speech=speech)
     change = replace(change, latents=entering(run, before.schedule(block, step - 1), change, after, latent))
-    source = BranchSource(run, run.lineage.branched(change, call))
-    return begun(type(run)(source, source.trace), run, source)
+    with run._changed:                                   # a run that pauses may still finish its step
+        source = BranchSource(run, run.lineage.branched(change, call))
+        return begun(type(run)(source, source.trace), run, source)
 
 
 def begun(made: Run, parent: Run, source: BranchSource) -> Run:
@@ -184,8 +192,13 @@ def begun(made: Run, parent: Run, source: BranchSource) -> Run:
 def resolved(run: RunRecord, block: int, step: int) -> tuple[int, int]:
     """Return a point as numbers from 0; below 0 they count from the end of what is made.
 
-    Raises InputError where the run has not come so far.
+    Raises InputError for what is no whole number, and where the run has not come so far.
     """
+    try:
+        block, step = index(block), index(step)
+    except TypeError:
+        raise InputError(f"a branch begins at block {block!r}, step {step!r}; give whole numbers, for example "
+                         "branch(2, 1)") from None
     made = run.recorded_steps
     if not made:
         raise InputError("this run has made no step yet; start it, pause it, then branch")
@@ -214,7 +227,8 @@ def check_change(run: RunRecord, block: int, step: int, skip: bool, repeat: int,
 def entering(run: RunRecord, schedule: Schedule, change: Change, after: Settings, edit: object) -> Tensor | None:
     """Return the latents (1, C, F, h, w) that enter the changed step; None where the noise of its block does.
 
-    Those of the parent, moved to another noise level where that is changed, then edited.
+    Those of the parent, moved to another noise level where that is changed, then edited. Raises InputError for a level
+    that is not between those of its neighbours, and for an edit that cannot be made.
     """
     block, step = change.point
     sigmas, seed = schedule.sigmas, after.config.base_seed
@@ -265,4 +279,6 @@ def value_of(name: str, value: object) -> str:
         return "recording"
     if isinstance(value, Prompt):
         return repr(value.text)
+    if isinstance(value, float):
+        return repr(float(value))                        # of numpy too
     return repr(str(value)) if isinstance(value, Path) else repr(value)

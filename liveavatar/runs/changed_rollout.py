@@ -27,7 +27,7 @@ from liveavatar.rollout import (
     steps_of_block,
 )
 from liveavatar.runs.changes import Change, Lineage, Settings
-from liveavatar.runs.kept_caches import KeptCaches
+from liveavatar.runs.kept_caches import Level, filled
 from liveavatar.sampler import Modulation, Schedule, model_levels
 from liveavatar.threads import adapted_threads, draw_adapted, held_threads
 from liveavatar.types import Condition, Step
@@ -99,15 +99,15 @@ class ChangedRollout:
 
     # ------------------------------------------------------------------ making
 
-    def roll_out(self, kept: KeptCaches, begins: int, first: tuple[int, int], stop: Event) -> Made:
+    def roll_out(self, kept: tuple[Level, ...], begins: int, first: tuple[int, int], stop: Event) -> Made:
         """Yield every step from `first` on and, with the last one of each block, what the next block depends on.
 
-        begins: a block whose beginning is kept, or 0; from it on what comes before is computed again, for its keys
-        and values only
+        kept: the caches at the beginning of block `begins`, () for block 0. From that block on what comes before
+        `first` is computed again, for its keys and values only
         """
-        fixed = getattr(self.backend, "compiled_threads", None)
+        fixed = self.backend.compiled_threads
         with adapted_threads(self.backend.device, fixed=fixed):
-            rollout = kept.fill(beginning(self.backend, self.constants(begins, 0)), begins)
+            rollout = filled(beginning(self.backend, self.constants(begins, 0)), kept, begins)
         block_frames = self.backend.block_latents * self.backend.frames_per_latent
         frames, shape = self.condition(begins, 0).frames, self.condition(begins, 0).reference.shape
         with held_threads():
@@ -147,8 +147,10 @@ class ChangedRollout:
     def _made(self, rollout: Rollout, steps: range, latents: Tensor | None) -> Iterator[Step]:
         """Yield the steps of a stretch. latents: (1, C, F, h, w) that enter it; None: noise"""
         part = replace(rollout, caches=rollout.caches[steps.start:steps.stop])
-        return steps_of_block(self.backend, self.constants(rollout.block, steps.start),
-                              self.settings(rollout.block, steps.start).config, part, steps, latents)
+        constants, config = (self.constants(rollout.block, steps.start),
+                             self.settings(rollout.block, steps.start).config)
+        with torch.inference_mode():                       # as `rollout.roll_out`: the same kernels, the same numbers
+            return steps_of_block(self.backend, constants, config, part, steps, latents)
 
     def _repeated(self, rollout: Rollout, change: Change, latents: Tensor | None) -> Iterator[Step]:
         """Make one step several times: its guess is mixed with fresh noise to the level where the step starts, and the

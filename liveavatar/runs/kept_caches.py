@@ -57,13 +57,21 @@ class KeptCaches:
         """Return the last block up to this one whose beginning is kept; 0 where there is none."""
         return max((at for at in self._kept if at <= block), default=0)
 
-    def fill(self, empty: Rollout, block: int) -> Rollout:
-        """Return the state at the beginning of a kept block, copied into the rings of an empty one."""
-        if block == 0:
-            return empty
-        rings = []
-        for ring, (k, v, end) in zip(empty.caches, self._kept[block], strict=True):
-            ring.k.copy_(k)
-            ring.v.copy_(v)
-            rings.append(replace(ring, end=end))
-        return Rollout(block, tuple(rings))
+    def at(self, block: int) -> tuple[Level, ...]:
+        """Return the caches at the beginning of a block, one for each step; () for block 0 and where none are kept."""
+        return self._kept.get(block, ())
+
+
+def filled(empty: Rollout, levels: tuple[Level, ...], block: int) -> Rollout:
+    """Copy kept caches into the rings of an empty state: the state at the beginning of a block.
+
+    levels: of `KeptCaches.at`; () leaves the state as it is
+    """
+    if not levels:
+        return empty
+    rings = []
+    for ring, (k, v, end) in zip(empty.caches, levels, strict=True):
+        ring.k.copy_(k)
+        ring.v.copy_(v)
+        rings.append(replace(ring, end=end))
+    return Rollout(block, tuple(rings))

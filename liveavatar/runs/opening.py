@@ -13,6 +13,7 @@ import torch
 
 from liveavatar.backends import find
 from liveavatar.files import user_path
+from liveavatar.pipeline import without_folders
 from liveavatar.runfolder import RunFolder
 from liveavatar.runs.info import FINISHED, RunInfo
 from liveavatar.runs.loading import replay
@@ -67,10 +68,10 @@ def open_run_folder(folder: str | os.PathLike, pipeline: Pipeline | None = None,
                   config.sample_solver or about["backend"].get("trained", {}).get("solver", ""), kind.name,
                   config.to_dict())
     backend = None if pipeline is None else pipeline.backend
-    blocks = blocks_of_video(kept, info, getattr(backend or kind, "trim_frames", 0)) if pictures else {}
+    blocks = blocks_of_video(kept, info, (backend or kind).trim_frames) if pictures else {}
     run = Run(TraceSource(trace, info, blocks, 0.0, backend, speech), trace, record=False)
-    run.restore(SavedState(blocks, info.total_s, vae=about.get("vae", ""), provenance=about, portrait=portrait,
-                           state=FINISHED))
+    run.restore(SavedState(blocks, info.total_s, vae=about.get("vae", ""), provenance=without_folders(about, portrait),
+                           portrait=portrait, state=FINISHED))
     return run
 
 

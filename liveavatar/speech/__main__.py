@@ -9,6 +9,7 @@ from liveavatar.speech.synthesis import available_variants, available_voices
 
 
 def main() -> None:
+    """List voices or write clips, as the command line asks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", action="store_true", help="make the package's sample clips anew")
     parser.add_argument("--voices", action="store_true", help="list the voices of this machine")

@@ -25,6 +25,7 @@ INSTALL = ("install one with: pip install 'liveavatar[speech]' (espeak-ng), or a
 
 
 class EspeakId(ctypes.Union):
+    """The union `id` of espeak_EVENT in espeak-ng/speak_lib.h."""
     _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
 
@@ -101,7 +102,8 @@ class Espeak:
 
     def synthesise(self, text: str, name: str, words_per_minute: int, pitch: int, melody: int
                    ) -> tuple[np.ndarray, list[tuple[int, str]]]:
-        """Return wave (N,) int16 at rate_hz, and where each phoneme starts."""
+        """Return wave (N,) int16 at rate_hz, and at which sample each phoneme starts. Raises InputError for an unknown
+        voice and where no sound comes."""
         library = self._library
         with self._lock:
             # An unknown name returns 2 and silently keeps the voice of the call before: never trust it unchecked.
@@ -144,6 +146,11 @@ def _wheel_library() -> list[tuple[str, Path]]:
 
 def speak_espeak(text: str, name: str, rate: float, pitch: float, melody: float
                   ) -> tuple[np.ndarray, int, list[Phoneme]]:
+    """Let espeak-ng say a text. -> wave (N,) float32 in [-1, 1], its rate in Hz, phonemes with their times
+
+    name: "<language>[+<variant>]"; rate, pitch, melody as in `synthesis.speak`. Raises InputError where espeak-ng is
+    missing, does not know the name, or makes no sound.
+    """
     engine = open_espeak()
     if engine is None:
         raise InputError(f"the voice 'espeak:{name}' needs espeak-ng, which is not installed; {INSTALL}")

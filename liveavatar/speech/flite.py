@@ -21,6 +21,7 @@ _FLITE_PITCH_HZ = {"slt": 167.0, "awb": 128.0, "kal": 95.0, "kal16": 95.0}     #
 
 @cache
 def flite_voices() -> tuple[str, ...]:
+    """List the voices of flite; none where it is not installed."""
     if shutil.which("flite") is None:
         return ()
     listed = subprocess.run(["flite", "-lv"], capture_output=True, text=True, check=False).stdout
@@ -30,6 +31,11 @@ def flite_voices() -> tuple[str, ...]:
 
 def speak_flite(text: str, name: str, rate: float, pitch: float, melody: float
                  ) -> tuple[np.ndarray, int, list[Phoneme]]:
+    """Let flite say a text. -> wave (N,) float32 in [-1, 1], its rate in Hz, phonemes with their times
+
+    name: one of `flite_voices`; rate, pitch, melody as in `synthesis.speak`. Raises InputError where flite is missing,
+    does not know the name, or fails.
+    """
     import soundfile
 
     voices = flite_voices()

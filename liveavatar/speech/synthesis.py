@@ -27,7 +27,7 @@ def speak(text: str, voice: str = "espeak:en-us", rate: float = 1.0, pitch: floa
     rate    1 the voice's own pace, 2 twice as fast (0.4..2.5)
     pitch   1 the voice's own, 2 an octave up (0.5..2); flite's `rms` keeps its own
     melody  1 the voice's own ups and downs, 0 monotone (0..2)
-    -> mono float32 at 16 kHz
+    -> mono float32 at 16 kHz. Raises InputError for an empty text, a value out of reach and an unknown voice.
 
     espeak-ng keeps some state between calls: the same words twice in one process differ in phase and by a few
     milliseconds of final silence. The phoneme times always belong to the wave they come with.
@@ -52,6 +52,7 @@ def join(parts: Sequence[Speech], gaps_s: Sequence[float]) -> Speech:
     """Put speeches one after another with silence around them.
 
     gaps_s holds len(parts) + 1 gaps: before, between, after. Phonemes keep their sounds; the gaps become pauses ("_").
+    Raises ValueError for another number of gaps.
     """
     if len(gaps_s) != len(parts) + 1:
         raise ValueError(f"{len(parts)} parts need {len(parts) + 1} gaps (before, between, after), got {len(gaps_s)}")
@@ -88,6 +89,7 @@ def available_variants() -> tuple[str, ...]:
 
 
 def resample(wave: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Bring a wave (N,) float32 to RATE_HZ."""
     if rate_hz == RATE_HZ:
         return wave
     import soxr

@@ -105,8 +105,7 @@ def named_weights(backend: str, options: str) -> str:
     where files are missing."""
     from liveavatar.backends import find
 
-    kind = find(backend)
-    return kind.fingerprint(**json.loads(options)) if hasattr(kind, "fingerprint") else options
+    return find(backend).fingerprint(**json.loads(options))
 
 
 def load_options(cell: Cell) -> dict[str, object]:

@@ -34,7 +34,8 @@ def gather(cell: Cell) -> Materials:
     """Bring a cell's recording, with its noise, and its portrait."""
     spoken = first_seconds(recording(cell.recording), cell.seconds)
     heard = spoken if cell.noise_db is None else with_noise(spoken, cell.noise_db)
-    kind = find_for(cell.backend, {} if cell.options else {"weights": cell.weights})
+    options = {} if cell.options else {"student": cell.model == "student", "weights": cell.weights}
+    kind = find_for(cell.backend, options)
     return Materials(heard, spoken, portrait(cell.portrait, kind.expects_rendered))
 
 
@@ -96,7 +97,7 @@ def keep_recordings(names: Iterable[str]) -> None:
     (KEPT / "phonemes.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def portrait(name: str, expects_rendered: bool = True) -> Portrait:
+def portrait(name: str, expects_rendered: bool = False) -> Portrait:
     """Return the avatar of a seed, the shipped photograph of that name ("woman", "man"), or the portrait in a file.
 
     expects_rendered: warn of a picture that was not rendered, for models that know no others

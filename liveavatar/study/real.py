@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING
 
 from liveavatar.backends.wan.options import add_options, chosen
 from liveavatar.backends.wan.preset import NAME
-from liveavatar.files import printable, user_path
+from liveavatar.conditions import SAMPLE_PORTRAITS
+from liveavatar.files import printable, user_path, write_whole
 from liveavatar.runfolder import sha256_of
 from liveavatar.signals import stop_on_signals
 from liveavatar.speech import samples
@@ -43,13 +45,14 @@ if TYPE_CHECKING:
     from liveavatar.vram.plan import Plan
 
 PROMPT = "A person talks to the camera, looking at it, in natural light."
-PORTRAITS = ("woman", "man")                       # shipped photographs of people who do not exist
 SAMPLES = ("welcome", "steps", "river")            # recordings of the package, longer than those of the study
 STEPS = (3, 4, 5, 6)
 PEOPLE_WANTED = 24                                 # an interval over people that is not much wider than it need be
 TEACHER_STEPS, TEACHER_GUIDANCE = (4, 16), 4.5     # of the base model; guidance as it is configured
 DROPPED = ("options", "weights", "by_step", "block_deadline_ms")
 TABLE, ABOUT = "real_study.csv", "real_study.json"
+NAME_PART = r"[^\s/\\'\"(),;:]"
+FOLDERS = re.compile(rf"([A-Za-z]:)?{NAME_PART}*[/\\]({NAME_PART}+[/\\])*(?=[^\s/\\])")   # before a name, in an error
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Asked:
     options: dict[str, object]                     # of WanBackend.load
     steps: tuple[int, ...] = STEPS
     sizes: tuple[str, ...] = ("704*384",)
-    portraits: tuple[str, ...] = PORTRAITS
+    portraits: tuple[str, ...] = SAMPLE_PORTRAITS
     recordings: tuple[str, ...] = (*SAMPLES, *RECORDINGS)
     seeds: tuple[int, ...] = (420,)
     seconds: float = 8.0
@@ -160,7 +163,11 @@ def shareable(table: Table) -> Table:
     """Return the rows without what is nobody's business: files are named by their own name and a hash."""
     def renamed(row: dict) -> dict:
         kept = {name: value for name, value in row.items() if name not in DROPPED}
-        return kept | {name: public_name(str(row[name])) for name in ("portrait", "recording")}
+        named = {name: public_name(str(row[name])) for name in ("portrait", "recording")}
+        error = str(row.get("error") or "")
+        for name, public in named.items():
+            error = error.replace(str(row[name]), public)
+        return kept | named | {"error": FOLDERS.sub("", error)}
     return Table([renamed(row) for row in table])
 
 
@@ -197,7 +204,8 @@ def write_results(sweep: Sweep, seconds: float) -> Path:
              "videos": len(sweep.results), "asked_for": len(sweep.cells), "failed": len(table.failed),
              "seconds_of_this_call": round(seconds, 1),
              **{name: sorted({str(row.get(name)) for row in table.finished}) for name in provenance.COLUMNS}}
-    path.with_name(ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(about, indent=1) + "\n"
+    write_whole(path.with_name(ABOUT), lambda part: part.write_text(text, encoding="utf-8"))
     return path
 
 
@@ -209,6 +217,7 @@ def add_switch(parser: argparse.ArgumentParser, name: str, default: object, text
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m liveavatar.study.real", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lora", dest="lora_path_dmd", help="liveavatar.safetensors, or its folder")
@@ -221,7 +230,8 @@ def make_parser() -> argparse.ArgumentParser:
     asked = parser.add_argument_group("the study")
     asked.add_argument("--steps", type=int, nargs="+", default=STEPS, help="(default: 3 4 5 6)")
     asked.add_argument("--size", nargs="+", default=["704*384"], help="W*H (default: 704*384)")
-    asked.add_argument("--portraits", nargs="+", default=PORTRAITS, help="files; default: the two shipped photographs")
+    asked.add_argument("--portraits", nargs="+", default=SAMPLE_PORTRAITS,
+                       help="files; default: the two shipped photographs")
     asked.add_argument("--recordings", nargs="+", default=(*SAMPLES, *RECORDINGS),
                        help="files; default: eleven sentences that come with this project")
     asked.add_argument("--seeds", type=int, nargs="+", default=[420])
@@ -250,7 +260,10 @@ def asked_of(given: argparse.Namespace, more: dict[str, object]) -> Asked:
 
 
 def main(given: Sequence[str] | None = None, **more: object) -> int:
-    """Run the study. more: options of `WanBackend.load` that the command line does not have, for tests."""
+    """Run the study. more: options of `WanBackend.load` that the command line does not have, for tests.
+
+    Raises InputError without a LoRA, and for files that cannot be used.
+    """
     arguments = make_parser().parse_args(given)
     asked = asked_of(arguments, more)
     if asked.options.get("lora") is None and asked.options.get("weights") != "random":

@@ -1,11 +1,12 @@
-"""Train the audio encoder of mini, and the projection behind it, to hear what lips do.
+"""Train the audio encoder of mini, and the transformer's `CausalAudioEncoder` behind it, to hear what lips do.
 
     python -m liveavatar.training.audio_encoder --corpus .train/corpus.npz --work .train/listener --total_minutes 2
 
 The released model encodes sound by wav2vec2, which knew speech long before it met a face. Learning to hear from
-pictures, where lips are few pixels, is slow. So mini's audio encoder first learns to read visemes, loudness and pauses
-off the sound, through linear layers that are thrown away; from then on it stays as it is. The audio encoder goes on
-learning with the base. """
+pictures, where lips are few pixels, is slow. So both first learn to predict visemes, loudness and pauses from sound,
+through linear layers that are thrown away. From then on mini's audio encoder stays as it is; the `CausalAudioEncoder`
+goes on learning with the base.
+"""
 
 from __future__ import annotations
 

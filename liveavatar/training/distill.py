@@ -63,7 +63,7 @@ HELD_EVERY = 4                   # steps of the loop, or more where the fake sco
 
 
 class Student:
-    """A copy of the base that is to become the student, and the part of it that trainable: an adapter of this rank, or
+    """A copy of the base that is to become the student, and the part of it that is trained: an adapter of this rank, or
     with rank 0 all its weights."""
 
     def __init__(self, base: CausalS2VTransformer, rank: int) -> None:
@@ -77,7 +77,7 @@ class Student:
         return list({*self.network.parameters(), *self.trainable.parameters()})
 
     def write(self) -> None:
-        """Merge the adapter into the network, after a change of what trainable."""
+        """Merge the adapter into the network, after a change of its weights."""
         if isinstance(self.trainable, Adapter):
             self.trainable.write()
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="torch.compile the networks and the renderer")
-    parser.add_argument("--size", default="128*128", help="width*height of the pictures")
+    parser.add_argument("--size", default="256*256", help="width*height of the pictures (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log_every", type=int, default=50, help="steps between lines of the log")
     return parser

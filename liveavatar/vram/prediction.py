@@ -33,6 +33,7 @@ class Moment:
 
     @property
     def bytes(self) -> int:
+        """Return what all owners hold."""
         return sum(self.owners.values())
 
     @property
@@ -60,6 +61,7 @@ class BlockTime:
 
     @property
     def keeps_up(self) -> bool:
+        """Tell whether blocks come as fast as they are watched."""
         return self.block_s <= self.deadline_s
 
 
@@ -81,6 +83,7 @@ class Prediction:
 
     @property
     def peak(self) -> Moment:
+        """Return the moment at which most is held."""
         return max(self.moments, key=lambda moment: moment.bytes)
 
     @property
@@ -97,6 +100,7 @@ class Prediction:
 
     @property
     def where(self) -> str:
+        """Return the name of the card, or that it is main memory."""
         return self.card.name if self.card else "this computer"
 
     @property

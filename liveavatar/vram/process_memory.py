@@ -15,6 +15,7 @@ IMPORTED_BY_A_RUN = ("av", "scipy.signal", "soundfile", "diffusers.models.modeli
 
 
 def main_memory() -> int:
+    """Return the bytes of main memory that this machine has."""
     import psutil
 
     return psutil.virtual_memory().total

@@ -65,6 +65,7 @@ class Settings:
 
     @property
     def shapes(self) -> Shapes:
+        """Return the sizes of all that is held at these settings, counted without memory."""
         by_frame = self.offload_kv_cache and not self.on_cpu
         return shapes(self.backend, self.size, self.weights, self.caches, by_frame)
 

@@ -26,8 +26,11 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", default=str(HERE / ".venv"), help="where the environment is made")
     parser.add_argument("--check", action="store_true", help="install nothing")
     asked = parser.parse_args()
-    about = json.loads((HERE / "pack.json").read_text(encoding="utf-8"))
-    fault = fault_of(about)
+    try:
+        about = json.loads((HERE / "pack.json").read_text(encoding="utf-8"))
+        fault = fault_of(about)
+    except (OSError, ValueError):
+        fault = "pack.json is missing or damaged; copy the folder again"
     if fault:
         print(f"install.py: {fault}", file=sys.stderr)
         return 1

@@ -126,6 +126,7 @@ def random_parts(networks: Networks, dtype: torch.dtype, offload: OffloadPolicy,
 
 
 def needs_transformers() -> None:
+    """Refuse to go on without the library transformers. Raises InputError with the remedy."""
     try:
         import transformers  # noqa: F401
     except ImportError as error:
@@ -134,4 +135,5 @@ def needs_transformers() -> None:
 
 
 def text_of(path: str | os.PathLike | None) -> str | None:
+    """Return an absolute path as text; None stays None."""
     return None if path is None else str(user_path(path).resolve())

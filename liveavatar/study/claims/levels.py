@@ -161,6 +161,7 @@ class Verdict:
 
     @property
     def numbers(self) -> dict[str, float]:
+        """Return the numbers of all findings by name; of two of one name the later holds."""
         return {name: number for one in self.findings for name, number in one.numbers.items()}
 
 

@@ -152,6 +152,7 @@ class ClaimsPage:
         return "\n".join(lines).rstrip() + "\n"
 
     def markdown_of(self, claim: Claim) -> Iterator[str]:
+        """Yield the lines of one claim."""
         verdict = self.verdicts[claim.name]
         mini = f" · {verdict.mini}" if verdict.mini else ""
         yield (f"<details id=\"{claim.name}\"><summary>{html.escape(claim.text)} "
