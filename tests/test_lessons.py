@@ -84,7 +84,9 @@ def test_numbers_of_all_libraries_are_understood(answer):
 @pytest.mark.parametrize(("answer", "said"), [
     ("0.602", "text, '0.602'"), (None, "None"), (True, "bool"), (max, "brackets"), ([0.602, 1], "list"),
     (torch.zeros(2, 3), "shape (2, 3)"), (float("nan"), "no finite number"), ({0.602}, "set"), (2j, "complex"),
-    (10**400, "an int"), (answers.Verdict(True, "1"), "right, shown, remark")])
+    (10**400, "an int"), pytest.param(10**5000, "an int", id="long"), (np, "a module"),
+    (torch.tensor(0.6, device="meta"), "a Tensor"),
+    (answers.Verdict(True, "1"), "right, shown, remark")])
 def test_other_kinds_are_explained_and_do_not_count(answer, said):
     outcome = check("third-step-starts", answer)
     assert outcome.state == "unsuitable" and said in outcome.message and not progress_file().exists()
@@ -95,7 +97,8 @@ def test_points_of_all_libraries_are_understood(answer):
     assert check("euler-by-hand", answer).right
 
 
-@pytest.mark.parametrize("answer", [0.5, "ab", (1, 2, 3), ("a", "b"), torch.zeros(3), {1: 2, 3: 4}, None])
+@pytest.mark.parametrize("answer", [0.5, "ab", (1, 2, 3), ("a", "b"), torch.zeros(3), {1: 2, 3: 4}, None,
+                                    np, (10**400, 1)])
 def test_what_is_no_point_is_explained(answer):
     assert check("euler-by-hand", answer).state == "unsuitable"
 
@@ -109,6 +112,14 @@ def test_a_slip_is_named_only_where_it_was_made():
 def test_an_unknown_exercise_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="did you mean 'mouth-step'"):
         check("mouth-steps", 1)
+    with pytest.raises(InputError, match="is no exercise"):
+        check(["mouth-step"], 1)                               # type: ignore[arg-type]
+
+
+def test_a_progress_file_that_cannot_be_taken_away_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv(records.SETTING, str(tmp_path))
+    with pytest.raises(InputError, match=records.SETTING):
+        reset_progress()
 
 
 def test_what_a_learner_wrote_cannot_become_html():

@@ -80,11 +80,11 @@ def as_number(answer: Any) -> float:
     """Convert Python's and NumPy's numbers and tensors of one element. Raises UnsuitableAnswer for all else."""
     if isinstance(answer, (bool, str, bytes, type(None))) or callable(answer):
         raise UnsuitableAnswer(f"a number is asked for, and this is {described(answer)}")
-    if getattr(answer, "ndim", 0) and getattr(answer, "shape", None) is not None and math.prod(answer.shape) != 1:
+    if math.prod(shape_of(answer)) != 1:
         raise UnsuitableAnswer(f"one number is asked for, and this is {described(answer)}")
     try:
         value = float(answer.item() if hasattr(answer, "item") else answer)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except Exception as error:                           # whatever an object's own conversion raises
         raise UnsuitableAnswer(f"a number is asked for, and this is {described(answer)}") from error
     if not math.isfinite(value):
         raise UnsuitableAnswer(f"this is {value}, which is no finite number: has something been divided by zero?")
@@ -98,11 +98,17 @@ def as_numbers(answer: Any, count: int) -> tuple[float, ...]:
         raise UnsuitableAnswer(f"{wanted}, and this is {described(answer)}")
     try:
         values = answer.flatten().tolist() if hasattr(answer, "flatten") else list(answer)
-    except TypeError as error:
+    except Exception as error:
         raise UnsuitableAnswer(f"{wanted}, and this is {described(answer)}") from error
     if len(values) != count:
         raise UnsuitableAnswer(f"{wanted}, and these are {len(values)}: {described(answer)}")
     return tuple(as_number(value) for value in values)
+
+
+def shape_of(answer: Any) -> tuple[int, ...]:
+    """Return the shape of an array or a tensor; () for all else, modules and classes included."""
+    shape = getattr(answer, "shape", None)
+    return tuple(shape) if isinstance(shape, tuple) else ()
 
 
 def described(answer: Any) -> str:
@@ -110,13 +116,16 @@ def described(answer: Any) -> str:
     if answer is None:
         return "None, as of a line that only prints"
     kind = f"{'an' if type(answer).__name__[0] in 'AEIOaeio' else 'a'} {type(answer).__name__}"
-    if getattr(answer, "ndim", 0):
-        return f"{kind} of shape {tuple(answer.shape)}"
+    if shape_of(answer):
+        return f"{kind} of shape {shape_of(answer)}"
     if isinstance(answer, str):
         return f"text, {escape_controls(repr(answer[:SHOWN]))}"
     if callable(answer):
         return f"{kind} that was not called: are its brackets () missing?"
     if is_dataclass(answer):
         return f"{kind}; take one of its values: {', '.join(one.name for one in fields(answer))}"
-    text = escape_controls(repr(answer))
+    try:
+        text = escape_controls(repr(answer))
+    except Exception:                                    # an int of more digits than Python writes, a faulty class
+        return kind
     return f"{kind}, {text if len(text) <= SHOWN else text[:SHOWN] + ' ...'}"

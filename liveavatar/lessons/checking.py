@@ -69,6 +69,6 @@ def check(name: str, answer: object = ...) -> Outcome:
 
 def find_exercise(name: str) -> Exercise:
     """Return an exercise by its name. Raises InputError where there is none."""
-    if name not in EXERCISES:
-        raise InputError(f"{name!r} is no exercise{did_you_mean(name, EXERCISES)}; `progress()` lists them all")
+    if not isinstance(name, str) or name not in EXERCISES:
+        raise InputError(f"{name!r:.80} is no exercise; `progress()` lists them all{did_you_mean(name, EXERCISES)}")
     return EXERCISES[name]

@@ -15,6 +15,7 @@ from pathlib import Path
 import platformdirs
 
 from liveavatar.files import free_name, printable, user_path, write_whole
+from liveavatar.types import InputError
 
 SETTING = "LIVEAVATAR_PROGRESS"
 VERSION = 1
@@ -61,9 +62,16 @@ def note_success(name: str) -> tuple[int, str]:
 
 
 def reset_progress() -> None:
-    """Forget all that was tried and solved, for the next learner at this machine."""
-    progress_file().unlink(missing_ok=True)
+    """Forget all that was tried and solved, for the next learner at this machine.
+
+    Raises InputError where the file cannot be taken away.
+    """
     _unsaved.clear()
+    try:
+        progress_file().unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{printable(progress_file())} cannot be taken away ({error.strerror or error}); "
+                         f"{SETTING} names another file") from error
 
 
 def _read() -> dict[str, dict]:
