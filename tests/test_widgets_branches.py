@@ -88,6 +88,19 @@ def test_the_tree_holds_only_so_many(run):
     assert len(tree.runs) == MOST_RUNS and run in tree.runs and tree.run in tree.runs
 
 
+@pytest.mark.parametrize("point", [(1, 0), (1, 3), (0, 2)])
+def test_on_the_page_the_cell_stays_chosen_for_the_next_branch(point):
+    page = Workbench(pipeline=Pipeline(FakeBackend()), size="32*32", seconds=0.96)
+    page.start().result()
+    parent = page.run
+    page.grid.block, page.grid.step = point
+    page.tree.branch().result()
+    assert page.tree.point == page.grid.chosen == point and page.cursor.time_s == point[0] * parent.info.block_s
+    page.tree.select(0)
+    assert page.run is parent and page.tree.point == page.grid.chosen == point
+    page.close()
+
+
 def test_on_the_page_a_branch_is_shown_beside_its_parent():
     page = Workbench(pipeline=Pipeline(FakeBackend()), size="32*32", seconds=0.96)
     page.start().result()

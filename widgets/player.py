@@ -56,8 +56,8 @@ class Player(LiveView):
     speed = traitlets.Float(1.0, min=0.1, max=4, help="how fast it is played, 1 is real time; the pitch follows").tag(
         sync=True, code=True)
     loop = traitlets.Bool(False, help="begin again at the end").tag(sync=True, code=True)
-    autoplay = traitlets.Bool(True, help="play as soon as a run that has just begun has its first block").tag(
-        sync=True, code=True)
+    autoplay = traitlets.Bool(True, help="play as soon as a run that has just begun has its first block; a branch is "
+                                         "shown where it begins").tag(sync=True, code=True)
     height_px = traitlets.Int(384, min=64, max=2000, help="height of the picture in pixels").tag(sync=True, code=True)
     playing = traitlets.Bool(False, help="whether it is being played; set it to play or pause").tag(sync=True)
     _keys = traitlets.Unicode("space: play or pause. Arrow keys: one frame back or on. Home: the beginning.").tag(
@@ -198,8 +198,8 @@ class Player(LiveView):
         pair, jobs = self._compared()
         guess, more = self._newest_guess(jobs)
         buffers |= more
-        body: Body = {"names": self.names, "guess": guess, "live": self._live, "ready_s": self.ready_s,
-                      "total_s": self._total_s(),
+        body: Body = {"names": self.names, "guess": guess, "live": self._live, "branch": self.run.parent is not None,
+                      "ready_s": self.ready_s, "total_s": self._total_s(),
                       "rates": {name: speech.rate_hz for name, speech in sounds.items()},
                       "same_noise": self.other is not None and same_noise(self.run, self.other),
                       "same_sound": self.other is not None and "b" not in sounds,

@@ -339,12 +339,17 @@ class Workbench(Settings):
         return load_model(self.backend, self.model)
 
     def show_branch(self, run: Run, parent: Run | None) -> None:
-        """Show a run of the tree beside its parent. Raises InputError while another one is made, or about to be."""
+        """Show a run of the tree, a branch beside its parent and where it begins: that cell is chosen for the next.
+
+        Raises InputError while another one is made, or about to be.
+        """
         if self.running:
             raise InputError("One video at a time: pause or stop the one that is being made.")
-        begins_s = 0.0 if run.lineage.point is None else run.lineage.point[0] * run.info.block_s
+        self.player.playing = False                      # a video that is played moves the chosen cell
         self.watch(run)
-        self.cursor.time_s = begins_s
+        if run.lineage.point is not None:
+            self.cursor.time_s = run.lineage.point[0] * run.info.block_s
+            self.grid.block, self.grid.step = run.lineage.point
         self._show_beside(parent, always=True)
 
     def open_branches(self) -> None:

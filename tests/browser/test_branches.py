@@ -34,6 +34,7 @@ def test_a_cell_is_chosen_and_branched_and_the_branch_is_seen_beside_its_parent(
     form.locator("select[data-trait=change]").select_option("sound")
     form.locator("select[data-trait=value]").select_option("reversed")
     book.wait_for_kernel("workbench.tree.changes == {'sound': 'reversed'}")
+    book.run("workbench.player.autoplay = True")                      # a branch is not played by itself all the same
     form.get_by_role("button", name="Branch here").click()
     book.wait_for_kernel("workbench.run.parent is not None and workbench.run.over")
     assert book.run("print(workbench.run.recipe)") == "branch = run.branch(1, 1, sound='reversed')"
@@ -41,6 +42,8 @@ def test_a_cell_is_chosen_and_branched_and_the_branch_is_seen_beside_its_parent(
     pair = book.page.locator(".la-bench-player .la-pair")
     pair.wait_for(state="visible")
     book.wait_for("() => document.querySelector('.la-pair .la-note').textContent.startsWith('the same before block 1')")
+    shown = book.run("print(workbench.player.playing, workbench.tree.point, workbench.cursor.time_s)")
+    assert shown == "False (1, 1) 0.48"
     book.page.locator(".la-tab[data-page=change]").click()
     book.page.locator(".la-change select[data-trait=against]").select_option(label="the other run's step")
     book.wait_for("() => document.querySelector('.la-change-table').textContent.includes('differs by')")

@@ -258,14 +258,14 @@ export class PlayerEngine {
       const another = this.number !== null;
       if (another) this.rewind();
       this.number = number;
-      this.fresh = another && this.body.live;                      // it began on this page, however late we hear of it
+      this.fresh = another && this.body.live && !this.body.branch;   // it began on this page, however late we hear of it
       this.seen = this.fresh || run.done_s === 0;                  // else the page was opened in the middle of it
-      if ((this.fresh || this.ready <= 0) && this.ctx.time > 0) this.ctx.move(0);
+      if ((this.fresh || this.ready <= 0) && this.ctx.time > 0 && !this.body.branch) this.ctx.move(0);
     }
     if (["ready", "paused"].includes(state)) this.seen = true;
     if (state === "paused" || run.stepping) this.fresh = false;
     const plays = state === "running" ? this.seen && !run.stepping : run.state === "finished" && this.fresh;
-    if (plays && !this.began && this.ctx.get("autoplay")) {
+    if (plays && !this.began && !this.body.branch && this.ctx.get("autoplay")) {   // playing would move the chosen cell
       this.began = true;
       if (!this.going) this.play();
     }
