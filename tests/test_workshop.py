@@ -126,6 +126,21 @@ def test_installing_looks_first_whether_the_pack_is_whole(made):
     (made / "elsewhere").rename(made / "pack.json")
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"python": 3', None])
+def test_a_pack_without_its_list_is_refused_in_a_sentence(made, tmp_path, text):
+    (tmp_path / "install.py").write_bytes((made / "install.py").read_bytes())
+    if text is not None:
+        (tmp_path / "pack.json").write_text(text)
+    told = install(tmp_path)
+    assert told.returncode == 1 and "pack.json is missing or damaged" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_an_environment_that_cannot_be_made_is_one_sentence(made, tmp_path):
+    (tmp_path / "file").write_text("")
+    told = install(made, str(tmp_path / "file"))
+    assert told.returncode == 1 and "cannot be made" in told.stderr and "Traceback" not in told.stderr
+
+
 @pytest.mark.parametrize(("change", "words"), [
     ({"python": "3.9"}, "this folder is for Python 3.9"), ({"platform": "win-arm64"}, "this folder is for win-arm64"),
     ({"wheels": {"gone.whl": ""}}, "gone.whl is missing")])
@@ -156,6 +171,21 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path, capsys):
     assert cli.main(["workshop", "--pack", str(tmp_path)]) == 2 and "is not empty" in capsys.readouterr().err
     assert (tmp_path / "mine").read_text() == "kept"
     assert cli.main(["workshop", "--pack", str(tmp_path / "new"), "--json"]) == 2
+
+
+@pytest.mark.parametrize("name", ["", ".", "../here"])
+def test_the_folder_one_is_in_is_not_replaced(monkeypatch, tmp_path, capsys, name):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert cli.main(["workshop", "--pack", name]) == 2 and "is the current folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")
+def test_a_current_folder_that_is_gone_is_one_sentence(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert cli.main(["lab"]) == 2 and "the current folder was removed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("version", "index"), [("2.13.0+cpu", "/cpu"), ("2.13.0+cu130", "/cu130"), ("2.13.0", "")])

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
+        check_current_folder()
         asked = parse(with_underscores(sys.argv[1:] if arguments is None else arguments))
         with plain_warnings():
             code = asked.run(asked)
@@ -65,6 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"liveavatar: {out_of_memory_sentence(error)}", file=sys.stderr)
         return FAILED
+
+
+def check_current_folder() -> None:
+    """Raise InputError where the folder that relative names start at was removed; torch would not load there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise InputError("the current folder was removed or replaced; change to another one (cd), then try again"
+                         ) from None
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

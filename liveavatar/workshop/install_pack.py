@@ -29,7 +29,7 @@ def main() -> int:
     try:
         about = json.loads((HERE / "pack.json").read_text(encoding="utf-8"))
         fault = fault_of(about)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         fault = "pack.json is missing or damaged; copy the folder again"
     if fault:
         print(f"install.py: {fault}", file=sys.stderr)
@@ -39,7 +39,12 @@ def main() -> int:
         return 0
     where = Path(asked.folder).expanduser().absolute()
     print(f"Making {where}; this takes a minute or two.", flush=True)
-    venv.create(where, with_pip=True)
+    try:
+        venv.create(where, with_pip=True)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:     # Debian has ensurepip in a package apart
+        print(f"install.py: {where} cannot be made ({error}); name another folder, or install Python's venv module "
+              f"(Debian: apt install python{about['python']}-venv)", file=sys.stderr)
+        return 1
     programs = where / ("Scripts" if sys.platform == "win32" else "bin")
     done = subprocess.run([str(programs / "python"), "-m", "pip", "--isolated", "install", "--quiet", "--no-index",
                            "--find-links", str(HERE / "wheels"), about["install"]], check=False)

@@ -60,9 +60,11 @@ def make_pack(folder: str | os.PathLike, collect: Collect | None = None, say: Ca
     """Make the folder; it appears whole or not at all. -> its path
 
     collect: how wheels come into a folder; None: `pip wheel`. say: is given a sentence before each thing that takes
-    time. Raises InputError where the folder is not empty, without a checkout, or where pip fails.
+    time. Raises InputError where the folder is the current one or not empty, without a checkout, or where pip fails.
     """
-    folder = user_path(folder).absolute()
+    folder = user_path(folder).resolve()                        # where a link leads to
+    if folder == Path.cwd():                                 # else a terminal in it is left in a folder that is gone
+        raise InputError(f"{folder} is the current folder; name a new one in it, for example --pack workshop")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder} is not empty; name a new folder")
     if not (ROOT / "pyproject.toml").is_file():
