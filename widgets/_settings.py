@@ -22,6 +22,7 @@ from widgets._inputs import (
 )
 from widgets._live import Body, Buffers, LiveView, sentence
 from widgets._presets import PRESETS
+from widgets._uploads import without_folder
 
 if TYPE_CHECKING:
     from liveavatar.backends import Backend
@@ -178,7 +179,8 @@ class Settings(LiveView):
             self._report("face", sentence(problem))
             return
         height, width = seen.frame
-        body["frame"] = {"width": width, "height": height, "warning": self._warning(portrait) or seen.warning}
+        warning = self._warning(portrait) or without_folder(seen.warning)
+        body["frame"] = {"width": width, "height": height, "warning": warning}
         if full or self._sent_face is not seen:
             self._sent_face = seen
             pixels = thumbnail(seen.portrait, seen.frame)
