@@ -70,10 +70,10 @@ class RunFolder:
         import soundfile
         from PIL import Image
 
+        write_portrait(self.path / "portrait.safetensors", portrait)       # the first: see check_new
         data = io.BytesIO()            # soundfile opens UTF-8 names only, and does not say that a disk is full
         soundfile.write(data, speech.wave, speech.rate_hz, subtype="FLOAT", format="WAV")
         write_whole(self.path / "audio.wav", lambda part: part.write_bytes(data.getbuffer()))
-        write_portrait(self.path / "portrait.safetensors", portrait)
         pixels = portrait.pixels.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy(force=True)
         write_whole(self.path / "portrait.png", lambda part: Image.fromarray(pixels).save(part, "PNG"))
         return {"audio.wav": hashlib.sha256(data.getbuffer()).hexdigest()}
@@ -216,11 +216,17 @@ class StepWriter:
 
 
 def check_new(path: str | os.PathLike) -> Path:
-    """Refuse a run folder that cannot be written or has a run in it already."""
+    """Refuse a run folder that cannot be written, or holds a run already, or files that are not of a run but named so.
+
+    What a run that was killed while it began has left behind is replaced: portrait.safetensors is its first file.
+    """
     path = user_path(path)
     if (path / "run.json").exists():
         raise InputError(f"{path} already holds a run; go on with resume({str(path)!r}) (--resume on the command "
                          "line) or choose another folder")
+    taken = [name for name in ("audio.wav", "portrait.png", KEPT) if (path / name).exists()]
+    if taken and not (path / "portrait.safetensors").exists():
+        raise InputError(f"run folder {path} has a file {taken[0]}, which a run would replace; choose a new folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
         write_whole(path / "run.test", lambda part: part.touch())

@@ -272,6 +272,17 @@ def test_a_run_is_not_begun_twice_nor_gone_on_with_by_another_model(pipe, tmp_pa
         pipe.resume(tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize("name", ["portrait.png", "audio.wav", "sound.original"])
+def test_a_run_folder_replaces_no_file_of_the_user(pipe, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"has a file {name}, which a run would replace"):
+        pipe.render(tone(0.5), face(), "", TWO_STEPS, output=tmp_path / "a.mp4", run_dir=tmp_path, progress=False)
+    assert (tmp_path / name).read_text() == "mine" and [path.name for path in tmp_path.iterdir()] == [name]
+    (tmp_path / "portrait.safetensors").write_text("of a run that was killed while it began")
+    pipe.render(tone(0.5), face(), "", TWO_STEPS, output=tmp_path / "a.mp4", run_dir=tmp_path, progress=False)
+    assert (tmp_path / "run.json").exists()
+
+
 # ------------------------------------------------------------------------------------------------------------ one call
 
 def test_generate_and_resume_load_the_backend_by_name(tmp_path, monkeypatch):
