@@ -299,3 +299,13 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert (ran.stderr, ran.returncode) == (b"", 141)
+
+
+@pytest.mark.parametrize("words", [
+    "generate --audio a.wav --image a.png --run_dir=", "generate --again=", "workshop --pack=", "avatar --output=",
+    "sweep --grid steps=3 --out=", "report --output="])
+def test_a_variable_of_the_shell_that_is_not_set_is_no_folder(monkeypatch, tmp_path, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    arguments = words.split()
+    assert cli.main(["report", "", *arguments[1:]] if arguments[0] == "report" else arguments) == 2
+    assert "is empty; give a value" in capsys.readouterr().err and list(tmp_path.iterdir()) == []

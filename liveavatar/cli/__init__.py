@@ -36,6 +36,7 @@ from liveavatar.vram.cli import add_plan
 from liveavatar.wording import did_you_mean
 
 FAILED, BAD_INPUT, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141          # of a signal: 128 and its number
+MAY_BE_EMPTY = ("prompt", "text", "transcript")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_current_folder()
         asked = parse(with_underscores(sys.argv[1:] if arguments is None else arguments))
+        refuse_empty(asked)
         with plain_warnings():
             code = asked.run(asked)
         sys.stdout.flush()
@@ -75,6 +77,14 @@ def check_current_folder() -> None:
     except FileNotFoundError:
         raise InputError("the current folder was removed or replaced; change to another one (cd), then try again"
                          ) from None
+
+
+def refuse_empty(asked: argparse.Namespace) -> None:
+    """Raise InputError for a value that is empty, as of a variable of the shell that is not set: as the name of a file
+    it would mean the current folder."""
+    for name, value in vars(asked).items():
+        if value == "" and name not in MAY_BE_EMPTY:
+            raise InputError(f"{name} is empty; give a value, or leave it out (is a variable of the shell not set?)")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
