@@ -46,9 +46,8 @@ WARMED = ("mini",)                                        # models so small that
 class Workbench(Settings):
     """A portrait speaks, and everything can be watched: `Workbench()`, then a click on Run.
 
-    All that is on the page can be had by name: `workbench.run`, `.config`, `.speech`, `.portrait`, `.words`,
-    `.cursor`, `.video`; the views are `.player`, `.grid`, `.tree`, `.change`, `.lips`, `.memory`, `.path`,
-    `.caches` and `.designer`.
+    All of the page has a name: `workbench.run`, `.config`, `.speech`, `.portrait`, `.words`, `.cursor`, `.video`; the
+    views are `.player`, `.grid`, `.tree`, `.change`, `.lips`, `.memory`, `.path`, `.caches` and `.designer`.
     """
 
     script = "workbench.js"
@@ -202,12 +201,11 @@ class Workbench(Settings):
             "preset": self.preset,
             "presets": [[name, preset.article, preset.mini] for name, preset in PRESETS.items()],
             "people": SAMPLE_PORTRAITS, "voices": voices(), "voiceless": NO_VOICE, "samples": sample_texts(),
-            "busy": self.busy,
             "sizes": ["", *sizes_of(self._model)], "own_size": self._own_size, "largest_upload": LARGEST_BYTES,
             "kinds": [[suffix, kind.title] for suffix, kind in KINDS.items()], "saving": self._transfers.saving,
             "preparing": self._preparing is not None, "says": self._says, "remarks": self._remarks,
             "recording": Path(self.recording).name, "picture": Path(self.picture).name,
-            "beside": self.before is not None,
+            "busy": self.busy, "beside": self.before is not None,
             "models": self.backend == "mini" and (self._given is None or self._given.backend.name == "mini")}
         buffers: Buffers = {}
         self._draw_sound(full, body, buffers)
@@ -339,10 +337,7 @@ class Workbench(Settings):
         return load_model(self.backend, self.model)
 
     def show_branch(self, run: Run, parent: Run | None) -> None:
-        """Show a run of the tree, a branch beside its parent and where it begins: that cell is chosen for the next.
-
-        Raises InputError while another one is made, or about to be.
-        """
+        """Show a run, a branch beside its parent and where it begins; raise InputError while one is being made."""
         if self.running:
             raise InputError("One video at a time: pause or stop the one that is being made.")
         self.player.playing = False                      # a video that is played moves the chosen cell
