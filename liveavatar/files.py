@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from liveavatar.types import escape_controls
+from liveavatar.types import InputError, escape_controls
 
 try:
     import fcntl
@@ -30,8 +30,14 @@ ABANDONED_S = 600.0          # an unfinished file that nobody holds and nobody h
 # ------------------------------------------------------------------------------------------------ names
 
 def user_path(path: str | os.PathLike) -> Path:
-    """Return the path that a person means: a leading ~ is the home folder, as in a shell."""
-    path = Path(path)
+    """Return the path that a person means: a leading ~ is the home folder, as in a shell.
+
+    Raises InputError for what is no name of a file.
+    """
+    try:
+        path = Path(path)
+    except TypeError:
+        raise InputError(f"{path!r:.80} is no name of a file or folder; give text or a Path") from None
     try:
         return path.expanduser()
     except RuntimeError:                          # nobody has that name, so it is the name of a file

@@ -265,6 +265,7 @@ def test_a_branch_is_exported_with_its_origin(run, tmp_path):
     ("no step 3 of block 2", (2, 3), {}),
     ("no step 0 of block 9", (9, 0), {}),
     ("block 1.0, step 'x'; give whole numbers", (1.0, "x"), {}),
+    ("3 is no name of a file", POINT, {"sound": 3}),
     ("sigma is 1.0; at step 1 it must lie between 0.", POINT, {"sigma": 1.0}),
     ("base_seed is -1", POINT, {"seed": -1}),
     ("solver is 'eule'.*did you mean", POINT, {"solver": "eule"}),

@@ -70,6 +70,9 @@ def test_a_tree_is_walked_and_leaves_are_forgotten(run):
     assert tree.run is run
     with pytest.raises(InputError, match="stays in the tree"):
         tree.forget(1)
+    for number in (-1, 3):
+        with pytest.raises(InputError, match="not in the tree; it has runs 0 to 2"):
+            tree.forget(number)
     tree.forget(2)
     assert tree.runs == (run, first)
     other = make_run()

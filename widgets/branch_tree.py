@@ -144,22 +144,28 @@ class BranchTree(LiveView):
 
     def select(self, number: int) -> None:
         """Show another run of the tree; number: its place in `runs`. Raises InputError where there is none."""
-        runs = self.runs
-        if not 0 <= number < len(runs):
-            raise InputError(f"run {number} is not in the tree; it has runs 0 to {len(runs) - 1}")
-        if runs[number] is not self.run:
-            self._turn_to(runs[number])
+        run = self._numbered(number)
+        if run is not self.run:
+            self._turn_to(run)
 
     def forget(self, number: int) -> None:
         """Take a run without branches out of the tree; number: its place in `runs`. Raises InputError for one that is
-        shown or has branches."""
-        run = self.runs[number]
+        shown or has branches, and where there is none."""
+        run = self._numbered(number)
         if run is self.run or any(other.parent is run for other in self._tree):
             raise InputError("a run that is shown, or has branches, stays in the tree")
         with self._lock:
             self._tree.remove(run)
             self._forgotten.add(run)
         self.refresh(full=True)
+
+    def _numbered(self, number: int) -> Run:
+        """Return a run by its place in `runs`. Raises InputError where there is none."""
+        runs = self.runs
+        if not 0 <= number < len(runs):
+            has = f"it has runs 0 to {len(runs) - 1}" if runs else "it has none"
+            raise InputError(f"run {number} is not in the tree; {has}")
+        return runs[number]
 
     def _turn_to(self, run: Run) -> None:
         """Show a run here and elsewhere, beside its parent where that is known."""
