@@ -78,8 +78,16 @@ def test_a_tree_is_walked_and_leaves_are_forgotten(run):
     other = make_run()
     tree.watch(other)
     assert tree.runs == (run, first, other)
+    nodes = tree.paint()[0]["nodes"]
+    assert [nodes[0]["words"], nodes[2]["words"]] == ["first run, seed 420", "tree 2: first run, seed 420"]
     tree.watch(run)
     assert tree.runs == (run, first)                       # the other had no branch
+
+
+def test_a_saved_run_that_was_finished_is_not_called_ready(run, tmp_path):
+    tree = BranchTree(run.save(tmp_path / "run"))
+    assert tree.run.state == "ready" and tree.paint()[0]["nodes"][0]["state"] == "finished"
+    assert BranchTree(make_run()).paint()[0]["nodes"][0]["state"] == "ready"
 
 
 def test_the_tree_holds_only_so_many(run):

@@ -12,7 +12,7 @@ import traitlets
 from liveavatar.metrics.run_pairs import step_difference
 from liveavatar.runs.changes import Changes
 from liveavatar.runs.edits import ReplaceRegion, ScaleChannel
-from liveavatar.runs.info import READY
+from liveavatar.runs.info import FINISHED, READY
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError
 from widgets._live import Body, Buffers, LiveView
@@ -244,7 +244,11 @@ class BranchTree(LiveView):
         if run.parent is not None and run.recorded_steps and run.state != READY:
             apart = told(step_difference(run, run.parent, *run.recorded_steps[-1]))
         leaf = not any(other.parent is run for other in self._tree)
-        return {"depth": depth, "words": run.lineage.description or f"first run, seed {seed}", "state": run.state,
+        firsts = [other for other in self._tree if not other.lineage.description]
+        number = firsts.index(run) + 1 if run in firsts else 0
+        words = run.lineage.description or f"{f'tree {number}: ' if number > 1 else ''}first run, seed {seed}"
+        whole = run.state == READY and run.done_s >= run.total_s > 0                 # one that was saved and opened
+        return {"depth": depth, "words": words, "state": FINISHED if whole else run.state,
                 "done_s": run.done_s, "total_s": run.total_s, "recipe": run.recipe, "shown": run is self.run,
                 "leaf": leaf, "apart": apart}
 
