@@ -349,8 +349,7 @@ class Workbench(Settings):
 
     def open_branches(self) -> None:
         """Open the page with the tree of branches; the video stops, for the chosen cell follows it."""
-        self.player.playing = False
-        self.page = "branch"
+        self.player.playing, self.page = False, "branch"
 
     def _show_beside(self, run: Run | None, always: bool = False) -> None:
         """Compare the newest run with the one before, where that is asked for."""
