@@ -132,7 +132,7 @@ _catching = threading.RLock()
 
 @contextmanager
 def caught_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    """Collect the warnings of what is done meanwhile. One thread after the other: Python's own way to catch warnings is
+    """Record the warnings of what is done meanwhile. One thread after the other: Python's own way to catch warnings is
     one for all threads, so that a page would show what was noticed for another video."""
     with _catching, warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("always")
