@@ -54,7 +54,9 @@ def test_a_photograph_without_a_face_is_remarked_on_the_page(monkeypatch, tmp_pa
     monkeypatch.setattr(FakeBackend, "expects_head_and_shoulders", True)
     page = make(face="picture", picture=str(tmp_path / "wall.png"))
     assert "no face was found" in page.paint()[0]["frame"]["warning"]
+    before = page.picture
     upload(page, "picture", "wall.png", (tmp_path / "wall.png").read_bytes())
+    wait_until(lambda: page.picture != before)
     assert page.paint()[0]["frame"]["warning"].startswith("no face was found in wall.png: ")     # as its owner names it
 
 

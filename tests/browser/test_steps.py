@@ -105,6 +105,7 @@ def test_a_second_and_shorter_run_is_seen_live_from_its_beginning(book):
 
 
 def test_the_kernel_moves_the_cursor_to_where_the_page_has_been(book):
+    book.wait_for_kernel("workbench.cursor.time_s > 0.9")             # the page has told where it stopped playing
     book.page.locator(".la-bench-player .la").focus()
     for at in ("0.00", "0.50"):
         book.run(f"workbench.cursor.time_s = {at}")
