@@ -118,6 +118,16 @@ def test_an_upload_that_cannot_be_used_is_named_as_its_owner_does_and_changes_no
     assert "notes.txt" in page.error and "liveavatar-" not in page.error and page.sound == "sample"
 
 
+def test_the_pieces_of_an_upload_may_come_in_any_order(tmp_path):
+    page, data = make(), sound_file(tmp_path)
+    parts = [data[start:start + 5000] for start in range(0, len(data), 5000)]
+    for part in (1, 0, *reversed(range(2, len(parts)))):
+        content = {"kind": "upload", "what": "sound", "name": "me.wav", "number": 7, "part": part, "parts": len(parts)}
+        page._receive_message(page, content, [memoryview(parts[part])])
+    wait_until(lambda: page.sound == "recording")
+    assert page.speech.duration_s == pytest.approx(1.0)
+
+
 def test_an_upload_gives_way_to_a_newer_one(tmp_path):
     page, data = make(), sound_file(tmp_path)
     page.on_message("cancel upload", {"what": "sound"})                      # where nothing is on its way

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -22,40 +23,47 @@ class Upload:
 
     number: int                  # counted by the browser: pieces of an older upload are left out
     name: str
-    pieces: list[bytes] = field(default_factory=list)
+    pieces: dict[int, bytes] = field(default_factory=dict)
 
 
 class Uploads:
-    """Join the pieces of files, one file at a time for each input ("sound", "microphone" or "face")."""
+    """Join the pieces of files, one file at a time for each input ("sound", "microphone" or "face").
+
+    Pieces may come in any order: a kernel can handle two messages of a page in two threads.
+    """
 
     def __init__(self) -> None:
         self._coming: dict[str, Upload] = {}
+        self._newest: dict[str, int] = {}                # number of the newest upload of each input
+        self._lock = threading.Lock()
 
     def receive(self, what: str, number: int, name: str, part: int, parts: int, data: bytes) -> Path | None:
         """Take one piece; the last one makes the file whole and returns its path, which keeps the user's name.
 
         Raises InputError for a file above LARGEST_BYTES.
         """
-        if part == 0:
-            self._coming[what] = Upload(number, name)
-        upload = self._coming.get(what)
-        if upload is None or upload.number != number or len(upload.pieces) != part:
-            return None
-        upload.pieces.append(data)
-        if sum(map(len, upload.pieces)) > LARGEST_BYTES:
+        with self._lock:
+            if number > self._newest.get(what, -1):
+                self._newest[what], self._coming[what] = number, Upload(number, name)
+            upload = self._coming.get(what)
+            if upload is None or upload.number != number:
+                return None
+            upload.pieces[part] = data
+            if sum(map(len, upload.pieces.values())) > LARGEST_BYTES:
+                del self._coming[what]
+                raise InputError(f"{name} is larger than {LARGEST_BYTES // 2**20} MiB; give a shorter one, or its "
+                                 f"path: workbench.{'picture' if what == 'face' else 'recording'} = '...'")
+            if len(upload.pieces) < parts:
+                return None
             del self._coming[what]
-            raise InputError(f"{name} is larger than {LARGEST_BYTES // 2**20} MiB; give a shorter one, or its path: "
-                             f"workbench.{'picture' if what == 'face' else 'recording'} = '...'")
-        if part < parts - 1:
-            return None
-        del self._coming[what]
         path = Path(mkdtemp(prefix="upload-", dir=temporary())) / (Path(name).name or "file")
-        path.write_bytes(b"".join(upload.pieces))
+        path.write_bytes(b"".join(upload.pieces[part] for part in range(parts)))
         return path
 
     def drop(self, what: str) -> None:
         """Forget the pieces of a file that is not wanted any more."""
-        self._coming.pop(what, None)
+        with self._lock:
+            self._coming.pop(what, None)
 
 
 def without_folder(text: str) -> str:

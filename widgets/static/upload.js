@@ -54,7 +54,7 @@ export class UploadLine {
 
   hear(message) {
     if (message.number !== this.number) return;
-    this.arrived = message.arrived ?? this.arrived;
+    this.arrived = Math.max(this.arrived, message.arrived ?? 0);
     if (message.over) this.end("");
     else { this.show(); this.watch(); }
     this.wake?.();
