@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveavatar.cli.outputs import check_file, output_of
-from liveavatar.cli.parsing import add_output, add_stretch, add_switch, levels, student_name
+from liveavatar.cli.parsing import add_output, add_stretch, levels, student_name
 from liveavatar.config import GenerationConfig
 from liveavatar.files import printable, user_path
 from liveavatar.signals import Stop, stop_on_signals
+from liveavatar.switches import add_switch
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     add_video_options(parser)
     add_sampling_options(parser)
     add_model_options(parser)
-    add_options(parser, add_switch)
+    add_options(parser)
     state = parser.add_argument_group("going on after a stop or a crash")
     state.add_argument("--run_dir", help="keep what is needed to go on in this folder")
     state.add_argument("--resume", metavar="RUN_DIR", help="go on with the run in this folder")

@@ -46,14 +46,6 @@ def with_underscores(arguments: Sequence[str]) -> list[str]:
     return ours
 
 
-def truth(text: str) -> bool:
-    """Parse True or False after a switch, as in the released command line."""
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in known:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
-    return known[text.lower()]
-
-
 def levels(text: str) -> str | tuple[float, ...]:
     """Parse a schedule's name, or noise levels separated by commas."""
     if "," not in text:
@@ -67,11 +59,6 @@ def levels(text: str) -> str | tuple[float, ...]:
 def student_name(text: str) -> int | str:
     """Parse a number of steps, or the name of a student."""
     return int(text) if text.isdigit() else text
-
-
-def add_switch(parser: argparse.ArgumentParser, name: str, default: bool, text: str) -> None:
-    """Add an option that may stand alone or with True or False behind it."""
-    parser.add_argument(name, nargs="?", const=True, default=default, type=truth, metavar="True|False", help=text)
 
 
 def print_help(parser: Parser) -> int:

@@ -38,8 +38,8 @@ from liveavatar.study.plan import POOR, RECORDINGS, RICH
 from liveavatar.study.real_face import measure_real_face
 from liveavatar.study.sweep import Sweep
 from liveavatar.study.table import Table
+from liveavatar.switches import add_switch
 from liveavatar.types import InputError
-from liveavatar.vram.cli import truth
 
 if TYPE_CHECKING:
     from liveavatar.vram.plan import Plan
@@ -211,17 +211,12 @@ def write_results(sweep: Sweep, seconds: float) -> Path:
 
 # ------------------------------------------------------------------------------------------- the command
 
-def add_switch(parser: argparse.ArgumentParser, name: str, default: object, text: str) -> None:
-    """Add an option that may stand alone or with True or False behind it."""
-    parser.add_argument(name, nargs="?", const=True, default=default, type=truth, metavar="True|False", help=text)
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m liveavatar.study.real", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lora", dest="lora_path_dmd", help="liveavatar.safetensors, or its folder")
-    add_options(parser, add_switch)
+    add_options(parser)
     parser.add_argument("--weights", default="shipped", help='"random": only to see that it works')
     parser.add_argument("--dtype")
     parser.add_argument("--device")

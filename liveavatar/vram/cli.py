@@ -9,6 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from liveavatar.files import user_path, write_whole
+from liveavatar.switches import add_switch
 from liveavatar.types import InputError
 
 if TYPE_CHECKING:
@@ -36,19 +37,12 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
                                 ("--fp8_attention", False, "self-attention in 8 bits, its caches with it"),
                                 ("--condition_in_rings", False, "portrait and motion in every step's cache"),
                                 ("--enable_online_decode", True, "each block is decoded when it is ready (default)")):
-        parser.add_argument(name, nargs="?", const=True, default=default, type=truth, metavar="True|False", help=text)
+        add_switch(parser, name, default, text)
     parser.add_argument("--explain", action="store_true", help="say why, with the plan's own numbers")
     parser.add_argument("--figure", metavar="FILE.png", help="draw the predicted curve; an older figure is replaced")
     parser.add_argument("--cards", action="store_true", help="list the cards that are known, with their sources")
     parser.add_argument("--force", action="store_true", help="exit with 0 even when the plan is refused")
     parser.set_defaults(run=run_plan)
-
-
-def truth(text: str) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in known:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
-    return known[text.lower()]
 
 
 def run_plan(asked: argparse.Namespace) -> int:

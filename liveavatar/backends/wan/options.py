@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 from liveavatar.backends.wan.preset import NAME
+from liveavatar.switches import add_switch
 from liveavatar.types import InputError
 
 OURS = {   # option -> argument of WanBackend.load
@@ -18,7 +18,7 @@ OURS = {   # option -> argument of WanBackend.load
 COMMON = ("dtype", "device", "compile", "offload_model")
 
 
-def add_options(parser: argparse.ArgumentParser, add_switch: Callable) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Put the options of the released model behind those that every model has."""
     group = parser.add_argument_group(f"the released model (--backend {NAME})")
     group.add_argument("--ckpt_dir", help="folder of Wan2.2-S2V-14B, as downloaded")
