@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -17,15 +16,6 @@ from widgets._inputs import temporary
 LARGEST_BYTES = 256 * 2**20
 
 
-@dataclass
-class Upload:
-    """One file on its way."""
-
-    number: int                  # counted by the browser: pieces of an older upload are left out
-    name: str
-    pieces: dict[int, bytes] = field(default_factory=dict)
-
-
 class Uploads:
     """Join the pieces of files, one file at a time for each input ("sound", "microphone" or "face").
 
@@ -33,8 +23,8 @@ class Uploads:
     """
 
     def __init__(self) -> None:
-        self._coming: dict[str, Upload] = {}
-        self._newest: dict[str, int] = {}                # number of the newest upload of each input
+        self._pieces: dict[str, dict[int, bytes]] = {}   # of the file that is on its way to each input
+        self._newest: dict[str, int] = {}                # its number, counted by the browser; older ones are left out
         self._lock = threading.Lock()
 
     def receive(self, what: str, number: int, name: str, part: int, parts: int, data: bytes) -> Path | None:
@@ -44,26 +34,26 @@ class Uploads:
         """
         with self._lock:
             if number > self._newest.get(what, -1):
-                self._newest[what], self._coming[what] = number, Upload(number, name)
-            upload = self._coming.get(what)
-            if upload is None or upload.number != number:
+                self._newest[what], self._pieces[what] = number, {}
+            pieces = self._pieces.get(what)
+            if pieces is None or number != self._newest[what]:
                 return None
-            upload.pieces[part] = data
-            if sum(map(len, upload.pieces.values())) > LARGEST_BYTES:
-                del self._coming[what]
+            pieces[part] = data
+            if sum(map(len, pieces.values())) > LARGEST_BYTES:
+                del self._pieces[what]
                 raise InputError(f"{name} is larger than {LARGEST_BYTES // 2**20} MiB; give a shorter one, or its "
                                  f"path: workbench.{'picture' if what == 'face' else 'recording'} = '...'")
-            if len(upload.pieces) < parts:
+            if len(pieces) < parts:
                 return None
-            del self._coming[what]
+            del self._pieces[what]
         path = Path(mkdtemp(prefix="upload-", dir=temporary())) / (Path(name).name or "file")
-        path.write_bytes(b"".join(upload.pieces[part] for part in range(parts)))
+        path.write_bytes(b"".join(pieces[part] for part in range(parts)))
         return path
 
     def drop(self, what: str) -> None:
         """Forget the pieces of a file that is not wanted any more."""
         with self._lock:
-            self._coming.pop(what, None)
+            self._pieces.pop(what, None)
 
 
 def without_folder(text: str) -> str:
