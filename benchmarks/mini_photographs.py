@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from pathlib import Path
 
 import torch
 from mini_networks import Networks, add_weights, find_networks
-from mini_quality import chosen, commit
+from mini_quality import chosen
 from quality_clips import PRESSED, Setting, make, network, noise_for, reconstruct
 from quality_measures import cut
-from quality_report import cell, plain
+from quality_report import cell, command_of, plain
 from torch import Tensor
 
 from liveavatar.avatars.traits import motion_index
@@ -43,6 +42,7 @@ from liveavatar.metrics.quality import (
     temporal_correlation,
 )
 from liveavatar.puppets.world import PuppetWorld
+from liveavatar.study.provenance import commit, machine
 from liveavatar.training.clips import Clips, World
 from liveavatar.training.dataset import ClipCondition, encode, encode_audio
 from liveavatar.training.sheets import tile, write_png
@@ -261,9 +261,8 @@ def run(arguments: argparse.Namespace, command: str) -> dict:
     save_sheet(pictures, truth.portraits, arguments.out.with_suffix(".png"))
     real = judge_recordings(arguments, networks, setting, truth) if arguments.recordings else None
     minute = judge_minute(arguments, truth) if arguments.recordings and arguments.minute else None
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     about = {"command": command, "clips": len(truth.video), "frames": arguments.frames, "size": arguments.size,
-             "device": name, "commit": commit(), "row": setting.name, "weights": networks.origin,
+             "device": machine(arguments.device), "commit": commit(), "row": setting.name, "weights": networks.origin,
              "seconds": time.monotonic() - began}
     return {"about": about, "rows": rows, "recordings": real, "minute": minute}
 
@@ -284,8 +283,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--minute", action="store_true", help="also a minute, streamed")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "mini_photographs")
     arguments = parser.parse_args(argv)
-    words = [Path(word).name if word.startswith("/") else word for word in (sys.argv[1:] if argv is None else argv)]
-    found = run(arguments, shlex.join(["python", "benchmarks/mini_photographs.py", *words]))
+    found = run(arguments, command_of("mini_photographs.py", sys.argv[1:] if argv is None else argv))
     stem = arguments.out.with_suffix("")
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".json").write_text(json.dumps(plain(found), indent=1) + "\n")

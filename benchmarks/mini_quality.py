@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import math
 import platform
-import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -34,11 +32,12 @@ from quality_clips import (
     settings_of,
 )
 from quality_measures import Judge, judge_recordings, measure, measure_boxes
-from quality_report import MOVED, TRUE, Report, write
+from quality_report import MOVED, TRUE, Report, command_of, write
 from torch import Tensor
 
 from liveavatar.backends.devices import bfloat16_is_faster
 from liveavatar.config import parse_size
+from liveavatar.study.provenance import commit
 from liveavatar.training.clips import Clips, avatar_clips
 
 
@@ -84,20 +83,9 @@ def describe(arguments: argparse.Namespace, networks: Networks, argv: list[str])
     device = torch.device(arguments.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     name += ", videos in bfloat16" if device.type == "cuda" or bfloat16_is_faster() else ""
-    words = [Path(word).name if word.startswith("/") else word for word in argv]      # folders are nobody's business
-    return {"command": shlex.join(["python", "benchmarks/mini_quality.py", *words]), "device": name,
+    return {"command": command_of("mini_quality.py", argv), "device": name,
             "torch": torch.__version__, "commit": commit(), "clips": arguments.clips, "frames": arguments.frames,
             "size": arguments.size, "seed": arguments.seed, "weights": networks.origin}
-
-
-def commit() -> str:
-    """Of the code that measures; a copy without its history does not know."""
-    try:
-        asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                               cwd=Path(__file__).parent)
-    except OSError:
-        return "unknown"
-    return asked.stdout.strip() or "unknown"
 
 
 def main(argv: list[str] | None = None) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,12 @@ class Report:
         times = torch.linspace(4, video.shape[2] - 4, 6).long()
         self.pictures[name] = video[:4, :, times].transpose(1, 2).float().cpu()
         print(f"{name:28}", *(f"{key} {row[key]:.3f}" for key in SHOWN), flush=True)
+
+
+def command_of(script: str, argv: list[str]) -> str:
+    """Return the command that made a report; of absolute paths the names only: folders are nobody's business."""
+    words = [Path(word).name if word.startswith("/") else word for word in argv]
+    return shlex.join(["python", f"benchmarks/{script}", *words])
 
 
 SHOWN = ("aperture_correlation", "lag_frames", "pressed_share", "corner_psnr_db", "content_distance",

@@ -24,6 +24,7 @@ from liveavatar.avatars.landmarks import LANDMARKS
 from liveavatar.backends.mini.vae import VAEConfig, VideoVAE, save_vae
 from liveavatar.compiling import compile_function
 from liveavatar.config import parse_size
+from liveavatar.metrics.quality import decibel
 from liveavatar.training.learner import Learner, rank
 from liveavatar.training.loop import PROCESS_STARTED_S, TrainingLoop, peak_memory_gib
 from liveavatar.training.options import add_arguments, autocast, budget_of, start
@@ -130,11 +131,6 @@ def measure_latents(vae: VideoVAE, clips: Clips, batch: int, frames: int, rounds
     latents = torch.cat(means)
     vae.latent_mean.copy_(latents.mean((0, 2, 3, 4)))
     vae.latent_std.copy_(latents.std((0, 2, 3, 4)).clamp(min=1e-3))
-
-
-def decibel(mean_square: float) -> float:
-    """Convert the mean squared error of pictures 0..1 to PSNR in dB."""
-    return -10 * torch.log10(torch.tensor(mean_square + 1e-12)).item()
 
 
 @torch.no_grad()
