@@ -61,10 +61,13 @@ def test_the_keyboard_makes_and_walks_the_tree_and_copies_a_recipe(book):
     first = book.page.locator(".la-branches-name", has_text="first run")
     first.press("Enter")
     book.wait_for_kernel("workbench.run.parent is None")
+    book.wait_for("() => document.querySelector('.la-branches li').dataset.shown === 'true'")     # drawn anew
     book.page.evaluate("() => { navigator.clipboard.writeText = async (text) => { globalThis.copied = text; }; }")
-    book.page.locator(".la-branches li").nth(1).get_by_role("button", name="Copy code").press("Enter")
-    book.wait_for("() => globalThis.copied === \"branch = run.branch(1, 1, sound='reversed')\"")
-    book.page.evaluate("() => { delete navigator.clipboard.writeText; }")                   # the page is used again
+    try:
+        book.page.locator(".la-branches li").nth(1).get_by_role("button", name="Copy code").press("Enter")
+        book.wait_for("() => globalThis.copied === \"branch = run.branch(1, 1, sound='reversed')\"")
+    finally:
+        book.page.evaluate("() => { delete navigator.clipboard.writeText; }")               # the page is used again
     assert book.page.locator(".la-bench .la-error:visible").count() == 0
 
 

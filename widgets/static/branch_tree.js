@@ -79,7 +79,10 @@ const view = {
       laElement("span", { class: "la-branches-facts" }, facts));
     const bar = ctx.bar;
     ctx.bar = row;
-    if (node.recipe) ctx.copyButton(() => node.recipe, "Copy Python that makes this branch from the first run");
+    if (node.recipe) {
+      const copy = ctx.copyButton(() => node.recipe, "Copy Python that makes this branch from the first run");
+      copy.dataset.key = `copy ${number}`;             // the focus stays on it when the list is drawn anew
+    }
     if (node.leaf && !node.shown) {
       ctx.button("Forget", "Take this run out of the tree", () => ctx.send("forget", { number }), "la-quiet");
     }
