@@ -260,8 +260,11 @@ def test_a_run_is_refused_before_weights_are_read_on_the_card_that_is_here(monke
 # ------------------------------------------------------------------------------------------------ mini, measured
 
 def test_minis_process_is_as_large_as_planned():
-    """Within 15 %: the plan against the resident memory of a process that makes half a second of video."""
+    """The plan against the resident memory of a process that makes half a second of video: at most 10 % too small.
+
+    It may be larger: pages of libraries that nobody read lately are not resident, which is worth 100 MiB of some 900.
+    """
     benchmark = Path(__file__).resolve().parents[1] / "benchmarks" / "plan_mini.py"
-    command = [sys.executable, str(benchmark), "--seconds", "0.5", "--steps", "2"]
+    command = [sys.executable, str(benchmark), "--seconds", "0.5", "--steps", "2", "--larger", "0.3"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -55,7 +55,9 @@ def test_the_keyboard_makes_and_walks_the_tree_and_copies_a_recipe(book):
     choice = book.page.locator(".la-branches-form select[data-trait=change]")
     choice.focus()
     choice.press("s")                                                # the choices that begin with s, in turn
+    book.wait_for_kernel("workbench.tree.change not in ('sound', 'skip')")
     book.run("workbench.tree.change = 'skip'")
+    book.wait_for("() => document.querySelector('.la-branches-form select[data-trait=change]').value === 'skip'")
     book.page.locator(".la-branches-form").get_by_role("button", name="Branch here").press("Enter")
     book.wait_for_kernel("len(workbench.tree.runs) == 3 and workbench.run.over")
     first = book.page.locator(".la-branches-name", has_text="first run")
