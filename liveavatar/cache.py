@@ -78,16 +78,33 @@ class ConditionCache:
         return self.k.nbytes + self.v.nbytes
 
 
+class RingPosition:
+    """Tell which latent frames a ring holds, from two counts of its subclass."""
+
+    capacity: int           # latent frames
+    end: int                # latent frames written since the beginning; the next block starts here
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """Return the latent frames in the ring, oldest first."""
+        return tuple(range(max(0, self.end - self.capacity), self.end))
+
+    @property
+    def slot(self) -> int:
+        """Return where the next latent frame will be written, 0..capacity-1."""
+        return self.end % self.capacity
+
+
 @dataclass(frozen=True)
-class RingCache:
+class RingCache(RingPosition):
     """Keys and values of one noise level: condition tokens in front, then a ring of `capacity` latent frames."""
 
     k: Tensor               # (layers, B, heads, condition_tokens + capacity * frame_tokens, head_dim)
     v: Tensor
     condition_tokens: int
     frame_tokens: int       # tokens of one latent frame
-    capacity: int           # latent frames
-    end: int = 0            # latent frames written since the beginning; the next block starts here
+    capacity: int
+    end: int = 0
 
     attention_class = None  # of the self-attention that reads it, where that is not `transformer.CachedAttention`
 
@@ -101,16 +118,6 @@ class RingCache:
     @property
     def bytes(self) -> int:
         return self.k.nbytes + self.v.nbytes
-
-    @property
-    def held(self) -> tuple[int, ...]:
-        """Return the latent frames in the ring, oldest first."""
-        return tuple(range(max(0, self.end - self.capacity), self.end))
-
-    @property
-    def slot(self) -> int:
-        """Return where the next latent frame will be written, 0..capacity-1."""
-        return self.end % self.capacity
 
     def open(self, layer: int, tokens: int) -> CacheSlices:
         """Return where one block of so many tokens goes: latent frames that fit the ring without crossing its seam.

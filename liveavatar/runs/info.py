@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import ceil
 
+from liveavatar.cache import RingPosition
 from liveavatar.types import Block, Step
 from liveavatar.video import Video
 
@@ -33,12 +34,12 @@ class StageSpan:
 
 
 @dataclass(frozen=True)
-class RingState:
+class RingState(RingPosition):
     """Size and position of the ring buffer of one noise level, without its keys and values."""
 
     level: int                    # the sampler step it belongs to
-    end: int                      # latent frames written since the beginning
-    capacity: int                 # latent frames
+    end: int
+    capacity: int
     frame_tokens: int             # tokens of one latent frame
     condition_tokens: int
     bytes: int
@@ -52,16 +53,6 @@ class RingState:
             return None
         return cls(step.index, cache.end, cache.capacity, cache.frame_tokens, cache.condition_tokens, cache.bytes,
                    cache.k.shape[0])
-
-    @property
-    def held(self) -> tuple[int, ...]:
-        """Return the latent frames in the ring, oldest first."""
-        return tuple(range(max(0, self.end - self.capacity), self.end))
-
-    @property
-    def slot(self) -> int:
-        """Return where the next latent frame will be written, 0..capacity-1."""
-        return self.end % self.capacity
 
     @property
     def wrapped(self) -> bool:
