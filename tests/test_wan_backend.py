@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import types
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -344,6 +345,16 @@ def test_the_command_line_refuses_in_one_sentence(asked, said, tmp_path, capsys)
     out = str(tmp_path / "out.mp4")
     assert main(["generate", *asked, "--output", out, *materials(tmp_path)]) == 2
     assert said in capsys.readouterr().err and not Path(out).exists()
+
+
+def test_main_memory_that_cannot_hold_the_weights_is_said_before_they_are_read(monkeypatch):
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=24 * 2**30))
+    monkeypatch.setattr(psutil, "swap_memory", lambda: types.SimpleNamespace(total=0))
+    with (pytest.warns(UserWarning, match="random weights"),
+          pytest.raises(InputError, match="at least 82 GiB .float32.; this machine has 24 GiB .*--backend mini")):
+        liveavatar.load("wan-s2v-14b", weights="random", device="cpu")
 
 
 def test_a_broken_download_is_found_before_anything_is_loaded(downloads, tmp_path, capsys, monkeypatch):

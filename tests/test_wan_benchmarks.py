@@ -131,3 +131,18 @@ def test_the_error_of_every_format_is_written_down(tmp_path):
     assert all(0 < row["latents"] < 0.5 for row in found)
     text = rounding.table(found, "command")
     assert text.count("\n|") == len(found) + 2 and "What this cannot tell" in text
+
+
+def test_folders_of_zeros_in_the_released_layout_go_the_whole_way_to_pictures(tmp_path, capfd):
+    import wan_folders
+    import wan_loading
+
+    base, lora = wan_folders.write_folders(tmp_path, tiny=True)
+    found = wan_loading.work(str(base), str(lora), {"config": "tiny", "nf4": True}, "picture", "64*64")
+    assert capfd.readouterr().err == ""                               # no bars of the libraries that read the files
+    seconds = [found["seconds"][stage] for stage in wan_loading.STAGES]
+    assert seconds == sorted(seconds)
+    failed = wan_loading.row("bf16", tmp_path / "nowhere", lora, "loaded", tiny=True)
+    wan_loading.write(tmp_path / "loading", "about", [{"name": "nf4"} | found, failed], None)
+    text = (tmp_path / "loading.md").read_text()
+    assert "| nf4 | " in text and "nowhere does not exist; get it with: hf download" in text

@@ -1,6 +1,7 @@
 """wan-s2v-14b at a size for tests: the same networks with few channels, and the released folders with them inside."""
 
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -9,6 +10,10 @@ from liveavatar.backends.wan.checkpoints import AUDIO, CONFIG, INDEX, TEXT, TOKE
 from liveavatar.backends.wan.preset import TINY
 from liveavatar.backends.wan.text import transformers_name
 from liveavatar.lora import targets
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+from wan_folders import released_vae_names, text_names, write_tokenizer  # noqa: E402
 
 TEXT_NET, AUDIO_NET, VAE_NET = (TINY[name] for name in ("text", "audio", "vae"))
 TRANSFORMER = TINY["transformer"] | dict(dim=24, ffn_dim=32, cache_frames=6)
@@ -70,22 +75,15 @@ def write_transformer(folder):
 
 
 def write_text(folder):
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import UMT5Config, UMT5EncoderModel
 
     torch.manual_seed(2)
     network = UMT5EncoderModel(UMT5Config(**TEXT_NET, feed_forward_proj="gated-gelu", dropout_rate=0.0))
-    parts = ("attn.q", "attn.k", "attn.v", "attn.o", "pos_embedding.embedding", "norm1", "norm2", "ffn.gate.0",
-             "ffn.fc1", "ffn.fc2")
-    released = ["token_embedding", "norm", *(f"blocks.{block}.{part}" for block in range(2) for part in parts)]
     state = network.state_dict()
-    torch.save({f"{name}.weight": state[transformers_name(f"{name}.weight")].bfloat16() for name in released},
+    torch.save({name: state[transformers_name(name)].bfloat16() for name in text_names(TEXT_NET["num_layers"])},
                folder / TEXT)
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     (folder / TOKENIZER).mkdir(parents=True)
-    tokenizer.save(str(folder / TOKENIZER / "tokenizer.json"))
+    write_tokenizer(folder / TOKENIZER / "tokenizer.json", WORDS)
 
 
 def small_vae():
@@ -93,24 +91,6 @@ def small_vae():
 
     torch.manual_seed(3)
     return AutoencoderKLWan(**VAE_NET).eval()
-
-
-def released_vae_names(names):
-    """diffusers' name -> name in Wan2.1_VAE.pth, found by asking diffusers' own converter about every likely name."""
-    from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
-
-    weights = ("weight", "bias")
-    in_residual = [f"residual.{part}" for part in ("0.gamma", "3.gamma", "2.weight", "2.bias", "6.weight", "6.bias")]
-    in_attention = ["norm.gamma", *(f"{part}.{kind}" for part in ("to_qkv", "proj") for kind in weights)]
-    in_stage = in_residual + [f"{part}.{kind}" for part in ("shortcut", "resample.1", "time_conv") for kind in weights]
-    likely = [f"{part}.{kind}" for part in ("conv1", "conv2", "encoder.conv1", "decoder.conv1") for kind in weights]
-    for side, stages in (("encoder", "downsamples"), ("decoder", "upsamples")):
-        likely += [f"{side}.middle.{place}.{name}" for place in (0, 2) for name in in_residual]
-        likely += [f"{side}.middle.1.{name}" for name in in_attention]
-        likely += [f"{side}.head.{name}" for name in ("0.gamma", "2.weight", "2.bias")]
-        likely += [f"{side}.{stages}.{place}.{name}" for place in range(15) for name in in_stage]
-    return {ours: theirs for ours, theirs in convert_wan_vae_to_diffusers({name: name for name in likely}).items()
-            if ours in names}
 
 
 def write_vae(folder):

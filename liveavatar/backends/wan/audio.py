@@ -143,8 +143,9 @@ def read_audio_encoder(folder: Path, dtype: torch.dtype, offload: OffloadPolicy)
     from transformers import Wav2Vec2Model
     from transformers.utils import logging
 
-    level = logging.get_verbosity()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()                                  # it would list the letters' weights as unexpected
+    logging.disable_progress_bar()
     try:
         network, report = Wav2Vec2Model.from_pretrained(str(folder), local_files_only=True, dtype=dtype,
                                                         output_loading_info=True)
@@ -152,6 +153,8 @@ def read_audio_encoder(folder: Path, dtype: torch.dtype, offload: OffloadPolicy)
         raise damaged(folder, str(error) or type(error).__name__) from error
     finally:
         logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
     lacking = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
     if lacking:
         raise damaged(folder, f"it lacks {lacking[0]}" + (f" and {len(lacking) - 1} more" if lacking[1:] else ""))

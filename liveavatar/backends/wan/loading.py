@@ -19,7 +19,7 @@ from liveavatar.backends.wan.networks import (
 )
 from liveavatar.backends.wan.offload import OffloadPolicy
 from liveavatar.backends.wan.preset import Networks
-from liveavatar.backends.wan.text import TextEncoder, random_text_encoder, read_text_encoder
+from liveavatar.backends.wan.text import TextEncoder, empty_encoder, random_text_encoder, read_text_encoder
 from liveavatar.backends.wan.transformer_file import open_transformer_file
 from liveavatar.backends.wan.vae import (
     CONDITIONINGS,
@@ -34,6 +34,7 @@ from liveavatar.types import InputError
 if TYPE_CHECKING:
     from liveavatar.transformer import CausalS2VTransformer
 
+GIB = 2**30
 RANDOM_MARK = "RANDOM"     # burnt into every picture that untrained weights make
 Parts = tuple[DeferredTransformer, TextEncoder, AudioEncoder, StreamingWanVAE]
 
@@ -94,6 +95,7 @@ def released_parts(checkpoint_dir: str | os.PathLike, lora: str | os.PathLike | 
     if adapter is not None:
         adapters_of(empty, adapter, preset.LORA_ALPHA)
     device = offload.device
+    check_main_memory(empty, networks.text, device, dtype, **rounding)
     audio = read_audio_encoder(checkpoint.audio, dtype, offload)
     vae = read_vae(checkpoint.vae, networks.vae, device, dtype)
     text = read_text_encoder(checkpoint.text, checkpoint.tokenizer, networks.text, dtype, offload)
@@ -115,14 +117,37 @@ def random_parts(networks: Networks, dtype: torch.dtype, offload: OffloadPolicy,
     warnings.warn(f"random weights: {preset.NAME} is untrained here and its pictures mean nothing; they are marked "
                   f"{RANDOM_MARK}", stacklevel=5)
     device = offload.device
+    empty = empty_transformer(networks.transformer)
+    check_main_memory(empty, networks.text, device, dtype, **rounding)
     deferred = DeferredTransformer(
-        empty_transformer(networks.transformer), device, dtype,
+        empty, device, dtype,
         lambda: bring_transformer(networks.transformer, random_source(device), device, dtype, **rounding))
     parts = (deferred,
              random_text_encoder(networks.text, dtype, offload),
              random_audio_encoder(networks.audio, dtype, offload),
              random_vae(networks.vae, device, dtype))
     return parts, {"weights": "random", "untrained": True, "fingerprint": "random-0", "lora": None}
+
+
+def check_main_memory(empty: CausalS2VTransformer, text: dict, device: torch.device, dtype: torch.dtype,
+                      fp8: bool = False, nf4: bool = False) -> None:
+    """Refuse to read weights that are to stay in main memory and are larger than it. Raises InputError.
+
+    empty: the transformer on the meta device. text: sizes of the text encoder
+    """
+    if device.type != "cpu":
+        return
+    import psutil
+
+    words = sum(one.numel() for one in empty_encoder(text).parameters()) * dtype.itemsize
+    a_number = 0.5 if nf4 else 1 if fp8 else dtype.itemsize
+    needed = words + a_number * sum(one.numel() for one in empty.parameters())
+    held = psutil.virtual_memory().total + psutil.swap_memory().total
+    if needed > held:
+        raise InputError(f"without an NVIDIA GPU the weights of {preset.NAME} stay in main memory and take at least "
+                         f"{needed / GIB:.0f} GiB ({str(dtype).removeprefix('torch.')}); this machine has "
+                         f"{held / GIB:.0f} GiB with its swap space. Take one with a GPU (liveavatar plan says which "
+                         "one fits), or here --backend mini")
 
 
 def needs_transformers() -> None:
