@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from liveavatar.caught_warnings import ignored_warnings
 from liveavatar.files import fault_of, user_path
 from liveavatar.pictures import pixels_of
 from liveavatar.types import InputError, Portrait, Prompt
@@ -90,8 +91,7 @@ def _from_file(path: Path) -> Portrait:
     except OSError as error:
         raise InputError(f"portrait {str(path)!r} cannot be read ({error.strerror}); check its permissions") from error
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)      # _check_extent is stricter
+        with ignored_warnings(Image.DecompressionBombWarning):                   # _check_extent is stricter
             image = Image.open(io.BytesIO(data))                 # a pipe can be read only once
         pixels = _pixels_of(image, str(path))
     except InputError:

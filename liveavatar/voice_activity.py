@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liveavatar.audio import RATE_HZ, SPEECH_RMS, active_rms
+from liveavatar.caught_warnings import ignored_warnings
 from liveavatar.types import Speech
 
 WINDOW, CONTEXT = 512, 64                 # samples: of a window, and of the one before that it sees as well
@@ -77,8 +78,7 @@ def voice_network() -> VoiceNetwork | None:
     network = VoiceNetwork()
     path = Path(place.origin).parent / "data" / "silero_vad.jit"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)            # torch means to give up this format
+        with ignored_warnings(DeprecationWarning):                         # torch means to give up this format
             state = torch.jit.load(str(path), map_location="cpu")._model.state_dict()
         network.load_state_dict({renamed(name): values for name, values in state.items()})
     except (OSError, ValueError, RuntimeError, AttributeError) as error:

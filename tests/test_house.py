@@ -17,8 +17,8 @@ MIB = 2**20
 # Floors of the house: a module may import from its own floor or a lower one, never from a higher one.
 # The longest matching name counts.
 FLOORS = (
-    ("types", "version", "lazy", "files", "checksums", "signals", "wording", "switches", "joined", "graphs", "glossary",
-     "interrupts", "threads", "thread_policy", "compiling", "warping", "memory_errors",
+    ("types", "version", "lazy", "files", "checksums", "signals", "wording", "switches", "caught_warnings", "joined",
+     "graphs", "glossary", "interrupts", "threads", "thread_policy", "compiling", "warping", "memory_errors",
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
      "avatars", "puppets", "faces", "speech", "sound", "soundtrack", "audio", "voice", "voice_activity", "phonemes",

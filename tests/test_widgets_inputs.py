@@ -13,10 +13,10 @@ from pages import make, send
 
 from liveavatar import speech as speech_module
 from liveavatar.avatars.portraits import avatar, save_portrait
+from liveavatar.caught_warnings import caught_warnings
 from liveavatar.types import InputError
 from widgets import Workbench
 from widgets import workbench as module
-from widgets._inputs import caught_warnings
 
 
 def test_the_portrait_is_a_sample_an_avatar_or_a_file(tmp_path):

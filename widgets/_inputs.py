@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import tempfile
-import threading
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from liveavatar.caught_warnings import caught_warnings
 from liveavatar.conditions import fit_portrait, load_portrait, sample_portraits
 from liveavatar.config import size_text
 from liveavatar.files import stamp, user_path
@@ -126,17 +124,6 @@ def wav_of(speech: Speech) -> bytes:
 
 
 # ---------------------------------------------------------------------------------------------------- warnings
-
-_catching = threading.RLock()
-
-
-@contextmanager
-def caught_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    """Record the warnings of what is done meanwhile. One thread after the other: Python's own way to catch warnings is
-    one for all threads, so that a page would show what was noticed for another video."""
-    with _catching, warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
-        yield noticed
 
 
 # ------------------------------------------------------------------------------------------- portrait and size

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import traitlets
 
+from liveavatar.caught_warnings import caught_warnings
 from liveavatar.conditions import SAMPLE_PORTRAITS, UNSAID
 from liveavatar.config import GenerationConfig
 from liveavatar.interrupts import result_of, stop_on_interrupt
 from liveavatar.runs.info import PAUSED, RUNNING
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError
-from widgets._inputs import NO_VOICE, caught_warnings, sample_texts, sizes_of, temporary, voices
+from widgets._inputs import NO_VOICE, sample_texts, sizes_of, temporary, voices
 from widgets._live import Body, Buffers, Cursor, LiveView, sentence
 from widgets._message_gate import Throttle
 from widgets._models import load_model, model_of
@@ -247,8 +248,7 @@ class Workbench(Settings):
             self._warming.start()
 
     def _warm_up(self) -> None:
-        """Bring the weights and make the first block of a video that nobody sees, so that the first click need not
-        wait for what is needed only once."""
+        """Load the model and make one block that nobody sees: the first click need not wait for what comes once."""
         with suppress(Exception):                        # the click will say what is wrong
             pipeline = self._pipeline_wanted()
             config = replace(self.config, duration_s=WARM_UP_S)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.audio import load_audio
+from liveavatar.caught_warnings import caught_warnings, ignored_warnings
 from liveavatar.faces.curves import face_height, lower_lip_drop
 from liveavatar.faces.track import FaceTrack
 from liveavatar.files import rereadable
@@ -176,8 +176,7 @@ def read_clip(path: str | os.PathLike, sound: str | os.PathLike | Speech | None 
 
 def load_other(path: str | os.PathLike) -> Speech:
     """Read a second file's sound, which must be there. Its warnings are left to `sound_of`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with ignored_warnings():
         return load_audio(path)
 
 
@@ -191,8 +190,7 @@ def sound_of(path: Path, header: Header, began_s: float, sound: Speech | None
         return sound, silence_of(sound), ()
     if not header.sound_tracks:
         return None, "the video has no sound", ()
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
+    with caught_warnings() as noticed:
         try:
             speech = load_audio(path)
             with Track(path) as track:
