@@ -1,6 +1,7 @@
 /* What looks where: one large picture with the token that is pointed at, its portrait and earlier frames with heat over
    them, words and sounds as bars, and below the wave how much the place listens to which video frame, step by step.
-   Buffers: "picture NAME" (JPEG), "heat NAME" (float32 rows x columns), "lane STEP" (float32 per video frame), "wave". */
+   Buffers: "picture NAME" (JPEG), "heat NAME" (float32 rows x columns), "lane STEP" (float32 per video frame),
+     "wave". */
 
 const LOOK_GAP = 8, LOOK_LANE = 14, LOOK_WAVE = 40;
 
@@ -14,7 +15,8 @@ const view = {
 
   build(ctx) {
     ctx.transport();
-    ctx.lists = Object.fromEntries([["step", "Sampler step"], ["layer", "Layer of the transformer"], ["head", "Head of the attention"]].map(([trait, tip]) => {
+    ctx.lists = Object.fromEntries([["step", "Sampler step"], ["layer", "Layer of the transformer"],
+      ["head", "Head of the attention"]].map(([trait, tip]) => {
       const list = laElement("select", { "data-trait": trait, onchange: () => ctx.set(trait, Number(list.value)) });
       ctx.field(trait, tip, list);
       return [trait, list];
@@ -33,26 +35,30 @@ const view = {
     ctx.words = laElement("div", { class: "la-look-bars", role: "group", "aria-label": "words" });
     ctx.sounds = laElement("div", { class: "la-look-bars", role: "group", "aria-label": "sounds" });
     ctx.note = laElement("p", { class: "la-note", role: "status" });
-    ctx.lane = laElement("canvas", { role: "img", "aria-label": "how much the place listens to each video frame of the sound, by step" });
+    ctx.lane = laElement("canvas", { role: "img", "aria-label": "how much the place listens to each video frame of " +
+      "the sound, by step" });
     ctx.lane.addEventListener("pointerdown", (event) => view.moveTime(ctx, event));
     ctx.lane.addEventListener("pointermove", (event) => { if (event.buttons) view.moveTime(ctx, event); });
     ctx.lag = laElement("p", { class: "la-note" });
     const part = (title, list) => laElement("section", {}, laElement("div", { class: "la-look-title" }, title), list);
     const bars = laElement("div", { class: "la-look-lists" }, part("words", ctx.words), part("sounds", ctx.sounds));
     ctx.beside = laElement("section", {}, ctx.portrait.root, part(laTerm("attention", "attention"), ctx.shares));
-    ctx.main.append(laElement("div", { class: "la-look-row" }, ctx.large.root, ctx.beside, laElement("section", {}, ctx.framesTitle, ctx.frames, bars)),
+    ctx.main.append(laElement("div", { class: "la-look-row" }, ctx.large.root, ctx.beside,
+      laElement("section", {}, ctx.framesTitle, ctx.frames, bars)),
       ctx.note, ctx.lane, ctx.lag);
     ctx.images = new Map();
   },
 
   pane(label) {
-    const title = laElement("div", { class: "la-look-title" }), canvas = laElement("canvas", { role: "img", "aria-label": label });
+    const title = laElement("div", { class: "la-look-title" });
+    const canvas = laElement("canvas", { role: "img", "aria-label": label });
     return { root: laElement("section", {}, title, canvas), title, canvas };
   },
 
   received(ctx, names) {
     for (const name of names.filter((one) => one.startsWith("picture "))) {
-      const image = new Image(), url = URL.createObjectURL(new Blob([ctx.store.buffers.get(name)], { type: "image/jpeg" }));
+      const image = new Image();
+      const url = URL.createObjectURL(new Blob([ctx.store.buffers.get(name)], { type: "image/jpeg" }));
       image.onload = () => { URL.revokeObjectURL(url); ctx.changed(); };
       image.src = url;
       ctx.images.set(name.slice(8), image);
@@ -71,7 +77,8 @@ const view = {
 
   chooseFrame(ctx, event) {
     const { side, across } = ctx.layout ?? {}, names = view.others(ctx);
-    const place = Math.floor(event.offsetX / (side + LOOK_GAP)) + across * Math.floor(event.offsetY / (side + LOOK_GAP + 14));
+    const place = Math.floor(event.offsetX / (side + LOOK_GAP)) +
+      across * Math.floor(event.offsetY / (side + LOOK_GAP + 14));
     const frame = Number(names[place]?.split(" ")[1]) - ctx.body.first;
     if (frame >= 0) ctx.set("frame", frame);
   },
@@ -85,9 +92,13 @@ const view = {
     if (!ctx.body?.rows) return false;
     const [, row, column] = ctx.body.token, { rows, columns, first } = ctx.body;
     const held = (value, count) => Math.min(Math.max(value, 0), count - 1);
-    const turn = { PageUp: -1, PageDown: 1 }[key], move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[key];
+    const turn = { PageUp: -1, PageDown: 1 }[key], move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0],
+      ArrowDown: [1, 0] }[key];
     if (key === "Escape") { ctx.set("target", ""); return true; }
-    if (turn) { ctx.set("frame", held(ctx.body.token[0] - first + turn, ctx.body.run?.block_latents ?? 3)); return true; }
+    if (turn) {
+      ctx.set("frame", held(ctx.body.token[0] - first + turn, ctx.body.run?.block_latents ?? 3));
+      return true;
+    }
     if (!move) return false;
     ctx.set("row", held(row + move[0], rows));
     ctx.set("column", held(column + move[1], columns));
@@ -119,7 +130,8 @@ const view = {
       const key = options[trait].join();
       if (list.dataset.options !== key) {
         list.dataset.options = key;
-        list.replaceChildren(...options[trait].map((value) => laElement("option", { value }, value < 0 ? "mean" : value)));
+        list.replaceChildren(...options[trait].map((value) => laElement("option", { value }, value < 0 ? "mean"
+          : value)));
       }
       list.value = now[trait];
     }
@@ -138,13 +150,16 @@ const view = {
     }
     for (let i = 0; i < heat.length; i++) {
       const share = Math.sqrt(Math.max(heat[i], 0) / ctx.most);
-      pen.fillStyle = `rgb(${Math.round(213 + 42 * share)} ${Math.round(94 + 120 * share * share)} 0 / ${(0.78 * share).toFixed(3)})`;
-      pen.fillRect(x + (i % columns) * side / columns, y + Math.floor(i / columns) * side / rows, side / columns + 0.5, side / rows + 0.5);
+      pen.fillStyle =
+        `rgb(${Math.round(213 + 42 * share)} ${Math.round(94 + 120 * share * share)} 0 / ${(0.78 * share).toFixed(3)})`;
+      pen.fillRect(x + (i % columns) * side / columns, y + Math.floor(i / columns) * side / rows, side / columns + 0.5,
+        side / rows + 0.5);
     }
   },
 
   drawLarge(ctx, side) {
-    const { token, rows, columns, block, step } = ctx.body, pen = laCanvas(ctx.large.canvas, side, side), name = `frame ${token[0]}`;
+    const { token, rows, columns, block, step } = ctx.body, pen = laCanvas(ctx.large.canvas, side, side);
+    const name = `frame ${token[0]}`;
     ctx.large.title.textContent = `Block ${block}, frame ${token[0]}, step ${step}`;
     const image = ctx.images.get(name);
     if (ctx.get("target")) view.paint(ctx, pen, name, 0, 0, side);
@@ -181,13 +196,16 @@ const view = {
 
   drawFrames(ctx, width) {
     const names = view.others(ctx), { first } = ctx.body, across = Math.min(names.length, 6);
-    const side = Math.floor(Math.min(Math.max((width - LOOK_GAP * across) / across, 40), 92)), rows = Math.ceil(names.length / across);
-    ctx.framesTitle.textContent = ctx.get("target") ? "Who attends to it: the block's frames" : "Earlier frames, and the block's own (framed)";
+    const side = Math.floor(Math.min(Math.max((width - LOOK_GAP * across) / across, 40), 92));
+    const rows = Math.ceil(names.length / across);
+    ctx.framesTitle.textContent = ctx.get("target") ? "Who attends to it: the block's frames"
+      : "Earlier frames, and the block's own (framed)";
     ctx.layout = { side, across };
     const pen = laCanvas(ctx.frames, across * (side + LOOK_GAP), rows * (side + LOOK_GAP + 14));
     pen.font = `11px ${ctx.colours.font}`;
     names.forEach((name, i) => {
-      const x = (i % across) * (side + LOOK_GAP), y = Math.floor(i / across) * (side + LOOK_GAP + 14), frame = Number(name.split(" ")[1]);
+      const x = (i % across) * (side + LOOK_GAP), y = Math.floor(i / across) * (side + LOOK_GAP + 14);
+      const frame = Number(name.split(" ")[1]);
       view.paint(ctx, pen, name, x, y, side);
       if (frame >= first) {
         pen.strokeStyle = frame === ctx.body.token[0] ? ctx.colours.sky : ctx.colours.ink;
@@ -200,16 +218,20 @@ const view = {
   },
 
   writeBars(ctx) {
-    const { shares, words, sounds } = ctx.body, target = ctx.get("target"), key = JSON.stringify([shares, words, sounds, target]);
+    const { shares, words, sounds } = ctx.body, target = ctx.get("target");
+    const key = JSON.stringify([shares, words, sounds, target]);
     if (ctx.written === key) return;
     ctx.written = key;
     const names = { portrait: "portrait", motion: "motion", past: "earlier blocks", block: "own block" };
     const bar = (label, value, kind) => {
       const inside = [laElement("span", { class: "la-look-label" }, label), laElement("span", { class: "la-look-bar" },
-        laElement("span", { style: `width:${(100 * value).toFixed(1)}%` })), laElement("span", { class: "la-look-value" }, laPercent(value))];
+        laElement("span", { style: `width:${(100 * value).toFixed(1)}%` })),
+          laElement("span", { class: "la-look-value" }, laPercent(value))];
       if (!kind) return laElement("div", { class: "la-look-line" }, ...inside);
-      return laElement("button", { type: "button", class: "la-look-line", "aria-pressed": kind === target, "data-target": kind,
-        title: `See which places attend to this`, onclick: () => ctx.set("target", kind === target ? "" : kind) }, ...inside);
+      return laElement("button", { type: "button", class: "la-look-line", "aria-pressed": kind === target,
+        "data-target": kind,
+        title: `See which places attend to this`, onclick: () => ctx.set("target", kind === target ? "" : kind) },
+          ...inside);
     };
     ctx.shares.replaceChildren(...Object.entries(shares).map(([name, value]) => bar(names[name] ?? name, value)));
     ctx.words.replaceChildren(...words.map(([name, value, place]) => bar(name, value, `text ${place}`)));
@@ -228,21 +250,27 @@ const view = {
       pen.fillRect(x, (LOOK_WAVE - tall) / 2, 1, Math.max(tall, 0.5));
     }
     steps.forEach((at, row) => {
-      const lane = lookFloats(ctx, `lane ${at}`), most = Math.max(...lane.slice(1), 1e-9), y = LOOK_WAVE + row * LOOK_LANE;
+      const lane = lookFloats(ctx, `lane ${at}`), most = Math.max(...lane.slice(1), 1e-9);
+      const y = LOOK_WAVE + row * LOOK_LANE;
       pen.fillStyle = theme.steps[at % 8];
       lane.forEach((value, i) => {
         pen.globalAlpha = Math.min(Math.max(value, 0) / most, 1);      // frame 0 stands for all before it
         pen.fillRect(i * width / lane.length, y, width / lane.length + 0.5, LOOK_LANE - 2);
       });
       pen.globalAlpha = 1;
-      if (at === step) { pen.strokeStyle = theme.ink; pen.lineWidth = 1; pen.strokeRect(0.5, y + 0.5, width - 1, LOOK_LANE - 3); }
+      if (at === step) {
+        pen.strokeStyle = theme.ink;
+        pen.lineWidth = 1;
+        pen.strokeRect(0.5, y + 0.5, width - 1, LOOK_LANE - 3);
+      }
     });
     const x = run?.total_s ? ctx.time / run.total_s * width : 0;
     pen.fillStyle = theme.vermilion;
     pen.fillRect(Math.min(x, width - 2), 0, 2, LOOK_WAVE + LOOK_LANE * steps.length);
     const signed = (value) => `${value > 0 ? "+" : "−"}${Math.abs(Math.round(value))} ms`;
     const parts = Object.entries(lags).map(([at, value]) => `step ${at} ${signed(value)}`);
-    ctx.lag.replaceChildren(...(parts.length ? [laTerm("attention_lag", "The sound it listens to"), `, against the picture: ${parts.join(", ")}.`] : ["This layer does not attend to the sound."]),
+    ctx.lag.replaceChildren(...(parts.length ? [laTerm("attention_lag", "The sound it listens to"),
+      `, against the picture: ${parts.join(", ")}.`] : ["This layer does not attend to the sound."]),
       ...(lips === null ? [] : [" Measured delay of the ", laTerm("lip_delay", "lips"), `: ${signed(lips)}.`]));
   },
 };

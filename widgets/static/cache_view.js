@@ -40,10 +40,15 @@ function drawRing(pen, ring, theme, colour, body, blockLatents) {
     pen.fillStyle = colour;
     pen.fill();
     pen.globalAlpha = 1;
-    if (Math.floor(frame / blockLatents) === body.block) { pen.strokeStyle = theme.ink; pen.lineWidth = 1.6; pen.stroke(); }
+    if (Math.floor(frame / blockLatents) === body.block) {
+      pen.strokeStyle = theme.ink;
+      pen.lineWidth = 1.6;
+      pen.stroke();
+    }
     const turn = (from + to) / 2, far = (outer + inner) / 2;
     if (ring.capacity <= 40) {
-      pen.fillStyle = age < 0.55 && !["#f0e442", "#56b4e9", "#e69f00"].includes(colour) ? "#fff" : theme.dark ? "#fff" : "#111";
+      pen.fillStyle = age < 0.55 && !["#f0e442", "#56b4e9", "#e69f00"].includes(colour) ? "#fff" : theme.dark ? "#fff"
+        : "#111";
       if (age < 0.55 && ["#f0e442", "#56b4e9", "#e69f00"].includes(colour)) pen.fillStyle = "#111";
       pen.font = `${ring.capacity > 16 ? 9 : 11}px ${theme.font}`;
       pen.fillText(frame, middle + far * Math.cos(turn), middle + far * Math.sin(turn));
@@ -114,9 +119,12 @@ const view = {
     canvas.addEventListener("pointermove", (event) => {
       const [slot, frame] = frameAt(event), s = ctx.body.frame_s;
       canvas.style.cursor = frame === undefined || slot === null ? "default" : "pointer";
-      canvas.title = slot === null ? `The ${place.ring.condition_tokens} tokens of portrait${place.ring.motion ? " and motion" : ""} are seen by every block and never overwritten.`
-        : frame === undefined ? `slot ${slot}: still empty`
-        : `slot ${slot}: latent frame ${frame} of block ${Math.floor(frame / ctx.body.run.block_latents)}, ${(frame * s).toFixed(2)} to ${((frame + 1) * s).toFixed(2)} s, as it was at noise ${place.ring.sigma.toFixed(2)}`;
+      const whole = `The ${place.ring.condition_tokens} tokens of portrait${place.ring.motion ? " and motion" : ""} are ` +
+        "seen by every block and never overwritten.";
+      canvas.title = slot === null ? whole : frame === undefined ? `slot ${slot}: still empty`
+        : `slot ${slot}: latent frame ${frame} of block ${Math.floor(frame / ctx.body.run.block_latents)}, ` +
+          `${(frame * s).toFixed(2)} to ${((frame + 1) * s).toFixed(2)} s, as it was at noise ` +
+          place.ring.sigma.toFixed(2);
     });
     canvas.addEventListener("click", (event) => {
       const [, frame] = frameAt(event);
@@ -133,14 +141,18 @@ const view = {
     rings.forEach((ring, level) => {
       const place = ctx.places[level];
       place.ring = ring;
-      drawRing(laCanvas(place.canvas, RING, RING), ring, theme, theme.steps[level % theme.steps.length], ctx.body, ctx.body.run.block_latents);
-      place.canvas.parentElement.classList.toggle("la-writing", level === ctx.body.step && ["running", "paused"].includes(ctx.body.run.state));
+      drawRing(laCanvas(place.canvas, RING, RING), ring, theme, theme.steps[level % theme.steps.length], ctx.body,
+        ctx.body.run.block_latents);
+      place.canvas.parentElement.classList.toggle("la-writing", level === ctx.body.step
+        && ["running", "paused"].includes(ctx.body.run.state));
       const holds = ring.held.length ? `frames ${ring.held[0]} to ${ring.held.at(-1)}` : "empty";
-      const wraps = ring.wrapped ? `wrapped, ${ring.end - ring.capacity} let go` : `${ring.capacity - ring.held.length} slots free`;
+      const wraps = ring.wrapped ? `wrapped, ${ring.end - ring.capacity} let go`
+        : `${ring.capacity - ring.held.length} slots free`;
       place.words.replaceChildren(
         laElement("b", {}, `step ${level}`),
         laElement("span", {}, laTerm("sigma", "noise"), ` ${ring.sigma.toFixed(2)} → ${ring.sigma_next.toFixed(2)}`),
-        laElement("span", {}, laTerm("latent_frame", holds), ` · ${laBytes(ring.bytes)}`), laElement("span", {}, wraps));
+        laElement("span", {}, laTerm("latent_frame", holds), ` · ${laBytes(ring.bytes)}`),
+          laElement("span", {}, wraps));
     });
     if (!rings.length) { ctx.side.replaceChildren("The caches fill when the first step is done."); return; }
     ctx.side.replaceChildren(
@@ -149,9 +161,11 @@ const view = {
           laTerm("ring", "rings"), ", one per noise level"),
         laElement("div", { class: "la-bytes" }, laElement("i", { style: "width:100%;background:var(--la-accent)" })),
         laElement("div", {}, laElement("b", {}, laBytes(single_bytes)), " one clean cache"),
-        laElement("div", { class: "la-bytes" }, laElement("i", { style: `width:${100 * single_bytes / bytes}%;background:${theme.grey}` }))),
+        laElement("div", { class: "la-bytes" }, laElement("i",
+          { style: `width:${100 * single_bytes / bytes}%;background:${theme.grey}` }))),
       laElement("p", {}, note),
-      laElement("p", { class: "la-note" }, laElement("span", { class: "la-key" }), `next frame goes here. Bold line: where the ring closes. Outlined: block ${ctx.body.block}, the newest.`));
+      laElement("p", { class: "la-note" }, laElement("span", { class: "la-key" }),
+        `next frame goes here. Bold line: where the ring closes. Outlined: block ${ctx.body.block}, the newest.`));
   },
 
   key(ctx, key) {

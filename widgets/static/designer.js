@@ -40,9 +40,14 @@ const view = {
   received(ctx, names) {
     for (const name of names) {
       const [what, width, height] = name.split("/");
-      if (what === "picture" || what === "faces") ctx[`${what}Source`] = laPicture(ctx.store.buffers.get(name), Number(width), Number(height));
+      if (what === "picture" || what === "faces")
+        ctx[`${what}Source`] = laPicture(ctx.store.buffers.get(name), Number(width), Number(height));
     }
-    if (names.some((name) => name.startsWith("picture"))) { clearTimeout(ctx.waiting); ctx.waiting = null; view.tell(ctx); }
+    if (names.some((name) => name.startsWith("picture"))) {
+      clearTimeout(ctx.waiting);
+      ctx.waiting = null;
+      view.tell(ctx);
+    }
   },
 
   /* ---- the controls, made when the kernel has described them */
@@ -58,27 +63,32 @@ const view = {
   },
 
   swatches(ctx, control) {
-    const dots = control.options.map((word, i) => laElement("button", { type: "button", class: "la-swatch", title: word, "aria-label": `${control.label}: ${word}`,
+    const dots = control.options.map((word, i) => laElement("button", { type: "button", class: "la-swatch", title: word,
+      "aria-label": `${control.label}: ${word}`,
       style: `background:${control.colours[i]}`, onclick: () => view.choose(ctx, control.name, word) }));
-    ctx.shows.set(control.name, (value) => dots.forEach((dot, i) => dot.setAttribute("aria-pressed", control.options[i] === value)));
+    ctx.shows.set(control.name, (value) => dots.forEach((dot, i) => dot.setAttribute("aria-pressed",
+      control.options[i] === value)));
     return laElement("span", { class: "la-designer-swatches" }, ...dots);
   },
 
   words(ctx, control) {
-    const list = laElement("select", { "aria-label": control.label, "data-choice": control.name, onchange: () => view.choose(ctx, control.name, list.value) },
+    const list = laElement("select", { "aria-label": control.label, "data-choice": control.name,
+      onchange: () => view.choose(ctx, control.name, list.value) },
       ...control.options.map((word) => laElement("option", {}, word)));
     ctx.shows.set(control.name, (value) => { list.value = value; });
     return list;
   },
 
   switch(ctx, control) {
-    const box = laElement("input", { type: "checkbox", "aria-label": control.label, "data-choice": control.name, onchange: () => view.choose(ctx, control.name, box.checked) });
+    const box = laElement("input", { type: "checkbox", "aria-label": control.label, "data-choice": control.name,
+      onchange: () => view.choose(ctx, control.name, box.checked) });
     ctx.shows.set(control.name, (value) => { box.checked = value; });
     return box;
   },
 
   slider(ctx, control) {
-    const { low, high } = control, range = laElement("input", { type: "range", min: low, max: high, step: (high - low) / 100, title: `${control.unit}. Double click: as this person was born.`,
+    const { low, high } = control, range = laElement("input", { type: "range", min: low, max: high,
+      step: (high - low) / 100, title: `${control.unit}. Double click: as this person was born.`,
       "aria-label": control.label, "data-choice": control.name });
     range.addEventListener("input", () => view.choose(ctx, control.name, Number(Number(range.value).toFixed(4))));
     range.addEventListener("dblclick", () => view.choose(ctx, control.name, null));
@@ -106,8 +116,10 @@ const view = {
   drawFaces(ctx) {
     const { faces } = ctx.body;
     if (ctx.faces.childElementCount !== faces.length + 1) {
-      ctx.faces.replaceChildren(...faces.map(() => laElement("button", { type: "button", class: "la-designer-face" }, laElement("canvas"))),
-        laElement("button", { type: "button", class: "la-designer-face la-designer-more", title: "Other people", onclick: () => ctx.send("more") }, "more"));
+      ctx.faces.replaceChildren(...faces.map(() => laElement("button", { type: "button", class: "la-designer-face" },
+        laElement("canvas"))),
+        laElement("button", { type: "button", class: "la-designer-face la-designer-more", title: "Other people",
+          onclick: () => ctx.send("more") }, "more"));
     }
     if (ctx.facesDrawn === ctx.facesSource) return;
     ctx.facesDrawn = ctx.facesSource;

@@ -24,10 +24,13 @@ const view = {
 
   build(ctx) {
     ctx.slider("modes", "modes", "Number of modes of the data", { min: 1, max: 8 });
-    ctx.overlapField = ctx.slider("width", "overlap", LA_TERMS.overlap, { min: 0.05, max: 1.5, step: 0.05, words: () => laPercent(ctx.body?.overlap ?? 0) });
-    ctx.openField = ctx.slider("left_open", "left open", LA_TERMS.left_open, { min: 1, max: 8, words: () => `${ctx.body?.open ?? ""}` });
+    ctx.overlapField = ctx.slider("width", "overlap", LA_TERMS.overlap, { min: 0.05, max: 1.5, step: 0.05,
+      words: () => laPercent(ctx.body?.overlap ?? 0) });
+    ctx.openField = ctx.slider("left_open", "left open", LA_TERMS.left_open,
+      { min: 1, max: 8, words: () => `${ctx.body?.open ?? ""}` });
     ctx.stepButtons = view.segments(ctx, "steps", "steps of the exact field", FLOW_STEPS, "steps");
-    ctx.slider("sigma", "noise", "Noise level in view: 1 is pure noise, 0 the data (arrow keys)", { step: 0.01, words: (value) => value.toFixed(2) });
+    ctx.slider("sigma", "noise", "Noise level in view: 1 is pure noise, 0 the data (arrow keys)",
+      { step: 0.01, words: (value) => value.toFixed(2) });
     ctx.play = ctx.button("Play", "Let the noise fall from 1 to 0", () => view.playing(ctx));
     ctx.space();
     ctx.copyButton();
@@ -38,7 +41,8 @@ const view = {
     ctx.studentButtons = view.segments(ctx, "student_steps", "steps of the student", [1, 2, 3, 4], "student's steps");
     ctx.jobs = laElement("span", { class: "la-flow-jobs", role: "group", "aria-label": "job of each step" });
     ctx.bar.append(laElement("span", { class: "la-field" }, laTerm("step_job", "jobs"), ctx.jobs));
-    ctx.distil = ctx.button("Distil", "Distil a student in this many steps, or stop (space)", () => view.toggle(ctx), "la-main-button");
+    ctx.distil = ctx.button("Distil", "Distil a student in this many steps, or stop (space)", () => view.toggle(ctx),
+      "la-main-button");
     ctx.progress = laElement("span", { class: "la-progress", role: "status" });
     ctx.bar.append(ctx.progress);
     ctx.bar = bar;
@@ -53,12 +57,14 @@ const view = {
     ctx.table = laElement("table", { class: "la-numbers" });
     ctx.note = laElement("p", { class: "la-flow-note", role: "status" });
     const numbers = laElement("section", { class: "la-flow-numbers" }, ctx.table, ctx.note);
-    ctx.main.append(laElement("div", { class: "la-flow-row" }, ...[ctx.plane, ctx.learnt, ctx.chart].map((pane) => pane.root)), ctx.lesson,
+    ctx.main.append(laElement("div", { class: "la-flow-row" },
+      ...[ctx.plane, ctx.learnt, ctx.chart].map((pane) => pane.root)), ctx.lesson,
       laElement("div", { class: "la-flow-row" }, ...ctx.fields.map((pane) => pane.root), numbers));
   },
 
   pane(ctx, label) {
-    const title = laElement("div", { class: "la-flow-title" }), canvas = laElement("canvas", { role: "img", "aria-label": label });
+    const title = laElement("div", { class: "la-flow-title" });
+    const canvas = laElement("canvas", { role: "img", "aria-label": label });
     const box = laElement("div", { class: "la-flow-box" }, canvas);
     return { root: laElement("section", {}, title, box), title, box, canvas };
   },
@@ -66,7 +72,8 @@ const view = {
   segments(ctx, trait, label, values, name) {
     const group = laElement("span", { class: "la-segments", role: "group", "aria-label": label });
     const buttons = values.map((value) => {
-      const button = laElement("button", { type: "button", class: "la-button", [`data-${trait}`]: value, onclick: () => ctx.set(trait, value) }, value);
+      const button = laElement("button", { type: "button", class: "la-button", [`data-${trait}`]: value,
+        onclick: () => ctx.set(trait, value) }, value);
       group.append(button);
       return [value, button];
     });
@@ -101,7 +108,8 @@ const view = {
   },
 
   moveMode(ctx, mode, x, y) {
-    const limit = ctx.body.reach - 0.1, held = (value) => Math.round(1000 * Math.min(Math.max(value, -limit), limit)) / 1000;
+    const limit = ctx.body.reach - 0.1;
+    const held = (value) => Math.round(1000 * Math.min(Math.max(value, -limit), limit)) / 1000;
     ctx.means = ctx.means.map((mean, i) => (i === mode ? [held(x), held(y)] : mean));
     ctx.set("points", ctx.means);
   },
@@ -111,7 +119,8 @@ const view = {
   draw(ctx) {
     const body = ctx.body;
     if (!body?.means) return;
-    if (!ctx.dragged || ctx.means?.length !== body.means.length) ctx.means = ctx.get("points").length === body.means.length ? ctx.get("points") : body.means;
+    if (!ctx.dragged || ctx.means?.length !== body.means.length)
+      ctx.means = ctx.get("points").length === body.means.length ? ctx.get("points") : body.means;
     ctx.colours = ctx.theme();
     const width = ctx.main.clientWidth, room = Math.max(window.innerHeight - 270, 400);      // without bars and titles
     const side = Math.floor(Math.min(Math.max((width - 28) / 3, 200), 0.62 * room));
@@ -134,14 +143,17 @@ const view = {
     }
     ctx.play.textContent = ctx.timer ? "Stop" : "Play";
     ctx.distil.textContent = working ? "Stop" : "Distil";
-    ctx.progress.textContent = student ? `${working ? "" : "done: "}${student.update} of ${student.updates} updates` : "";
+    ctx.progress.textContent = student ? `${working ? "" : "done: "}${student.update} of ${student.updates} updates`
+      : "";
     const fixed = ctx.get("method") === "regression", key = `${fixed}${body.jobs}`;
     if (ctx.jobsShown === key) return;
     ctx.jobsShown = key;
     ctx.jobs.replaceChildren(...body.jobs.map((job, step) => laElement("button", {
-      type: "button", class: "la-button la-flow-job", disabled: fixed, style: `border-left-color:${ctx.colours.steps[step]}`, "data-job": job,
+      type: "button", class: "la-button la-flow-job", disabled: fixed,
+        style: `border-left-color:${ctx.colours.steps[step]}`, "data-job": job,
       title: fixed ? "Regression can only hold the mean" : "Change the job of this step",
-      onclick: () => ctx.set("jobs", body.jobs.map((other, i) => (i === step ? (job === "mean" ? "distribution" : "mean") : other))),
+      onclick: () => ctx.set("jobs", body.jobs.map((other, i) => (i === step ? (job === "mean" ? "distribution"
+        : "mean") : other))),
     }, `${step}: ${JOB_WORDS[job]}`)));
   },
 
@@ -179,7 +191,8 @@ const view = {
     pen.strokeStyle = pen.fillStyle = colour;
     pen.lineWidth = 1;
     lengths.forEach((length, i) => {
-      const size = (0.95 * cell * length) / longest, x = (i % count + 0.5) * cell, y = (Math.floor(i / count) + 0.5) * cell;
+      const size = (0.95 * cell * length) / longest, x = (i % count + 0.5) * cell;
+      const y = (Math.floor(i / count) + 0.5) * cell;
       const [dx, dy] = [vectors[2 * i] / (length || 1), -vectors[2 * i + 1] / (length || 1)];
       pen.beginPath();
       pen.moveTo(x - dx * size / 2, y - dy * size / 2);
@@ -198,10 +211,12 @@ const view = {
   /* Ways of some points as lines in the colours of the steps, and all points where they are at this noise level. */
   drawPath(ctx, pen, side, path, sigmas) {
     if (!path) return;
-    const { x, y } = view.scale(ctx, side), count = ctx.body.drawn, sigma = ctx.get("sigma"), levels = path.length / (2 * count);
+    const { x, y } = view.scale(ctx, side), count = ctx.body.drawn, sigma = ctx.get("sigma");
+    const levels = path.length / (2 * count);
     pen.lineWidth = 1.1;
     for (let level = 1; level < levels; level++) {
-      pen.strokeStyle = `${ctx.colours.steps[(levels > 9 ? Math.floor((level - 1) * 8 / (levels - 1)) : level - 1) % 8]}99`;
+      pen.strokeStyle =
+        `${ctx.colours.steps[(levels > 9 ? Math.floor((level - 1) * 8 / (levels - 1)) : level - 1) % 8]}99`;
       pen.beginPath();
       for (let point = 0; point < count; point += 6) {
         const [from, to] = [2 * ((level - 1) * count + point), 2 * (level * count + point)];
@@ -245,7 +260,8 @@ const view = {
   placeHandles(ctx, side) {
     const { unit, x, y } = view.scale(ctx, side);
     while (ctx.handles.children.length > ctx.means.length) ctx.handles.lastChild.remove();
-    while (ctx.handles.children.length < ctx.means.length) ctx.handles.append(view.handle(ctx, ctx.handles.children.length));
+    while (ctx.handles.children.length < ctx.means.length)
+      ctx.handles.append(view.handle(ctx, ctx.handles.children.length));
     ctx.means.forEach(([mx, my], mode) => {
       const handle = ctx.handles.children[mode];
       handle.style.left = `${x(mx)}px`;
@@ -257,7 +273,8 @@ const view = {
   },
 
   handle(ctx, mode) {
-    const handle = laElement("button", { type: "button", class: "la-flow-handle", title: "Drag this mode, or move it with the arrow keys" }, `${mode + 1}`);
+    const handle = laElement("button", { type: "button", class: "la-flow-handle",
+      title: "Drag this mode, or move it with the arrow keys" }, `${mode + 1}`);
     handle.addEventListener("pointerdown", (event) => {
       handle.setPointerCapture(event.pointerId);
       ctx.dragged = { x: event.clientX, y: event.clientY, mean: ctx.means[mode] };
@@ -267,13 +284,19 @@ const view = {
       const { x, y, mean } = ctx.dragged;
       view.moveMode(ctx, mode, mean[0] + (event.clientX - x) / ctx.unit, mean[1] - (event.clientY - y) / ctx.unit);
     });
-    for (const end of ["pointerup", "pointercancel"]) handle.addEventListener(end, () => { ctx.dragged = null; ctx.changed(); });
+    for (const end of ["pointerup", "pointercancel"]) handle.addEventListener(end, () => {
+      ctx.dragged = null;
+      ctx.changed();
+    });
     return handle;
   },
 
   drawStudent(ctx, side) {
-    const { student } = ctx.body, pen = laCanvas(ctx.learnt.canvas, side, side), path = student && floats(ctx, "student path");
-    ctx.learnt.title.textContent = student ? `Student of ${student.jobs.length} step${student.jobs.length > 1 ? "s" : ""}, by ${METHOD_WORDS.find(([name]) => name === student.method)[1]}` : "Student";
+    const { student } = ctx.body, pen = laCanvas(ctx.learnt.canvas, side, side);
+    const path = student && floats(ctx, "student path");
+    const method = student && METHOD_WORDS.find(([name]) => name === student.method)[1];
+    ctx.learnt.title.textContent = student
+      ? `Student of ${student.jobs.length} step${student.jobs.length > 1 ? "s" : ""}, by ${method}` : "Student";
     if (path) view.drawPath(ctx, pen, side, path, student.sigmas);
     view.drawModes(ctx, pen, side);
     if (path) return;
@@ -284,7 +307,8 @@ const view = {
   },
 
   drawChart(ctx, wide, side) {
-    const { curves, knees, open, student, figures } = ctx.body, pen = laCanvas(ctx.chart.canvas, wide, side), theme = ctx.colours;
+    const { curves, knees, open, student, figures } = ctx.body, pen = laCanvas(ctx.chart.canvas, wide, side);
+    const theme = ctx.colours;
     const [left, top, foot] = [34, 26, 40], all = Object.values(curves).flat().map(([, value]) => value);
     const most = 1.05 * Math.max(...all, figures.distance, student?.figures.distance ?? 0, 0.5);
     const x = (steps) => left + 12 + FLOW_STEPS.indexOf(steps) * (wide - left - 24) / (FLOW_STEPS.length - 1);
@@ -341,7 +365,9 @@ const view = {
   },
 
   drawFields(ctx, side) {
-    const { student, arrows } = ctx.body, colours = { "real score": ctx.colours.green, "fake score": ctx.colours.vermilion, difference: ctx.colours.purple, student: ctx.colours.orange };
+    const { student, arrows } = ctx.body;
+    const colours = { "real score": ctx.colours.green, "fake score": ctx.colours.vermilion,
+      difference: ctx.colours.purple, student: ctx.colours.orange };
     ctx.fields.forEach((pane, place) => {
       pane.root.hidden = !student;
       if (!student) return;
@@ -355,14 +381,20 @@ const view = {
 
   writeNumbers(ctx) {
     const { figures, student, note, knees, open } = ctx.body, share = (value) => laPercent(Math.max(value, 0));
-    const row = (name, one) => laElement("tr", {}, laElement("th", { scope: "row" }, name), ...[one.distance.toFixed(2), share(one.spread_kept), share(one.between), share(one.straightness)].map((text) => laElement("td", {}, text)));
-    const heads = [laTerm("flow_distance", "distance"), laTerm("spread_kept", "spread"), laTerm("between_modes", "between"), laTerm("straightness", "straight")];
+    const row = (name, one) => laElement("tr", {}, laElement("th", { scope: "row" }, name),
+      ...[one.distance.toFixed(2), share(one.spread_kept), share(one.between), share(one.straightness)].map(
+      (text) => laElement("td", {}, text)));
+    const heads = [laTerm("flow_distance", "distance"), laTerm("spread_kept", "spread"),
+      laTerm("between_modes", "between"), laTerm("straightness", "straight")];
     const key = JSON.stringify([figures, student?.figures, note, knees, open]);
     if (ctx.written === key) return;
     ctx.written = key;
-    ctx.table.replaceChildren(laElement("tr", {}, laElement("td", {}), ...heads.map((term) => laElement("th", { scope: "col" }, term))),
+    ctx.table.replaceChildren(laElement("tr", {}, laElement("td", {}),
+      ...heads.map((term) => laElement("th", { scope: "col" }, term))),
       row("exact", figures), ...(student ? [row("student", student.figures)] : []));
-    const knee = knees[open] ? [laTerm("knee", "Knee"), ` with ${open} mode${open > 1 ? "s" : ""} left open: ${knees[open]} step${knees[open] > 1 ? "s" : ""}. `] : [];
-    ctx.note.replaceChildren(...knee, note, " Arrows: the ", laTerm("velocity_field", "velocity field"), ` at noise ${ctx.get("sigma").toFixed(2)}.`);
+    const knee = knees[open] ? [laTerm("knee", "Knee"),
+      ` with ${open} mode${open > 1 ? "s" : ""} left open: ${knees[open]} step${knees[open] > 1 ? "s" : ""}. `] : [];
+    ctx.note.replaceChildren(...knee, note, " Arrows: the ", laTerm("velocity_field", "velocity field"),
+      ` at noise ${ctx.get("sigma").toFixed(2)}.`);
   },
 };

@@ -55,8 +55,10 @@ export function portraitCard(ctx) {
     ctx.button("Design …", "Change the avatar by hand, below", () => ctx.set("page", "avatar"));
   });
   const own = faceButtons(ctx, () => ctx.button("Choose a file …", "A picture of your own", () => upload.choose()));
-  card(ctx, "face", "Portrait", choose, laElement("div", { class: "la-bench-face" }, laElement("div", {}, ctx.faceCanvas),
-    laElement("div", {}, people, avatar, own, words)), strength(ctx, "portrait", "1: the whole portrait; less: only its " +
+  card(ctx, "face", "Portrait", choose, laElement("div", { class: "la-bench-face" },
+    laElement("div", {}, ctx.faceCanvas),
+    laElement("div", {}, people, avatar, own, words)), strength(ctx, "portrait", "1: the whole portrait; less: only " +
+      "its " +
     "blurred colours; 0: none, and the seed decides who speaks"), warning, upload.element, upload.input);
   ctx.shows.push((body) => {
     if (!people.childElementCount) {
@@ -126,15 +128,19 @@ export function soundCard(ctx) {
   const seconds = secondsList(ctx);
   const length = laElement("span", { class: "la-note" });
   card(ctx, "sound", "Sound", choose, samples, text, voice, chosen, recorder.element, recorded.element, upload.element,
-    wave.canvas, said, laElement("div", { class: "la-bench-length" }, wave.button, length, laElement("span", { class: "la-space" }),
-      seconds.element), strength(ctx, "sound", "1: as it is; less: mixed with noise; 0: none"), upload.input, recorded.input);
+    wave.canvas, said, laElement("div", { class: "la-bench-length" }, wave.button, length,
+      laElement("span", { class: "la-space" }),
+      seconds.element), strength(ctx, "sound", "1: as it is; less: mixed with noise; 0: none"), upload.input,
+        recorded.input);
 
   ctx.shows.push((body) => {
-    const kind = ctx.get("sound"), total = body.sound?.seconds ?? 0, most = ctx.get("seconds"), start = ctx.get("start_s");
+    const kind = ctx.get("sound"), total = body.sound?.seconds ?? 0, most = ctx.get("seconds");
+    const start = ctx.get("start_s");
     const spoken = kind === "recording" && RECORD_NAME.test(body.recording);
     choose.querySelector("[data-value=microphone]").setAttribute("aria-pressed", recorder.recording || spoken);
     choose.querySelector("[data-value=recording]").setAttribute("aria-pressed", kind === "recording" && !spoken);
-    if (!isNew(ctx, "sound", kind, body.sound, most, start, ctx.get("sample"), ctx.get("voice"), body.recording, ctx.waves,
+    if (!isNew(ctx, "sound", kind, body.sound, most, start, ctx.get("sample"), ctx.get("voice"), body.recording,
+      ctx.waves,
       wave.canvas.parentElement.clientWidth, ctx.theme().dark)) return;
     if (!samples.childElementCount) {
       samples.append(...body.samples.map(([sample, words]) => laElement("button", { type: "button", class: "la-pick",
@@ -204,13 +210,15 @@ export function promptCard(ctx) {
 export function settingsCard(ctx) {
   const presets = laElement("div", { class: "la-picks la-bench-presets", role: "group", "aria-label": "presets" });
   const grid = ctx.fill(laElement("div", { class: "la-bench-settings" }), () => {
-    ctx.select("steps", "steps", "Denoising steps of a block; the student was trained for 4, the many-step base for many",
+    ctx.select("steps", "steps", "Denoising steps of a block; the student was trained for 4, the many-step base for " +
+      "many",
       LA_STEP_COUNTS.map((count) => [count, `${count}`]));
     const model = ctx.select("model", "model", "The student makes a picture in 4 steps; it was distilled from the " +
       "many-step base, its teacher, which needs 16 or more", [["student", "student"], ["teacher", "teacher"]]);
     ctx.shows.push((body) => { model.hidden = !body.models; });
     sizeList(ctx);
-    ctx.select("schedule", "noise", "The noise levels: as mini was trained, as Live Avatar was released, even, or your " +
+    ctx.select("schedule", "noise", "The noise levels: as mini was trained, as Live Avatar was released, even, or " +
+      "your " +
       "own from the view Path", ["trained", "released", "linear", "own"].map((name) => [name, name]));
     ctx.select("solver", "solver", "Straight on, or by a guess and fresh noise",
       [["euler", "Euler"], ["renoise", "re-noise"]]);
@@ -221,7 +229,8 @@ export function settingsCard(ctx) {
     ctx.select("clean", "clean", "Take noise out of the sound before mini hears it; the video keeps the sound",
       [["", "no"], ["wiener", "Wiener"], ["noisereduce", "gate"]]);
     ctx.check("label", "mark photos", "Burn a small visible “AI” into the video of a photograph");
-    ctx.check("compare", "keep last run", "Show the next run beside the last one, under one cursor: for example 2 steps " +
+    ctx.check("compare", "keep last run", "Show the next run beside the last one, under one cursor: for example 2 " +
+      "steps " +
       "against 4");
     ctx.shows.push((body) => ctx.root.classList.toggle("la-bench-two", !!body.beside));
   });
@@ -244,7 +253,8 @@ export function settingsCard(ctx) {
 function sizeList(ctx) {
   const list = laElement("select", { "data-trait": "size", onchange: () => ctx.set("size", list.value) });
   const option = (size, own) => laElement("option", { value: size }, (size || own).replace("*", "×"));
-  ctx.field("size", "Width × height in pixels. The first is what the model was trained at: the portrait is cropped to " +
+  ctx.field("size", "Width × height in pixels. The first is what the model was trained at: the portrait is cropped " +
+    "to " +
     "it. Others are an area, the portrait gives the shape, and come out worse", list);
   ctx.shows.push(({ sizes, own_size: own }) => {
     const now = ctx.get("size"), values = sizes.includes(now) ? sizes : [...sizes, now];

@@ -27,7 +27,8 @@ function laElement(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "class") element.className = value;
     else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+    else if (value !== undefined && value !== null && value !== false)
+      element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.filter((child) => child !== null && child !== undefined));
   return element;
@@ -63,7 +64,8 @@ function laPicture(bytes, width, height, kind = "rgb") {
   const out = new Uint32Array(data.data.buffer);
   const count = width * height;
   if (kind === "grey") for (let i = 0; i < count; i++) out[i] = 0xff000000 | (bytes[i] * 0x010101);
-  else for (let i = 0, j = 0; i < count; i++, j += 3) out[i] = 0xff000000 | (bytes[j + 2] << 16) | (bytes[j + 1] << 8) | bytes[j];
+  else for (let i = 0, j = 0; i < count; i++, j += 3) out[i] = 0xff000000 | (bytes[j + 2] << 16) | (bytes[j +
+    1] << 8) | bytes[j];
   const canvas = document.createElement("canvas");
   canvas.width = width;
   canvas.height = height;
@@ -91,7 +93,8 @@ function timeToGo(run) {
   if (run?.state !== "running" || !run.x_realtime || run.stopping) return "";
   const left = Math.max((run.total_s - run.done_s) / run.x_realtime, 0);
   if (left < 60) return `${Math.ceil(left)} s`;
-  return left < 3600 ? `${Math.ceil(left / 60)} min` : `${Math.floor(left / 3600)} h ${Math.round((left % 3600) / 60)} min`;
+  return left < 3600 ? `${Math.ceil(left / 60)} min`
+    : `${Math.floor(left / 3600)} h ${Math.round((left % 3600) / 60)} min`;
 }
 
 const laBytes = (count) => (count >= 2 ** 30 ? `${(count / 2 ** 30).toFixed(2)} GiB`
@@ -108,7 +111,8 @@ class LaContext {
     this.main = laElement("div", { class: "la-main" });
     this.nothing = laElement("div", { class: "la-nothing" });
     this.error = laElement("div", { class: "la-error", role: "alert" });
-    this.root = laElement("div", { class: `la ${view.name}`, tabindex: "0" }, this.bar, this.nothing, this.main, this.error);
+    this.root = laElement("div", { class: `la ${view.name}`, tabindex: "0" }, this.bar, this.nothing, this.main,
+      this.error);
     el.append(this.root);
   }
 
@@ -175,7 +179,10 @@ class LaContext {
     const bare = !this.body || (this.body.nothing && !this.body.run);
     this.main.hidden = bare;
     if (!bare && !this.body.failed) {                      // else the last picture stays, below what is wrong
-      try { keepFocus(this.root, () => this.view.draw(this)); } catch (problem) { this.error.textContent = `The picture could not be drawn: ${problem.message}`; this.error.hidden = false; }
+      try { keepFocus(this.root, () => this.view.draw(this)); } catch (problem) {
+        this.error.textContent = `The picture could not be drawn: ${problem.message}`;
+        this.error.hidden = false;
+      }
     }
     this.store.answer();
   }
@@ -193,7 +200,8 @@ class LaContext {
   /* ---- controls, bound to traits */
 
   button(label, tip, action, kind = "") {
-    const button = laElement("button", { type: "button", class: `la-button ${kind}`, title: tip, onclick: action }, label);
+    const button = laElement("button", { type: "button", class: `la-button ${kind}`, title: tip, onclick: action },
+      label);
     this.bar.append(button);
     return button;
   }
@@ -230,7 +238,8 @@ class LaContext {
   }
 
   check(trait, label, tip) {
-    const box = laElement("input", { type: "checkbox", "data-trait": trait, onchange: () => this.set(trait, box.checked) });
+    const box = laElement("input", { type: "checkbox", "data-trait": trait, onchange: () => this.set(trait,
+      box.checked) });
     const show = () => { box.checked = this.get(trait); };
     show();
     this.on(`change:${trait}`, show);
@@ -241,7 +250,8 @@ class LaContext {
 
   space() { this.bar.append(laElement("span", { class: "la-space" })); }
 
-  copyButton(code_ = () => this.body?.code ?? "", tip = "Copy Python that makes this view again, with the choices made in it") {
+  copyButton(code_ = () => this.body?.code ?? "", tip = "Copy Python that makes this view again, with the choices " +
+    "made in it") {
     const button = this.button("Copy code", tip, async () => {
       const code = code_();
       try { await navigator.clipboard.writeText(code); }
@@ -283,7 +293,9 @@ class LaContext {
       step.disabled = block.disabled = over;
       stop.disabled = over || run.stopping;
       const speed = run.x_realtime ? `, ${run.x_realtime.toFixed(2)}× real time` : "", left = timeToGo(run);
-      words.textContent = `${run.stopping ? "stopping" : run.state} · ${run.done_s.toFixed(2)} of ${laSeconds(run.total_s)}${speed}${left && `, ${left} to go`}`;
+      words.textContent =
+        `${run.stopping ? "stopping" : run.state} · ${run.done_s.toFixed(2)} of ` +
+          `${laSeconds(run.total_s)}${speed}${left && `, ${left} to go`}`;
     };
   }
 }
@@ -349,8 +361,10 @@ function live(view) {
 
         const size = new ResizeObserver(redraw);
         size.observe(place.root);
-        const theme = new MutationObserver(() => { redraw(); setTimeout(redraw, 300); });   // its style sheet comes later
-        theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
+        // its style sheet comes later
+        const theme = new MutationObserver(() => { redraw(); setTimeout(redraw, 300); });
+        theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name",
+          "class"] });
         place.on("comm_live_update", () => {               // a restart, or the end; whatever is heard later undoes it
           store.gone = "The kernel that drew this has gone: run this cell again.";
           redraw();

@@ -2,7 +2,8 @@
 
 const PLANNER_COLOURS = {
   transformer: "#0072b2", gathered: "#56b4e9", rings: "#e69f00", condition: "#f0e442", text_encoder: "#009e73",
-  audio_encoder: "#7fcdbb", vae: "#cc79a7", vae_state: "#e7b6d0", activations: "#d55e00", slack: "#8a8a8a", libraries: "#bdbdbd",
+  audio_encoder: "#7fcdbb", vae: "#cc79a7", vae_state: "#e7b6d0", activations: "#d55e00", slack: "#8a8a8a",
+    libraries: "#bdbdbd",
 };
 const plannerGib = (value) => (value >= 0.5 ? `${value.toFixed(2)} GiB` : `${Math.round(value * 1024)} MiB`);
 
@@ -11,7 +12,8 @@ const view = {
 
   build(ctx) {
     const list = (trait, label, tip, words = String) => {
-      const select = laElement("select", { "data-trait": trait, onchange: () => { ctx.set("moment", -1); ctx.set(trait, ctx.lists[trait].options[select.selectedIndex]); } });
+      const select = laElement("select", { "data-trait": trait,
+        onchange: () => { ctx.set("moment", -1); ctx.set(trait, ctx.lists[trait].options[select.selectedIndex]); } });
       ctx.lists ??= {};
       ctx.lists[trait] = { select, options: [], words };
       return ctx.field(label, tip, select);
@@ -19,17 +21,20 @@ const view = {
     list("backend", "model", "The model");
     ctx.gpuField = list("gpu", "card", "GPU; figures and their sources: liveavatar plan --cards");
     ctx.countField = list("gpus", "cards", "How many of them");
-    ctx.spreadField = list("spread", "share", "Over several cards: steps (timestep pipelining) or weights (FSDP)", (word) => ({ tpp: "steps (TPP)", fsdp: "weights (FSDP)" }[word]));
+    ctx.spreadField = list("spread", "share", "Over several cards: steps (timestep pipelining) or weights (FSDP)",
+      (word) => ({ tpp: "steps (TPP)", fsdp: "weights (FSDP)" }[word]));
     list("size", "size", "width*height in pixels");
     ctx.slider("steps", "steps", "Sampler steps; each keeps a cache of its own", { min: 1, max: 8 });
     ctx.switches = [ctx.check("fp8", "fp8 weights", "Weights of the layers in 8 bits"),
-      ctx.check("nf4", "nf4 weights", "Weights of the layers in 4 bits, instead of 8"), ctx.check("fp8_caches", "fp8 caches", "Keys and values in 8 bits"),
+      ctx.check("nf4", "nf4 weights", "Weights of the layers in 4 bits, instead of 8"),
+        ctx.check("fp8_caches", "fp8 caches", "Keys and values in 8 bits"),
       ctx.check("fp8_attention", "fp8 attention", "Self-attention in 8 bits, its caches with it"),
       ctx.check("offload_model", "encoders offloaded", "Text and sound encoders wait in main memory (offload_model)"),
       ctx.check("offload_kv_cache", "caches offloaded", "Caches wait in main memory (offload_kv_cache)")];
     ctx.space();
     ctx.copyButton();
-    ctx.wait = laElement("div", { class: "la-note la-planner-wait", role: "status" }, "Working it out: every stage is run once without numbers …");
+    ctx.wait = laElement("div", { class: "la-note la-planner-wait", role: "status" },
+      "Working it out: every stage is run once without numbers …");
     ctx.verdict = laElement("div", { class: "la-planner-verdict", role: "status" });
     ctx.canvas = laElement("canvas", { role: "img", "aria-label": "predicted memory of every stage" });
     ctx.owners = laElement("div", { class: "la-planner-owners" });
@@ -37,7 +42,8 @@ const view = {
     ctx.advice = laElement("div", { class: "la-planner-advice" });
     ctx.helps = laElement("div", { class: "la-planner-helps" });
     ctx.why = laElement("details", { class: "la-planner-why" });
-    ctx.main.append(ctx.wait, ctx.verdict, laElement("div", { class: "la-planner-wrap" }, ctx.canvas, ctx.owners), ctx.pace, ctx.advice, ctx.helps, ctx.why);
+    ctx.main.append(ctx.wait, ctx.verdict, laElement("div", { class: "la-planner-wrap" }, ctx.canvas, ctx.owners),
+      ctx.pace, ctx.advice, ctx.helps, ctx.why);
     const at = (event) => view.stageAt(ctx, event);
     ctx.canvas.addEventListener("pointermove", (event) => { ctx.over = at(event); ctx.changed(); });
     ctx.canvas.addEventListener("pointerleave", () => { ctx.over = null; ctx.changed(); });
@@ -73,7 +79,8 @@ const view = {
 
   fillLists(ctx) {
     const { body } = ctx, mini = ctx.get("backend") === "mini";
-    const options = { backend: ["wan-s2v-14b", "mini"], gpu: body.gpu_names, gpus: body.counts, spread: ["tpp", "fsdp"], size: body.sizes };
+    const options = { backend: ["wan-s2v-14b", "mini"], gpu: body.gpu_names, gpus: body.counts, spread: ["tpp", "fsdp"],
+      size: body.sizes };
     for (const [trait, { select, words }] of Object.entries(ctx.lists)) {
       let values = options[trait];
       const now = ctx.get(trait);
@@ -92,14 +99,16 @@ const view = {
 
   drawStages(ctx) {
     const { moments, usable, peak, owners } = ctx.body, theme = ctx.theme();
-    const width = Math.max(ctx.canvas.parentElement.clientWidth - 262, 320), height = 300, foot = 92, left = 58, top = 18;
+    const width = Math.max(ctx.canvas.parentElement.clientWidth - 262, 320), height = 300, foot = 92, left = 58;
+    const top = 18;
     const pen = laCanvas(ctx.canvas, width, height), shown = view.shown(ctx);
     const highest = Math.max(...moments.map((one) => one.sum));
     const most = 1.08 * (usable < 3 * highest ? Math.max(highest, usable) : highest);
     const step = (width - left - 8) / moments.length, y = (value) => top + (height - foot - top) * (1 - value / most);
     ctx.layout = { left, step, count: moments.length };
     pen.font = `11px ${theme.font}`;
-    const unit = most > 4 ? 1 : 1 / 1024, tick = [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100].find((size) => most / size <= 6) ?? 200;
+    const unit = most > 4 ? 1 : 1 / 1024, tick = [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 20, 50,
+      100].find((size) => most / size <= 6) ?? 200;
     pen.textAlign = "right";
     pen.textBaseline = "middle";
     for (let value = 0; value <= most; value += tick) {
@@ -144,11 +153,15 @@ const view = {
   writeOwners(ctx) {
     const { moments, owners, peak, devices } = ctx.body, place = view.shown(ctx), moment = moments[place];
     const rows = Object.entries(moment.owners).sort((a, b) => b[1] - a[1]).map(([name, size]) => laElement("tr", {},
-      laElement("td", {}, laElement("span", { class: "la-planner-dot", style: `background:${PLANNER_COLOURS[name]}` }), owners[name]),
+      laElement("td", {}, laElement("span", { class: "la-planner-dot", style: `background:${PLANNER_COLOURS[name]}` }),
+        owners[name]),
       laElement("td", { class: "la-planner-number" }, plannerGib(size))));
-    const total = laElement("tr", { class: "la-planner-total" }, laElement("td", {}, "predicted"), laElement("td", { class: "la-planner-number" }, plannerGib(moment.sum)));
-    const cards = devices.length ? laElement("div", { class: "la-note la-planner-cards" }, ...devices.map((one, i) => laElement("div", {}, `card ${i}: ${one.role}, ${plannerGib(one.peak)}`))) : null;
-    ctx.owners.replaceChildren(laElement("div", { class: "la-planner-stage" }, moment.words + (place === peak ? " (the peak)" : "")),
+    const total = laElement("tr", { class: "la-planner-total" }, laElement("td", {}, "predicted"),
+      laElement("td", { class: "la-planner-number" }, plannerGib(moment.sum)));
+    const cards = devices.length ? laElement("div", { class: "la-note la-planner-cards" },
+      ...devices.map((one, i) => laElement("div", {}, `card ${i}: ${one.role}, ${plannerGib(one.peak)}`))) : null;
+    ctx.owners.replaceChildren(laElement("div", { class: "la-planner-stage" }, moment.words +
+      (place === peak ? " (the peak)" : "")),
       laElement("table", { class: "la-numbers" }, ...rows, total), ...(cards ? [cards] : []));
   },
 
@@ -157,7 +170,9 @@ const view = {
     ctx.pace.hidden = !time;
     if (!time) return;
     const ms = (value) => `${Math.round(value)} ms`;
-    ctx.pace.textContent = `Estimated from the card's sheet, not measured: a step ${ms(time.step_ms)} when compiled, decoding ${ms(time.decode_ms)}, a block of 12 frames every ${ms(time.block_ms)}; `
+    ctx.pace.textContent =
+      `Estimated from the card's sheet, not measured: a step ${ms(time.step_ms)} when compiled, decoding `
+      + `${ms(time.decode_ms)}, a block of 12 frames every ${ms(time.block_ms)}; `
       + `it lasts ${ms(time.deadline_ms)} on screen, so ${(time.deadline_ms / time.block_ms).toFixed(2)}× real time.`;
   },
 
@@ -165,11 +180,15 @@ const view = {
     const { advice, changes, why } = ctx.body, key = JSON.stringify([advice, changes, why]);
     if (ctx.written === key) return;                       // leave alone what a person may be reading or clicking
     ctx.written = key;
-    ctx.advice.replaceChildren(...advice.map((one) => laElement("div", { class: one.refused ? "la-planner-refused" : "la-planner-warned" },
-      laElement("b", {}, one.refused ? "Refused: " : "Note: "), `${one.reason}. `, laElement("i", {}, `Remedy: ${one.remedy}.`))));
+    ctx.advice.replaceChildren(...advice.map((one) => laElement("div", { class: one.refused ? "la-planner-refused"
+      : "la-planner-warned" },
+      laElement("b", {}, one.refused ? "Refused: " : "Note: "), `${one.reason}. `,
+        laElement("i", {}, `Remedy: ${one.remedy}.`))));
     const rows = changes.map((one, index) => laElement("div", { class: "la-planner-change" },
-      laElement("button", { type: "button", class: "la-button", onclick: () => ctx.send("take", { index }) }, one.words),
-      laElement("span", {}, laElement("b", {}, `${one.verdict}, ${one.peak}. `), one.saves ? `Saves ${one.saves}. ` : "", `Costs: ${one.costs}.`)));
+      laElement("button", { type: "button", class: "la-button", onclick: () => ctx.send("take", { index }) },
+        one.words),
+      laElement("span", {}, laElement("b", {}, `${one.verdict}, ${one.peak}. `), one.saves ? `Saves ${one.saves}. `
+        : "", `Costs: ${one.costs}.`)));
     ctx.helps.replaceChildren(...(rows.length ? [laElement("h4", {}, "What helps, the cheapest first"), ...rows] : []));
     ctx.why.replaceChildren(laElement("summary", {}, "Why it is so"), ...why.map((words) => laElement("p", {}, words)));
   },

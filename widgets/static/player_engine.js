@@ -258,7 +258,8 @@ export class PlayerEngine {
       const another = this.number !== null;
       if (another) this.rewind();
       this.number = number;
-      this.fresh = another && this.body.live && !this.body.branch;   // it began on this page, however late we hear of it
+      // it began on this page, however late we hear of it
+      this.fresh = another && this.body.live && !this.body.branch;
       this.seen = this.fresh || run.done_s === 0;                  // else the page was opened in the middle of it
       if ((this.fresh || this.ready <= 0) && this.ctx.time > 0 && !this.body.branch) this.ctx.move(0);
     }

@@ -2,18 +2,22 @@
    then sent to the kernel as any file is. Nothing leaves the machine on which the browser and the kernel are. */
 
 const RECORD_MOST_S = 300;
-const RECORD_KINDS = ["audio/webm;codecs=opus", "audio/ogg;codecs=opus", "audio/mp4"];   // the first that a browser knows
+// the first that a browser knows
+const RECORD_KINDS = ["audio/webm;codecs=opus", "audio/ogg;codecs=opus", "audio/mp4"];
 const RECORD_LOWEST_DB = -60;            // at the left end of the level meter
 const RECORD_LOUD_DB = -3;               // from here on it may be distorted
 const RECORD_UNHEARD_DB = -75;           // peak below which a microphone is taken to be off
 
 /* What to do about each refusal, by the name of the browser's error. */
 const RECORD_REFUSALS = {
-  NotAllowedError: "The browser does not let this page use the microphone. Allow it beside the page's address, then click " +
+  NotAllowedError: "The browser does not let this page use the microphone. Allow it beside the page's address, then " +
+    "click " +
     "Record again; or upload a recording",
   NotFoundError: "No microphone is found. Connect one and click Record again, or upload a recording",
-  NotReadableError: "The microphone cannot be opened: another program may be using it. Close that, or upload a recording",
-  insecure: "Browsers give the microphone only to pages from this machine (localhost) or by https. Open JupyterLab that " +
+  NotReadableError: "The microphone cannot be opened: another program may be using it. Close that, or upload a " +
+    "recording",
+  insecure: "Browsers give the microphone only to pages from this machine (localhost) or by https. Open JupyterLab " +
+    "that " +
     "way, or upload a recording",
   old: "This browser cannot record sound. Use a newer one, or upload a recording",
 };
@@ -27,7 +31,8 @@ const recordEnding = (type) => (type.includes("ogg") ? "ogg" : type.includes("mp
 export class Recorder {
   constructor(ctx, send) {
     Object.assign(this, { ctx, send, state: "off", words: "" });
-    this.meter = laElement("div", { class: "la-record-meter", role: "meter", "aria-label": "level of the microphone, dB",
+    this.meter = laElement("div", { class: "la-record-meter", role: "meter",
+      "aria-label": "level of the microphone, dB",
       "aria-valuemin": RECORD_LOWEST_DB, "aria-valuemax": 0 }, laElement("i"), laElement("b"));
     this.time = laElement("span", { class: "la-record-time" });
     this.note = laElement("span", { class: "la-record-words" });
@@ -122,7 +127,9 @@ export class Recorder {
     this.stream = this.sound = this.recorder = null;
   }
 
-  refuse(why, words = "") { this.show("off", `${RECORD_REFUSALS[why] ?? `The microphone cannot be used: ${words || why}`}.`); }
+  refuse(why, words = "") {
+    this.show("off", `${RECORD_REFUSALS[why] ?? `The microphone cannot be used: ${words || why}`}.`);
+  }
 
   show(state, words) {
     this.state = state;

@@ -1,4 +1,5 @@
-/* The runs of a folder: cards with thumbnail, recipe and figures; two that are chosen are compared. All text is text. */
+/* The runs of a folder: cards with thumbnail, recipe and figures; two that are chosen are compared. All text
+   is text. */
 
 const view = {
   name: "la-gallery",
@@ -15,7 +16,8 @@ const view = {
     ctx.space();
     ctx.copyButton();
     ctx.cards = laElement("div", { class: "la-gallery-cards", role: "list", "aria-label": "runs" });
-    ctx.compare = laElement("section", { class: "la-gallery-compare", "aria-label": "what differs", "aria-live": "polite" });
+    ctx.compare = laElement("section", { class: "la-gallery-compare", "aria-label": "what differs",
+      "aria-live": "polite" });
     ctx.main.append(ctx.compare, ctx.cards);
     ctx.urls = new Map();
   },
@@ -31,7 +33,8 @@ const view = {
     const { entries, making, where } = ctx.body;
     if (!entries) return;
     const count = entries.length === 1 ? "1 run" : `${entries.length} runs`;
-    ctx.words.textContent = making ? "making it again …" : entries.length ? `${count} in ${where}` : `Nothing found in ${where}.`;
+    ctx.words.textContent = making ? "making it again …" : entries.length ? `${count} in ${where}`
+      : `Nothing found in ${where}.`;
     const state = JSON.stringify([entries, making, ctx.get("chosen"), ctx.asked, [...ctx.urls]]);
     if (state !== ctx.drawn) {
       const at = document.activeElement, key = ctx.focusNext ?? (ctx.cards.contains(at) ? at.dataset.key : null);
@@ -46,12 +49,16 @@ const view = {
   card(ctx, entry) {
     const place = ctx.get("chosen").slice(-2).indexOf(entry.path), chosen = place >= 0;
     const url = ctx.urls.get(entry.path);
-    const picture = url ? laElement("img", { src: url, alt: "" }) : laElement("div", { class: "la-gallery-none" }, "no picture");
-    const pick = laElement("button", { type: "button", class: "la-gallery-pick", "aria-pressed": String(chosen), "data-key": entry.path,
-      "aria-label": `Choose ${entry.name}`, title: "Choose it; two that are chosen are compared", onclick: () => view.choose(ctx, entry.path) },
+    const picture = url ? laElement("img", { src: url, alt: "" }) : laElement("div", { class: "la-gallery-none" },
+      "no picture");
+    const pick = laElement("button", { type: "button", class: "la-gallery-pick", "aria-pressed": String(chosen),
+      "data-key": entry.path,
+      "aria-label": `Choose ${entry.name}`, title: "Choose it; two that are chosen are compared",
+        onclick: () => view.choose(ctx, entry.path) },
       picture, chosen ? laElement("span", { class: `la-gallery-mark la-gallery-mark-${place}` }, "AB"[place]) : "");
     const line = (text, kind) => laElement("span", { class: kind }, text);
-    return laElement("div", { class: `la-gallery-card${chosen ? ` la-gallery-chosen-${place}` : ""}`, role: "listitem" }, pick,
+    return laElement("div", { class: `la-gallery-card${chosen ? ` la-gallery-chosen-${place}` : ""}`,
+      role: "listitem" }, pick,
       laElement("b", { title: entry.path }, entry.name),
       line(`${entry.kind}, ${entry.modified}`, "la-gallery-soft"),
       line(entry.prompt ? `“${entry.prompt}”` : "no prompt", "la-gallery-prompt"),
@@ -60,19 +67,23 @@ const view = {
   },
 
   tools(ctx, entry) {
-    const again = laElement("button", { type: "button", class: "la-button", "data-key": `again ${entry.path}`, title: "Make it again, with the same inputs and settings",
+    const again = laElement("button", { type: "button", class: "la-button", "data-key": `again ${entry.path}`,
+      title: "Make it again, with the same inputs and settings",
       onclick: () => ctx.send("again", { path: entry.path }) }, "Again");
     again.disabled = ctx.body.making;
     return laElement("span", { class: "la-gallery-tools" }, again,
-      laElement("button", { type: "button", class: "la-button", "data-key": `delete ${entry.path}`, title: "Delete it from the disk, after a question",
+      laElement("button", { type: "button", class: "la-button", "data-key": `delete ${entry.path}`,
+        title: "Delete it from the disk, after a question",
         onclick: () => view.ask(ctx, entry.path) }, "Delete …"));
   },
 
   question(ctx, entry) {
     return laElement("span", { class: "la-gallery-tools", role: "alertdialog", "aria-label": `Delete ${entry.name}?` },
-      laElement("button", { type: "button", class: "la-button la-gallery-sure", "data-key": `sure ${entry.path}`, title: "It cannot be brought back",
+      laElement("button", { type: "button", class: "la-button la-gallery-sure", "data-key": `sure ${entry.path}`,
+        title: "It cannot be brought back",
         onclick: () => { ctx.send("delete", { path: entry.path }); view.ask(ctx, ""); } }, "Delete for good"),
-      laElement("button", { type: "button", class: "la-button", "data-key": `keep ${entry.path}`, title: "Do not delete it",
+      laElement("button", { type: "button", class: "la-button", "data-key": `keep ${entry.path}`,
+        title: "Do not delete it",
         onclick: () => view.ask(ctx, "") }, "Keep"));
   },
 
@@ -97,18 +108,24 @@ const view = {
     ctx.compare.hidden = compared.length < 2;
     if (ctx.compare.hidden) return;
     const cell = (text, kind) => laElement("td", { class: kind }, text);
-    const rows = differences.map(([name, one, other]) => laElement("tr", {}, laElement("th", { scope: "row" }, name.replaceAll("_", " ")),
+    const rows = differences.map(([name, one, other]) => laElement("tr", {}, laElement("th", { scope: "row" },
+      name.replaceAll("_", " ")),
       cell(one, "la-gallery-a"), cell(other, "la-gallery-b")));
-    const head = laElement("tr", {}, laElement("th", {}, "what differs"), laElement("th", {}, `A: ${compared[0]}`), laElement("th", {}, `B: ${compared[1]}`));
+    const head = laElement("tr", {}, laElement("th", {}, "what differs"), laElement("th", {}, `A: ${compared[0]}`),
+      laElement("th", {}, `B: ${compared[1]}`));
     ctx.compare.replaceChildren(rows.length ? laElement("table", {}, head, ...rows)
-      : laElement("p", {}, `${compared[0]} and ${compared[1]} have the same recipe: same inputs, prompt, seed and settings.`));
+      : laElement("p", {},
+        `${compared[0]} and ${compared[1]} have the same recipe: same inputs, prompt, seed and settings.`));
   },
 
   key(ctx, key) {
     const picks = [...ctx.cards.querySelectorAll(".la-gallery-pick")];
     const at = picks.findIndex((pick) => pick.closest(".la-gallery-card").contains(document.activeElement));
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: view.columns(picks), ArrowUp: -view.columns(picks) }[key];
-    if (step && picks.length) { picks[at < 0 ? 0 : Math.min(Math.max(at + step, 0), picks.length - 1)].focus(); return true; }
+    if (step && picks.length) {
+      picks[at < 0 ? 0 : Math.min(Math.max(at + step, 0), picks.length - 1)].focus();
+      return true;
+    }
     if (key === "Delete" && at >= 0) { view.ask(ctx, picks[at].dataset.key); return true; }
     if (key === "Escape" && ctx.asked) { view.ask(ctx, ""); return true; }
     return key === " ";                                // there is no run that it could start

@@ -1,4 +1,5 @@
-/* The path from noise to picture: one wide bar cut into steps, the noise levels as a curve, and what each step covers. */
+/* The path from noise to picture: one wide bar cut into steps, the noise levels as a curve, and what each step
+   covers. */
 
 const EXAMPLE = 64, PATH_W = 430, PATH_H = 250;
 
@@ -7,7 +8,12 @@ function exampleFace() {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = EXAMPLE;
   const pen = canvas.getContext("2d");
-  const blob = (colour, x, y, rx, ry) => { pen.fillStyle = colour; pen.beginPath(); pen.ellipse(x, y, rx, ry, 0, 0, 7); pen.fill(); };
+  const blob = (colour, x, y, rx, ry) => {
+    pen.fillStyle = colour;
+    pen.beginPath();
+    pen.ellipse(x, y, rx, ry, 0, 0, 7);
+    pen.fill();
+  };
   pen.fillStyle = "#a9d3e8";
   pen.fillRect(0, 0, EXAMPLE, EXAMPLE);
   blob("#3f5f8a", 32, 66, 24, 18);
@@ -24,7 +30,8 @@ function exampleFace() {
 function exampleNoise() {
   let seed = 7;
   const next = () => ((seed = (seed * 1664525 + 1013904223) >>> 0) + 1) / 4294967297;
-  return Float32Array.from({ length: 3 * EXAMPLE * EXAMPLE }, () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next()));
+  return Float32Array.from({ length: 3 * EXAMPLE * EXAMPLE },
+    () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next()));
 }
 
 /* (1 - sigma) * picture + sigma * noise, as the sampler has it in its latents. */
@@ -58,19 +65,24 @@ const view = {
   build(ctx) {
     ctx.transport();
     ctx.select("schedule", "Schedule", "Where the noise levels come from",
-      [["trained", "trained (mini)"], ["released", "released (Live Avatar)"], ["linear", "linear"], ["own", "own list"]]);
+      [["trained", "trained (mini)"], ["released", "released (Live Avatar)"], ["linear", "linear"],
+        ["own", "own list"]]);
     const buttons = laElement("span", { class: "la-segments", role: "group", "aria-label": "sampler steps" });
     ctx.stepButtons = LA_STEP_COUNTS.map((count) => {
-      const button = laElement("button", { type: "button", class: "la-button", title: `${count} sampler steps`, "data-steps": count, onclick: () => ctx.set("steps", count) }, count);
+      const button = laElement("button", { type: "button", class: "la-button", title: `${count} sampler steps`,
+        "data-steps": count, onclick: () => ctx.set("steps", count) }, count);
       buttons.append(button);
       return [count, button];
     });
     ctx.field("steps", "Sampler steps", buttons);
-    ctx.shiftField = ctx.slider("shift", "shift", LA_TERMS.shift, { min: 0.5, max: 12, step: 0.1, words: (value) => value.toFixed(1) });
+    ctx.shiftField = ctx.slider("shift", "shift", LA_TERMS.shift, { min: 0.5, max: 12, step: 0.1,
+      words: (value) => value.toFixed(1) });
     ctx.select("solver", "solver", LA_TERMS.solver, [["euler", "Euler"], ["renoise", "re-noise"]]);
-    ctx.list = laElement("input", { type: "text", size: 23, "aria-label": "own noise levels", placeholder: "1, 0.9, 0.75, 0.5, 0" });
+    ctx.list = laElement("input", { type: "text", size: 23, "aria-label": "own noise levels",
+      placeholder: "1, 0.9, 0.75, 0.5, 0" });
     ctx.list.addEventListener("change", () => ctx.send("list", { text: ctx.list.value }));
-    ctx.list.addEventListener("keydown", (event) => { if (event.key === "Enter") ctx.list.blur(); });   // not every browser calls that a change
+    // not every browser calls that a change
+    ctx.list.addEventListener("keydown", (event) => { if (event.key === "Enter") ctx.list.blur(); });
     ctx.field("noise levels", "An own list, from 1 down to 0; or time steps from 1000. Press Enter.", ctx.list);
     ctx.space();
     ctx.copyButton();
@@ -81,11 +93,15 @@ const view = {
     ctx.pathWords = laElement("p", { class: "la-note" });
     ctx.table = laElement("table", { class: "la-numbers la-schedule-table" });
     ctx.main.append(ctx.strip, ctx.note, laElement("div", { class: "la-schedule-lower" },
-      laElement("section", {}, ctx.path, ctx.pathWords), laElement("section", { class: "la-schedule-right" }, ctx.table)));
+      laElement("section", {}, ctx.path, ctx.pathWords), laElement("section", { class: "la-schedule-right" },
+        ctx.table)));
     view.dragging(ctx);
     ctx.strip.addEventListener("pointermove", (event) => {
-      const sigmas = ctx.get("sigmas"), level = sigmas[0] * (1 - (event.offsetX - 28) / (ctx.strip.clientWidth - 56)), step = sigmas.findIndex((sigma) => sigma < level) - 1;
-      ctx.strip.title = step < 0 ? "" : `step ${step}: noise ${sigmas[step].toFixed(3)} → ${sigmas[step + 1].toFixed(3)}, ${laPercent((sigmas[step] - sigmas[step + 1]) / sigmas[0])} of the path`;
+      const sigmas = ctx.get("sigmas"), level = sigmas[0] * (1 - (event.offsetX - 28) / (ctx.strip.clientWidth - 56));
+      const step = sigmas.findIndex((sigma) => sigma < level) - 1;
+      ctx.strip.title = step < 0 ? ""
+        : `step ${step}: noise ${sigmas[step].toFixed(3)} → ${sigmas[step + 1].toFixed(3)}, ` +
+          `${laPercent((sigmas[step] - sigmas[step + 1]) / sigmas[0])} of the path`;
     });
   },
 
@@ -124,7 +140,11 @@ const view = {
       const from = x(sigmas[i]), to = x(sigmas[i + 1]), colour = theme.steps[i % 8], broad = to - from;
       pen.fillStyle = colour;
       pen.fillRect(from, top, Math.max(broad - (i < shares.length - 1 ? 1.5 : 0), 1), tall);
-      if (ctx.body.now?.[1] === i && ctx.body.run?.state === "running") { pen.strokeStyle = theme.ink; pen.lineWidth = 3; pen.strokeRect(from + 1.5, top + 1.5, broad - 4, tall - 3); }
+      if (ctx.body.now?.[1] === i && ctx.body.run?.state === "running") {
+        pen.strokeStyle = theme.ink;
+        pen.lineWidth = 3;
+        pen.strokeRect(from + 1.5, top + 1.5, broad - 4, tall - 3);
+      }
       pen.textAlign = "center";
       if (broad > 46) {
         const size = Math.min(15 + share * 34, 34, broad / 3.2);
@@ -171,7 +191,8 @@ const view = {
 
   pathAt(sigmas) {
     const left = 54, right = PATH_W - 14, top = 14, bottom = PATH_H - 34, count = sigmas.length - 1;
-    return { x: (i) => left + (i / count) * (right - left), y: (sigma) => bottom - (sigma / 1) * (bottom - top), left, right, top, bottom,
+    return { x: (i) => left + (i / count) * (right - left), y: (sigma) => bottom - (sigma / 1) * (bottom - top), left,
+      right, top, bottom,
              sigma: (y) => (bottom - y) / (bottom - top) };
   },
 
@@ -192,7 +213,8 @@ const view = {
     }
     pen.textAlign = "center";
     for (let i = 0; i < sigmas.length - 1; i++) {
-      const [x0, x1] = [at.x(i), at.x(i + 1)], [y0, y1] = [at.y(sigmas[i]), at.y(sigmas[i + 1])], colour = theme.steps[i % 8];
+      const [x0, x1] = [at.x(i), at.x(i + 1)], [y0, y1] = [at.y(sigmas[i]), at.y(sigmas[i + 1])];
+      const colour = theme.steps[i % 8];
       pen.fillStyle = theme.soft;
       pen.fillText(`step ${i}`, (x0 + x1) / 2, PATH_H - 18);
       pen.fillStyle = colour;
@@ -226,7 +248,8 @@ const view = {
       pen.stroke();
     });
     ctx.pathWords.textContent = renoise
-      ? "Re-noise: each step jumps to its clean guess, then fresh noise is added (dotted). Drag a point to make an own list."
+      ? "Re-noise: each step jumps to its clean guess, then fresh noise is added (dotted). Drag a point to make an " +
+        "own list."
       : "Euler: each step follows the velocity in a straight line. Drag a point to make an own list.";
   },
 
@@ -234,10 +257,14 @@ const view = {
     let held = null;
     const nearest = (event) => {
       const sigmas = ctx.get("sigmas"), at = view.pathAt(sigmas);
-      for (let i = 1; i < sigmas.length - 1; i++) if (Math.hypot(event.offsetX - at.x(i), event.offsetY - at.y(sigmas[i])) < 12) return i;
+      for (let i = 1; i < sigmas.length - 1; i++)
+        if (Math.hypot(event.offsetX - at.x(i), event.offsetY - at.y(sigmas[i])) < 12) return i;
       return null;
     };
-    ctx.path.addEventListener("pointerdown", (event) => { held = nearest(event); if (held !== null) ctx.path.setPointerCapture(event.pointerId); });
+    ctx.path.addEventListener("pointerdown", (event) => {
+      held = nearest(event);
+      if (held !== null) ctx.path.setPointerCapture(event.pointerId);
+    });
     ctx.path.addEventListener("pointermove", (event) => {
       const near = held !== null || nearest(event) !== null;
       ctx.path.style.cursor = near ? "ns-resize" : "default";
@@ -253,16 +280,22 @@ const view = {
   /* ---- numbers */
 
   drawTable(ctx, theme, sigmas, shares) {
-    const times = ctx.body.milliseconds ?? [], timed = times.some((time) => time !== null && time !== undefined), most = Math.max(...shares);
-    const heads = ["", laTerm("sigma", "noise"), laTerm("time_step", "time step"), laTerm("share_of_path", "share of the path"),
+    const times = ctx.body.milliseconds ?? [], timed = times.some((time) => time !== null && time !== undefined);
+    const most = Math.max(...shares);
+    const heads = ["", laTerm("sigma", "noise"), laTerm("time_step", "time step"),
+      laTerm("share_of_path", "share of the path"),
       ...(timed ? [laTerm("step_time", "takes")] : [])];
     const head = laElement("tr", {}, ...heads.map((words) => laElement("th", {}, words)));
-    ctx.table.replaceChildren(head, ...shares.map((share, i) => laElement("tr", { class: share < 0.05 ? "la-idle" : "" },
+    ctx.table.replaceChildren(head, ...shares.map((share, i) => laElement("tr", { class: share < 0.05 ? "la-idle"
+      : "" },
       laElement("td", {}, laElement("b", {}, `step ${i}`)),
       laElement("td", {}, `${sigmas[i].toFixed(3)} → ${sigmas[i + 1].toFixed(3)}`),
       laElement("td", {}, (1000 * sigmas[i]).toFixed(1)),
-      laElement("td", { class: "la-share" }, laElement("i", { style: `width:${Math.max((170 * share) / most, 1)}px;background:${theme.steps[i % 8]}` }), laElement("b", {}, laPercent(share))),
-      timed ? laElement("td", {}, times[i] === null || times[i] === undefined ? "–" : `${Math.round(times[i])} ms`) : null)));
+      laElement("td", { class: "la-share" }, laElement("i",
+        { style: `width:${Math.max((170 * share) / most, 1)}px;background:${theme.steps[i % 8]}` }),
+        laElement("b", {}, laPercent(share))),
+      timed ? laElement("td", {}, times[i] === null || times[i] === undefined ? "–" : `${Math.round(times[i])} ms`)
+        : null)));
   },
 
   draw(ctx) {
@@ -272,7 +305,8 @@ const view = {
     const shares = sigmas.slice(0, -1).map((sigma, i) => (sigma - sigmas[i + 1]) / sigmas[0]);
     for (const [count, button] of ctx.stepButtons) button.classList.toggle("la-chosen", count === shares.length);
     ctx.shiftField.hidden = !["trained", "released"].includes(kind);
-    if (document.activeElement !== ctx.list) ctx.list.value = ctx.list.title = sigmas.map((sigma) => Number(sigma.toFixed(4))).join(", ");
+    if (document.activeElement !== ctx.list)
+      ctx.list.value = ctx.list.title = sigmas.map((sigma) => Number(sigma.toFixed(4))).join(", ");
     view.drawStrip(ctx, theme, sigmas, shares);
     view.drawPath(ctx, theme, sigmas);
     view.drawTable(ctx, theme, sigmas, shares);

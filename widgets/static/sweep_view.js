@@ -4,7 +4,8 @@ const view = {
   name: "la-sweep",
 
   build(ctx) {
-    ctx.sweepButton = ctx.button("Go on", "Make the videos that are missing, or stop after the one being made", () => ctx.send("sweep"), "la-main-button");
+    ctx.sweepButton = ctx.button("Go on", "Make the videos that are missing, or stop after the one being made",
+      () => ctx.send("sweep"), "la-main-button");
     ctx.sweepWords = laElement("span", { class: "la-progress" });
     ctx.bar.append(ctx.sweepWords);
     ctx.space();
@@ -16,7 +17,9 @@ const view = {
   },
 
   /* The user's choices, as the kernel knows them. */
-  take(ctx) { for (const name of ["sort", "descending", "x", "y", "selected", "most", "heard"]) ctx.state[name] = ctx.get(name); },
+  take(ctx) {
+    for (const name of ["sort", "descending", "x", "y", "selected", "most", "heard"]) ctx.state[name] = ctx.get(name);
+  },
 
   received(ctx, names) {
     for (const name of names) {
@@ -32,7 +35,8 @@ const view = {
     ctx.sweepWords.textContent = body.words ?? "";
     ctx.sweepButton.textContent = body.running ? "Stop" : "Go on";
     ctx.sweepButton.hidden = !ctx.get("controls") || !(body.running || body.done < body.total);
-    ctx.sweepGrid.update({ ...body, cells: body.cells.map((cell) => ({ ...cell, video: ctx.urls.get(cell.key)?.url ?? "" })) });
+    ctx.sweepGrid.update({ ...body, cells: body.cells.map((cell) => ({ ...cell, video: ctx.urls.get(cell.key)?.url
+      ?? "" })) });
   },
 
   key(ctx, key) { return ctx.sweepGrid.key(key); },

@@ -5,8 +5,10 @@ view.classList.add("rr");
 view.tabIndex = 0;
 
 const video = sgElement("video", { playsinline: true, preload: "auto", src: `data:video/mp4;base64,${data.video}` });
-const play = sgElement("button", { type: "button", class: "sg-button sg-main", title: "Play or pause (space)", onclick: () => toggle() }, "Play");
-const scrub = sgElement("input", { type: "range", min: 0, max: data.duration_s, step: 0.001, value: 0, class: "sg-scrub", "aria-label": "time", oninput: () => seek(Number(scrub.value)) });
+const play = sgElement("button", { type: "button", class: "sg-button sg-main", title: "Play or pause (space)",
+  onclick: () => toggle() }, "Play");
+const scrub = sgElement("input", { type: "range", min: 0, max: data.duration_s, step: 0.001, value: 0,
+  class: "sg-scrub", "aria-label": "time", oninput: () => seek(Number(scrub.value)) });
 const clock = sgElement("output", { class: "sg-clock" });
 const wave = sgElement("canvas", { class: "rr-wave", role: "img", "aria-label": "sound, and where the video stands" });
 const shown = sgElement("figure", { class: "rr-video" }, video, sgElement("figcaption", {}, "the video"));
@@ -25,11 +27,15 @@ function draw() {
   drawWave();
 }
 function drawWave() {
-  const scale = window.devicePixelRatio || 1, W = wave.clientWidth, H = 64, pen = wave.getContext("2d"), style = getComputedStyle(view);
+  const scale = window.devicePixelRatio || 1, W = wave.clientWidth, H = 64, pen = wave.getContext("2d");
+  const style = getComputedStyle(view);
   wave.width = W * scale; wave.height = H * scale;
   pen.scale(scale, scale);
   pen.fillStyle = style.getPropertyValue("--la-accent") || "#0072b2";
-  data.loudness.forEach((value, i) => { const x = i / data.loudness.length * W, tall = Math.max(value * (H - 4), 1); pen.fillRect(x, (H - tall) / 2, Math.max(W / data.loudness.length - 0.5, 0.5), tall); });
+  data.loudness.forEach((value, i) => {
+    const x = i / data.loudness.length * W, tall = Math.max(value * (H - 4), 1);
+    pen.fillRect(x, (H - tall) / 2, Math.max(W / data.loudness.length - 0.5, 0.5), tall);
+  });
   pen.fillStyle = "#d55e00";
   pen.fillRect(time / data.duration_s * W - 1, 0, 2, H);
 }
@@ -43,7 +49,10 @@ wave.addEventListener("pointermove", (event) => { if (event.buttons) toTime(even
 view.addEventListener("keydown", (event) => {
   if (event.target.matches("button, input")) return;
   if (event.key === " ") toggle();
-  else if (event.key === "ArrowRight" || event.key === "ArrowLeft") { video.pause(); seek(time + (event.key === "ArrowRight" ? 1 : -1) / data.fps); }
+  else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
+    video.pause();
+    seek(time + (event.key === "ArrowRight" ? 1 : -1) / data.fps);
+  }
   else return;
   event.preventDefault();
 });

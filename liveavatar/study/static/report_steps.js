@@ -10,13 +10,16 @@ function buildSteps(steps, box) {
     picture.onload = () => draw();
     return picture;
   };
-  const canvas = (label) => sgElement("canvas", { width: steps.tile[0], height: steps.tile[1], role: "img", "aria-label": label });
+  const canvas = (label) => sgElement("canvas", { width: steps.tile[0], height: steps.tile[1], role: "img",
+    "aria-label": label });
   const columns = steps.strips.map((strip, index) => {
     const column = { guess: sheet(strip.guess), change: sheet(strip.change), sentence: sgElement("span", {}),
       guessCanvas: canvas(`the prediction after step ${index}`), changeCanvas: canvas(`what step ${index} changed`) };
-    const noise = `noise ${strip.sigma.toFixed(2)} to ${strip.sigma_next.toFixed(2)}, ${strip.milliseconds.toFixed(0)} ms`;
+    const noise =
+      `noise ${strip.sigma.toFixed(2)} to ${strip.sigma_next.toFixed(2)}, ${strip.milliseconds.toFixed(0)} ms`;
     column.element = sgElement("figure", { class: "rs-step" }, column.guessCanvas, column.change && column.changeCanvas,
-      sgElement("figcaption", {}, sgElement("b", {}, `after step ${index}`), sgElement("span", {}, noise), column.sentence));
+      sgElement("figcaption", {}, sgElement("b", {}, `after step ${index}`), sgElement("span", {}, noise),
+        column.sentence));
     return column;
   });
   const portrait = sheet(steps.portrait), portraitCanvas = canvas("the portrait");
@@ -35,10 +38,12 @@ function buildSteps(steps, box) {
     const paint = (target, source) => {
       const pen = target.getContext("2d");
       pen.clearRect(0, 0, w, h);
-      if (kept && source?.complete) pen.drawImage(source, tile % steps.columns * w, Math.floor(tile / steps.columns) * h, w, h, 0, 0, w, h);
+      if (kept && source?.complete)
+        pen.drawImage(source, tile % steps.columns * w, Math.floor(tile / steps.columns) * h, w, h, 0, 0, w, h);
     };
     const [headline, sentences] = steps.words[block] ?? ["", []];
-    words.textContent = kept ? `Block ${block}. ${headline}` : `The steps of the first ${steps.ends_s.toFixed(1)} s are shown here.`;
+    words.textContent = kept ? `Block ${block}. ${headline}`
+      : `The steps of the first ${steps.ends_s.toFixed(1)} s are shown here.`;
     columns.forEach((column, index) => {
       paint(column.guessCanvas, column.guess);
       paint(column.changeCanvas, column.change);
@@ -56,5 +61,6 @@ function scaleOf(steps) {
   steps.scale.forEach((colour, x) => { pen.fillStyle = `rgb(${colour.join()})`; pen.fillRect(x, 0, 1, 1); });
   const ticks = steps.ticks.map(([place, text]) => sgElement("span", { style: `left: ${100 * place}%` }, text));
   return sgElement("div", { class: "rs-scale" }, sgElement("div", {}, bar, ...ticks),
-    sgElement("span", {}, "What each step changed, below its prediction; step 0 against the portrait. 100 % is black against white."));
+    sgElement("span", {}, "What each step changed, below its prediction; step 0 against the portrait. 100 % is " +
+      "black against white."));
 }

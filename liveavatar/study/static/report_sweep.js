@@ -6,5 +6,6 @@ for (const cell of data.cells) {
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   cell.video = sgVideoUrl(bytes);
 }
-const grid = new SweepGrid(document.getElementById("view"), { sort: "", descending: false, x: "", y: "", selected: [], most: 0, heard: "" });
+const grid = new SweepGrid(document.getElementById("view"), { sort: "", descending: false, x: "", y: "", selected: [],
+  most: 0, heard: "" });
 grid.update(data);
