@@ -24,6 +24,7 @@ from wan_runs import GIB, Video, bring, clean, command_here, device_here
 
 from liveavatar.config import parse_size
 from liveavatar.vram.plan import plan
+from liveavatar.web.palette import BLUE, GREEN, VERMILION
 
 SIZES, STEPS, PRECISIONS = ("704*384", "384*256", "688*368"), (4, 3, 5), ("bf16", "fp8")
 BLOCKS = 5
@@ -175,7 +176,7 @@ def mark(ratio: float, far: float) -> str:
     return "" if abs(ratio - 1) <= far else " missed"
 
 
-COLOURS = {3: "#0072b2", 4: "#d55e00", 5: "#009e73"}        # of the number of steps
+COLOURS = {3: BLUE, 4: VERMILION, 5: GREEN}        # of the number of steps
 
 
 def draw(rows: list[dict], about: str, out: Path) -> None:

@@ -18,7 +18,7 @@ MIB = 2**20
 # The longest matching name counts.
 FLOORS = (
     ("types", "version", "lazy", "files", "checksums", "signals", "wording", "switches", "caught_warnings", "joined",
-     "graphs", "glossary", "interrupts", "threads", "thread_policy", "compiling", "warping", "memory_errors",
+     "graphs", "glossary", "interrupts", "threads", "thread_policy", "compiling", "warping", "memory_errors", "web",
      ""),                                        # liveavatar itself, the door: it looks its names up when asked
     ("cache", "transformer", "config", "lora", "weights", "sampler",
      "avatars", "puppets", "faces", "speech", "sound", "soundtrack", "audio", "voice", "voice_activity", "phonemes",

@@ -1,7 +1,6 @@
 """What all views share, without a browser: what is sent and when, errors in words, the cursor, the code."""
 
 import io
-import re
 import threading
 import time
 
@@ -18,8 +17,7 @@ from liveavatar.runs.info import StateChange
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError, Step
 from widgets import _render_loop
-from widgets._assets import STATIC, assemble
-from widgets._live import Cursor, LiveView
+from widgets._live import STATIC, Cursor, LiveView
 from widgets._message_gate import MAX_HZ, MessageGate
 from widgets.cache_view import CacheView
 
@@ -279,16 +277,6 @@ def test_a_still_picture_travels_with_the_output(finished):
     picture = Image.open(io.BytesIO(data["image/png"]))
     assert picture.width > 400 and np.asarray(picture).std() > 5
     assert "image/png" not in CacheView()._repr_mimebundle_()[0]
-
-
-def test_scripts_fetch_nothing():
-    for path in STATIC.rglob("*.js"):
-        text = path.read_text(encoding="utf-8")
-        assert "import(" not in text and "fetch(" not in text and not text.startswith("import ")
-        if "uplot" not in path.parts:
-            assert not re.search("https?://", text)
-    code, style = assemble("cache_view.js", ("uplot",))
-    assert "uPlot" in code and code.rstrip().endswith("export default live(view);") and ".uplot" in style
 
 
 def test_every_trait_is_explained():

@@ -86,7 +86,7 @@ def enlarged(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def lips_picture(lips: Lips, fps: float) -> Image:
     """Draw loudness, mouth and what was expected: for a saved notebook."""
-    from widgets._palette import BLUE, ORANGE
+    from liveavatar.web.palette import BLUE, ORANGE
     from widgets._stills import INK, SOFT, letters, sheet
 
     width, left, top, tall = 900, 14, 56, 150

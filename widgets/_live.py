@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anywidget
@@ -28,7 +29,7 @@ from liveavatar.runs.info import PAUSED, READY, RUNNING, StateChange
 from liveavatar.runs.run import Run
 from liveavatar.trace import Trace
 from liveavatar.types import Block, InputError, Step
-from widgets._assets import assemble
+from liveavatar.web.assembly import assembled
 from widgets._message_gate import MessageGate
 from widgets._render_loop import exiting, render_loop
 from widgets._saved import still_html
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from liveavatar.types import Speech
 
     Source = Run | Trace | str | os.PathLike
+
+STATIC = Path(__file__).parent / "static"             # scripts and styles
 
 Body = dict[str, object]
 Buffers = dict[str, bytes]
@@ -82,8 +85,7 @@ class LiveView(anywidget.AnyWidget):
     is a Run, a replayed trace, or None.
     """
 
-    script = ""                      # file in static/ that defines `const view = {...}`
-    libraries: tuple[str, ...] = ()  # of LIBRARIES
+    script = ""                      # module in static/ that ends with `export default live(view)`
     nothing = "Nothing to show yet."  # the sentence of a view that was given nothing
     drawn_after: tuple[type, ...] = (Step, Block)   # events of a run; after a StateChange of its state in any case
 
@@ -95,7 +97,7 @@ class LiveView(anywidget.AnyWidget):
 
     def __init_subclass__(cls, **options: object) -> None:
         if "script" in cls.__dict__:                       # not in the copies that traitlets makes of a class
-            cls._esm, cls._css = assemble(cls.script, cls.libraries)
+            cls._esm, cls._css = assembled(STATIC / cls.script)
         super().__init_subclass__(**options)
 
     def __init__(self, source: Source | None = None, *, cursor: Cursor | None = None, **traits: object) -> None:

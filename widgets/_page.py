@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import widgets
-from widgets._assets import STATIC
+from widgets._live import STATIC
 from widgets._message_gate import PAUSE_S, Throttle
 
 if TYPE_CHECKING:

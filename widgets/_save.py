@@ -14,7 +14,7 @@ from PIL import Image
 from liveavatar.export import export_video
 from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError
-from widgets._palette import of_step
+from liveavatar.web.palette import of_step
 from widgets._stills import INK, SOFT, letters, sheet
 
 if TYPE_CHECKING:

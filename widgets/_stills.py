@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from widgets._palette import GREY, VERMILION, of_step
+from liveavatar.web.palette import GREY, VERMILION, of_step
 
 if TYPE_CHECKING:
     from liveavatar.runs.info import RingState, RunInfo

@@ -16,8 +16,8 @@ from liveavatar.runs.info import READY, RUNNING
 from liveavatar.types import InputError
 from liveavatar.vram.memory_record import FILE, OWNERS, MemoryRecord, Peak
 from liveavatar.vram.watch import MemoryWatch
+from liveavatar.web.palette import GREY
 from widgets._live import Body, Buffers, Cursor, LiveView, do_nothing, sentence
-from widgets._palette import GREY
 from widgets._render_loop import stop_before_exit
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class MemoryView(LiveView):
     """
 
     script = "memory_view.js"
-    libraries = ("uplot",)
     nothing = ("No memory to show yet: give a run, MemoryView(run), a MemoryWatch or its record, "
                "or a folder with a saved one.")
     drawn_after = ()                              # but after every look at the memory
@@ -339,7 +338,7 @@ def forecast_of(plan: Plan, labels: tuple[Label, ...], held: int = 0) -> Forecas
 def memory_picture(record: MemoryRecord, steps: int) -> Image:
     """Draw the curve by owner, with its peak: for a saved notebook."""
     from liveavatar.vram.memory_record import thin_record
-    from widgets._palette import VERMILION, of_step
+    from liveavatar.web.palette import VERMILION, of_step
     from widgets._stills import INK, SOFT, letters, sheet
 
     width, left, top, tall = 900, 90, 50, 190

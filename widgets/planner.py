@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import traitlets
 
 from liveavatar.types import InputError
+from liveavatar.vram.advice import COLOURS
 from liveavatar.vram.cards import GIB, cards
 from liveavatar.vram.plan import Change, Plan, plan
 from liveavatar.vram.prediction import OWNERS, gib
@@ -138,7 +139,7 @@ class Planner(LiveView):
                     "owners": {name: size / GIB for name, size in one.owners.items()}} for one in made.moments]
         return {
             "verdict": made.verdict, "sentence": made.sentence, "usable": made.usable / GIB, "moments": moments,
-            "peak": made.moments.index(made.peak), "owners": OWNERS,
+            "peak": made.moments.index(made.peak), "owners": OWNERS, "colours": COLOURS,
             **self._lists(),
             "changes": [{"words": one.description, "costs": one.costs, "saves": gib(one.saves) if one.saves > 0 else "",
                          "peak": gib(one.peak), "verdict": one.verdict} for one in made.changes],

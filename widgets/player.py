@@ -40,7 +40,6 @@ class Player(LiveView):
     """
 
     script = "player.js"
-    libraries = ("compare", "player_engine", "present", "run_pair")
     nothing = "Nothing to play yet: give a run, Player(run), the folder of a saved one, or a video, Player('a.mp4')."
     drawn_after = (Block,)
 

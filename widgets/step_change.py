@@ -44,7 +44,6 @@ class StepChange(LiveView):
     """
 
     script = "step_change.js"
-    libraries = ("compare",)
     drawn_after = ()                   # only after a change of the run's state: while it is going there is no decoder
     nothing = "No steps to compare yet: give a run, StepChange(run), or the folder of a saved one."
 

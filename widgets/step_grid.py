@@ -51,7 +51,6 @@ class StepGrid(LiveView):
     """
 
     script = "step_grid.js"
-    libraries = ("step_detail",)
     nothing = "No steps to show yet: give a run, StepGrid(run), a Trace, or the folder of a saved one."
 
     show = traitlets.Enum(list(SHOWN), "both", help="what is drawn: " + ", ".join(SHOWN)).tag(sync=True, code=True)

@@ -10,20 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import traitlets
 
-import liveavatar.study.page
 from liveavatar.study.cell_result import Result
 from liveavatar.study.summary import named, summary
 from liveavatar.study.sweep import Progress, Sweep
 from liveavatar.types import InputError
 from liveavatar.video import read_frames
-from widgets._assets import LIBRARIES
 from widgets._live import Body, Buffers, LiveView, sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-SHARED = liveavatar.study.page.STATIC              # reports draw with the same script
-LIBRARIES["sweep_grid"] = (str(SHARED / "sweep_grid.js"), str(SHARED / "sweep_grid.css"))
 
 
 class SweepView(LiveView):
@@ -34,7 +29,6 @@ class SweepView(LiveView):
     """
 
     script = "sweep_view.js"
-    libraries = ("sweep_grid",)
     nothing = ""
 
     sort = traitlets.Unicode("steps", help="setting or column to sort by").tag(sync=True, code=True)

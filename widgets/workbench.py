@@ -52,7 +52,6 @@ class Workbench(Settings):
     """
 
     script = "workbench.js"
-    libraries = ("present", "upload", "recorder", "waveform", "save", "inputs")
     nothing = ""
     drawn_after = (Block,)
 

@@ -9,11 +9,12 @@ from liveavatar.lessons.answers import UnsuitableAnswer, is_unanswered
 from liveavatar.lessons.exercises import EXERCISES, Exercise
 from liveavatar.lessons.records import note_failure, note_success
 from liveavatar.types import InputError
+from liveavatar.web.palette import GREEN, GREY, ORANGE, VERMILION
 from liveavatar.wording import did_you_mean
 
 OPEN, UNSUITABLE, WRONG, RIGHT = "open", "unsuitable", "wrong", "right"
 TITLES = {OPEN: "Not answered yet.", UNSUITABLE: "This cannot be checked:", WRONG: "Not yet.", RIGHT: "Right."}
-COLOURS = {OPEN: "#8a8a8a", UNSUITABLE: "#e69f00", WRONG: "#d55e00", RIGHT: "#009e73"}   # Okabe and Ito, 2008
+COLOURS = {OPEN: GREY, UNSUITABLE: ORANGE, WRONG: VERMILION, RIGHT: GREEN}
 
 
 @dataclass(frozen=True)

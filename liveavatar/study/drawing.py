@@ -17,13 +17,14 @@ from liveavatar.files import user_path
 from liveavatar.study.measures import Measure, reported
 from liveavatar.study.results import Results
 from liveavatar.study.table import Estimate, Table
+from liveavatar.web.palette import BLUE, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STUDENT, TEACHER = "#0072b2", "#e69f00"
-ORANGE, SKY, GREEN, PURPLE, VERMILION, GREY = "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#6e7781"
+STUDENT, TEACHER = BLUE, ORANGE
+DARK_GREY = "#6e7781"                # of what was not measured here: axes, remarks, figures of others
 MODELS = {"student": STUDENT, "teacher": TEACHER}
 
 
@@ -62,7 +63,7 @@ def finished(figure: Figure, results: Results | None = None, title: str = "") ->
         figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     if results is not None:
         words = results.origin + ("\nIntervals that reach the frame go on beyond it." if cut else "")
-        figure.supxlabel(words, fontsize=7.5, color=GREY, x=0.01, ha="left")
+        figure.supxlabel(words, fontsize=7.5, color=DARK_GREY, x=0.01, ha="left")
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return Picture(file.getvalue())
@@ -95,7 +96,7 @@ def ends_of(lines: object) -> list[float]:
 
 def nothing(axis: Axes, words: str) -> None:
     """Draw an empty place that says why."""
-    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color=GREY, wrap=True)
+    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color=DARK_GREY, wrap=True)
     axis.set_xticks([])
     axis.set_yticks([])
 
@@ -118,8 +119,8 @@ def course(axis: Axes, estimates: dict[float, Estimate], colour: str, label: str
 def hollow(axis: Axes, places: Sequence[float], values: Sequence[float], source: str = "article") -> None:
     """Draw figures of others as hollow marks."""
     known = reported()["sources"][source]
-    axis.plot(places, values, "D", markerfacecolor="none", markeredgecolor=GREY, markersize=7, linestyle=":",
-              color=GREY, label=f"reported ({known['kind']}, {known['date']}), 14B")
+    axis.plot(places, values, "D", markerfacecolor="none", markeredgecolor=DARK_GREY, markersize=7, linestyle=":",
+              color=DARK_GREY, label=f"reported ({known['kind']}, {known['date']}), 14B")
 
 
 def legend(axis: Axes, **options: object) -> list:

@@ -27,14 +27,9 @@ from liveavatar.study.claims import (
 )
 from liveavatar.study.claims.page import ClaimsPage
 from liveavatar.study.drawing import (
-    GREEN,
-    GREY,
+    DARK_GREY,
     MODELS,
-    ORANGE,
-    PURPLE,
-    SKY,
     STUDENT,
-    VERMILION,
     Picture,
     axes,
     course,
@@ -62,13 +57,14 @@ from liveavatar.study.released import frame_tokens
 from liveavatar.study.results import Results
 from liveavatar.study.results import results as results  # notebooks call `figures.results()`
 from liveavatar.study.table import Estimate, Table
+from liveavatar.web.palette import GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 if TYPE_CHECKING:
 
     from liveavatar.types import Speech
 
-OF_VERDICT = {CONFIRMED: GREEN, REFUTED: VERMILION, DEPENDS: ORANGE, PARTLY_OPEN: STUDENT, OPEN: GREY}
-OF_MINI = {YES: SKY, NO: PURPLE, TOO_FEW: GREY}       # not the colours of verdicts, which mini does not give
+OF_VERDICT = {CONFIRMED: GREEN, REFUTED: VERMILION, DEPENDS: ORANGE, PARTLY_OPEN: STUDENT, OPEN: DARK_GREY}
+OF_MINI = {YES: SKY, NO: PURPLE, TOO_FEW: DARK_GREY}       # not the colours of verdicts, which mini does not give
 
 
 # ------------------------------------------------------------------------------------------- why four
@@ -153,7 +149,7 @@ def knee(found: Results) -> Picture:
             nothing(axis, f"no {measure.label} in the results")
             continue
         axis.axhspan(-measure.worth, measure.worth, color="#d0d7de", alpha=0.5, linewidth=0)
-        axis.axhline(0, color=GREY, linewidth=0.8)
+        axis.axhline(0, color=DARK_GREY, linewidth=0.8)
         for before, steps in zip(counts, counts[1:], strict=False):
             gain = rows.difference(measure.column, {"steps": before}, {"steps": steps})
             sign = measure.better
@@ -276,7 +272,7 @@ def by_sound(found: Results) -> Picture:
         axis.set_ylabel(measure.axis)
     said = reported()["audio"]
     for key, words, mark in (("noisy_error_frames", "noisy", "D"), ("clean_error_frames", "cleaned", "s")):
-        places[0].plot([len(levels) - 0.75], [said[key]], mark, color=GREY, markerfacecolor="none",
+        places[0].plot([len(levels) - 0.75], [said[key]], mark, color=DARK_GREY, markerfacecolor="none",
                        label=f"reported (article), 14B: {words}, no dB given")
     places[0].set_ylim(bottom=0)
     legend(places[0], loc="upper left")

@@ -52,8 +52,8 @@ def inspection_page(found: Inspection) -> str:
             f"{offset_chart(found)}</div></div><h2>Over time</h2><p class=iv-hint>Click or drag in the curves to go to "
             f"that moment.</p>{time_charts(found)}{tables(found)}")
     about = {"duration_s": clip.duration_s, "left": LEFT / WIDTH, "right": RIGHT / WIDTH}
-    return filled(f"Inspected: {clip.path.name}", lead, about, ("report_video.js",),
-                  ("report_video.css", "report_inspection.css"), body)
+    return filled(f"Inspected: {clip.path.name}", lead, about, "report_video.js",
+                  ("report_inspection.css",), body)
 
 
 def sentences(found: Inspection) -> list[str]:

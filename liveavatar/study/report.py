@@ -96,7 +96,7 @@ def sweep_page(sweep: Sweep, most: int | None) -> str:
             + (f"{failed} failed. " if failed else "") + weights_words(results)
             + " Numbers were measured on these videos; nothing here is reported by others.")
     return filled("A sweep: " + ", ".join(name.replace("_", " ") for name in data["settings"]), lead, data,
-                  ("sweep_grid.js", "report_sweep.js"), ("sweep_grid.css",), numbers_table(data))
+                  "report_sweep.js", (), numbers_table(data))
 
 
 def weights_words(results: Sequence[Result]) -> str:
@@ -137,8 +137,7 @@ def run_page(run: Run, name: str) -> str:
     speed = f", {run.x_realtime:.2f}x real time" if run.x_realtime else ""
     lead = (f"{data['duration_s']:.2f} s of video in {run.info.steps} steps a block ({run.info.solver}){speed}. "
             "Drag the line under the pictures: what each step predicted follows.")
-    return filled(f"A run: {name}", lead, data, ("sweep_grid.js", "report_steps.js", "report_run.js"),
-                  ("sweep_grid.css", "report_steps.css", "report_run.css"), effects_table(steps))
+    return filled(f"A run: {name}", lead, data, "report_run.js", ("sweep_grid.css",), effects_table(steps))
 
 
 def video_of(run: Run) -> bytes:

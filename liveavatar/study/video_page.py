@@ -95,8 +95,7 @@ def page_of(made: Material) -> str:
     lead = f"The numbers below were measured on {what}. Click into the curves to go to that moment."
     data = {"duration_s": seconds, "left": LEFT / CHART[0], "right": RIGHT / CHART[0],
             "steps": steps}
-    return filled(f"A video: {made.path.name}", lead, data, ("sweep_grid.js", "report_steps.js", "report_video.js"),
-                  ("report_video.css", "report_steps.css"), body)
+    return filled(f"A video: {made.path.name}", lead, data, "report_video.js", (), body)
 
 
 def steps_part(run: Run | None) -> tuple[dict | None, str]:

@@ -14,6 +14,7 @@ from liveavatar.vram.predict import RELEASED_CACHES, predict
 from liveavatar.vram.prediction import FITS, NOT, OWNERS, TIGHT, Prediction, gib
 from liveavatar.vram.settings import Settings
 from liveavatar.vram.shapes import shapes
+from liveavatar.web.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -332,9 +333,9 @@ def article_sum(asked: Settings) -> str:
 
 # ------------------------------------------------------------------------------------------------ the picture
 
-COLOURS = {"transformer": "#0072b2", "gathered": "#56b4e9", "rings": "#e69f00", "condition": "#f0e442",
-           "text_encoder": "#009e73", "audio_encoder": "#66c2a5", "vae": "#cc79a7", "vae_state": "#e7a9c8",
-           "activations": "#d55e00", "slack": "#8a8a8a", "libraries": "#bdbdbd"}
+COLOURS = {"transformer": BLUE, "gathered": SKY, "rings": ORANGE, "condition": YELLOW, "text_encoder": GREEN,
+           "audio_encoder": "#7fcdbb", "vae": PURPLE, "vae_state": "#e7b6d0", "activations": VERMILION, "slack": GREY,
+           "libraries": "#bdbdbd"}                                # of OWNERS, here and in widgets.Planner
 
 
 def draw(plan: Prediction) -> Figure:
@@ -350,7 +351,7 @@ def draw(plan: Prediction) -> Figure:
         if any(heights):
             axes.bar(places, heights, 0.86, bottom, label=words, color=COLOURS[owner])
             bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
-    axes.axhline(plan.usable / GIB, color="#d55e00", linestyle="--", linewidth=1.2)
+    axes.axhline(plan.usable / GIB, color=VERMILION, linestyle="--", linewidth=1.2)
     axes.set_xticks(places, [moment.description for moment in plan.moments], rotation=40, ha="right", fontsize=8)
     axes.set(ylabel="GiB, predicted", title=f"{plan.settings.description}: {plan.verdict}",
              ylim=(0, 1.12 * max(*bottom, plan.usable / GIB if plan.card else 0)))

@@ -3,12 +3,13 @@
    Buffers: "picture NAME" (JPEG), "heat NAME" (float32 rows x columns), "lane STEP" (float32 per video frame),
      "wave". */
 
-const LOOK_GAP = 8, LOOK_LANE = 14, LOOK_WAVE = 40;
+import { laCanvas } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laFloats, laPercent } from "#liveavatar/web/format.js";
+import { laTerm } from "#liveavatar/web/term.js";
+import { live } from "./live.js";
 
-const lookFloats = (ctx, name) => {
-  const bytes = ctx.buffers.get(name);
-  return bytes ? new Float32Array(bytes.slice().buffer) : new Float32Array();
-};
+const LOOK_GAP = 8, LOOK_LANE = 14, LOOK_WAVE = 40;
 
 const view = {
   name: "la-attention",
@@ -113,7 +114,7 @@ const view = {
     ctx.colours = ctx.theme();
     const room = Math.max(window.innerHeight - 430, 210), width = ctx.main.clientWidth;
     const side = Math.floor(Math.min(room, 0.27 * width, 300));
-    ctx.most = Math.max(...body.heats.map((name) => Math.max(...lookFloats(ctx, `heat ${name}`))), 1e-9);
+    ctx.most = Math.max(...body.heats.map((name) => Math.max(...(laFloats(ctx.buffers, `heat ${name}`) ?? []))), 1e-9);
     view.fillLists(ctx);
     view.drawLarge(ctx, side);
     view.drawPortrait(ctx, Math.floor(0.62 * side));
@@ -140,7 +141,8 @@ const view = {
 
   /* A picture with heat over it: the more is looked at a place, the less grey and the more orange it is. */
   paint(ctx, pen, name, x, y, side) {
-    const image = ctx.images.get(name), { rows, columns } = ctx.body, heat = lookFloats(ctx, `heat ${name}`);
+    const image = ctx.images.get(name), { rows, columns } = ctx.body;
+    const heat = (laFloats(ctx.buffers, `heat ${name}`) ?? []);
     pen.fillStyle = ctx.colours.faint;
     pen.fillRect(x, y, side, side);
     if (image?.complete && image.naturalWidth) {
@@ -242,7 +244,8 @@ const view = {
   /* ---- the sound */
 
   drawLane(ctx, width) {
-    const { lane_steps: steps, run, lags, lips, step } = ctx.body, wave = lookFloats(ctx, "wave"), theme = ctx.colours;
+    const { lane_steps: steps, run, lags, lips, step } = ctx.body, wave = (laFloats(ctx.buffers, "wave") ?? []);
+    const theme = ctx.colours;
     const pen = laCanvas(ctx.lane, width, LOOK_WAVE + LOOK_LANE * steps.length + 2);
     pen.fillStyle = theme.soft;
     for (let x = 0; x < width; x++) {
@@ -250,7 +253,7 @@ const view = {
       pen.fillRect(x, (LOOK_WAVE - tall) / 2, 1, Math.max(tall, 0.5));
     }
     steps.forEach((at, row) => {
-      const lane = lookFloats(ctx, `lane ${at}`), most = Math.max(...lane.slice(1), 1e-9);
+      const lane = (laFloats(ctx.buffers, `lane ${at}`) ?? []), most = Math.max(...lane.slice(1), 1e-9);
       const y = LOOK_WAVE + row * LOOK_LANE;
       pen.fillStyle = theme.steps[at % 8];
       lane.forEach((value, i) => {
@@ -274,3 +277,5 @@ const view = {
       ...(lips === null ? [] : [" Measured delay of the ", laTerm("lip_delay", "lips"), `: ${signed(lips)}.`]));
   },
 };
+
+export default live(view);

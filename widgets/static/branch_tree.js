@@ -1,5 +1,9 @@
 /* The branches of a run as a tree, and the form that makes one more at the chosen step. */
 
+import { laElement } from "#liveavatar/web/element.js";
+import { laPercent } from "#liveavatar/web/format.js";
+import { live } from "./live.js";
+
 const view = {
   name: "la-branches",
 
@@ -90,3 +94,5 @@ const view = {
     return row;
   },
 };
+
+export default live(view);

@@ -1,14 +1,21 @@
 /* One ring per noise level; newest frames bright, the place of the next one marked. */
 
+import { laCanvas, laInkOn } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laBytes } from "#liveavatar/web/format.js";
+import { laTerm } from "#liveavatar/web/term.js";
+import { live } from "./live.js";
+
 const RING = 168;                       // px, a side
 
-function ringAngles(ring, slot) {
+/* Where a slot begins and ends, in radians, clockwise from the top. */
+export function ringAngles(ring, slot) {
   const part = (2 * Math.PI) / ring.capacity;
   return [-Math.PI / 2 + slot * part, -Math.PI / 2 + (slot + 1) * part];
 }
 
 /* slot -> latent frame in it, or undefined */
-function ringSlots(ring) {
+export function ringSlots(ring) {
   const slots = new Array(ring.capacity);
   for (const frame of ring.held) slots[frame % ring.capacity] = frame;
   return slots;
@@ -47,9 +54,7 @@ function drawRing(pen, ring, theme, colour, body, blockLatents) {
     }
     const turn = (from + to) / 2, far = (outer + inner) / 2;
     if (ring.capacity <= 40) {
-      pen.fillStyle = age < 0.55 && !["#f0e442", "#56b4e9", "#e69f00"].includes(colour) ? "#fff" : theme.dark ? "#fff"
-        : "#111";
-      if (age < 0.55 && ["#f0e442", "#56b4e9", "#e69f00"].includes(colour)) pen.fillStyle = "#111";
+      pen.fillStyle = age < 0.55 ? laInkOn(colour) : theme.dark ? "#fff" : "#111";
       pen.font = `${ring.capacity > 16 ? 9 : 11}px ${theme.font}`;
       pen.fillText(frame, middle + far * Math.cos(turn), middle + far * Math.sin(turn));
     }
@@ -89,7 +94,8 @@ function drawRing(pen, ring, theme, colour, body, blockLatents) {
   pen.fillText(`${ring.condition_tokens} tokens`, middle, middle + 8 * words.length);
 }
 
-function slotAt(ring, x, y) {
+/* The slot at a point of the canvas, or null beside the ring. */
+export function slotAt(ring, x, y) {
   const dx = x - RING / 2, dy = y - RING / 2, far = Math.hypot(dx, dy), outer = RING / 2 - 13;
   if (far > outer || far < outer * 0.56) return null;
   const turn = (Math.atan2(dy, dx) + Math.PI / 2 + 2 * Math.PI) % (2 * Math.PI);
@@ -119,7 +125,8 @@ const view = {
     canvas.addEventListener("pointermove", (event) => {
       const [slot, frame] = frameAt(event), s = ctx.body.frame_s;
       canvas.style.cursor = frame === undefined || slot === null ? "default" : "pointer";
-      const whole = `The ${place.ring.condition_tokens} tokens of portrait${place.ring.motion ? " and motion" : ""} are ` +
+      const whole =
+        `The ${place.ring.condition_tokens} tokens of portrait${place.ring.motion ? " and motion" : ""} are ` +
         "seen by every block and never overwritten.";
       canvas.title = slot === null ? whole : frame === undefined ? `slot ${slot}: still empty`
         : `slot ${slot}: latent frame ${frame} of block ${Math.floor(frame / ctx.body.run.block_latents)}, ` +
@@ -178,3 +185,5 @@ const view = {
     return true;
   },
 };
+
+export default live(view);

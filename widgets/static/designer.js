@@ -1,5 +1,9 @@
 /* A portrait by hand. Buffers: "picture/width/height" and "faces/width/height", raw RGB, faces one below the other. */
 
+import { laCanvas, laPicture } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { live } from "./live.js";
+
 const view = {
   name: "la-designer",
 
@@ -140,3 +144,5 @@ const view = {
 
   leave(ctx) { clearTimeout(ctx.waiting); },
 };
+
+export default live(view);

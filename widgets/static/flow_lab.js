@@ -1,23 +1,17 @@
 /* Flow matching in two dimensions: the plane with its modes, the exact field, the student, and what both are worth. */
 
-const FLOW_STEPS = [1, 2, 3, 4, 8, 32], FLOW_PLAY_MS = 3500;
+import { drawChart, FLOW_STEPS } from "./flow_chart.js";
+import { drawArrows, drawDensity, drawModes, drawPath, planeScale } from "./flow_plane.js";
+import { laCanvas } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laFloats, laPercent } from "#liveavatar/web/format.js";
+import { LA_TERMS } from "#liveavatar/web/glossary.js";
+import { laTerm } from "#liveavatar/web/term.js";
+import { live } from "./live.js";
+
+const FLOW_PLAY_MS = 3500;
 const JOB_WORDS = { mean: "hold mean", distribution: "match distribution" };
 const METHOD_WORDS = [["regression", "regression"], ["consistency", "consistency"], ["dmd", "DMD"]];
-
-const floats = (ctx, name) => {
-  const bytes = ctx.buffers.get(name);
-  return bytes && new Float32Array(bytes.slice().buffer);
-};
-
-/* Where a point is that goes straight from level to level: path (levels, count, 2). */
-function placeAt(path, count, sigmas, sigma, point) {
-  let step = sigmas.findIndex((level) => level <= sigma);
-  if (step < 0) step = sigmas.length - 1;
-  const at = (level, axis) => path[2 * (level * count + point) + axis];
-  if (step === 0) return [at(0, 0), at(0, 1)];
-  const share = (sigmas[step - 1] - sigma) / (sigmas[step - 1] - sigmas[step]);
-  return [0, 1].map((axis) => at(step - 1, axis) + share * (at(step, axis) - at(step - 1, axis)));
-}
 
 const view = {
   name: "la-flow",
@@ -47,13 +41,13 @@ const view = {
     ctx.bar.append(ctx.progress);
     ctx.bar = bar;
 
-    ctx.plane = view.pane(ctx, "the exact flow");
+    ctx.plane = view.pane("the exact flow");
     ctx.handles = laElement("div", { class: "la-flow-handles" });
     ctx.plane.box.append(ctx.handles);
-    ctx.learnt = view.pane(ctx, "the student's flow");
-    ctx.chart = view.pane(ctx, "distance to the data by number of steps");
+    ctx.learnt = view.pane("the student's flow");
+    ctx.chart = view.pane("distance to the data by number of steps");
     ctx.chart.title.append(laTerm("flow_distance", "distance"), " to the data, by steps");
-    ctx.fields = [0, 1, 2].map(() => view.pane(ctx, "a field of vectors"));
+    ctx.fields = [0, 1, 2].map(() => view.pane("a field of vectors"));
     ctx.table = laElement("table", { class: "la-numbers" });
     ctx.note = laElement("p", { class: "la-flow-note", role: "status" });
     const numbers = laElement("section", { class: "la-flow-numbers" }, ctx.table, ctx.note);
@@ -62,7 +56,7 @@ const view = {
       laElement("div", { class: "la-flow-row" }, ...ctx.fields.map((pane) => pane.root), numbers));
   },
 
-  pane(ctx, label) {
+  pane(label) {
     const title = laElement("div", { class: "la-flow-title" });
     const canvas = laElement("canvas", { role: "img", "aria-label": label });
     const box = laElement("div", { class: "la-flow-box" }, canvas);
@@ -127,7 +121,7 @@ const view = {
     view.showControls(ctx);
     view.drawPlane(ctx, side);
     view.drawStudent(ctx, side);
-    view.drawChart(ctx, Math.floor(Math.min(Math.max(width - 2 * side - 34, 240), 460)), side);
+    drawChart(ctx, Math.floor(Math.min(Math.max(width - 2 * side - 34, 240), 460)), side);
     view.drawFields(ctx, Math.floor(Math.min(Math.max((width - 340) / 3, 120), 0.36 * room)));
     view.writeNumbers(ctx);
   },
@@ -157,108 +151,19 @@ const view = {
     }, `${step}: ${JOB_WORDS[job]}`)));
   },
 
-  /* The plane's points to pixels, and back. */
-  scale(ctx, side) {
-    const unit = side / (2 * ctx.body.reach);
-    return { unit, x: (value) => side / 2 + value * unit, y: (value) => side / 2 - value * unit };
-  },
-
   drawPlane(ctx, side) {
     const { body } = ctx, pen = laCanvas(ctx.plane.canvas, side, side), steps = ctx.get("steps");
     ctx.plane.title.textContent = `Exact field, ${steps} step${steps > 1 ? "s" : ""}`;
-    view.drawDensity(ctx, pen, side);
-    view.drawArrows(ctx, pen, side, floats(ctx, "field"), body.arrows, ctx.colours.soft);
-    view.drawPath(ctx, pen, side, floats(ctx, "path"), body.sigmas);
-    view.drawModes(ctx, pen, side);
+    drawDensity(ctx, pen, side);
+    drawArrows(pen, side, laFloats(ctx.buffers, "field"), body.arrows, ctx.colours.soft);
+    drawPath(ctx, pen, side, laFloats(ctx.buffers, "path"), body.sigmas);
+    drawModes(ctx, pen, side);
     view.placeHandles(ctx, side);
-  },
-
-  drawDensity(ctx, pen, side) {
-    const bytes = ctx.buffers.get("density"), count = Math.sqrt(bytes?.length ?? 0);
-    if (!count) return;
-    const [r, g, b] = ctx.colours.dark ? [86, 180, 233] : [0, 114, 178], data = new ImageData(count, count);
-    for (let i = 0; i < bytes.length; i++) data.data.set([r, g, b, bytes[i] * 0.45], 4 * i);
-    const canvas = laElement("canvas", { width: count, height: count });
-    canvas.getContext("2d").putImageData(data, 0, 0);
-    pen.drawImage(canvas, 0, 0, side, side);
-  },
-
-  drawArrows(ctx, pen, side, vectors, count, colour) {
-    if (!vectors) return;
-    const cell = side / count, lengths = [];
-    for (let i = 0; i < vectors.length; i += 2) lengths.push(Math.hypot(vectors[i], vectors[i + 1]));
-    const longest = Math.max(...lengths, 1e-6);
-    pen.strokeStyle = pen.fillStyle = colour;
-    pen.lineWidth = 1;
-    lengths.forEach((length, i) => {
-      const size = (0.95 * cell * length) / longest, x = (i % count + 0.5) * cell;
-      const y = (Math.floor(i / count) + 0.5) * cell;
-      const [dx, dy] = [vectors[2 * i] / (length || 1), -vectors[2 * i + 1] / (length || 1)];
-      pen.beginPath();
-      pen.moveTo(x - dx * size / 2, y - dy * size / 2);
-      pen.lineTo(x + dx * size / 2, y + dy * size / 2);
-      pen.stroke();
-      if (size < 3) return;
-      const head = Math.min(0.35 * size, 3.5), [tx, ty] = [x + dx * size / 2, y + dy * size / 2];
-      pen.beginPath();
-      pen.moveTo(tx, ty);
-      pen.lineTo(tx - dx * head - dy * head * 0.6, ty - dy * head + dx * head * 0.6);
-      pen.lineTo(tx - dx * head + dy * head * 0.6, ty - dy * head - dx * head * 0.6);
-      pen.fill();
-    });
-  },
-
-  /* Ways of some points as lines in the colours of the steps, and all points where they are at this noise level. */
-  drawPath(ctx, pen, side, path, sigmas) {
-    if (!path) return;
-    const { x, y } = view.scale(ctx, side), count = ctx.body.drawn, sigma = ctx.get("sigma");
-    const levels = path.length / (2 * count);
-    pen.lineWidth = 1.1;
-    for (let level = 1; level < levels; level++) {
-      pen.strokeStyle =
-        `${ctx.colours.steps[(levels > 9 ? Math.floor((level - 1) * 8 / (levels - 1)) : level - 1) % 8]}99`;
-      pen.beginPath();
-      for (let point = 0; point < count; point += 6) {
-        const [from, to] = [2 * ((level - 1) * count + point), 2 * (level * count + point)];
-        pen.moveTo(x(path[from]), y(path[from + 1]));
-        pen.lineTo(x(path[to]), y(path[to + 1]));
-      }
-      pen.stroke();
-    }
-    for (let point = 0; point < count; point++) {
-      const [px, py] = placeAt(path, count, sigmas, sigma, point);
-      view.dot(pen, x(px), y(py), 2, ctx.colours.ink);
-    }
-    for (let point = 0; point < count; point++) {
-      const end = 2 * ((levels - 1) * count + point);
-      view.dot(pen, x(path[end]), y(path[end + 1]), 2, ctx.colours.vermilion);
-    }
-  },
-
-  dot(pen, x, y, radius, colour) {
-    pen.fillStyle = colour;
-    pen.beginPath();
-    pen.arc(x, y, radius, 0, 7);
-    pen.fill();
-  },
-
-  drawModes(ctx, pen, side) {
-    const { unit, x, y } = view.scale(ctx, side);
-    ctx.means.forEach(([mx, my], mode) => {
-      const there = mode < ctx.body.open;
-      pen.strokeStyle = there ? ctx.colours.ink : ctx.colours.soft;
-      pen.lineWidth = there ? 1.2 : 1;
-      pen.setLineDash(there ? [] : [3, 4]);
-      pen.beginPath();
-      pen.arc(x(mx), y(my), 2 * ctx.get("width") * unit, 0, 7);
-      pen.stroke();
-    });
-    pen.setLineDash([]);
   },
 
   /* Buttons over the modes: dragged with the pointer, moved with the arrow keys. */
   placeHandles(ctx, side) {
-    const { unit, x, y } = view.scale(ctx, side);
+    const { unit, x, y } = planeScale(ctx, side);
     while (ctx.handles.children.length > ctx.means.length) ctx.handles.lastChild.remove();
     while (ctx.handles.children.length < ctx.means.length)
       ctx.handles.append(view.handle(ctx, ctx.handles.children.length));
@@ -293,75 +198,17 @@ const view = {
 
   drawStudent(ctx, side) {
     const { student } = ctx.body, pen = laCanvas(ctx.learnt.canvas, side, side);
-    const path = student && floats(ctx, "student path");
+    const path = student && laFloats(ctx.buffers, "student path");
     const method = student && METHOD_WORDS.find(([name]) => name === student.method)[1];
     ctx.learnt.title.textContent = student
       ? `Student of ${student.jobs.length} step${student.jobs.length > 1 ? "s" : ""}, by ${method}` : "Student";
-    if (path) view.drawPath(ctx, pen, side, path, student.sigmas);
-    view.drawModes(ctx, pen, side);
+    if (path) drawPath(ctx, pen, side, path, student.sigmas);
+    drawModes(ctx, pen, side);
     if (path) return;
     pen.fillStyle = ctx.colours.soft;
     pen.font = `13px ${ctx.colours.font}`;
     pen.textAlign = "center";
     pen.fillText("No student yet: press Distil.", side / 2, side / 2);
-  },
-
-  drawChart(ctx, wide, side) {
-    const { curves, knees, open, student, figures } = ctx.body, pen = laCanvas(ctx.chart.canvas, wide, side);
-    const theme = ctx.colours;
-    const [left, top, foot] = [34, 26, 40], all = Object.values(curves).flat().map(([, value]) => value);
-    const most = 1.05 * Math.max(...all, figures.distance, student?.figures.distance ?? 0, 0.5);
-    const x = (steps) => left + 12 + FLOW_STEPS.indexOf(steps) * (wide - left - 24) / (FLOW_STEPS.length - 1);
-    const y = (value) => top + (side - top - foot) * (1 - value / most);
-    pen.font = `11px ${theme.font}`;
-    pen.textBaseline = "middle";
-    for (let value = 0; value <= most; value += 0.5) {
-      pen.strokeStyle = theme.line;
-      pen.lineWidth = 0.5;
-      pen.beginPath(); pen.moveTo(left, y(value)); pen.lineTo(wide, y(value)); pen.stroke();
-      pen.fillStyle = theme.soft;
-      pen.textAlign = "right";
-      pen.fillText(value.toFixed(1), left - 6, y(value));
-    }
-    pen.textAlign = "center";
-    for (const steps of FLOW_STEPS) pen.fillText(steps, x(steps), side - foot + 14);
-    pen.fillText("steps", (left + wide) / 2, side - 8);
-    for (const [count, curve] of Object.entries(curves)) {
-      const chosen = Number(count) === open;
-      pen.strokeStyle = chosen ? theme.ink : theme.soft;
-      pen.globalAlpha = chosen ? 1 : 0.45;
-      pen.lineWidth = chosen ? 2 : 1;
-      pen.beginPath();
-      curve.forEach(([steps, value], i) => pen[i ? "lineTo" : "moveTo"](x(steps), y(value)));
-      pen.stroke();
-      const knee = curve.find(([steps]) => steps === knees[count]);
-      pen.beginPath();
-      pen.arc(x(knee[0]), y(knee[1]), chosen ? 5.5 : 3.5, 0, 7);
-      pen.stroke();
-      pen.fillStyle = pen.strokeStyle;
-      pen.textAlign = "right";
-      pen.fillText(count, x(1) - 5, y(curve[0][1]));
-    }
-    pen.globalAlpha = 1;
-    view.dot(pen, x(ctx.get("steps")), y(figures.distance), 4.5, theme.vermilion);
-    if (student) view.drawDiamond(pen, x(student.jobs.length), y(student.figures.distance), theme);
-    pen.textAlign = "right";
-    pen.fillStyle = theme.soft;
-    pen.fillText("numbers: modes left open; rings: knees", wide - 2, 8);
-  },
-
-  drawDiamond(pen, x, y, theme) {
-    pen.fillStyle = theme.orange;
-    pen.strokeStyle = theme.ink;
-    pen.lineWidth = 1;
-    pen.beginPath();
-    for (const [dx, dy] of [[0, -7], [7, 0], [0, 7], [-7, 0]]) pen.lineTo(x + dx, y + dy);
-    pen.closePath();
-    pen.fill();
-    pen.stroke();
-    pen.textAlign = "left";
-    pen.fillStyle = theme.ink;
-    pen.fillText("student", x + 11, y);
   },
 
   drawFields(ctx, side) {
@@ -374,8 +221,8 @@ const view = {
       const name = student.fields[place], pen = laCanvas(pane.canvas, side, side);
       pane.title.textContent = name === "student" ? `student, step ${student.step}` : name;
       pane.canvas.setAttribute("aria-label", `${name} at noise level ${ctx.get("sigma").toFixed(2)}`);
-      view.drawArrows(ctx, pen, side, floats(ctx, `field ${place}`), arrows, colours[name] ?? ctx.colours.green);
-      view.drawModes(ctx, pen, side);
+      drawArrows(pen, side, laFloats(ctx.buffers, `field ${place}`), arrows, colours[name] ?? ctx.colours.green);
+      drawModes(ctx, pen, side);
     });
   },
 
@@ -398,3 +245,5 @@ const view = {
       ` at noise ${ctx.get("sigma").toFixed(2)}.`);
   },
 };
+
+export default live(view);

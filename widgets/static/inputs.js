@@ -1,5 +1,13 @@
 /* What goes into a video: the cards Portrait, Sound, Prompt and Settings of the workbench. */
 
+import { UploadLine } from "./upload.js";
+import { RECORD_NAME, Recorder } from "./recorder.js";
+import { Waveform } from "./waveform.js";
+import { LA_STEP_COUNTS } from "./controls.js";
+import { laCanvas } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laSeconds } from "#liveavatar/web/format.js";
+
 const FACE_WIDE = 96, FACE_TALL = 116;  // px, room for the portrait
 const SLOTS = ["gesture", "mood", "lighting", "energy"];
 const SLOT_WORDS = { rest: "hands still" };                       // values of the prompt that sound odd by themselves

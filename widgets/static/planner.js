@@ -1,11 +1,9 @@
 /* The plan of a run: settings on top, the verdict, the stages as stacked bars, whose memory it is, what would help. */
 
-const PLANNER_COLOURS = {
-  transformer: "#0072b2", gathered: "#56b4e9", rings: "#e69f00", condition: "#f0e442", text_encoder: "#009e73",
-  audio_encoder: "#7fcdbb", vae: "#cc79a7", vae_state: "#e7b6d0", activations: "#d55e00", slack: "#8a8a8a",
-    libraries: "#bdbdbd",
-};
-const plannerGib = (value) => (value >= 0.5 ? `${value.toFixed(2)} GiB` : `${Math.round(value * 1024)} MiB`);
+import { laCanvas } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laGib } from "#liveavatar/web/format.js";
+import { live } from "./live.js";
 
 const view = {
   name: "la-planner",
@@ -107,8 +105,8 @@ const view = {
     const step = (width - left - 8) / moments.length, y = (value) => top + (height - foot - top) * (1 - value / most);
     ctx.layout = { left, step, count: moments.length };
     pen.font = `11px ${theme.font}`;
-    const unit = most > 4 ? 1 : 1 / 1024, tick = [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 20, 50,
-      100].find((size) => most / size <= 6) ?? 200;
+    const steps = [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100];
+    const tick = steps.find((size) => most / size <= 6) ?? 200;
     pen.textAlign = "right";
     pen.textBaseline = "middle";
     for (let value = 0; value <= most; value += tick) {
@@ -125,7 +123,7 @@ const view = {
       for (const name of Object.keys(owners)) {
         const size = moment.owners[name] ?? 0;
         if (!size) continue;
-        pen.fillStyle = PLANNER_COLOURS[name];
+        pen.fillStyle = ctx.body.colours[name];
         pen.fillRect(at, y(low + size), bar, Math.max(y(low) - y(low + size), 0.6));
         low += size;
       }
@@ -146,20 +144,20 @@ const view = {
       pen.textAlign = "left";
       pen.textBaseline = "bottom";
       pen.fillStyle = theme.ink;
-      pen.fillText(`${plannerGib(usable)} usable`, left + 6, y(usable) - 2);
+      pen.fillText(`${laGib(usable)} usable`, left + 6, y(usable) - 2);
     }
   },
 
   writeOwners(ctx) {
     const { moments, owners, peak, devices } = ctx.body, place = view.shown(ctx), moment = moments[place];
     const rows = Object.entries(moment.owners).sort((a, b) => b[1] - a[1]).map(([name, size]) => laElement("tr", {},
-      laElement("td", {}, laElement("span", { class: "la-planner-dot", style: `background:${PLANNER_COLOURS[name]}` }),
+      laElement("td", {}, laElement("span", { class: "la-planner-dot", style: `background:${ctx.body.colours[name]}` }),
         owners[name]),
-      laElement("td", { class: "la-planner-number" }, plannerGib(size))));
+      laElement("td", { class: "la-planner-number" }, laGib(size))));
     const total = laElement("tr", { class: "la-planner-total" }, laElement("td", {}, "predicted"),
-      laElement("td", { class: "la-planner-number" }, plannerGib(moment.sum)));
+      laElement("td", { class: "la-planner-number" }, laGib(moment.sum)));
     const cards = devices.length ? laElement("div", { class: "la-note la-planner-cards" },
-      ...devices.map((one, i) => laElement("div", {}, `card ${i}: ${one.role}, ${plannerGib(one.peak)}`))) : null;
+      ...devices.map((one, i) => laElement("div", {}, `card ${i}: ${one.role}, ${laGib(one.peak)}`))) : null;
     ctx.owners.replaceChildren(laElement("div", { class: "la-planner-stage" }, moment.words +
       (place === peak ? " (the peak)" : "")),
       laElement("table", { class: "la-numbers" }, ...rows, total), ...(cards ? [cards] : []));
@@ -201,3 +199,5 @@ const view = {
     return true;
   },
 };
+
+export default live(view);

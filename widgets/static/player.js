@@ -1,8 +1,15 @@
 /* The video with its sound, and two against each other: what is seen and clicked. What plays is in player_engine.js. */
 
-import { laBlinks, laBoxes, laChip, laPut, laRound, laSplit, laWipe } from "./compare.js";
+import { laSplit } from "./compare.js";
 import { PlayerEngine } from "./player_engine.js";
+import { largeButton } from "./present.js";
 import { RunPairPanel } from "./run_pair.js";
+import { drawStage } from "./player_stage.js";
+import { laCanvas } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laSeconds } from "#liveavatar/web/format.js";
+import { laTerm } from "#liveavatar/web/term.js";
+import { live } from "./live.js";
 
 const PLAYER_SPEEDS = [[0.25, "¼ speed"], [0.5, "½ speed"], [1, "real time"]];
 const PLAYER_LINE = 46;                 // px, height of the time line
@@ -116,101 +123,6 @@ const view = {
     if (ctx.dragged && ctx.comparing === "wipe" && ctx.box) ctx.set("split", laSplit(ctx.box, event.offsetX));
   },
 
-  /* ---- the picture */
-
-  drawStage(ctx, theme) {
-    const { engine, body } = ctx, other = !!body.others.b, show = other ? ctx.get("show") : "one", time = engine.shown;
-    const a = engine.frame("a", time), b = other ? engine.frame("b", time) : null;
-    ctx.aspect = a ? a.width / a.height : (ctx.aspect ?? 1);
-    const width = Math.max(ctx.main.clientWidth, 200), height = stageHeight(ctx, ctx.get("height_px"));
-    const boxes = laBoxes(width, height, show === "side" ? 2 : 1, ctx.aspect), [box] = boxes, chips = [];
-    const pen = laCanvas(ctx.stage, width, Math.round(box.h));
-    ctx.comparing = show;
-    ctx.box = box;
-    pen.fillStyle = theme.faint;
-    for (const one of boxes) laRound(pen, one, () => pen.fillRect(one.x, 0, one.w, one.h));
-    if (show === "side") {
-      boxes.forEach((one, i) => {
-        laRound(pen, one, () => laPut(pen, i ? b : a, one));
-        chips.push([i ? "b" : "a", one.x + 8]);
-      });
-    } else if (show === "wipe") {
-      laWipe(pen, a, b, box, ctx.get("split"));
-      chips.push(["a", box.x + 8], ["b", box.x + box.w - 8, "right"]);
-    } else if (show === "blink") {
-      const second = laBlinks(ctx.get("blink_s"));
-      laRound(pen, box, () => laPut(pen, second ? b : a, box));
-      chips.push([second ? "b" : "a", second ? box.x + box.w - 8 : box.x + 8, second ? "right" : "left"]);
-    } else if (show === "difference") view.drawDifference(ctx, pen, theme, a, b, box);
-    else {
-      laRound(pen, box, () => laPut(pen, a, box));
-      if (other) chips.push(["a", box.x + 8]);
-    }
-    const most = box.w / (show === "wipe" ? 2 : 1) - 12;
-    for (const [name, x, align] of chips) laChip(pen, theme, body.names[name], x, 8, align, true, most);
-    view.drawState(ctx, pen, theme, boxes, !!a);
-  },
-
-  /* What is seen where it is no finished picture, and what is waited for. */
-  stateWords(ctx) {
-    const { engine, body } = ctx, { run, guess } = body;
-    if (engine.guessAt(engine.shown)) {
-      const last = guess.step === guess.steps - 1 ? ", the last" : ` of ${guess.steps}`;
-      if (guess.preview && engine.guesses.has(`${guess.block}`)) return `decoding the guess of step ${guess.step} …`;
-      return `guess after step ${guess.step}${last}${guess.preview ? " · preview" : ""}`;
-    }
-    if (engine.waiting && engine.ready <= 0) return "the first picture is being made …";
-    if (engine.waiting) return `waiting for block ${Math.round(engine.ready / run.block_s)} …`;
-    if (!engine.ready) return run.state === "ready" || run.stepping ? "" : "nothing decoded yet";
-    return engine.shown > engine.ready + 0.02 ? `not made yet: there are ${laSeconds(engine.ready)}` : "";
-  },
-
-  drawState(ctx, pen, theme, boxes, seen) {
-    const { run } = ctx.body, words = view.stateWords(ctx), [first] = boxes, last = boxes.at(-1);
-    const guessed = !!ctx.engine.guessAt(ctx.engine.shown);
-    const middle = guessed ? first.x + first.w / 2 : (first.x + last.x + last.w) / 2;
-    if (words) laChip(pen, theme, words, middle, first.h - 34, "center");
-    ctx.stage.setAttribute("aria-label", guessed ? `the ${words}, block ${ctx.body.guess.block}` : "the video");
-    if (seen || run.state !== "ready") return;
-    pen.fillStyle = theme.soft;                                       // an empty stage
-    pen.beginPath();
-    const y = boxes[0].h / 2 - 10;
-    pen.moveTo(middle - 16, y - 24);
-    pen.lineTo(middle + 26, y);
-    pen.lineTo(middle - 16, y + 24);
-    pen.fill();
-    pen.font = `13px ${theme.font}`;
-    pen.textAlign = "center";
-    pen.textBaseline = "middle";
-    pen.fillText(ctx.get("controls") ? "press Start, or space" : "not started yet", middle, y + 50);
-  },
-
-  /* |A - B|, made brighter; and how much it is. */
-  drawDifference(ctx, pen, theme, a, b, box) {
-    if (!a || !b) return;
-    const { width, height } = a;
-    ctx.scratch ??= document.createElement("canvas");
-    ctx.scratch.width = width;
-    ctx.scratch.height = height;
-    const small = ctx.scratch.getContext("2d", { willReadFrequently: true });
-    const read = (frame) => {
-      small.drawImage(frame.bitmap, frame.x, 0, frame.width, frame.height, 0, 0, width, height);
-      return small.getImageData(0, 0, width, height);
-    };
-    const first = read(a), second = read(b), gain = ctx.get("gain");
-    let sum = 0;
-    for (let i = 0; i < first.data.length; i++) {
-      if (i % 4 === 3) continue;
-      const off = Math.abs(first.data[i] - second.data[i]);
-      sum += off;
-      first.data[i] = Math.min(off * gain, 255);
-    }
-    small.putImageData(first, 0, 0);
-    laRound(pen, box, () => laPut(pen, { bitmap: ctx.scratch, x: 0, width, height }, box));
-    const mean = (sum / (width * height * 3) / 2.55).toFixed(2);
-    laChip(pen, theme, `|A − B|, ${gain}× brighter: ${mean} % on average`, box.x + 8, 8, "left", true);
-  },
-
   /* ---- the time line: the sound, what is ready, where we are */
 
   findPeaks(engine, columns) {
@@ -269,7 +181,7 @@ const view = {
     ctx.stage.title = names + (wiping ? "Drag to move the wipe; click to play or pause"
       : "Click to play or pause (space); arrow keys: one frame back or on");
     ctx.stage.style.cursor = wiping ? "ew-resize" : "pointer";
-    view.drawStage(ctx, theme);
+    drawStage(ctx, theme);
     view.drawLine(ctx, theme);
     ctx.pair.update(body);
     view.drawWords(ctx, run, choice);
@@ -309,3 +221,5 @@ const view = {
     else if (ctx.engine.ctx === ctx) ctx.engine.ctx = [...ctx.store.places].find((place) => place !== ctx);
   },
 };
+
+export default live(view);

@@ -5,9 +5,9 @@ const PRESENT_CONTROLS = 150;           // px below the video that fills the scr
 
 const PRESENT_ICONS = ["M1 6V1h5M10 1h5v5M15 10v5h-5M6 15H1v-5", "M2 2l12 12M14 2L2 14"];      // corners, a cross
 
-export const isLarge = (root) => root.classList.contains("la-large");
+const isLarge = (root) => root.classList.contains("la-large");
 
-export async function enlarge(root) {
+async function enlarge(root) {
   root.classList.add("la-large");
   try { await root.requestFullscreen({ navigationUI: "hide" }); }
   catch {
@@ -16,7 +16,7 @@ export async function enlarge(root) {
   }
 }
 
-export function shrink(root) {
+function shrink(root) {
   if (document.fullscreenElement === root) document.exitFullscreen();
   if (root.popover) { root.hidePopover?.(); root.popover = null; }
   root.classList.remove("la-large");

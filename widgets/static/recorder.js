@@ -1,6 +1,9 @@
 /* The microphone of whoever looks at the page: recorded by the browser (MediaRecorder), shown as a level while it goes,
    then sent to the kernel as any file is. Nothing leaves the machine on which the browser and the kernel are. */
 
+import { laElement } from "#liveavatar/web/element.js";
+import { laSeconds } from "#liveavatar/web/format.js";
+
 const RECORD_MOST_S = 300;
 // the first that a browser knows
 const RECORD_KINDS = ["audio/webm;codecs=opus", "audio/ogg;codecs=opus", "audio/mp4"];
@@ -22,7 +25,7 @@ const RECORD_REFUSALS = {
   old: "This browser cannot record sound. Use a newer one, or upload a recording",
 };
 
-const RECORD_NAME = /^recording-\d\d-\d\d-\d\d\./;                       // of what was recorded here
+export const RECORD_NAME = /^recording-\d\d-\d\d-\d\d\./;                       // of what was recorded here
 
 const recordDb = (amplitude) => 20 * Math.log10(Math.max(amplitude, 1e-6));
 const recordEnding = (type) => (type.includes("ogg") ? "ogg" : type.includes("mp4") ? "m4a" : "webm");

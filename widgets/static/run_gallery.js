@@ -1,6 +1,10 @@
 /* The runs of a folder: cards with thumbnail, recipe and figures; two that are chosen are compared. All text
    is text. */
 
+import { laElement } from "#liveavatar/web/element.js";
+import { laBytes } from "#liveavatar/web/format.js";
+import { live } from "./live.js";
+
 const view = {
   name: "la-gallery",
 
@@ -138,3 +142,5 @@ const view = {
 
   leave(ctx) { for (const url of ctx.urls.values()) URL.revokeObjectURL(url); },
 };
+
+export default live(view);

@@ -1,6 +1,11 @@
 /* Two runs compared: where their latents part, step by step and block by block, where their pictures do, and the
    figures of both. */
 
+import { laCanvas } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laPercent } from "#liveavatar/web/format.js";
+import { laTerm } from "#liveavatar/web/term.js";
+
 const PAIR_ROW = 13, PAIR_GAP = 2, PAIR_FULL = 0.7;         // px; a difference that is drawn in full colour
 const PAIR_FIGURES = [   // field, element, unit, digits, factor
   ["lips_late_ms", () => laTerm("lip_delay", "lips late"), " ms", 0, 1],

@@ -1,5 +1,7 @@
 /* The menu Save: the kernel writes a file and hands it over, the browser puts it where downloads go. */
 
+import { laElement } from "#liveavatar/web/element.js";
+
 export function saveMenu(ctx) {
   const menu = laElement("div", { class: "la-menu", role: "menu", "aria-label": "what to save", hidden: true });
   const button = laElement("button", { type: "button", class: "la-button", title: "Save what is made so far as a file",
@@ -45,7 +47,7 @@ export function saveMenu(ctx) {
   return { element: box, update };
 }
 
-export function download({ name, mime }, bytes) {
+function download({ name, mime }, bytes) {
   const url = URL.createObjectURL(new Blob([bytes], { type: mime }));
   laElement("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);

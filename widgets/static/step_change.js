@@ -2,7 +2,12 @@
    numbers. Buffers are named "guess/step/frames/width/height" and "change/step/...", strips of frames; step -1 is the
    portrait. */
 
-import { LaStrips, laBlinks, laBoxes, laChip, laPut, laRound, laSplit, laWipe } from "./compare.js";
+import { laBlinks, laBoxes, laChip, laPut, laRound, laSplit, LaStrips, laWipe } from "./compare.js";
+import { laCanvas } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laPercent } from "#liveavatar/web/format.js";
+import { laTerm } from "#liveavatar/web/term.js";
+import { live } from "./live.js";
 
 const CHANGE_GAP = 8, CHANGE_HEAD = 22, CHANGE_STAGE = 250;          // px
 const CHANGE_TILES = [72, 150];                                       // px, the smallest and the largest picture
@@ -292,3 +297,5 @@ const view = {
 
   leave(ctx) { clearTimeout(ctx.blinking); },
 };
+
+export default live(view);

@@ -1,6 +1,11 @@
 /* One cell of the grid in depth: its pictures large, all channels, a histogram and numbers; and how pictures of cells
    are drawn. The functions are given the place of the page in which the grid is shown. */
 
+import { laCanvas, laColourTable, laPicture, laPixels } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laNumber, laPercent } from "#liveavatar/web/format.js";
+import { laTerm } from "#liveavatar/web/term.js";
+
 export const GRID_BETWEEN = 2;                                    // px, between x and the guess in a cell
 const GRID_WIDE = 374;                                     // px, width of x and guess, large, side by side
 const GRID_BIG = 268;                                      // px, width of the large picture and of the channels
@@ -16,15 +21,7 @@ const GRID_STOPS = {   // colour at 0, 0.25 ... 1
 };
 
 const gridTables = {};
-export function gridTable(kind) {
-  return (gridTables[kind] ??= Uint32Array.from({ length: 256 }, (_, value) => {
-    const stops = GRID_STOPS[kind], at = (value / 255) * (stops.length - 1);
-    const low = Math.min(Math.floor(at), stops.length - 2);
-    const mix = (i) => Math.round(stops[low][i] + (at - low) * (stops[low + 1][i] - stops[low][i]));
-    const [r, g, b] = [0, 1, 2].map(mix);
-    return 0xff000000 | (b << 16) | (g << 8) | r;
-  }));
-}
+const gridTable = (kind) => (gridTables[kind] ??= laColourTable(GRID_STOPS[kind]));
 
 /* -> {source, frames, width, height, across, before}: frames lie one below the other, or side by side in a JPEG. Until
    that is unpacked, the picture before stands in for it. */
@@ -39,13 +36,8 @@ export function gridPicture(ctx, bytes, kind, frames, width, height, before) {
   } else if (kind === "rgb") {
     picture.source = laPicture(bytes, width, frames * height);
   } else {
-    const table = gridTable(kind), data = new ImageData(width, frames * height);
-    const out = new Uint32Array(data.data.buffer);
-    for (let i = 0; i < out.length; i++) out[i] = table[bytes[i]];
-    picture.source = document.createElement("canvas");
-    picture.source.width = width;
-    picture.source.height = frames * height;
-    picture.source.getContext("2d").putImageData(data, 0, 0);
+    const table = gridTable(kind);
+    picture.source = laPixels(width, frames * height, (out) => out.forEach((_, i) => { out[i] = table[bytes[i]]; }));
   }
   return picture;
 }
@@ -63,8 +55,6 @@ export function gridFrame(pen, picture, share, x, y, width, height, pictures = 1
     pen.drawImage(shown.source, left + i * w, top, w, h, x + i * (wide + GRID_BETWEEN), y, wide, height);
   }
 }
-
-const gridNumber = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 
 export const gridDetail = {
   buildDetail(ctx) {
@@ -118,11 +108,11 @@ export const gridDetail = {
     const [block, step] = [laTerm("block", `block ${detail.block}`), laTerm("step", `step ${detail.step}`)];
     ctx.title.replaceChildren(laElement("b", {}, block, ", ", step), ` · ${ctx.body.shown}`);
     const values = {
-      sigma: `${gridNumber(numbers.sigma, 3)} → ${gridNumber(numbers.sigma_next, 3)}`,
-      share_of_path: laPercent(numbers.share), velocity_norm: gridNumber(numbers.velocity_norm),
-      cosine: gridNumber(numbers.cosine, 3), step_time: `${Math.round(numbers.milliseconds)} ms`,
-      mean: gridNumber(numbers.mean, 3), std: gridNumber(numbers.std, 3), skew: gridNumber(numbers.skew),
-      kurtosis: gridNumber(numbers.kurtosis), range: `${gridNumber(numbers.minimum)} to ${gridNumber(numbers.maximum)}`,
+      sigma: `${laNumber(numbers.sigma, 3)} → ${laNumber(numbers.sigma_next, 3)}`,
+      share_of_path: laPercent(numbers.share), velocity_norm: laNumber(numbers.velocity_norm),
+      cosine: laNumber(numbers.cosine, 3), step_time: `${Math.round(numbers.milliseconds)} ms`,
+      mean: laNumber(numbers.mean, 3), std: laNumber(numbers.std, 3), skew: laNumber(numbers.skew),
+      kurtosis: laNumber(numbers.kurtosis), range: `${laNumber(numbers.minimum)} to ${laNumber(numbers.maximum)}`,
     };
     for (const [term, words] of Object.entries(values)) ctx.numbers[term].textContent = words;
     gridDetail.drawHistogram(ctx, theme, detail);
@@ -130,7 +120,7 @@ export const gridDetail = {
     gridDetail.animate(ctx);
   },
 
-  drawHistogram(ctx, theme, { histogram, numbers }) {
+  drawHistogram(ctx, theme, { histogram }) {
     const width = 300, height = 104, base = height - 16, bins = histogram.length, most = Math.max(...histogram, 1);
     const total = histogram.reduce((a, b) => a + b, 0), step = width / bins;
     const pen = laCanvas(ctx.histogramCanvas, width, height);

@@ -1,6 +1,12 @@
 /* Steps x blocks, filling live; and one cell in depth. Buffers are named "cell/block/step/kind/frames/width/height". */
 
 import { GRID_BETWEEN, gridDetail, gridFrame, gridPicture } from "./step_detail.js";
+import { laCanvas } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laPercent, laSeconds } from "#liveavatar/web/format.js";
+import { LA_TERMS } from "#liveavatar/web/glossary.js";
+import { laTerm } from "#liveavatar/web/term.js";
+import { live } from "./live.js";
 
 const GRID_HEAD = 34, GRID_GAP = 4;                        // px
 const GRID_SHOWN = [["both", "noisy x and guess"], ["clean", "clean guess"], ["x", "noisy latent x"],
@@ -290,3 +296,5 @@ const view = {
     return true;
   },
 };
+
+export default live(view);

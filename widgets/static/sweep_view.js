@@ -1,5 +1,9 @@
 /* The grid of a sweep, drawn by sweep_grid.js; here it is joined to the kernel. */
 
+import { sgVideoUrl, SweepGrid } from "#liveavatar/study/static/sweep_grid.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { live } from "./live.js";
+
 const view = {
   name: "la-sweep",
 
@@ -46,3 +50,5 @@ const view = {
     for (const { url } of ctx.urls.values()) URL.revokeObjectURL(url);
   },
 };
+
+export default live(view);

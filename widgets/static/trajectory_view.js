@@ -1,5 +1,11 @@
 /* The latents on their way from noise to picture, in the plane of their principal components. */
 
+import { laCanvas } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laPercent } from "#liveavatar/web/format.js";
+import { laTerm } from "#liveavatar/web/term.js";
+import { live } from "./live.js";
+
 const WAY_HEIGHT = 340, WAY_EDGE = 26;                        // px
 
 const view = {
@@ -56,6 +62,7 @@ const view = {
       if (path) view.drawPath(ctx, pen, theme, path, number, place, 1);
     });
     pen.globalAlpha = 1;
+    // biome-ignore lint/performance/useDomNodeTextContent: the lines of the table as a reader sees them
     ctx.canvas.setAttribute("aria-label", `block ${now}: ${ctx.table.innerText.replaceAll("\n", ", ")}`);
   },
 
@@ -130,3 +137,5 @@ const view = {
     return true;
   },
 };
+
+export default live(view);

@@ -1,11 +1,12 @@
 /* A file of the user's on its way to the kernel, in pieces: the next one leaves when an earlier one has arrived, so the
    share that is shown is true, and a busy kernel is not flooded. */
 
+import { laElement } from "#liveavatar/web/element.js";
+import { laFileSize } from "#liveavatar/web/format.js";
+
 const UPLOAD_PIECE = 1 << 20;           // bytes in one message
 const UPLOAD_AHEAD = 4;                 // pieces on the way at a time
 const UPLOAD_SLOW_MS = 3000;            // without an answer: the kernel is busy
-
-const uploadSize = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 /* One input of the page that takes files: its name in the kernel, and the line that shows how far a file is. */
 export class UploadLine {
@@ -35,7 +36,7 @@ export class UploadLine {
     const most = this.ctx.body?.largest_upload ?? Infinity, number = Date.now();
     Object.assign(this, { file, number, arrived: 0, parts: Math.max(1, Math.ceil(file.size / UPLOAD_PIECE)) });
     if (file.size > most) {
-      this.end(`${file.name} has ${uploadSize(file.size)}; at most ${uploadSize(most)} can be sent`);
+      this.end(`${file.name} has ${laFileSize(file.size)}; at most ${laFileSize(most)} can be sent`);
       return;
     }
     this.show();
@@ -88,7 +89,7 @@ export class UploadLine {
     this.bar.value = share;
     this.name.textContent = file?.name ?? "";
     if (!file) this.words.textContent = words;
-    else if (share < 1) this.words.textContent = `${Math.round(100 * share)} % of ${uploadSize(file.size)}`;
+    else if (share < 1) this.words.textContent = `${Math.round(100 * share)} % of ${laFileSize(file.size)}`;
     else this.words.textContent = "has arrived, is being read …";
     this.ctx.changed();
   }

@@ -1,5 +1,8 @@
 /* A sound as bars, on which its used part is chosen: drag over it, drag one of its ends, or use the arrow keys. */
 
+import { laCanvas } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+
 const WAVE_HEIGHT = 34, WAVE_GRIP = 7;     // px: within a grip of an end, that end is dragged
 const WAVE_SHORTEST_S = 0.3, WAVE_STEP_S = 0.1;
 const waveTenth = (value) => Math.round(value * 20) / 20;                    // the choice is kept in steps of 50 ms

@@ -1,6 +1,15 @@
 /* The page around the views: what goes in on the left, the video and its steps on the right, one more view below. The
    views themselves are widgets of their own, put into their places here. */
 
+import { largeButton } from "./present.js";
+import { saveMenu } from "./save.js";
+import { isNew, portraitCard, promptCard, settingsCard, soundCard } from "./inputs.js";
+import { laPicture } from "#liveavatar/web/canvas.js";
+import { laElement } from "#liveavatar/web/element.js";
+import { laSeconds, timeToGo } from "#liveavatar/web/format.js";
+import { laTerm } from "#liveavatar/web/term.js";
+import { live } from "./live.js";
+
 const BENCH_PAGES = [   // name, view, title, what is seen there
   ["change", "change", "What changed", "What each step changed in the picture, on one scale and in words"],
   ["branch", "tree", "Branch", "Change one step and go on: the branches of this notebook"],
@@ -158,3 +167,5 @@ const view = {
     for (const child of ctx.made) child.remove();
   },
 };
+
+export default live(view);

@@ -31,6 +31,7 @@ from liveavatar.study.claims.levels import (
     Verdict,
 )
 from liveavatar.study.measures import PSNR
+from liveavatar.web.palette import variables
 
 ROOT = Path(__file__).resolve().parents[3]
 STYLE = Path(__file__).resolve().parents[1] / "static" / "claims.css"
@@ -79,7 +80,7 @@ class ClaimsPage:
     # ------------------------------------------------------------------ a page
 
     def _repr_html_(self) -> str:
-        style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+        style = f"<style>{variables()}{STYLE.read_text(encoding='utf-8')}</style>"
         if not self.whole:
             lines = "".join(self.html_of(one) for _, claims in self.parts() for one in claims)
             return f"{style}<div class='la-claims'>{lines}</div>"
@@ -136,7 +137,7 @@ class ClaimsPage:
         output = check_report(path)
         base = os.path.relpath(ROOT, output.resolve().parent).replace(os.sep, "/") + "/"
         lead = "What an article says of a 14B model, and what is known of it, from which kind of evidence."
-        page = filled("Every claim, one by one", lead, {}, (), (), ClaimsPage(self.verdicts, base)._repr_html_())
+        page = filled("Every claim, one by one", lead, {}, "", (), ClaimsPage(self.verdicts, base)._repr_html_())
         return write_page(page, output, "")
 
     # ------------------------------------------------------------------ Markdown

@@ -1,8 +1,10 @@
-/* What each step of a run predicted and changed, at one moment of the video. Needs sgElement. */
+/* What each step of a run predicted and changed, at one moment of the video. Needs laElement. */
+
+import { laElement } from "#liveavatar/web/element.js";
 
 /* Build the section into a box. -> draw(time_s), to be called when the video stands elsewhere */
-function buildSteps(steps, box) {
-  const words = sgElement("p", { class: "rs-words", role: "status" });
+export function buildSteps(steps, box) {
+  const words = laElement("p", { class: "rs-words", role: "status" });
   const sheet = (data) => {
     if (!data) return null;
     const picture = new Image();
@@ -10,24 +12,24 @@ function buildSteps(steps, box) {
     picture.onload = () => draw();
     return picture;
   };
-  const canvas = (label) => sgElement("canvas", { width: steps.tile[0], height: steps.tile[1], role: "img",
+  const canvas = (label) => laElement("canvas", { width: steps.tile[0], height: steps.tile[1], role: "img",
     "aria-label": label });
   const columns = steps.strips.map((strip, index) => {
-    const column = { guess: sheet(strip.guess), change: sheet(strip.change), sentence: sgElement("span", {}),
+    const column = { guess: sheet(strip.guess), change: sheet(strip.change), sentence: laElement("span", {}),
       guessCanvas: canvas(`the prediction after step ${index}`), changeCanvas: canvas(`what step ${index} changed`) };
     const noise =
       `noise ${strip.sigma.toFixed(2)} to ${strip.sigma_next.toFixed(2)}, ${strip.milliseconds.toFixed(0)} ms`;
-    column.element = sgElement("figure", { class: "rs-step" }, column.guessCanvas, column.change && column.changeCanvas,
-      sgElement("figcaption", {}, sgElement("b", {}, `after step ${index}`), sgElement("span", {}, noise),
+    column.element = laElement("figure", { class: "rs-step" }, column.guessCanvas, column.change && column.changeCanvas,
+      laElement("figcaption", {}, laElement("b", {}, `after step ${index}`), laElement("span", {}, noise),
         column.sentence));
     return column;
   });
   const portrait = sheet(steps.portrait), portraitCanvas = canvas("the portrait");
-  const known = portrait && sgElement("figure", { class: "rs-step" }, portraitCanvas,
-    sgElement("figcaption", {}, sgElement("b", {}, "the portrait"), sgElement("span", {}, "known before step 0")));
-  box.append(words, sgElement("div", { class: "rs-row" }, known, ...columns.map(({ element }) => element)));
+  const known = portrait && laElement("figure", { class: "rs-step" }, portraitCanvas,
+    laElement("figcaption", {}, laElement("b", {}, "the portrait"), laElement("span", {}, "known before step 0")));
+  box.append(words, laElement("div", { class: "rs-row" }, known, ...columns.map(({ element }) => element)));
   if (steps.scale.length) box.append(scaleOf(steps));
-  if (steps.note) box.append(sgElement("p", {}, steps.note));
+  if (steps.note) box.append(laElement("p", {}, steps.note));
 
   let time = 0;
   function draw(now = time) {
@@ -57,10 +59,10 @@ function buildSteps(steps, box) {
 
 /* The colours of differences, and what they stand for. */
 function scaleOf(steps) {
-  const bar = sgElement("canvas", { width: steps.scale.length, height: 1 }), pen = bar.getContext("2d");
+  const bar = laElement("canvas", { width: steps.scale.length, height: 1 }), pen = bar.getContext("2d");
   steps.scale.forEach((colour, x) => { pen.fillStyle = `rgb(${colour.join()})`; pen.fillRect(x, 0, 1, 1); });
-  const ticks = steps.ticks.map(([place, text]) => sgElement("span", { style: `left: ${100 * place}%` }, text));
-  return sgElement("div", { class: "rs-scale" }, sgElement("div", {}, bar, ...ticks),
-    sgElement("span", {}, "What each step changed, below its prediction; step 0 against the portrait. 100 % is " +
+  const ticks = steps.ticks.map(([place, text]) => laElement("span", { style: `left: ${100 * place}%` }, text));
+  return laElement("div", { class: "rs-scale" }, laElement("div", {}, bar, ...ticks),
+    laElement("span", {}, "What each step changed, below its prediction; step 0 against the portrait. 100 % is " +
       "black against white."));
 }

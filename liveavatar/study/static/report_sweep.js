@@ -1,4 +1,7 @@
 /* The report of a sweep: unpack the videos, show the grid. */
+
+import { sgVideoUrl, SweepGrid } from "./sweep_grid.js";
+
 const data = JSON.parse(document.getElementById("data").textContent);
 for (const cell of data.cells) {
   if (!cell.video) continue;

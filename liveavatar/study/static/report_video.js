@@ -1,4 +1,7 @@
 /* The report of one video: the lines in the curves follow the video, and a click into them leads it. */
+
+import { buildSteps } from "./report_steps.js";
+
 const data = JSON.parse(document.getElementById("data").textContent);
 const video = document.getElementById("video");
 const drawSteps = data.steps ? buildSteps(data.steps, document.getElementById("steps")) : null;
