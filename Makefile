@@ -1,6 +1,6 @@
 # make demo   everything needed, then a portrait speaks: out/first_words.mp4
 # make test   everything needed, then the whole suite, notebooks included
-# make lint   everything needed, then the style of the code and its types
+# make lint   everything needed, then the style of the code and its types, and the scripts where Node.js is there
 # make lab    everything needed, then the workbench in JupyterLab
 # make docs   everything needed, then the site of the API in out/docs, without a network
 #
@@ -14,6 +14,7 @@ TORCH_INDEX ?=
 VENV   ?= .venv
 VOICES ?= espeakng-loader
 BIN    := $(VENV)/bin
+BIOME  := node_modules/.bin/biome
 STAMP  := $(VENV)/.stamp
 QUIET  := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 
@@ -22,7 +23,7 @@ NAMES := python3 python3.13 python3.12 python3.11 python $(HOME)/.pyenv/versions
 PYTHON ?= $(shell for one in $(NAMES) "$$(uv python find '>=3.11,<3.14' 2>/dev/null)"; do \
 	"$$one" -c '$(FITS)' 2>/dev/null && { echo "$$one"; break; }; done)
 
-.PHONY: demo test lint lab docs setup voices browser clean
+.PHONY: demo test lint lint-scripts lab docs setup voices browser clean
 
 demo: setup
 	$(QUIET) $(BIN)/python -m liveavatar demo
@@ -30,9 +31,16 @@ demo: setup
 test: setup voices browser
 	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
-lint: setup
+lint: setup lint-scripts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Biome comes with npm, once, in the version of package-lock.json. Without it everything else is still checked.
+lint-scripts:
+	@if command -v npm >/dev/null && ! [ node_modules/.package-lock.json -nt package-lock.json ]; then \
+		npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=0 --fetch-timeout=20000 >/dev/null 2>&1; fi; \
+	if $(BIOME) --version >/dev/null 2>&1; then $(BIOME) lint --error-on-warnings; \
+	else echo "Scripts are not linted: that takes Node.js with npm, and a network the first time."; fi
 
 lab: setup
 	$(QUIET) $(BIN)/python -m liveavatar lab

@@ -70,3 +70,8 @@ def test_the_build_of_torch_can_be_chosen(machine):
 
 def test_lab_opens_the_workbench_as_the_command_does(machine):
     assert "-m liveavatar lab" in machine(python3=True)("-n", "lab")[1]
+
+
+def test_where_node_is_not_there_scripts_are_not_linted_and_that_is_said(machine):
+    status, said = machine()("lint-scripts")
+    assert status == 0 and said == "Scripts are not linted: that takes Node.js with npm, and a network the first time.\n"

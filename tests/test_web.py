@@ -51,7 +51,8 @@ def test_a_module_comes_after_those_that_it_imports_and_keeps_its_names_to_itsel
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
 def test_the_text_computes_what_its_modules_compute(tmp_path):
-    entry = write(tmp_path, page='import {\n  one, two as second,\n} from "./numbers.js";\nconsole.log(one + second());\n',
+    entry = write(tmp_path, page='import {\n  one, two as second,\n} from "./numbers.js";\n'
+                                 "console.log(one + second());\n",
                   numbers="export const one = 1;\nexport function two() { return one + 1; }\n")
     code, _ = assembled(entry)
     assert subprocess.run([NODE, "-e", code], capture_output=True, text=True, check=True).stdout == "3\n"

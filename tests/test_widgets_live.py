@@ -17,7 +17,7 @@ from liveavatar.runs.info import StateChange
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError, Step
 from widgets import _render_loop
-from widgets._live import STATIC, Cursor, LiveView
+from widgets._live import Cursor, LiveView
 from widgets._message_gate import MAX_HZ, MessageGate
 from widgets.cache_view import CacheView
 

@@ -1,6 +1,8 @@
 /* Which videos of a sweep are in view, and in which order: the same rules as `SweepView.shown` has in Python. */
 
-export function cellValue(cell, column) { return column in cell.numbers ? cell.numbers[column] : cell.settings[column]; }
+export function cellValue(cell, column) {
+  return column in cell.numbers ? cell.numbers[column] : cell.settings[column];
+}
 
 const isUnknown = (value) => value === undefined || value === null;
 
