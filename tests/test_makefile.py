@@ -74,4 +74,4 @@ def test_lab_opens_the_workbench_as_the_command_does(machine):
 
 def test_where_node_is_not_there_scripts_are_not_linted_and_that_is_said(machine):
     status, said = machine()("lint-scripts")
-    assert status == 0 and said == "Scripts are not linted: that takes Node.js with npm, and a network the first time.\n"
+    assert status == 0 and said.startswith("Scripts are not linted: that takes Node.js") and said.count("\n") == 1

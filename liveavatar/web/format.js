@@ -16,6 +16,9 @@ export function timeToGo(run) {
 export const laLag = (value) =>
   `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value).toFixed(Math.abs(value) < 9.95 ? 1 : 0)} ms`;
 
+/* How long something took, or a dash where that is not known. */
+export const laMs = (value) => (value === null || value === undefined ? "–" : `${Math.round(value)} ms`);
+
 /* A number with some digits, or a dash where there is none. */
 export const laNumber = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 

@@ -131,8 +131,8 @@ const view = {
       const key = options[trait].join();
       if (list.dataset.options !== key) {
         list.dataset.options = key;
-        list.replaceChildren(...options[trait].map((value) => laElement("option", { value }, value < 0 ? "mean"
-          : value)));
+        list.replaceChildren(...options[trait].map((value) =>
+          laElement("option", { value }, value < 0 ? "mean" : value)));
       }
       list.value = now[trait];
     }

@@ -90,7 +90,9 @@ export class LaContext extends Controls {
     const bare = !this.body || (this.body.nothing && !this.body.run);
     this.main.hidden = bare;
     if (!bare && !this.body.failed) {                      // else the last picture stays, below what is wrong
-      try { keepFocus(this.root, () => this.view.draw(this)); } catch (problem) {
+      try {
+        keepFocus(this.root, () => this.view.draw(this));
+      } catch (problem) {
         this.error.textContent = `The picture could not be drawn: ${problem.message}`;
         this.error.hidden = false;
       }

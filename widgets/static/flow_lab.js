@@ -11,6 +11,7 @@ import { live } from "./live.js";
 
 const FLOW_PLAY_MS = 3500;
 const JOB_WORDS = { mean: "hold mean", distribution: "match distribution" };
+const OTHER_JOB = { mean: "distribution", distribution: "mean" };
 const METHOD_WORDS = [["regression", "regression"], ["consistency", "consistency"], ["dmd", "DMD"]];
 
 const view = {
@@ -137,8 +138,8 @@ const view = {
     }
     ctx.play.textContent = ctx.timer ? "Stop" : "Play";
     ctx.distil.textContent = working ? "Stop" : "Distil";
-    ctx.progress.textContent = student ? `${working ? "" : "done: "}${student.update} of ${student.updates} updates`
-      : "";
+    const progress = student && `${working ? "" : "done: "}${student.update} of ${student.updates} updates`;
+    ctx.progress.textContent = progress || "";
     const fixed = ctx.get("method") === "regression", key = `${fixed}${body.jobs}`;
     if (ctx.jobsShown === key) return;
     ctx.jobsShown = key;
@@ -146,8 +147,7 @@ const view = {
       type: "button", class: "la-button la-flow-job", disabled: fixed,
         style: `border-left-color:${ctx.colours.steps[step]}`, "data-job": job,
       title: fixed ? "Regression can only hold the mean" : "Change the job of this step",
-      onclick: () => ctx.set("jobs", body.jobs.map((other, i) => (i === step ? (job === "mean" ? "distribution"
-        : "mean") : other))),
+      onclick: () => ctx.set("jobs", body.jobs.map((one, i) => (i === step ? OTHER_JOB[one] : one))),
     }, `${step}: ${JOB_WORDS[job]}`)));
   },
 

@@ -52,8 +52,8 @@ export function drawDelay(ctx, theme) {
   const x = (ms) => left + ((ms - lags[0]) / (lags.at(-1) - lags[0])) * (right - left);
   const least = Math.min(-0.25, Math.floor(4 * Math.min(...(curve?.correlation ?? []))) / 4 || 0);
   const y = (value) => bottom - Math.min(Math.max((value - least) / (1 - least), 0), 1) * (bottom - top);
-  for (const [band, alpha] of [[ctx.body.acceptable, theme.dark ? 0.16 : 0.13], [ctx.body.detectable, theme.dark
-    ? 0.3 : 0.24]]) {
+  const bands = [[ctx.body.acceptable, theme.dark ? 0.16 : 0.13], [ctx.body.detectable, theme.dark ? 0.3 : 0.24]];
+  for (const [band, alpha] of bands) {
     pen.fillStyle = theme.green;
     pen.globalAlpha = alpha;
     pen.fillRect(x(band[0]), top, x(band[1]) - x(band[0]), bottom - top);
@@ -113,8 +113,8 @@ export function drawDelay(ctx, theme) {
 export function drawVerdict(ctx) {
   const { curve, verdict } = ctx.body;
   if (!curve || curve.best_ms === null) {
-    ctx.big.replaceChildren(laElement("span", { class: "la-note" }, curve?.reason ? `Delay: ${curve.reason}.`
-      : "measuring …"));
+    const words = curve?.reason ? `Delay: ${curve.reason}.` : "measuring …";
+    ctx.big.replaceChildren(laElement("span", { class: "la-note" }, words));
     return;
   }
   const words = Math.abs(curve.best_ms) < 0.5 ? "on time" : curve.best_ms > 0 ? "lips late" : "lips early";
@@ -125,8 +125,8 @@ export function drawVerdict(ctx) {
 }
 
 export function drawChecks(ctx) {
-  const checks = ctx.body.checks ?? [], share = (value) => (value === null || Number.isNaN(value) ? "–"
-    : `${Math.round(100 * value)} %`);
+  const checks = ctx.body.checks ?? [];
+  const share = (value) => (value === null || Number.isNaN(value) ? "–" : `${Math.round(100 * value)} %`);
   ctx.checks.hidden = !checks.length;
   const heads = ["", laTerm("seen_share", "seen"), "of", laTerm("at_best", "at best")];
   ctx.checks.replaceChildren(laElement("tr", {}, ...heads.map((words) => laElement("th", {}, words))),

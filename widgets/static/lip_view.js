@@ -53,20 +53,24 @@ const view = {
       else if (name === "mel") { ctx.mel = bytes(name); ctx.melPicture = null; }
       else if (name === "sounds") ctx.sounds = JSON.parse(new TextDecoder().decode(bytes(name)));
       else if (name === "curves") ctx.curves = new Float32Array(bytes(name).buffer);
-      else if (name === "frame" || name === "tiles") createImageBitmap(new Blob([bytes(name)], { type: "image/jpeg" }))
-        .then((bitmap) => {
-        ctx[`${name}Picture`] = bitmap;
-        ctx.changed();
-      });
+      else if (name === "frame" || name === "tiles") view.unpack(ctx, name, bytes(name));
     }
   },
 
   /* ---- time */
 
+  /* A JPEG to a picture that can be drawn. */
+  unpack(ctx, name, bytes) {
+    createImageBitmap(new Blob([bytes], { type: "image/jpeg" })).then((bitmap) => {
+      ctx[`${name}Picture`] = bitmap;
+      ctx.changed();
+    });
+  },
+
   pressed(ctx, event) {
     if (!ctx.body?.run || event.offsetX < LIP_GUTTER) return;
-    const time = timeScale(ctx).time(event.offsetX), sound = laneAt(event.offsetY) === "sounds"
-      ? soundAt(ctx, time) : -1;
+    const time = timeScale(ctx).time(event.offsetX);
+    const sound = laneAt(event.offsetY) === "sounds" ? soundAt(ctx, time) : -1;
     ctx.lanes.setPointerCapture(event.pointerId);
     if (sound >= 0) {
       ctx.set("sound", sound);

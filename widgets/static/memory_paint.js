@@ -19,8 +19,8 @@ export function drawBack(ctx, u) {
   for (const label of ctx.labels) {
     if (label.to < from || label.from > to) continue;
     const x0 = x(label.from), x1 = Math.max(x(label.to), x0 + 1);
-    pen.fillStyle = label.stage === MEMORY_STEP ? theme.steps[label.step % 8] : label.stage === MEMORY_DECODE
-      ? theme.ink : theme.line;
+    pen.fillStyle = label.stage === MEMORY_STEP ? theme.steps[label.step % 8]
+      : label.stage === MEMORY_DECODE ? theme.ink : theme.line;
     pen.globalAlpha = label.stage === MEMORY_DECODE ? 0.55 : 1;
     pen.fillRect(x0, top + height + 3 * scale, x1 - x0, (MEMORY_STRIP - 4) * scale);
     pen.globalAlpha = 1;

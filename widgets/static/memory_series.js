@@ -45,8 +45,8 @@ export function rowsInView(ctx) {
 
 export function columnsOf(ctx, list) {
   const rows = rowsInView(ctx), times = rows.map((row) => row[0]), { forecast } = ctx.body;
-  return [times, ...list.map((one) => (one.kind === "forecast" ? times.map((time) => expectedAt(forecast, time))
-    : rows.map(one.value)))];
+  const expected = () => times.map((time) => expectedAt(forecast, time));
+  return [times, ...list.map((one) => (one.kind === "forecast" ? expected() : rows.map(one.value)))];
 }
 
 /* The forecast at a time, or null beyond it. */
@@ -78,8 +78,9 @@ export function labelAt(ctx, time) {
 
 export function wordsOf(label) {
   if (!label) return "";
-  return label.stage === MEMORY_STEP ? `block ${label.block}, step ${label.step}` : label.stage === MEMORY_DECODE
-    ? `block ${label.block}, decoding` : label.stage === 0 ? "preparing" : "closing the file";
+  if (label.stage === MEMORY_STEP) return `block ${label.block}, step ${label.step}`;
+  if (label.stage === MEMORY_DECODE) return `block ${label.block}, decoding`;
+  return label.stage === 0 ? "preparing" : "closing the file";
 }
 
 /* The time on the wall at which a time of the video was worked on, or null. */

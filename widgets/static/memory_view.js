@@ -73,30 +73,33 @@ const view = {
       forecast: () => ctx.colours.vermilion };
     const series = list.map((one) => ({
       label: one.name, points: { show: false }, stroke: one.kind === "area" ? null : () => paint[one.kind](one),
-      width: one.kind === "main" ? 1.8 : one.kind === "area" ? 0 : 1.2, dash: one.kind === "forecast" ? [6, 4]
-        : one.name === "allocated" ? [3, 3] : undefined,
-      fill: one.kind === "area" ? () => `${paint.area(one)}${one.name === "rest" ? "40" : "b8"}` : undefined, fillTo
-        : (u) => u.scales.y.min,
+      width: one.kind === "main" ? 1.8 : one.kind === "area" ? 0 : 1.2,
+      dash: one.kind === "forecast" ? [6, 4] : one.name === "allocated" ? [3, 3] : undefined,
+      fill: one.kind === "area" ? () => `${paint.area(one)}${one.name === "rest" ? "40" : "b8"}` : undefined,
+      fillTo: (u) => u.scales.y.min,
     }));
     const areas = list.filter((one) => one.kind === "area").length;
     const options = {
       width: 600, height: ctx.get("height_px"), padding: [MEMORY_HEAD, 12, 0, 0], legend: { show: false },
-      scales: { x: { time: false, range: () => rangeInView(ctx) },
-        y: { range: (_, low, high) => view.scaleY(ctx, low, high) } },
+      scales: {
+        x: { time: false, range: () => rangeInView(ctx) },
+        y: { range: (_, low, high) => view.scaleY(ctx, low, high) },
+      },
       series: [{}, ...series],
       bands: Array.from({ length: Math.max(areas - 1, 0) }, (_, i) => ({ series: [i + 1, i + 2] })),
-      axes: [{ ...axis, size: 26 + MEMORY_STRIP, gap: MEMORY_STRIP + 3,
-        values: (_, ticks) => ticks.map((tick) => `${Number(tick.toFixed(2))} s`) },
-             { ...axis, size: 74, incrs: memoryTicks, values: (_, ticks) => ticks.map(laShortBytes) }],
+      axes: [
+        { ...axis, size: 26 + MEMORY_STRIP, gap: MEMORY_STRIP + 3,
+          values: (_, ticks) => ticks.map((tick) => `${Number(tick.toFixed(2))} s`) },
+        { ...axis, size: 74, incrs: memoryTicks, values: (_, ticks) => ticks.map(laShortBytes) },
+      ],
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false },
         bind: { dblclick: () => () => { ctx.set("zoom", []); return null; } } },
       hooks: {
         drawClear: [(u) => drawBack(ctx, u)], draw: [(u) => drawFront(ctx, u)],
-          setCursor: [() => view.drawLegend(ctx)],
+        setCursor: [() => view.drawLegend(ctx)],
         setSelect: [(u) => {
-          if (u.select.width > 4)
-            ctx.set("zoom", [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")].map(
-            (value) => Number(value.toFixed(3))));
+          const { left, width } = u.select, ends = [left, left + width].map((x) => u.posToVal(x, "x"));
+          if (width > 4) ctx.set("zoom", ends.map((value) => Number(value.toFixed(3))));
           u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
         }],
       },

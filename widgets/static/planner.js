@@ -25,7 +25,7 @@ const view = {
     ctx.slider("steps", "steps", "Sampler steps; each keeps a cache of its own", { min: 1, max: 8 });
     ctx.switches = [ctx.check("fp8", "fp8 weights", "Weights of the layers in 8 bits"),
       ctx.check("nf4", "nf4 weights", "Weights of the layers in 4 bits, instead of 8"),
-        ctx.check("fp8_caches", "fp8 caches", "Keys and values in 8 bits"),
+      ctx.check("fp8_caches", "fp8 caches", "Keys and values in 8 bits"),
       ctx.check("fp8_attention", "fp8 attention", "Self-attention in 8 bits, its caches with it"),
       ctx.check("offload_model", "encoders offloaded", "Text and sound encoders wait in main memory (offload_model)"),
       ctx.check("offload_kv_cache", "caches offloaded", "Caches wait in main memory (offload_kv_cache)")];
@@ -178,15 +178,15 @@ const view = {
     const { advice, changes, why } = ctx.body, key = JSON.stringify([advice, changes, why]);
     if (ctx.written === key) return;                       // leave alone what a person may be reading or clicking
     ctx.written = key;
-    ctx.advice.replaceChildren(...advice.map((one) => laElement("div", { class: one.refused ? "la-planner-refused"
-      : "la-planner-warned" },
+    ctx.advice.replaceChildren(...advice.map((one) => laElement("div",
+      { class: one.refused ? "la-planner-refused" : "la-planner-warned" },
       laElement("b", {}, one.refused ? "Refused: " : "Note: "), `${one.reason}. `,
         laElement("i", {}, `Remedy: ${one.remedy}.`))));
     const rows = changes.map((one, index) => laElement("div", { class: "la-planner-change" },
       laElement("button", { type: "button", class: "la-button", onclick: () => ctx.send("take", { index }) },
         one.words),
-      laElement("span", {}, laElement("b", {}, `${one.verdict}, ${one.peak}. `), one.saves ? `Saves ${one.saves}. `
-        : "", `Costs: ${one.costs}.`)));
+      laElement("span", {}, laElement("b", {}, `${one.verdict}, ${one.peak}. `),
+        one.saves ? `Saves ${one.saves}. ` : "", `Costs: ${one.costs}.`)));
     ctx.helps.replaceChildren(...(rows.length ? [laElement("h4", {}, "What helps, the cheapest first"), ...rows] : []));
     ctx.why.replaceChildren(laElement("summary", {}, "Why it is so"), ...why.map((words) => laElement("p", {}, words)));
   },

@@ -6,7 +6,7 @@ import { dragPoints, drawLevels } from "./schedule_curve.js";
 import { exampleFace, noisyPicture } from "./schedule_example.js";
 import { laCanvas, laInkOn } from "#liveavatar/web/canvas.js";
 import { laElement } from "#liveavatar/web/element.js";
-import { laPercent } from "#liveavatar/web/format.js";
+import { laMs, laPercent } from "#liveavatar/web/format.js";
 import { LA_TERMS } from "#liveavatar/web/glossary.js";
 import { laTerm } from "#liveavatar/web/term.js";
 import { live } from "./live.js";
@@ -148,16 +148,15 @@ const view = {
       laTerm("share_of_path", "share of the path"),
       ...(timed ? [laTerm("step_time", "takes")] : [])];
     const head = laElement("tr", {}, ...heads.map((words) => laElement("th", {}, words)));
-    ctx.table.replaceChildren(head, ...shares.map((share, i) => laElement("tr", { class: share < 0.05 ? "la-idle"
-      : "" },
+    ctx.table.replaceChildren(head, ...shares.map((share, i) => laElement("tr",
+      { class: share < 0.05 ? "la-idle" : "" },
       laElement("td", {}, laElement("b", {}, `step ${i}`)),
       laElement("td", {}, `${sigmas[i].toFixed(3)} → ${sigmas[i + 1].toFixed(3)}`),
       laElement("td", {}, (1000 * sigmas[i]).toFixed(1)),
       laElement("td", { class: "la-share" }, laElement("i",
         { style: `width:${Math.max((170 * share) / most, 1)}px;background:${theme.steps[i % 8]}` }),
         laElement("b", {}, laPercent(share))),
-      timed ? laElement("td", {}, times[i] === null || times[i] === undefined ? "–" : `${Math.round(times[i])} ms`)
-        : null)));
+      timed ? laElement("td", {}, laMs(times[i])) : null)));
   },
 
   draw(ctx) {

@@ -39,8 +39,8 @@ const view = {
     ctx.sweepWords.textContent = body.words ?? "";
     ctx.sweepButton.textContent = body.running ? "Stop" : "Go on";
     ctx.sweepButton.hidden = !ctx.get("controls") || !(body.running || body.done < body.total);
-    ctx.sweepGrid.update({ ...body, cells: body.cells.map((cell) => ({ ...cell, video: ctx.urls.get(cell.key)?.url
-      ?? "" })) });
+    const cells = body.cells.map((cell) => ({ ...cell, video: ctx.urls.get(cell.key)?.url ?? "" }));
+    ctx.sweepGrid.update({ ...body, cells });
   },
 
   key(ctx, key) { return ctx.sweepGrid.key(key); },

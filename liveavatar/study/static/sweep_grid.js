@@ -147,17 +147,17 @@ export class SweepGrid {
         });
         card.screen.replaceChildren(card.video);
         if (this.playing) card.video.play().catch(() => {});
-      } else card.screen.replaceChildren(laElement("div", { class: "sg-empty" }, cell.error
-        || (cell.state === "made" ? "…" : cell.state)));
+      } else card.screen.replaceChildren(laElement("div", { class: "sg-empty" },
+        cell.error || (cell.state === "made" ? "…" : cell.state)));
     }
-    const differs = this.data.settings.map((name) => cellValue(cell, name)).filter((value) => value !== ""
-      && value !== null && value !== undefined);
-    const asked = [...new Set([this.state.y, this.state.sort, this.state.x])].map((column) => this.data.measures.find(
-      (measure) => measure.column === column)).filter(Boolean);
-    const lines = [laElement("b", {}, cell.label), ...asked.map((measure) => laElement("span", {}, `${measure.label} `,
-      laElement("i", {}, cell.numbers[measure.column] === undefined ? "–"
-      : `${laShort(cell.numbers[measure.column])} ${measure.unit}`)))];
-    card.caption.replaceChildren(...lines);
+    const differs = this.data.settings.map((name) => cellValue(cell, name))
+      .filter((value) => value !== "" && value !== null && value !== undefined);
+    const asked = [...new Set([this.state.y, this.state.sort, this.state.x])]
+      .map((column) => this.data.measures.find((measure) => measure.column === column)).filter(Boolean);
+    const number = ({ column, unit }) =>
+      (cell.numbers[column] === undefined ? "–" : `${laShort(cell.numbers[column])} ${unit}`);
+    card.caption.replaceChildren(laElement("b", {}, cell.label), ...asked.map((measure) =>
+      laElement("span", {}, `${measure.label} `, laElement("i", {}, number(measure)))));
     card.root.title = `${differs.map(laShort).join(" · ")}\nClick to hear this one`;
     card.root.classList.toggle("sg-heard", cell.key === this.state.heard);
   }

@@ -109,8 +109,8 @@ export function brushPlot(grid) {
     from = null;
     grid.box.setAttribute("visibility", "hidden");
     const { points, X, Y } = grid.scale;
-    const held = points.filter((point) => X(point.x) >= x && X(point.x) <= x + width && Y(point.y) >= y
-      && Y(point.y) <= y + height);
+    const within = (value, from, size) => value >= from && value <= from + size;
+    const held = points.filter((point) => within(X(point.x), x, width) && within(Y(point.y), y, height));
     grid.change("selected", held.map(({ cell }) => cell.key));
   });
 }
