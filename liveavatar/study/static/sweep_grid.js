@@ -11,8 +11,9 @@
 
 import { cellValue, shownCells } from "./sweep_order.js";
 import { brushPlot, drawPlot } from "./sweep_plot.js";
-import { laElement, laSvg } from "#liveavatar/web/element.js";
+import { laElement } from "#liveavatar/web/element.js";
 import { laShort } from "#liveavatar/web/format.js";
+import { laSvg } from "#liveavatar/web/svg.js";
 
 const SG_FRAME_S = 1 / 25;
 const SG_APART_S = 0.07;                     // two pictures: more, and a video is put back in step

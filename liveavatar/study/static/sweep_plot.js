@@ -1,9 +1,10 @@
 /* The plot of a sweep: every video a point, a box around points chooses their videos. */
 
 import { cellValue } from "./sweep_order.js";
-import { laElement, laSvg } from "#liveavatar/web/element.js";
+import { laElement } from "#liveavatar/web/element.js";
 import { laShort, laTicks } from "#liveavatar/web/format.js";
 import { LA_STEPS } from "#liveavatar/web/palette.js";
+import { laSvg } from "#liveavatar/web/svg.js";
 
 function colourOf(cell) { return LA_STEPS[((Number(cell.settings.steps) || 1) - 1) % LA_STEPS.length]; }
 
