@@ -6,6 +6,7 @@ from fakes import FakeBackend, face, tone, wait_until
 from liveavatar.backends import BACKENDS
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
+from liveavatar.types import InputError
 from widgets import RunGallery
 
 
@@ -44,13 +45,31 @@ def test_a_search_leaves_those_with_every_word(gallery):
     assert gallery.error.startswith("/nowhere is not a folder")
 
 
+def test_open_shows_an_entry_elsewhere_and_says_why_it_cannot(gallery, tmp_path):
+    assert gallery.paint()[0]["opens"] is False
+    shown = []
+    gallery._show = shown.append
+    assert gallery.paint()[0]["opens"] is True
+    gallery._receive_message(None, {"kind": "open", "path": str(tmp_path / "1.mp4")}, [])
+    wait_until(lambda: not gallery._doing)
+    assert shown[0].total_s == pytest.approx(0.4) and gallery.error == ""
+    gallery._show = refuse
+    gallery._receive_message(None, {"kind": "open", "path": str(tmp_path / "1.mp4")}, [])
+    wait_until(lambda: not gallery._doing)
+    assert gallery.error == "One video at a time"
+
+
+def refuse(run):
+    raise InputError("One video at a time")
+
+
 def test_again_and_delete_are_done_to_entries_of_the_folder_only(gallery, tmp_path):
     gallery._receive_message(None, {"kind": "again", "path": str(tmp_path / "1.mp4")}, [])
-    wait_until(lambda: gallery._making is None)
+    wait_until(lambda: not gallery._doing)
     assert gallery.error == "" and (tmp_path / "1-2.mp4").is_file()
     (tmp_path / "me.png").unlink()
     gallery._receive_message(None, {"kind": "again", "path": str(tmp_path / "1.mp4")}, [])
-    wait_until(lambda: gallery._making is None)
+    wait_until(lambda: not gallery._doing)
     assert "portrait of 1.mp4, me.png" in gallery.error
     gallery._receive_message(None, {"kind": "delete", "path": str(tmp_path / "1.mp4")}, [])
     assert not (tmp_path / "1.mp4").exists()

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from widgets.workbench import Workbench
 
 VIEWS = {"player": "Player", "grid": "StepGrid", "tree": "BranchTree", "change": "StepChange", "lips": "LipView",
-         "memory": "MemoryView", "path": "ScheduleView", "caches": "CacheView",
-         "designer": "Designer"}                                  # name in the workbench -> widget
+         "memory": "MemoryView", "path": "ScheduleView", "caches": "CacheView", "designer": "Designer",
+         "gallery": "RunGallery"}                                 # name in the workbench -> widget
 
 PAGES = {"change": "change", "branch": "tree", "cell": "grid", "lips": "lips", "memory": "memory", "path": "path",
-         "caches": "caches", "avatar": "designer"}                # at the bottom -> name of the view
+         "caches": "caches", "avatar": "designer", "runs": "gallery"}     # at the bottom -> name of the view
 OPTIONS = {"Player": {"height_px": 240}, "StepGrid": {"cell_px": 60}, "MemoryView": {"height_px": 230}}
 WAITING = {"Player": "Here somebody will speak.",
            "StepGrid": "Here every sampler step appears while it is made: one row a step, one column a block.",
@@ -40,6 +40,8 @@ def make_view(page: Workbench, view: str) -> LiveView:
     options = OPTIONS.get(view, {})
     if view == "BranchTree":
         options = {"grid": page.views["grid"], "show": page.show_branch, "asked": page.open_branches}
+    if view == "RunGallery":
+        options = {"show": lambda run: page.show_branch(run, None)}
     made = getattr(widgets, view)(cursor=page.cursor, controls=False, **options)
     made.part_of = page
     made._gate = Throttle(PAUSES_S.get(view, PAUSE_S))

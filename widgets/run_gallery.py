@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,10 +47,14 @@ class RunGallery(LiveView):
                                                       "compared").tag(sync=True)
     _keys = traitlets.Unicode("arrows: move; space: choose; delete: delete, after a question").tag(sync=True)
 
-    def __init__(self, folder: str | os.PathLike = ".", **traits: object) -> None:
+    def __init__(self, folder: str | os.PathLike = ".", *, show: Callable[[Run], None] | None = None,
+                 **traits: object) -> None:
+        """Show the runs of a folder. show(run): shows one elsewhere; then every run has a button Open"""
         self._thumbnails: dict[tuple[str, float], bytes] = {}
         self._sent: set[tuple[str, float]] = set()
-        self._making: threading.Thread | None = None
+        self._show = show
+        self._working: threading.Thread | None = None
+        self._doing = ""                       # in words
         super().__init__(None, folder=str(folder), **traits)
 
     # ------------------------------------------------------------------ for users
@@ -125,7 +129,8 @@ class RunGallery(LiveView):
             self._sent.clear()
         every = list_runs(self.folder)                     # read once for all that is shown
         entries, pair = matching(every, self.search)[:MOST], self._compared_of(every)
-        body: Body = {"entries": [described(entry) for entry in entries], "making": self._making is not None,
+        body: Body = {"entries": [described(entry) for entry in entries], "doing": self._doing,
+                      "opens": self._show is not None,
                       "compared": [entry.name for entry in pair],
                       "differences": [[name, shown(one), shown(other)] for name, one, other in differences_of(pair)],
                       "where": str(user_path(self.folder).absolute())}
@@ -147,10 +152,12 @@ class RunGallery(LiveView):
         return buffers
 
     def on_message(self, kind: str, content: dict) -> None:
-        if kind == "again" and self._making is None:
-            self._making = threading.Thread(target=self._make, args=(self._entry(content["path"]),), daemon=True,
-                                            name="liveavatar-again")
-            self._making.start()
+        if kind in ("again", "open") and not self._doing:
+            entry = self._entry(content["path"])
+            self._doing = f"{'making' if kind == 'again' else 'opening'} {entry.name}{' again' * (kind == 'again')} …"
+            self._working = threading.Thread(target=self._work, args=(kind, entry), daemon=True,
+                                             name=f"liveavatar-{kind}")
+            self._working.start()
         elif kind == "delete":
             self.delete(self._entry(content["path"]))
         self.refresh(full=kind == "look")
@@ -162,14 +169,19 @@ class RunGallery(LiveView):
             raise InputError(f"{Path(path).name} is not there any more; look again")
         return found
 
-    def _make(self, entry: Entry) -> None:
-        """Make a video again. In a thread of its own."""
+    def _work(self, kind: str, entry: Entry) -> None:
+        """Make a video again, or open it. In a thread of its own."""
+        from liveavatar.runs import open_run
+
         try:
-            self.again(entry)
-            self._report("again", "")
+            if kind == "again":
+                self.again(entry)
+            elif self._show is not None:
+                self._show(open_run(entry.path))
+            self._report(kind, "")
         except Exception as problem:
-            self._report("again", sentence(problem))
-        self._making = None
+            self._report(kind, sentence(problem))
+        self._doing = ""
         self.refresh(full=True)
 
 

@@ -48,7 +48,7 @@ class Workbench(Settings):
     """A portrait speaks, and everything can be watched: `Workbench()`, then a click on Run.
 
     All of the page has a name: `workbench.run`, `.config`, `.speech`, `.portrait`, `.words`, `.cursor`, `.video`; the
-    views are `.player`, `.grid`, `.tree`, `.change`, `.lips`, `.memory`, `.path`, `.caches` and `.designer`.
+    views are `.player`, `.grid`, `.tree`, `.change`, `.lips`, `.memory`, `.path`, `.caches`, `.designer`, `.gallery`.
     """
 
     script = "workbench.js"
@@ -169,7 +169,7 @@ class Workbench(Settings):
     def _show_in_views(self) -> None:
         """Show the run of this page in all views."""
         for name, view in self.views.items():
-            if name != "designer":
+            if name not in ("designer", "gallery"):
                 view._guarded(lambda view=view: view.watch(self.run))     # a view that fails says so; the video is made
 
     def as_code(self) -> str:

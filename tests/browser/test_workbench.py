@@ -193,3 +193,15 @@ def test_a_refused_microphone_is_said_in_words(played):
     assert played.page.locator(".la-record button:visible").count() == 0
     played.shoot(".la-card-sound", "refused")
     played.page.evaluate("() => { delete navigator.mediaDevices.getUserMedia; }")
+
+
+def test_a_saved_run_is_opened_on_the_page(played):
+    played.run("import tempfile; folder = tempfile.mkdtemp(); made = workbench.run; made.save(folder + '/kept'); "
+               "workbench.gallery.folder = folder")
+    played.page.locator(".la-tab[data-page=runs]").click()
+    card = played.page.locator(".la-gallery-card", has_text="kept")
+    card.wait_for(state="visible")
+    played.shoot(".la-bench", "bench-runs")
+    card.get_by_role("button", name="Open").click()
+    played.wait_for_kernel("workbench.run is not made and not workbench.gallery._doing")
+    assert played.run("print(workbench.run.total_s == made.total_s, workbench.gallery.error)") == "True"

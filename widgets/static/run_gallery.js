@@ -34,12 +34,12 @@ const view = {
   },
 
   draw(ctx) {
-    const { entries, making, where } = ctx.body;
+    const { entries, doing, where } = ctx.body;
     if (!entries) return;
     const count = entries.length === 1 ? "1 run" : `${entries.length} runs`;
-    ctx.words.textContent = making ? "making it again …" : entries.length ? `${count} in ${where}`
+    ctx.words.textContent = doing ? doing : entries.length ? `${count} in ${where}`
       : `Nothing found in ${where}.`;
-    const state = JSON.stringify([entries, making, ctx.get("chosen"), ctx.asked, [...ctx.urls]]);
+    const state = JSON.stringify([entries, doing, ctx.get("chosen"), ctx.asked, [...ctx.urls]]);
     if (state !== ctx.drawn) {
       const at = document.activeElement, key = ctx.focusNext ?? (ctx.cards.contains(at) ? at.dataset.key : null);
       ctx.drawn = state;
@@ -71,11 +71,13 @@ const view = {
   },
 
   tools(ctx, entry) {
+    const open = laElement("button", { type: "button", class: "la-button", "data-key": `open ${entry.path}`,
+      title: "Show it on this page", onclick: () => ctx.send("open", { path: entry.path }) }, "Open");
     const again = laElement("button", { type: "button", class: "la-button", "data-key": `again ${entry.path}`,
       title: "Make it again, with the same inputs and settings",
       onclick: () => ctx.send("again", { path: entry.path }) }, "Again");
-    again.disabled = ctx.body.making;
-    return laElement("span", { class: "la-gallery-tools" }, again,
+    open.disabled = again.disabled = !!ctx.body.doing;
+    return laElement("span", { class: "la-gallery-tools" }, ctx.body.opens ? open : "", again,
       laElement("button", { type: "button", class: "la-button", "data-key": `delete ${entry.path}`,
         title: "Delete it from the disk, after a question",
         onclick: () => view.ask(ctx, entry.path) }, "Delete …"));

@@ -19,6 +19,7 @@ const BENCH_PAGES = [   // name, view, title, what is seen there
   ["path", "path", "Path", "The noise levels, and how far each step goes"],
   ["caches", "caches", "Caches", "What each noise level remembers"],
   ["avatar", "designer", "Avatar", "Make the portrait"],
+  ["runs", "gallery", "Runs", "The runs and videos of the folder: compare, open, make again, delete"],
 ];
 
 const view = {
