@@ -27,8 +27,8 @@ def rendering(run: liveavatar.Run, seed: int, work: Path) -> Rendering:
     path = work / f"{seed:04d}.safetensors"
     if not path.is_file():
         one = draw_rendering(run, 0, seed)
-        save_file({"pictures": (one.pictures * 255).round().to(torch.uint8).contiguous(), "latents": one.latents},
-                  str(path))
+        pictures = (one.pictures * 255).round().to(torch.uint8)
+        save_file({"pictures": pictures.contiguous(), "latents": one.latents.contiguous()}, str(path))
     kept = load_file(str(path))
     return Rendering(kept["pictures"].float() / 255, kept["latents"])
 

@@ -1,11 +1,12 @@
 """What a straight line reads off the noisy latents: when are mouth, head, person and light decided?
 
-    x at noise level sigma --Probe.read--> mouth opening, head yaw, light, identity: one value each a latent frame
+    x at noise level sigma, portrait --Probe.read--> mouth opening, head yaw, light, identity of each latent frame
 
 A linear probe (Alain and Bengio 2016, arXiv:1610.01644) of mini's latents. It looks at sums over 4 x 4 cells of the
-whole latent and over 2 x 2 cells around the mouth, and is ridge regression in closed form: with x = (1 - sigma) clean +
-sigma noise, only means and covariances of the clean latents have to be known, so a small file answers for every sigma.
-It is trained by `liveavatar.training.probe`; its R² on held clips is in the same file.
+whole latent and over 2 x 2 cells around the mouth. Mouth, head and light are read off what differs from the portrait,
+which the network is given as well; identity off x alone. It is ridge regression in closed form: with
+x = (1 - sigma) clean + sigma noise, only means and covariances of clean latents have to be known, so a small file
+answers for every sigma. It is trained by `liveavatar.training.probe`; its R² on held clips is in the same file.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     "light": ("light_warm", "light_cool", "light_spot"),
     "identity": ("skin", "hair", "shirt", "glasses"),
 }
-NAMES = tuple(name for names in QUANTITIES.values() for name in names)
+STAYED = QUANTITIES["identity"]
+MOVED = tuple(name for quantity, names in QUANTITIES.items() if quantity != "identity" for name in names)
+NAMES = (*MOVED, *STAYED)
 COARSE, FINE = 4, 2                             # cells a side that are summed: of the whole picture, around the mouth
 MOUTH = (0.375, 0.75, 0.3125, 0.6875)           # top, bottom, left, right of the fine part, as shares of the picture
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Moments of clean features in a few directions; D features, R directions, K values in the order of NAMES."""
+class Readout:
+    """Means and covariances of clean features in a few directions; D features, R directions, K values."""
 
     basis: Tensor               # (D, R)
     mean: Tensor                # (R,) of clean features
@@ -44,6 +47,24 @@ class Probe:
     noise: Tensor               # (R, R) covariance of the features of unit noise
     cross: Tensor               # (R, K) covariance of clean features and values
     values: Tensor              # (K,) mean of the values
+
+    def weights(self, sigma: float, ridge: float) -> Tensor:
+        """Return the weights of the directions at a noise level: (R, K). ridge: variance of noise that is added."""
+        spread = (1 - sigma) ** 2 * self.covariance + (sigma**2 + ridge) * self.noise
+        return torch.linalg.solve(spread, (1 - sigma) * self.cross)
+
+    def read(self, seen: Tensor, sigma: float, ridge: float) -> Tensor:
+        """Read features (N, D) that are noisy to the level sigma -> (N, K)"""
+        away = seen @ self.basis - (1 - sigma) * self.mean
+        return self.values + away @ self.weights(sigma, ridge)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Two readouts, of what moves and of what stays, and how good they are."""
+
+    moved: Readout              # of MOVED, off what differs from the portrait
+    stayed: Readout             # of STAYED, off x alone
     about: dict                 # shape (C, h, w), ridge, weights, sigmas, r2 {quantity: [[mean, low, high], ...]} ...
 
     @property
@@ -58,26 +79,28 @@ class Probe:
             raise InputError(f"quantity is {quantity!r}; choose from {', '.join(map(repr, QUANTITIES))}")
         return tuple(tuple(one) for one in self.about["r2"][quantity])
 
-    def weights(self, sigma: float) -> Tensor:
-        """Return the weights of the directions at a noise level (0 clean, 1 pure noise): (R, K)."""
+    def read(self, x: Tensor, sigma: float, portrait: Tensor) -> dict[str, Tensor]:
+        """Read latents x (1, C, F, h, w) that are noisy to the level sigma, 0 clean, 1 pure noise. -> {name: (F,)} of
+        NAMES
+
+        portrait: its latent (1, C, 1, h, w), `reference` of a Condition. Raises InputError for latents of another shape
+        than it was trained on, and for a noise level outside of 0..1.
+        """
         if not 0 <= sigma <= 1:
             raise InputError(f"sigma is {sigma!r}; give a noise level from 0 (clean) to 1 (noise)")
-        keep = 1 - sigma
-        spread = keep**2 * self.covariance + (sigma**2 + self.about["ridge"]) * self.noise
-        return torch.linalg.solve(spread, keep * self.cross)
+        frames, still = (latents.float().cpu()[0].transpose(0, 1) for latents in (x, portrait))
+        for shape in (frames.shape[1:], still.shape[1:]):
+            if list(shape) != self.about["shape"]:
+                raise InputError(f"the latents have the shape {tuple(shape)} a latent frame; this probe was trained on "
+                                 f"{tuple(self.about['shape'])}: mini at its default size")
+        return self.read_frames(frames, sigma, still)
 
-    def read(self, x: Tensor, sigma: float) -> dict[str, Tensor]:
-        """Read latents x (1, C, F, h, w) that are noisy to the level sigma. -> {name: (F,)} of NAMES
-
-        Raises InputError for latents of another shape than it was trained on.
-        """
-        frames = x.float().cpu()[0].transpose(0, 1)
-        if list(frames.shape[1:]) != self.about["shape"]:
-            raise InputError(f"the latents have the shape {tuple(frames.shape[1:])} a latent frame; this probe was "
-                             f"trained on {tuple(self.about['shape'])}: mini at its default size")
-        seen = features(frames) @ self.basis - (1 - sigma) * self.mean
-        read = self.values + seen @ self.weights(sigma)
-        return dict(zip(NAMES, read.unbind(1), strict=True))
+    def read_frames(self, frames: Tensor, sigma: float, portraits: Tensor) -> dict[str, Tensor]:
+        """Read N latent frames (N, C, h, w), each with its portrait (N, C, h, w) or all with one -> {name: (N,)}"""
+        seen, ridge = features(frames), self.about["ridge"]
+        moved = self.moved.read(seen - (1 - sigma) * features(portraits), sigma, ridge)
+        stayed = self.stayed.read(seen, sigma, ridge)
+        return dict(zip((*MOVED, *STAYED), (*moved.unbind(1), *stayed.unbind(1)), strict=True))
 
 
 def features(latents: Tensor) -> Tensor:
@@ -93,8 +116,9 @@ def save_probe(probe: Probe, path: str | Path) -> None:
     """Write one safetensors file, below 100 kB."""
     from safetensors.torch import save_file
 
-    tensors = {"basis": probe.basis.half(), **{name: getattr(probe, name).float() for name in
-                                               ("mean", "covariance", "noise", "cross", "values")}}
+    tensors = {f"{of}.{name}": tensor.half() if name == "basis" else tensor.float()
+               for of, readout in (("moved", probe.moved), ("stayed", probe.stayed))
+               for name, tensor in vars(readout).items()}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(path),
               metadata={"about": json.dumps(probe.about)})
 
@@ -108,7 +132,9 @@ def load_probe(path: str | Path = SHIPPED) -> Probe:
         with safe_open(str(path), framework="pt") as file:
             about = json.loads(file.metadata()["about"])
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}   # noqa: SIM118
-        return Probe(**tensors, about=about)
+        moved, stayed = (Readout(**{name.removeprefix(f"{of}."): tensor for name, tensor in tensors.items()
+                                    if name.startswith(f"{of}.")}) for of in ("moved", "stayed"))
+        return Probe(moved, stayed, about)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds no probe that can be read ({error}); train one: "
                          "python -m liveavatar.training.probe") from error

@@ -1,7 +1,6 @@
 """Moments of true clips as latents, with the numbers that drew them: what a linear probe is trained and judged on.
 
-    recordings, people, chance --draw_moments--> pictures of one latent frame each, targets
-    pictures                   --encode------->  latents (N, C, h, w)
+    recordings, people, chance --draw_moments--> Moments: latent frames, portraits, targets
 
 Training moments hold one picture for the whole latent frame, which takes a quarter of the drawing; those for judging
 move, as in a clip, and are of other people who say other sentences in other voices.
@@ -9,28 +8,30 @@ move, as in a clip, and are of other people who say other sentences in other voi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from liveavatar.audio import loudness_envelope
-from liveavatar.avatars import random_identities, render, talk
+from liveavatar.avatars import portrait_pose, random_identities, render, talk
 from liveavatar.avatars.motion import CONTROLS
 from liveavatar.avatars.traits import identity_index, motion_index
 from liveavatar.avatars.world import PEOPLE_SEED
 from liveavatar.backends.mini.vae import VideoVAE
 from liveavatar.files import write_whole
-from liveavatar.metrics.probe import QUANTITIES
+from liveavatar.metrics.probe import MOVED, STAYED
 from liveavatar.speech import viseme_curves
 from liveavatar.study.materials import kept_recordings
-from liveavatar.types import InputError
+from liveavatar.types import InputError, Speech
 
 FRAMES = 4                      # pictures of a latent frame
+PEOPLE = 4096                   # drawn once; every moment takes one of them
 HELD_RECORDINGS = 2             # the last so many of the study's recordings are for judging
-MOTION_NAMES = (*QUANTITIES["mouth opening"], *QUANTITIES["head yaw"], *QUANTITIES["light"])
-COLOURS = ("skin", "hair", "shirt")
+COLOURS = STAYED[:3]            # the last is glasses
 
 
 @dataclass(frozen=True)
@@ -38,39 +39,44 @@ class Moments:
     """N latent frames of as many people, and what is true of them."""
 
     latents: Tensor             # (N, C, h, w) float32
-    targets: Tensor             # (N, K) in the order of all names in QUANTITIES
+    portraits: Tensor           # (N, C, h, w) of the same people, at rest
+    targets: Tensor             # (N, K) in the order of NAMES
 
-    def __add__(self, other: Moments) -> Moments:
-        """Join two sets."""
-        return Moments(torch.cat([self.latents, other.latents]), torch.cat([self.targets, other.targets]))
+    def __getitem__(self, part: slice) -> Moments:
+        """Return some of them."""
+        return Moments(self.latents[part], self.portraits[part], self.targets[part])
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Moments]) -> Moments:
+        """Join several sets."""
+        return cls(*(torch.cat([getattr(one, name) for one in pieces]) for name in ("latents", "portraits", "targets")))
 
     def save(self, path: Path) -> None:
-        """Write them as one safetensors file, in float16; it appears whole or not at all."""
+        """Write them as one safetensors file, latents in float16; it appears whole or not at all."""
         from safetensors.torch import save_file
 
-        tensors = {"latents": self.latents.half().contiguous(), "targets": self.targets.contiguous()}
-        write_whole(path, lambda part: save_file(tensors, str(part)))
+        tensors = {"latents": self.latents.half(), "portraits": self.portraits.half(), "targets": self.targets}
+        write_whole(path, lambda part: save_file({name: one.contiguous() for name, one in tensors.items()}, str(part)))
 
     @classmethod
     def load(cls, path: Path) -> Moments:
         """Read what `save` wrote."""
         from safetensors.torch import load_file
 
-        tensors = load_file(str(path))
-        return cls(tensors["latents"].float(), tensors["targets"])
+        return cls(**{name: one.float() for name, one in load_file(str(path)).items()})
 
 
 def targets_of(identity: Tensor, motion: Tensor) -> Tensor:
     """Return what a probe should read: identity (B, NI), motion (B, T, NM) of one latent frame -> (B, K)."""
-    moved = motion[..., [motion_index(name) for name in MOTION_NAMES]].mean(1)
+    moved = motion[..., [motion_index(name) for name in MOVED]].mean(1)
     colours = [identity[:, [identity_index(f"{name}_{channel}") for channel in ("red", "green", "blue")]].mean(1)
                for name in COLOURS]
     return torch.cat([moved, torch.stack([*colours, identity[:, identity_index("glasses")]], 1)], 1)
 
 
-def draw_moments(split: str, count: int, size: tuple[int, int], generator: torch.Generator,
-                 moving: bool) -> tuple[Tensor, Tensor]:
-    """Draw moments of clips of the rich world. -> pictures (count, 3, 4, H, W) 0..1, targets (count, K)
+def draw_moments(vae: VideoVAE, split: str, count: int, size: tuple[int, int], generator: torch.Generator,
+                 moving: bool) -> Moments:
+    """Draw and encode moments of clips of the rich world, each of another person.
 
     split: "train" or "held". moving: whether the four pictures of a latent frame differ. Raises InputError for
     another split.
@@ -79,19 +85,25 @@ def draw_moments(split: str, count: int, size: tuple[int, int], generator: torch
         raise InputError(f"split is {split!r}; choose from {', '.join(map(repr, PEOPLE_SEED))}")
     recordings = list(kept_recordings().values())
     recordings = recordings[:-HELD_RECORDINGS] if split == "train" else recordings[-HELD_RECORDINGS:]
-    people = random_identities(4096, torch.Generator().manual_seed(PEOPLE_SEED[split]), world="rich")
+    people = _people(split)
     identity = people[torch.randint(len(people), (count,), generator=generator)]
     motion = torch.cat([_motion_of(recordings[int(torch.randint(len(recordings), (), generator=generator))], generator)
                         for _ in range(count)])
-    if moving:
-        pictures = render(identity.repeat_interleave(FRAMES, 0), motion.flatten(0, 1), size).unflatten(0, (-1, FRAMES))
-        return pictures.transpose(1, 2), targets_of(identity, motion)
-    motion = motion[:, :1]
-    pictures = render(identity, motion[:, 0], size)[:, :, None].expand(-1, -1, FRAMES, -1, -1)
-    return pictures, targets_of(identity, motion)
+    motion = motion if moving else motion[:, :1]
+    T = motion.shape[1]
+    pictures = render(identity.repeat_interleave(T, 0), motion.flatten(0, 1), size).unflatten(0, (-1, T))
+    portraits = render(identity, portrait_pose(count, torch.Generator().manual_seed(0)), size)
+    return Moments(_encoded(vae, pictures.transpose(1, 2)), _encoded(vae, portraits[:, :, None]),
+                   targets_of(identity, motion))
 
 
-def _motion_of(speech, generator: torch.Generator) -> Tensor:
+@cache
+def _people(split: str) -> Tensor:
+    """Draw the people of a split, once."""
+    return random_identities(PEOPLE, torch.Generator().manual_seed(PEOPLE_SEED[split]), world="rich")
+
+
+def _motion_of(speech: Speech, generator: torch.Generator) -> Tensor:
     """Return one latent frame of a clip that says this, with chance of its own. (1, 4, NM)"""
     visemes, loudness = viseme_curves(speech.phonemes, speech.duration_s), loudness_envelope(speech.wave)
     T = min(len(visemes), len(loudness))
@@ -102,9 +114,8 @@ def _motion_of(speech, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def encode(vae: VideoVAE, pictures: Tensor) -> Tensor:
-    """Encode pictures (N, 3, 4, H, W) of one latent frame each -> latents (N, C, h, w) float32."""
+def _encoded(vae: VideoVAE, pictures: Tensor) -> Tensor:
+    """Encode pictures (N, 3, 4 or 1, H, W), one for the whole latent frame where it is 1 -> (N, C, h, w) float32"""
     kind = next(vae.parameters())
-    return vae.encode(pictures.to(kind.device, kind.dtype)).float().cpu()[:, :, 0]
-
-
+    video = pictures.expand(-1, -1, FRAMES, -1, -1).to(kind.device, kind.dtype)
+    return vae.encode(video).float().cpu()[:, :, 0]

@@ -22,54 +22,54 @@ from torch import Tensor
 from liveavatar.backends.mini import MiniBackend
 from liveavatar.backends.mini.vae import VideoVAE
 from liveavatar.config import parse_size
-from liveavatar.metrics.probe import NAMES, QUANTITIES, Probe, features, save_probe
-from liveavatar.training.moments import Moments, draw_moments, encode
+from liveavatar.metrics.probe import MOVED, NAMES, QUANTITIES, STAYED, Probe, Readout, features, save_probe
+from liveavatar.training.moments import Moments, draw_moments
 
 SIGMAS = (1.0, 0.975, 0.95, 0.9, 0.85, 0.75, 0.65, 0.5, 0.35, 0.25, 0.1, 0.05, 0.0)     # where it is judged
 FITTED = (0.95, 0.9, 0.75, 0.5, 0.25, 0.1, 0.0)         # whose directions are kept
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)                    # noise variance that is added; chosen on the last fifth
-DIRECTIONS = 24
+DIRECTIONS = 12                                         # of each readout
 NOISES = 8                                              # draws of noise for each held clip and level
 RESAMPLES = 500
-AT_ONCE = 8
+PIECE, AT_ONCE = 16, 8                                  # moments in a file; drawn and encoded together
 
 
-def moments_of(vae: VideoVAE, split: str, count: int, size: tuple[int, int], seed: int, work: Path,
-               piece: int = 16) -> Moments:
+def moments_of(vae: VideoVAE, split: str, count: int, size: tuple[int, int], seed: int, work: Path) -> Moments:
     """Draw and encode moments in pieces; what `work` has already is read."""
     pieces = []
-    for number, first in enumerate(range(0, count, piece)):
+    for number, first in enumerate(range(0, count, PIECE)):
         path = work / f"{split}-{number:02d}.safetensors"
         if not path.is_file():
             generator = torch.Generator().manual_seed(seed + number)
-            parts = []
-            for at in range(first, min(first + piece, count), AT_ONCE):
-                some = min(AT_ONCE, count - at)
-                pictures, targets = draw_moments(split, some, size, generator, moving=split == "held")
-                parts.append(Moments(encode(vae, pictures), targets))
-            Moments(torch.cat([one.latents for one in parts]), torch.cat([one.targets for one in parts])).save(path)
+            Moments.joined([draw_moments(vae, split, min(AT_ONCE, count - at), size, generator, split == "held")
+                            for at in range(first, min(first + PIECE, count), AT_ONCE)]).save(path)
         pieces.append(Moments.load(path))
-    return Moments(torch.cat([one.latents for one in pieces]), torch.cat([one.targets for one in pieces]))
+    return Moments.joined(pieces)
 
 
-def fit(moments: Moments, ridge: float, directions: int = DIRECTIONS) -> Probe:
+def fit(moments: Moments, ridge: float) -> Probe:
     """Fit a probe by ridge regression in closed form, and keep the directions that it uses at FITTED noise levels."""
-    seen, values = features(moments.latents).double(), moments.targets.double()
+    seen, still = features(moments.latents).double(), features(moments.portraits).double()
+    noise = noise_covariance(moments.latents.shape[1:])
+    moved, stayed = moments.targets.double().split((len(MOVED), len(STAYED)), 1)
+    return Probe(fit_readout(seen - still, moved, noise, ridge), fit_readout(seen, stayed, noise, ridge),
+                 {"shape": list(moments.latents.shape[1:]), "ridge": ridge, "sigmas": list(SIGMAS), "r2": {}})
+
+
+def fit_readout(seen: Tensor, values: Tensor, noise: Tensor, ridge: float) -> Readout:
+    """Fit one readout of clean features (N, D) to values (N, K). noise: (D, D) covariance of unit noise's features."""
     mean, centre = seen.mean(0), values.mean(0)
     away = seen - mean
     covariance = away.T @ away / (len(away) - 1)
     cross = away.T @ (values - centre) / (len(away) - 1)
-    noise = noise_covariance(moments.latents.shape[1:])
     used = []
     for sigma in FITTED:
         spread = (1 - sigma) ** 2 * covariance + (sigma**2 + ridge) * noise
         weights = torch.linalg.solve(spread, (1 - sigma) * cross)
         used.append(weights / weights.norm(dim=0).clamp(min=1e-12))
-    basis = torch.linalg.svd(torch.cat(used, 1), full_matrices=False).U[:, :directions]
-    basis = basis.half().double()                                   # as it is kept
-    parts = (mean @ basis, basis.T @ covariance @ basis, basis.T @ noise @ basis, basis.T @ cross, centre)
-    return Probe(basis.float(), *(part.float() for part in parts),
-                 about={"shape": list(moments.latents.shape[1:]), "ridge": ridge, "sigmas": list(SIGMAS), "r2": {}})
+    basis = torch.linalg.svd(torch.cat(used, 1), full_matrices=False).U[:, :DIRECTIONS].half().double()    # as kept
+    parts = (basis, mean @ basis, basis.T @ covariance @ basis, basis.T @ noise @ basis, basis.T @ cross, centre)
+    return Readout(*(part.float() for part in parts))
 
 
 def noise_covariance(shape: Iterable[int]) -> Tensor:
@@ -93,7 +93,7 @@ def read_noisy(probe: Probe, moments: Moments, sigma: float, generator: torch.Ge
     for _ in range(noises):
         noise = torch.randn(moments.latents.shape, generator=generator)
         x = (1 - sigma) * moments.latents + sigma * noise
-        rounds.append(torch.stack(list(probe.read(x.transpose(0, 1)[None], sigma).values()), 1))
+        rounds.append(torch.stack(list(probe.read_frames(x, sigma, moments.portraits).values()), 1))
     return torch.stack(rounds, 1)
 
 
@@ -122,7 +122,7 @@ def r_squared(error: Tensor, truth: Tensor) -> Tensor:
 def train(moments: Moments, held: Moments) -> Probe:
     """Choose the ridge on the last fifth of the training moments, fit on all of them, and judge on held ones."""
     cut = len(moments.targets) * 4 // 5
-    first, last = (Moments(moments.latents[part], moments.targets[part]) for part in (slice(cut), slice(cut, None)))
+    first, last = moments[:cut], moments[cut:]
 
     def mean_r2(ridge: float) -> float:
         found = judge(fit(first, ridge), last, noises=1)
@@ -166,9 +166,9 @@ def main(argv: list[str] | None = None) -> Probe:
     held = moments_of(backend.vae, "held", arguments.held, size, 1000, arguments.work)
     drawn = time.perf_counter()
     probe = train(moments, held)
-    probe.about |= {"command": f"python -m liveavatar.training.probe --count {arguments.count} --held {arguments.held} "
-                               f"--size {arguments.size}", "trained": len(moments.targets), "held": len(held.targets),
-                    "weights": backend.about()["fingerprint"]}
+    command = f"--count {arguments.count} --held {arguments.held} --size {arguments.size}"
+    probe.about.update({"command": f"python -m liveavatar.training.probe {command}", "trained": len(moments.targets),
+                        "held": len(held.targets), "weights": backend.about()["fingerprint"]})
     save_probe(probe, arguments.out)
     if arguments.report:
         arguments.report.with_suffix(".md").write_text(report(probe), encoding="utf-8")
