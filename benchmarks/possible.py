@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,15 +23,21 @@ from liveavatar.study.possible_figure import draw_possible
 PROMPT, START_S, BLOCK_S = "waving", 0.96, 0.48
 
 
-def rendering(run: liveavatar.Run, seed: int, work: Path) -> Rendering:
-    """Draw one rendering, or read it where it is kept."""
-    path = work / f"{seed:04d}.safetensors"
-    if not path.is_file():
-        one = draw_rendering(run, 0, seed)
-        pictures = (one.pictures * 255).round().to(torch.uint8)
-        save_file({"pictures": pictures.contiguous(), "latents": one.latents.contiguous()}, str(path))
-    kept = load_file(str(path))
-    return Rendering(kept["pictures"].float() / 255, kept["latents"])
+def draw_missing(run: liveavatar.Run, count: int, work: Path) -> None:
+    """Draw the renderings that are not kept yet."""
+    for seed in range(count):
+        if not (work / f"{seed:04d}.safetensors").is_file():
+            one = draw_rendering(run, 0, seed)
+            pictures = (one.pictures * 255).round().to(torch.uint8)
+            save_file({"pictures": pictures.contiguous(), "latents": one.latents.contiguous()},
+                      str(work / f"{seed:04d}.safetensors"))
+
+
+def read_kept(count: int, work: Path) -> Iterator[Rendering]:
+    """Read the renderings one after the other."""
+    for seed in range(count):
+        kept = load_file(str(work / f"{seed:04d}.safetensors"))
+        yield Rendering(kept["pictures"].float() / 255, kept["latents"])
 
 
 def table(found: Possible) -> str:
@@ -60,7 +67,8 @@ def main() -> None:
     run = liveavatar.Run.of(pipe, liveavatar.samples()["welcome"], liveavatar.avatar(seed=arguments.person), PROMPT,
                             config)
     run.start().result()
-    found = compare(run, 0, (rendering(run, seed, arguments.work) for seed in range(arguments.renderings)))
+    draw_missing(run, arguments.renderings, arguments.work)
+    found = compare(run, 0, read_kept(arguments.renderings, arguments.work))
     command = (f"python benchmarks/possible.py --renderings {found.count} --person {arguments.person} "
                f"--size {arguments.size}")
     weights = pipe.backend.about()["fingerprint"]

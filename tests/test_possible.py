@@ -9,6 +9,7 @@ import torch
 import liveavatar
 from liveavatar.metrics import possible
 from liveavatar.metrics.possible import Gathering, Possible, PossibleStep, Rendering, describe, what_is_possible
+from liveavatar.study.possible_figure import draw_possible
 from liveavatar.types import InputError
 
 EVERYWHERE = {"picture": torch.ones(2, 2, dtype=torch.bool)}
@@ -106,6 +107,7 @@ def test_a_run_is_compared_with_true_renderings(run):
     assert [one.sigma for one in found.steps] == list(run.info.sigmas[:2]) and found.steps[0].remaining == 3
     assert set(found.spread) == {*possible.PARTS, "latents"}
     assert all(0 < found.steps[0].to_mean[part] < 0.5 for part in possible.PARTS)
+    assert draw_possible(found).png.startswith(b"\x89PNG")
     again = what_is_possible(run, renderings=3)
     assert again.steps == found.steps                          # the same seed draws the same chance
     assert what_is_possible(run, renderings=3, seed=1).steps != found.steps

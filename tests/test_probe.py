@@ -5,6 +5,7 @@ import torch
 
 from liveavatar.metrics import probe as probes
 from liveavatar.metrics.probe import NAMES, QUANTITIES, features, load_probe, save_probe
+from liveavatar.study.probe_figure import draw_probe
 from liveavatar.training import moments as drawn
 from liveavatar.training import probe as training
 from liveavatar.training.moments import Moments
@@ -111,6 +112,7 @@ def test_the_shipped_probe_is_small_and_belongs_to_the_shipped_weights():
     assert probes.SHIPPED.stat().st_size < 100_000
     assert probe.about["weights"] == read_manifest(WEIGHTS).fingerprint
     assert len(probe.sigmas) == len(probe.r2("light"))
+    assert draw_probe(probe, (1.0, 0.5, 0.0)).png.startswith(b"\x89PNG")
 
 
 def test_the_script_draws_fits_judges_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):

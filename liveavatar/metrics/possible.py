@@ -99,17 +99,16 @@ class Gathering:
         self.noisy, self.guesses, self.parts = noisy, guesses, parts
         self.latents: list[Tensor] = []
         self.total = torch.zeros_like(guesses[0].pictures, dtype=torch.float64)
-        self.squares = dict.fromkeys(parts, 0.0)
+        self.squares = torch.zeros_like(self.total)
         self.weighted = [torch.zeros_like(guesses[0].pictures) for _ in guesses]
         self.logs: list[list[float]] = [[] for _ in guesses]            # of each step: a number for each rendering
-        self.nearest = [dict.fromkeys(parts, math.inf) for _ in guesses]
+        self.nearest = [dict.fromkeys(parts, math.inf) for _ in guesses]    # mean squares
 
     def add(self, one: Rendering) -> None:
         """Take in one more rendering."""
         self.latents.append(one.latents.float().flatten())
         self.total += one.pictures
-        for name, mask in self.parts.items():
-            self.squares[name] += float(one.pictures[:, mask].double().square().mean())
+        self.squares += one.pictures.double().square()
         for step, ((x, sigma), guess) in enumerate(zip(self.noisy, self.guesses, strict=True)):
             logs = self.logs[step]
             before = max(logs, default=-math.inf)
@@ -117,16 +116,25 @@ class Gathering:
             largest = max(before, logs[-1])
             self.weighted[step] *= math.exp(before - largest)                 # 0 at the first
             self.weighted[step] += math.exp(logs[-1] - largest) * one.pictures
-            for name, mask in self.parts.items():
-                self.nearest[step][name] = min(self.nearest[step][name], distance(guess.pictures, one.pictures, mask))
+            for name, apart in self.mean_squares((guess.pictures - one.pictures).square()).items():
+                self.nearest[step][name] = min(self.nearest[step][name], apart)
+
+    def mean_squares(self, squares: Tensor) -> dict[str, float]:
+        """Average squares (T, H, W, 3) over each part."""
+        seen = squares.mean((0, 3))
+        return {name: float(seen[mask].mean()) for name, mask in self.parts.items()}
+
+    def distances(self, one: Tensor, other: Tensor) -> dict[str, float]:
+        """Return the root mean square difference of pictures (T, H, W, 3) in each part."""
+        return {name: math.sqrt(square) for name, square in self.mean_squares((one - other).square()).items()}
 
     def finish(self) -> tuple[list[PossibleStep], dict[str, float], float, Tensor, list[Tensor]]:
         """Return steps, spread, distance of neighbours, mean pictures, expected pictures of each step."""
         count, cloud = len(self.latents), torch.stack(self.latents)
         mean, centre = (self.total / count).float(), cloud.mean(0)
         unbiased = count / (count - 1)
-        spread = {name: math.sqrt(max(self.squares[name] / count - float(mean[:, mask].double().square().mean()), 0.0)
-                                  * unbiased) for name, mask in self.parts.items()}
+        varied = (self.squares / count - (self.total / count).square()).clamp(min=0)
+        spread = {name: math.sqrt(square * unbiased) for name, square in self.mean_squares(varied).items()}
         spread["latents"] = float((cloud - centre).square().mean() * unbiased) ** 0.5
         between = torch.cdist(cloud, cloud).fill_diagonal_(math.inf).amin(1).mean() / math.sqrt(cloud.shape[1])
         steps, pictures = [], []
@@ -135,11 +143,11 @@ class Gathering:
             scale = sum(math.exp(one - max(self.logs[index])) for one in self.logs[index])
             expected, latent = self.weighted[index] / scale, guess.latents.float().flatten()
             pictures.append(expected)
-            to_mean, to_expected = ({name: distance(guess.pictures, other, mask) for name, mask in self.parts.items()}
-                                    for other in (mean, expected))
+            to_mean, to_expected = (self.distances(guess.pictures, other) for other in (mean, expected))
+            to_nearest = {name: math.sqrt(square) for name, square in self.nearest[index].items()}
             to_mean["latents"] = rms(latent - centre)
             to_expected["latents"] = rms(latent - weights.float() @ cloud)
-            to_nearest = self.nearest[index] | {"latents": min(rms(latent - other) for other in cloud)}
+            to_nearest["latents"] = min(rms(latent - other) for other in cloud)
             remaining = float(1 / weights.square().sum())
             steps.append(PossibleStep(index, sigma, remaining, to_mean, to_expected, to_nearest))
         return steps, spread, float(between), mean, pictures
@@ -150,11 +158,6 @@ def log_likelihood(x: Tensor, sigma: float, clean: Tensor) -> float:
     if sigma <= 0:
         raise InputError(f"sigma is {sigma!r}; a step begins at a noise level above 0")
     return -float((x.double() - (1 - sigma) * clean.double()).square().sum()) / (2 * sigma**2)
-
-
-def distance(one: Tensor, other: Tensor, mask: Tensor) -> float:
-    """Return the root mean square difference of pictures (T, H, W, 3) within a mask (H, W)."""
-    return rms(one[:, mask] - other[:, mask])
 
 
 def rms(values: Tensor) -> float:

@@ -2,8 +2,8 @@
 
     x at noise level sigma, portrait --Probe.read--> mouth opening, head yaw, light, identity of each latent frame
 
-A linear probe (Alain and Bengio 2016, arXiv:1610.01644) of mini's latents. It looks at sums over 4 x 4 cells of the
-whole latent and over 2 x 2 cells around the mouth. Mouth, head and light are read off what differs from the portrait,
+A linear probe (Alain and Bengio 2016, arXiv:1610.01644) of mini's latents. It looks at sums over 2 x 2 cells of the
+whole latent and at single cells around the mouth. Mouth, head and light are read off what differs from the portrait,
 which the network is given as well; identity off x alone. It is ridge regression in closed form: with
 x = (1 - sigma) clean + sigma noise, only means and covariances of clean latents have to be known, so a small file
 answers for every sigma. It is trained by `liveavatar.training.probe`; its R² on held clips is in the same file.
@@ -33,7 +33,7 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
 STAYED = QUANTITIES["identity"]
 MOVED = tuple(name for quantity, names in QUANTITIES.items() if quantity != "identity" for name in names)
 NAMES = (*MOVED, *STAYED)
-COARSE, FINE = 4, 2                             # cells a side that are summed: of the whole picture, around the mouth
+COARSE, FINE = 2, 1                             # cells a side that are summed: of the whole picture, around the mouth
 MOUTH = (0.375, 0.75, 0.3125, 0.6875)           # top, bottom, left, right of the fine part, as shares of the picture
 
 
@@ -92,7 +92,7 @@ class Probe:
         for shape in (frames.shape[1:], still.shape[1:]):
             if list(shape) != self.about["shape"]:
                 raise InputError(f"the latents have the shape {tuple(shape)} a latent frame; this probe was trained on "
-                                 f"{tuple(self.about['shape'])}: mini at its default size")
+                                 f"{tuple(self.about['shape'])}: mini at 128*128 px")
         return self.read_frames(frames, sigma, still)
 
     def read_frames(self, frames: Tensor, sigma: float, portraits: Tensor) -> dict[str, Tensor]:

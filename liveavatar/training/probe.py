@@ -22,7 +22,17 @@ from torch import Tensor
 from liveavatar.backends.mini import MiniBackend
 from liveavatar.backends.mini.vae import VideoVAE
 from liveavatar.config import parse_size
-from liveavatar.metrics.probe import MOVED, NAMES, QUANTITIES, STAYED, Probe, Readout, features, save_probe
+from liveavatar.metrics.probe import (
+    COARSE,
+    MOVED,
+    NAMES,
+    QUANTITIES,
+    STAYED,
+    Probe,
+    Readout,
+    features,
+    save_probe,
+)
 from liveavatar.training.moments import Moments, draw_moments
 
 SIGMAS = (1.0, 0.975, 0.95, 0.9, 0.85, 0.75, 0.65, 0.5, 0.35, 0.25, 0.1, 0.05, 0.0)     # where it is judged
@@ -77,7 +87,7 @@ def noise_covariance(shape: Iterable[int]) -> Tensor:
     C, h, w = shape
     unit = torch.eye(h * w, dtype=torch.float64).view(-1, 1, h, w)
     one = features(unit)                                            # (h * w, D / C): each channel by itself
-    coarse = (h // 4) * (w // 4)
+    coarse = (h // COARSE) * (w // COARSE)
     order = torch.cat([torch.arange(C)[:, None] * coarse + torch.arange(coarse)[None],
                        C * coarse + torch.arange(C)[:, None] * (one.shape[1] - coarse)
                        + torch.arange(one.shape[1] - coarse)[None]], 1)
@@ -155,9 +165,9 @@ def main(argv: list[str] | None = None) -> Probe:
     parser.add_argument("--work", type=Path, required=True, help="keeps latents, so that drawing can go on later")
     parser.add_argument("--out", type=Path, required=True, help="file of the probe")
     parser.add_argument("--report", type=Path, help="results, without suffix: .md and .json are written")
-    parser.add_argument("--count", type=int, default=640, help="moments for training")
-    parser.add_argument("--held", type=int, default=64, help="moments of held clips")
-    parser.add_argument("--size", default="256*256", help="width*height; mini's default")
+    parser.add_argument("--count", type=int, default=1600, help="moments for training")
+    parser.add_argument("--held", type=int, default=96, help="moments of held clips")
+    parser.add_argument("--size", default="128*128", help="width*height")
     arguments = parser.parse_args(argv)
     arguments.work.mkdir(parents=True, exist_ok=True)
     backend, size = MiniBackend.load(), parse_size(arguments.size)
