@@ -116,12 +116,13 @@ def test_the_shipped_probe_is_small_and_belongs_to_the_shipped_weights():
 
 
 def test_the_script_draws_fits_judges_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
-    call = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "probe.safetensors"), "--report",
-            str(tmp_path / "probe"), "--count", "10", "--held", "4", "--size", "64*64"]
     monkeypatch.setattr(training, "DIRECTIONS", 8)
-    probe = training.main(call)
-    assert probe.about["trained"] == 10 and probe.about["held"] == 4 and probe.about["shape"] == [16, 8, 8]
+    monkeypatch.setattr(training, "RIDGES", (0.3,))
+    work, size = tmp_path / "work", (64, 64)
+    probe = training.main(["--work", str(work), "--out", str(tmp_path / "probe.safetensors"), "--report",
+                           str(tmp_path / "probe"), "--count", "5", "--held", "2", "--size", "64*64"])
+    assert probe.about["trained"] == 5 and probe.about["held"] == 2 and probe.about["shape"] == [16, 8, 8]
     assert (tmp_path / "probe.md").read_text().count("\n| ") == 2 + len(training.SIGMAS)
     assert "mouth opening" in capsys.readouterr().out
     monkeypatch.setattr(training, "draw_moments", None)                     # all is kept: nothing is drawn again
-    assert training.main(call).about == probe.about
+    assert len(training.moments_of(None, "train", 5, size, 0, work).targets) == 5

@@ -41,6 +41,7 @@ RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)                    # noise variance that is
 DIRECTIONS = 12                                         # of each readout
 NOISES = 8                                              # draws of noise for each held clip and level
 RESAMPLES = 500
+NOT_SINGULAR = 1e-4
 PIECE, AT_ONCE = 16, 8                                  # moments in a file; drawn and encoded together
 
 
@@ -68,6 +69,7 @@ def fit(moments: Moments, ridge: float) -> Probe:
 
 def fit_readout(seen: Tensor, values: Tensor, noise: Tensor, ridge: float) -> Readout:
     """Fit one readout of clean features (N, D) to values (N, K). noise: (D, D) covariance of unit noise's features."""
+    noise = noise + NOT_SINGULAR * torch.eye(len(noise), dtype=noise.dtype)     # cells at the mouth are seen twice
     mean, centre = seen.mean(0), values.mean(0)
     away = seen - mean
     covariance = away.T @ away / (len(away) - 1)
