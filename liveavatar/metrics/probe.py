@@ -47,16 +47,18 @@ class Readout:
     noise: Tensor               # (R, R) covariance of the features of unit noise
     cross: Tensor               # (R, K) covariance of clean features and values
     values: Tensor              # (K,) mean of the values
+    ridges: Tensor              # (K,) variance of noise that is added in the regression of each value
 
-    def weights(self, sigma: float, ridge: float) -> Tensor:
-        """Return the weights of the directions at a noise level: (R, K). ridge: variance of noise that is added."""
-        spread = (1 - sigma) ** 2 * self.covariance + (sigma**2 + ridge) * self.noise
-        return torch.linalg.solve(spread, (1 - sigma) * self.cross)
+    def weights(self, sigma: float) -> Tensor:
+        """Return the weights of the directions at a noise level: (R, K)."""
+        noise = sigma**2 + self.ridges[:, None, None]
+        spread = (1 - sigma) ** 2 * self.covariance + noise * self.noise                    # (K, R, R)
+        return torch.linalg.solve(spread, (1 - sigma) * self.cross.T[..., None])[..., 0].T
 
-    def read(self, seen: Tensor, sigma: float, ridge: float) -> Tensor:
+    def read(self, seen: Tensor, sigma: float) -> Tensor:
         """Read features (N, D) that are noisy to the level sigma -> (N, K)"""
         away = seen @ self.basis - (1 - sigma) * self.mean
-        return self.values + away @ self.weights(sigma, ridge)
+        return self.values + away @ self.weights(sigma)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Probe:
 
     moved: Readout              # of MOVED, off what differs from the portrait
     stayed: Readout             # of STAYED, off x alone
-    about: dict                 # shape (C, h, w), ridge, weights, sigmas, r2 {quantity: [[mean, low, high], ...]} ...
+    about: dict                 # shape (C, h, w), weights, sigmas, r2 {quantity: [[mean, low, high], ...]} ...
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -97,9 +99,9 @@ class Probe:
 
     def read_frames(self, frames: Tensor, sigma: float, portraits: Tensor) -> dict[str, Tensor]:
         """Read N latent frames (N, C, h, w), each with its portrait (N, C, h, w) or all with one -> {name: (N,)}"""
-        seen, ridge = features(frames), self.about["ridge"]
-        moved = self.moved.read(seen - (1 - sigma) * features(portraits), sigma, ridge)
-        stayed = self.stayed.read(seen, sigma, ridge)
+        seen = features(frames)
+        moved = self.moved.read(seen - (1 - sigma) * features(portraits), sigma)
+        stayed = self.stayed.read(seen, sigma)
         return dict(zip((*MOVED, *STAYED), (*moved.unbind(1), *stayed.unbind(1)), strict=True))
 
 

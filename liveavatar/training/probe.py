@@ -36,8 +36,8 @@ from liveavatar.metrics.probe import (
 from liveavatar.training.moments import Moments, draw_moments
 
 SIGMAS = (1.0, 0.975, 0.95, 0.9, 0.85, 0.75, 0.65, 0.5, 0.35, 0.25, 0.1, 0.05, 0.0)     # where it is judged
-FITTED = (0.95, 0.9, 0.75, 0.5, 0.25, 0.1, 0.0)         # whose directions are kept
-RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)                    # noise variance that is added; chosen on the last fifth
+FITTED = (0.95, 0.85, 0.65, 0.35, 0.0)                  # whose directions are kept
+RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0)     # noise variance that is added; chosen for each value on the last fifth
 DIRECTIONS = 12                                         # of each readout
 NOISES = 8                                              # draws of noise for each held clip and level
 RESAMPLES = 500
@@ -58,16 +58,21 @@ def moments_of(vae: VideoVAE, split: str, count: int, size: tuple[int, int], see
     return Moments.joined(pieces)
 
 
-def fit(moments: Moments, ridge: float) -> Probe:
-    """Fit a probe by ridge regression in closed form, and keep the directions that it uses at FITTED noise levels."""
+def fit(moments: Moments, ridges: Tensor) -> Probe:
+    """Fit a probe by ridge regression in closed form, and keep the directions that it uses at FITTED noise levels.
+
+    ridges: (K,) noise variance that is added for each of NAMES
+    """
     seen, still = features(moments.latents).double(), features(moments.portraits).double()
     noise = noise_covariance(moments.latents.shape[1:])
-    moved, stayed = moments.targets.double().split((len(MOVED), len(STAYED)), 1)
-    return Probe(fit_readout(seen - still, moved, noise, ridge), fit_readout(seen, stayed, noise, ridge),
-                 {"shape": list(moments.latents.shape[1:]), "ridge": ridge, "sigmas": list(SIGMAS), "r2": {}})
+    counts = len(MOVED), len(STAYED)
+    moved, stayed = moments.targets.double().split(counts, 1)
+    of_moved, of_stayed = ridges.double().split(counts)
+    return Probe(fit_readout(seen - still, moved, noise, of_moved), fit_readout(seen, stayed, noise, of_stayed),
+                 {"shape": list(moments.latents.shape[1:]), "sigmas": list(SIGMAS), "r2": {}})
 
 
-def fit_readout(seen: Tensor, values: Tensor, noise: Tensor, ridge: float) -> Readout:
+def fit_readout(seen: Tensor, values: Tensor, noise: Tensor, ridges: Tensor) -> Readout:
     """Fit one readout of clean features (N, D) to values (N, K). noise: (D, D) covariance of unit noise's features."""
     noise = noise + NOT_SINGULAR * torch.eye(len(noise), dtype=noise.dtype)     # cells at the mouth are seen twice
     mean, centre = seen.mean(0), values.mean(0)
@@ -76,12 +81,13 @@ def fit_readout(seen: Tensor, values: Tensor, noise: Tensor, ridge: float) -> Re
     cross = away.T @ (values - centre) / (len(away) - 1)
     used = []
     for sigma in FITTED:
-        spread = (1 - sigma) ** 2 * covariance + (sigma**2 + ridge) * noise
-        weights = torch.linalg.solve(spread, (1 - sigma) * cross)
-        used.append(weights / weights.norm(dim=0).clamp(min=1e-12))
+        for ridge in ridges.unique():
+            spread = (1 - sigma) ** 2 * covariance + (sigma**2 + ridge) * noise
+            weights = torch.linalg.solve(spread, (1 - sigma) * cross[:, ridges == ridge])
+            used.append(weights / weights.norm(dim=0).clamp(min=1e-12))
     basis = torch.linalg.svd(torch.cat(used, 1), full_matrices=False).U[:, :DIRECTIONS].half().double()    # as kept
-    parts = (basis, mean @ basis, basis.T @ covariance @ basis, basis.T @ noise @ basis, basis.T @ cross, centre)
-    return Readout(*(part.float() for part in parts))
+    covariances = basis.T @ covariance @ basis, basis.T @ noise @ basis, basis.T @ cross
+    return Readout(*(part.float() for part in (basis, mean @ basis, *covariances, centre, ridges)))
 
 
 def noise_covariance(shape: Iterable[int]) -> Tensor:
@@ -116,31 +122,33 @@ def judge(probe: Probe, held: Moments, noises: int = NOISES) -> dict[str, list[t
     drawn = torch.randint(len(held.targets), (RESAMPLES, len(held.targets)), generator=generator)
     for sigma in SIGMAS:
         error = (read_noisy(probe, held, sigma, generator, noises) - held.targets[:, None]).square().mean(1)
+        value, many = r_squared(error[None], held.targets[None]), r_squared(error[drawn], held.targets[drawn])
         for quantity, names in QUANTITIES.items():
             columns = [NAMES.index(name) for name in names]
-            value = r_squared(error[None, :, columns], held.targets[None, :, columns])
-            many = r_squared(error[drawn][..., columns], held.targets[drawn][..., columns])
-            low, high = many.quantile(torch.tensor([0.025, 0.975]))
-            found[quantity].append(tuple(round(float(one), 4) for one in (value[0], low, high)))
+            low, high = many[:, columns].mean(1).quantile(torch.tensor([0.025, 0.975]))
+            found[quantity].append(tuple(round(float(one), 4) for one in (value[0, columns].mean(), low, high)))
     return found
 
 
 def r_squared(error: Tensor, truth: Tensor) -> Tensor:
-    """Return 1 - squared error over variance, the mean over K numbers. error (B, N, K) squared, truth (B, N, K) -> (B,)
-    """
-    return (1 - error.mean(1) / truth.var(1, unbiased=False).clamp(min=1e-9)).mean(1)
+    """Return 1 - squared error over variance: error (B, N, K) squared, truth (B, N, K) -> (B, K)"""
+    return 1 - error.mean(1) / truth.var(1, unbiased=False).clamp(min=1e-9)
+
+
+def choose_ridges(moments: Moments) -> Tensor:
+    """Choose the ridge of each value by its R² on the last fifth, averaged over SIGMAS. -> (K,)"""
+    cut = len(moments.targets) * 4 // 5
+    first, last, means = moments[:cut], moments[cut:], []
+    for ridge in RIDGES:
+        probe, generator = fit(first, torch.full((len(NAMES),), ridge)), torch.Generator().manual_seed(6)
+        errors = [(read_noisy(probe, last, sigma, generator, 1)[:, 0] - last.targets).square() for sigma in SIGMAS]
+        means.append(torch.stack([r_squared(error[None], last.targets[None])[0] for error in errors]).mean(0))
+    return torch.tensor(RIDGES)[torch.stack(means).argmax(0)]
 
 
 def train(moments: Moments, held: Moments) -> Probe:
-    """Choose the ridge on the last fifth of the training moments, fit on all of them, and judge on held ones."""
-    cut = len(moments.targets) * 4 // 5
-    first, last = moments[:cut], moments[cut:]
-
-    def mean_r2(ridge: float) -> float:
-        found = judge(fit(first, ridge), last, noises=1)
-        return sum(max(value[0], -1.0) for values in found.values() for value in values)
-
-    probe = fit(moments, max(RIDGES, key=mean_r2))
+    """Choose the ridges on the last fifth of the training moments, fit on all of them, and judge on held ones."""
+    probe = fit(moments, choose_ridges(moments))
     probe.about["r2"] = judge(probe, held)
     return probe
 
