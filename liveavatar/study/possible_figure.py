@@ -8,7 +8,8 @@ import numpy as np
 
 from liveavatar.metrics.possible import Possible, describe
 from liveavatar.metrics.steps import change_map
-from liveavatar.study.drawing import GREEN, GREY, ORANGE, PURPLE, SKY, STUDENT, Picture, finished, legend
+from liveavatar.study.drawing import GREY, STUDENT, Picture, finished, legend
+from liveavatar.web.palette import GREEN, ORANGE, PURPLE, SKY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from liveavatar.metrics.probe import QUANTITIES, Probe
-from liveavatar.study.drawing import GREEN, GREY, ORANGE, PURPLE, STUDENT, Picture, axes, finished, legend
+from liveavatar.study.drawing import GREY, STUDENT, Picture, axes, finished, legend
+from liveavatar.web.palette import GREEN, ORANGE, PURPLE
 
 COLOURS = dict(zip(QUANTITIES, (PURPLE, STUDENT, ORANGE, GREEN), strict=True))
 

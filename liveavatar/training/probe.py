@@ -3,8 +3,8 @@
     python -m liveavatar.training.probe --work .train/probe --out liveavatar/metrics/probe.safetensors \\
         --report benchmarks/results/probe
 
-Drawing the pictures takes minutes on a CPU and is kept in --work, so that it can go on later; the fit takes seconds. A
-ridge regression needs only means and covariances of the clean latents, since noise of a known level adds a known
+Drawing the pictures takes minutes on a CPU and is kept in --work, so that it can go on later; the fit takes less than a
+minute. A ridge regression needs only means and covariances of the clean latents, since noise of a known level adds a known
 covariance. The directions that it uses at some noise levels span a small space, which is what is shipped.
 """
 
@@ -175,8 +175,8 @@ def main(argv: list[str] | None = None) -> Probe:
     parser.add_argument("--work", type=Path, required=True, help="keeps latents, so that drawing can go on later")
     parser.add_argument("--out", type=Path, required=True, help="file of the probe")
     parser.add_argument("--report", type=Path, help="results, without suffix: .md and .json are written")
-    parser.add_argument("--count", type=int, default=1600, help="moments for training")
-    parser.add_argument("--held", type=int, default=96, help="moments of held clips")
+    parser.add_argument("--count", type=int, default=640, help="moments for training")
+    parser.add_argument("--held", type=int, default=48, help="moments of held clips")
     parser.add_argument("--size", default="128*128", help="width*height")
     arguments = parser.parse_args(argv)
     arguments.work.mkdir(parents=True, exist_ok=True)
