@@ -8,7 +8,7 @@ import numpy as np
 
 from liveavatar.metrics.possible import Possible, describe
 from liveavatar.metrics.steps import change_map
-from liveavatar.study.drawing import GREY, STUDENT, Picture, finished, legend
+from liveavatar.study.drawing import DARK_GREY, STUDENT, Picture, finished, legend
 from liveavatar.web.palette import GREEN, ORANGE, PURPLE, SKY
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ def curve(axis: Axes, found: Possible) -> None:
     """Draw the distance from the mean of all renderings after each step, against a true video's."""
     places = range(len(found.steps))
     for part in found.spread:
-        axis.plot(places, [found.share(step, part) for step in places], "o-", color=COLOURS.get(part, GREY), label=part,
-                  linewidth=2.4 if part == "latents" else 1.2)
-    axis.axhline(0, color=GREY, linewidth=1)
-    axis.axhline(1, color=GREY, linewidth=1, linestyle="--")
-    axis.text(places[-1], 1.02, "as far as a sample", ha="right", fontsize=8, color=GREY)
-    axis.text(places[-1], 0.02, "the mean", ha="right", fontsize=8, color=GREY)
+        axis.plot(places, [found.share(step, part) for step in places], "o-", color=COLOURS.get(part, DARK_GREY),
+                  label=part, linewidth=2.4 if part == "latents" else 1.2)
+    axis.axhline(0, color=DARK_GREY, linewidth=1)
+    axis.axhline(1, color=DARK_GREY, linewidth=1, linestyle="--")
+    axis.text(places[-1], 1.02, "as far as a sample", ha="right", fontsize=8, color=DARK_GREY)
+    axis.text(places[-1], 0.02, "the mean", ha="right", fontsize=8, color=DARK_GREY)
     axis.set_ylim(-0.05, max(1.25, axis.get_ylim()[1]))
     axis.set_xticks(list(places))
     axis.set_xlabel("after step")

@@ -3,9 +3,9 @@
     python -m liveavatar.training.probe --work .train/probe --out liveavatar/metrics/probe.safetensors \\
         --report benchmarks/results/probe
 
-Drawing the pictures takes minutes on a CPU and is kept in --work, so that it can go on later; the fit takes less than a
-minute. A ridge regression needs only means and covariances of the clean latents, since noise of a known level adds a known
-covariance. The directions that it uses at some noise levels span a small space, which is what is shipped.
+Drawing the pictures takes minutes on a CPU and is kept in --work, so that it can go on later; the fit takes less than
+a minute. A ridge regression needs only means and covariances of the clean latents, since noise of a known level adds a
+known covariance. The directions that it uses at some noise levels span a small space, which is what is shipped.
 """
 
 from __future__ import annotations
