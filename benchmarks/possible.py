@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import liveavatar
@@ -43,8 +44,9 @@ def read_kept(count: int, work: Path) -> Iterator[Rendering]:
 def table(found: Possible) -> str:
     """Write the numbers as Markdown."""
     parts = list(found.spread)
-    lines = ["| step | sigma | remaining of " + str(found.count) + " | " + " | ".join(parts) +
-             " | latents: from the expected one | from the nearest |", "| ---: |" * 3 + " ---: |" * (len(parts) + 2)]
+    names = ("step", "sigma", f"remaining of {found.count}", *parts, "latents: from the expected one",
+             "from the nearest")
+    lines = [f"| {' | '.join(names)} |", f"|{' ---: |' * len(names)}"]
     for step in found.steps:
         shares = [f"{found.share(step.index, part):.2f}" for part in parts]
         lines.append(f"| {step.index} | {step.sigma:.3f} | {step.remaining:.1f} | " + " | ".join(shares) +
@@ -78,10 +80,12 @@ def main() -> None:
             f"{found.apart / found.spread['latents']:.2f} from the nearest other one. One person, one block, weights "
             f"{weights}.\n\n{table(found)}\n")
     numbers = {"command": command, "weights": weights, "count": found.count, "spread": found.spread,
-               "apart": found.apart, "steps": [asdict(step) for step in found.steps]}
+               "apart": found.apart, "steps": [asdict(step) for step in found.steps],
+               "shares": [{part: found.share(step.index, part) for part in found.spread} for step in found.steps]}
     arguments.out.with_suffix(".md").write_text(text, encoding="utf-8")
     arguments.out.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     draw_possible(found).save(arguments.work / "possible.png")
+    Image.open(arguments.work / "possible.png").convert("RGB").save(arguments.out.with_suffix(".webp"), quality=82)
     print(text)
 
 

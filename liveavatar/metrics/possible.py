@@ -83,11 +83,15 @@ class Possible:
 
     def share(self, step: int, part: str = "latents") -> float:
         """Return the distance of a guess from the mean against a true video's: 0 is the mean, 1 as far as a sample.
-        NaN where nothing is open. Raises InputError for a part that is not measured."""
+
+        The mean of N renderings is off the mean of all that is possible by spread^2 / N on average, which is taken from
+        the square. NaN where nothing is open. Raises InputError for a part that is not measured.
+        """
         if part not in self.spread:
             raise InputError(f"part is {part!r}; choose from {', '.join(map(repr, self.spread))}")
         spread = self.spread[part]
-        return self.steps[step].to_mean[part] / spread if spread > 0 else math.nan
+        square = self.steps[step].to_mean[part] ** 2 - spread**2 / self.count
+        return math.sqrt(max(square, 0.0)) / spread if spread > 0 else math.nan
 
 
 class Gathering:
