@@ -1,6 +1,6 @@
 """Does a step hold the mean of what is possible, or a sample? mini against true renderings with other chance.
 
-    python benchmarks/possible.py --out benchmarks/results/possible --work .train/possible
+    python benchmarks/possible.py
 
 Renderings are kept in --work, so that it can go on later. Writes .md, .json and .webp.
 """
@@ -21,6 +21,7 @@ import liveavatar
 from liveavatar.metrics.possible import Possible, Rendering, compare, describe, draw_rendering
 from liveavatar.study.possible_figure import draw_possible
 
+RESULTS = Path(__file__).parent / "results"
 PROMPT, START_S, BLOCK_S = "waving", 0.96, 0.48
 
 
@@ -57,8 +58,8 @@ def table(found: Possible) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="results, without suffix")
-    parser.add_argument("--work", type=Path, required=True, help="keeps the renderings")
+    parser.add_argument("--out", type=Path, default=RESULTS / "possible", help="without suffix")
+    parser.add_argument("--work", type=Path, default=Path(".train/possible"), help="keeps the renderings")
     parser.add_argument("--renderings", type=int, default=64)
     parser.add_argument("--person", type=int, default=7, help="seed of the avatar")
     parser.add_argument("--size", default="256*256")
