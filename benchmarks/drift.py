@@ -2,10 +2,13 @@
 
     python benchmarks/drift.py                     30 minutes of video: an hour on two cores, minutes on a GPU
     python benchmarks/drift.py --minutes 2 --every 5
+    python benchmarks/drift.py --switches out/switches --minutes 10      a stream for each switch, in turn; stopped at
+                                                   any moment, by --within too, the same command goes on
 
 Every block is denoised, each from the caches the one before left. Only one block in `--every` is decoded, with the two
 blocks before it as a warm-up: the decoder looks back less than five latent frames, so what is measured equals what a
-whole video would show. The portrait, lit neutrally, is the truth: its wall must stay, and its colours.
+whole video would show. The portrait, lit neutrally, is the truth: its wall must stay, and its colours. With --switches
+every block is decoded and measured (`liveavatar.study.drift`), and results go to drift_switches.
 """
 
 from __future__ import annotations
@@ -31,10 +34,16 @@ from liveavatar.backends.devices import choose_device, choose_dtype
 from liveavatar.backends.mini import MiniBackend
 from liveavatar.metrics.quality import colour_error, corner_square_error, decibel
 from liveavatar.metrics.regressor import COLOURS, FaceRegressor
+from liveavatar.metrics.stream_drift import CURVES
+from liveavatar.study.drift import DriftStudy, stability_settings
 from liveavatar.training.sheets import tile, write_png
 
 WARM_UP_BLOCKS = 2
 BLOCK_S = 0.48
+FAULT_BLOCK, FAULT_MINUTES = 20, 0.3
+MEAN_BLOCKS = 5
+TITLES = {"identity": "identity (0 portrait, 1 another person)", "colours": "colours moved, levels of 255",
+          "corners_db": "corners, dB", "seam": "seam, times the change within a block"}
 PROMPT = "neutral light"          # that of the portrait, so that the wall's true colours are known
 
 
@@ -148,6 +157,85 @@ def draw(moments: list[Moment], path: Path) -> None:
     pyplot.close(figure)
 
 
+# ---------------------------------------------------------------------------------------------- the switches
+
+def compare_switches(arguments: argparse.Namespace) -> None:
+    """Make a stream for each switch, as far as `--within` allows, and write what was found so far."""
+    from tqdm import tqdm
+
+    pipeline = pipeline_of(find_networks(arguments), arguments.dtype, arguments.device)
+    until = time.monotonic() + 60 * arguments.within
+    studies = []
+    for name, chosen, minutes in (("faults", True, FAULT_MINUTES), ("switches", False, arguments.minutes)):
+        settings = [setting for setting in stability_settings(pipeline, FAULT_BLOCK)
+                    if (setting.fault is not None) == chosen]
+        study = DriftStudy(pipeline, long_speech(60 * minutes), liveavatar.avatar(arguments.person), PROMPT,
+                           settings=settings, seconds=60 * minutes, folder=arguments.switches / name,
+                           config=liveavatar.GenerationConfig(base_seed=arguments.seed))
+        for _ in tqdm(study.blocks(), desc=name, unit="block"):
+            if time.monotonic() > until:
+                study.stop()
+        studies.append(study)
+    stem = arguments.out.with_name(arguments.out.stem + "_switches")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    faults, switches = studies
+    text = switches_text(arguments, pipeline, switches, faults)
+    print(text)
+    stem.with_suffix(".md").write_text(text)
+    draw_switches(switches, stem.with_suffix(".webp"))
+
+
+def switches_text(arguments: argparse.Namespace, pipeline: liveavatar.Pipeline, switches: DriftStudy,
+                  faults: DriftStudy) -> str:
+    """Write the tables: a row for each switch, a row for each planted fault."""
+    heads = ("stream", "video, s", *(f"{TITLES[curve]}, first to last tenth" for curve in CURVES), "jumps", "shifts")
+    lines = ["# What keeps mini's stream stable", "",
+             f"    python benchmarks/drift.py --switches out/switches --minutes {arguments.minutes:g}", "",
+             f"{pipeline.backend.dtype} on a {platform.machine()} {pipeline.backend.device.type}, torch "
+             f"{torch.__version__}, seed {arguments.seed}, portrait avatar({arguments.person}). Each row says how much "
+             f"video it rests on; {60 * arguments.minutes:g} s were asked for. mini is a small network whose head "
+             "copies from the portrait: what it does says how the switches work, not how the 14B model would do.", "",
+             "| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
+    for row in switches.table():
+        values = [f"{row.first[curve]:.3g} to {row.last[curve]:.3g}" for curve in CURVES]
+        found = f"{len(row.jumps)} | {len(row.shifts)}"
+        lines.append(f"| {row.name} | {row.seconds:.0f} | {' | '.join(values)} | {found} |")
+    lines += ["", f"Faults put into finished pictures at block {FAULT_BLOCK}, which the measures must find there and "
+              "nowhere else:", "", "| fault | video, s | jumps found at blocks | shifts of colour found at blocks |",
+              "| --- | ---: | --- | --- |"]
+    lines += [f"| {row.name} | {row.seconds:.0f} | {row.jumps or 'none'} | {row.shifts or 'none'} |"
+              for row in faults.table()]
+    return "\n".join([*lines, ""])
+
+
+def draw_switches(study: DriftStudy, path: Path) -> None:
+    """Draw the four curves of each stream, means over MEAN_BLOCKS blocks."""
+    import matplotlib
+    from PIL import Image
+
+    matplotlib.use("Agg")
+    import numpy as np
+    from matplotlib import pyplot
+
+    figure, panes = pyplot.subplots(2, 2, figsize=(10, 6))
+    streams = [stream for stream in study.streams if len(stream.points) >= MEAN_BLOCKS]
+    for pane, curve in zip(panes.flat, CURVES, strict=True):
+        for number, stream in enumerate(streams):
+            values = np.array([getattr(point, curve) for point in stream.points[1:]])
+            smooth = np.convolve(values, np.ones(MEAN_BLOCKS) / MEAN_BLOCKS, "valid")
+            minutes = (np.arange(len(smooth)) + MEAN_BLOCKS / 2) * study.block_s / 60
+            pane.plot(minutes, smooth, linewidth=1.8 if number == 0 else 0.9, color=f"C{number}",
+                      label=stream.setting.name)
+        pane.set(title=TITLES[curve], xlabel="minute")
+    panes.flat[0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path.with_suffix(".png"), dpi=90)
+    pyplot.close(figure)
+    with Image.open(path.with_suffix(".png")) as picture:
+        picture.convert("RGB").save(path, quality=70, method=6)
+    path.with_suffix(".png").unlink()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_weights(parser)
@@ -158,8 +246,12 @@ def main() -> None:
     parser.add_argument("--person", type=int, default=1, help="seed of the portrait")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--switches", type=Path, metavar="FOLDER", help="compare the switches; curves are kept here")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "drift")
     arguments = parser.parse_args()
+    if arguments.switches is not None:
+        compare_switches(arguments)
+        return
     began = time.monotonic()
     networks = find_networks(arguments)
     pipeline = pipeline_of(networks, arguments.dtype, arguments.device)

@@ -2,7 +2,8 @@
 
 Timestep forcing (Live Avatar, section 3): at sampler step i a block attends to earlier blocks *as they were at step i*,
 so every noise level keeps a cache of its own and no extra clean pass is needed. The released system always keeps four;
-here there are as many as there are steps.
+here there are as many as there are steps. With one clean cache all steps read the same ring: each writes its block
+over the last one's, and a pass at noise level 0 leaves the finished block there (as in Self-Forcing, arXiv:2506.08009).
 
     keys of one layer, one level:  [ condition | slot 0 | slot 1 | ... ]      one slot = one latent frame
                                      "sink"      a ring: the newest block overwrites the oldest
@@ -12,7 +13,7 @@ Large buffers are written in place; the counts that say what is valid are immuta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -105,6 +106,7 @@ class RingCache(RingPosition):
     frame_tokens: int       # tokens of one latent frame
     capacity: int
     end: int = 0
+    sink: bool = field(default=True, kw_only=True)     # False: once the ring is full, the condition is not seen
 
     attention_class = None  # of the self-attention that reads it, where that is not `transformer.CachedAttention`
 
@@ -119,6 +121,11 @@ class RingCache(RingPosition):
     def bytes(self) -> int:
         return self.k.nbytes + self.v.nbytes
 
+    @property
+    def first_visible(self) -> int:
+        """Return the first token that the next block sees: 0, or the ring's first where the condition is forgotten."""
+        return 0 if self.sink or self.end < self.capacity else self.condition_tokens
+
     def open(self, layer: int, tokens: int) -> CacheSlices:
         """Return where one block of so many tokens goes: latent frames that fit the ring without crossing its seam.
 
@@ -132,7 +139,7 @@ class RingCache(RingPosition):
     def slices(self, k: Tensor, v: Tensor, tokens: int) -> CacheSlices:
         """Cut out the parts of one layer's buffers (B, heads, condition_tokens + capacity * frame_tokens, head_dim)."""
         first, last, valid = self.bounds(tokens)
-        parts = slice(0, self.condition_tokens), slice(first, last), slice(0, valid)
+        parts = slice(0, self.condition_tokens), slice(first, last), slice(self.first_visible, valid)
         return CacheSlices(*(KeysValues(k[:, :, part], v[:, :, part]) for part in parts))
 
     def bounds(self, tokens: int) -> tuple[int, int, int]:

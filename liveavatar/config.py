@@ -14,6 +14,9 @@ from liveavatar.types import InputError
 from liveavatar.wording import did_you_mean
 
 BLOCK_FRAMES = 12                 # infer_frames comes in whole blocks of 12 video frames
+BLOCK_LATENTS = 3                 # and rings in whole blocks of 3 latent frames
+LONGEST_RING = 48                 # latent frames
+CACHE_LEVELS = ("own", "clean")
 SMALLEST_SIDE, LARGEST_SIDE, SIDE_MULTIPLE = 32, 2048, 16
 MOST_STEPS = 50
 SOLVERS = ("euler", "renoise")
@@ -42,6 +45,10 @@ class GenerationConfig:
                                              # trained on such; "none"; or left, top, right, bottom in pixels
     portrait_strength: float = 1.0           # 1: the whole portrait; less: only its blurred colours; 0: none
     sound_strength: float = 1.0              # 1: the sound as it is; less: mixed with noise; 0: none
+    ring_frames: int | None = None           # latent frames that a block sees, itself included; None: as trained
+    portrait_sink: bool = True               # False: the portrait is forgotten once the ring is full, as frames are
+    cache_level: str = "own"                 # "own": earlier blocks are seen at the noise level of the step;
+                                             # "clean": finished, from one cache, which costs a pass more a block
     guidance: float = 1.0                    # 1 is off; above it only models that were not distilled gain
     enable_online_decode: bool = True        # decode each block when it is ready; False: all after the last one
     offload_model: bool = False              # move parts to main memory while they rest (no effect on a CPU)
@@ -64,6 +71,10 @@ class GenerationConfig:
         object.__setattr__(self, "crop", check_crop(self.crop))
         check_between("portrait_strength", self.portrait_strength, 0, 1)
         check_between("sound_strength", self.sound_strength, 0, 1)
+        check_ring_frames(self.ring_frames)
+        if not isinstance(self.portrait_sink, bool):
+            raise InputError(f"portrait_sink is {self.portrait_sink!r}; it must be True or False")
+        check_choice("cache_level", self.cache_level, CACHE_LEVELS)
         check_between("guidance", self.guidance, 0, 20)
         check_between("start_s", self.start_s, 0, math.inf)
         if self.duration_s is not None:
@@ -127,6 +138,15 @@ def check_infer_frames(frames: object) -> None:
             remedy = f"the nearest are {' and '.join(nearest)}" if len(nearest) > 1 else f"the nearest is {nearest[0]}"
         raise InputError(f"infer_frames is {frames!r}; a clip is made of blocks of {BLOCK_FRAMES} video frames: "
                          f"{remedy}")
+
+
+def check_ring_frames(frames: object) -> None:
+    """Refuse a length of the ring that is no whole number of blocks. Raises InputError."""
+    whole = isinstance(frames, int) and not isinstance(frames, bool)
+    if frames is not None and not (whole and frames % BLOCK_LATENTS == 0 and BLOCK_LATENTS <= frames <= LONGEST_RING):
+        raise InputError(f"ring_frames is {frames!r}; a ring holds whole blocks of {BLOCK_LATENTS} latent frames, the "
+                         f"one being made included: a multiple of {BLOCK_LATENTS} from {BLOCK_LATENTS} to "
+                         f"{LONGEST_RING}, for example 9; leave it out for that of training")
 
 
 def check_schedule(schedule: Any, steps: int) -> str | tuple[float, ...]:

@@ -101,6 +101,12 @@ TERMS: dict[str, str] = {
                         "100 % black against white.",
     "identity_distance": "How far the colours of skin, hair, shirt and wall are from the portrait's: 0 % is the same; "
                          "read off drawn avatars only.",
+    # drift of a stream
+    "stream_identity": "How far skin, hair, clothes and wall are from the portrait: 0 is the portrait, 1 as far as "
+                       "another person.",
+    "stream_colours": "How far the mean colour of the picture has moved since the first block, in levels of 255.",
+    "stream_corners": "How well the two upper corners, where nothing moves, keep to the portrait: higher is stiller.",
+    "stream_seam": "How much changes where a block begins, against the change within it: 1 is no seam.",
     # the way of the latents
     "path_length": "How far the latents went from the noise to the picture, all steps added up; 1 is the distance of "
                    "noise from zero.",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,12 @@ class Branch:
     text: tuple[KeysValues, ...]
     portrait: ConditionCache
 
+    @cached_property
+    def forgotten(self) -> ConditionCache:
+        """Return the portrait of blocks that no longer see it: what is copied from it is empty, as at strength 0."""
+        reference = self.portrait.reference
+        return self.portrait if reference is None else replace(self.portrait, reference=torch.zeros_like(reference))
+
 
 @dataclass(frozen=True)
 class Constants:
@@ -61,6 +68,7 @@ class Constants:
     levels: tuple[Modulation, ...]
     cond: Branch
     uncond: Branch | None            # without words and sound; None when there is no guidance
+    clean_level: Modulation | None = None   # of the pass that fills one clean cache; None: a cache for each noise level
 
 
 def block_generator(base_seed: int, block: int | str) -> torch.Generator:
@@ -109,13 +117,32 @@ def constants_of(backend: Backend, condition: Condition, config: GenerationConfi
     guided = config.guidance != 1.0
     return Constants(schedule, config.sample_solver or backend.trained.solver,
                      model_levels(backend.transformer, schedule, backend.device), branch_of(backend, condition),
-                     branch_of(backend, backend.unconditional(condition)) if guided else None)
+                     branch_of(backend, backend.unconditional(condition)) if guided else None,
+                     clean_level_of(backend, config))
 
 
-def beginning(backend: Backend, constants: Constants) -> Rollout:
+def clean_level_of(backend: Backend, config: GenerationConfig) -> Modulation | None:
+    """Return the noise level 0 where finished blocks go through the network once more; None where they do not."""
+    if config.cache_level != "clean":
+        return None
+    return backend.transformer.modulate(torch.zeros(1, 1, device=backend.device))
+
+
+def beginning(backend: Backend, constants: Constants, config: GenerationConfig) -> Rollout:
     """Return the state before the first block, with empty caches."""
     branches = [branch for branch in (constants.cond, constants.uncond) if branch is not None]
-    return Rollout(0, *(backend.new_caches(branch.portrait, constants.schedule.steps) for branch in branches))
+    return Rollout(0, *(empty_caches(backend, branch.portrait, config, constants.schedule.steps)
+                        for branch in branches))
+
+
+def empty_caches(backend: Backend, portrait: ConditionCache, config: GenerationConfig,
+                 steps: int) -> tuple[RingCache, ...]:
+    """Return a ring for each of so many steps; with `cache_level="clean"` all of them are one and the same."""
+    clean = config.cache_level == "clean"
+    rings = backend.new_caches(portrait, 1 if clean else steps, config.ring_frames)
+    if not config.portrait_sink:
+        rings = tuple(replace(ring, sink=False) for ring in rings)
+    return rings * steps if clean else rings
 
 
 @torch.inference_mode()
@@ -128,7 +155,7 @@ def roll_out(backend: Backend, condition: Condition, config: GenerationConfig,
     fixed = backend.compiled_threads
     with adapted_threads(backend.device, fixed=fixed):
         constants = constants_of(backend, condition, config)
-        rollout = beginning(backend, constants)
+        rollout = beginning(backend, constants, config)
     if go_on is not None:
         rollout = go_on(rollout)
     block_frames = backend.block_latents * backend.frames_per_latent
@@ -162,14 +189,15 @@ def steps_of_block(backend: Backend, constants: Constants, config: GenerationCon
     reference = cond.condition.reference
     generator = block_generator(config.base_seed, block)
     noise = torch.randn(1, reference.shape[1], backend.block_latents, *reference.shape[-2:], generator=generator)
+    seen = "forgotten" if rollout.caches[0].first_visible else "portrait"
     guidance = None
     if uncond is not None:
-        guidance = Guidance(config.guidance, context(uncond), uncond.portrait, rollout.uncond_caches)
+        guidance = Guidance(config.guidance, context(uncond), getattr(uncond, seen), rollout.uncond_caches)
     pose = cond.condition.pose
     if pose is not None:
         first = block * backend.block_latents
         pose = pose[:, :, first:first + backend.block_latents].to(backend.device)
     x = (noise if latents is None else latents).to(backend.device, model.dtype)
-    return denoise_block(model, x, context(cond), cond.portrait, rollout.caches, constants.schedule,
+    return denoise_block(model, x, context(cond), getattr(cond, seen), rollout.caches, constants.schedule,
                          levels=constants.levels, solver=constants.solver, generator=generator, block=block,
-                         guidance=guidance, pose=pose, steps=steps)
+                         guidance=guidance, pose=pose, steps=steps, clean_level=constants.clean_level)

@@ -241,6 +241,8 @@ def pack(rollout: Rollout) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors = {}
     for kind, caches in (("told", rollout.caches), ("free", rollout.uncond_caches)):
         for step, cache in enumerate(caches):
+            if step and cache.k is caches[0].k:              # all steps have the one clean cache
+                continue
             tensors[f"{kind}.{step}.k"], tensors[f"{kind}.{step}.v"] = cache.k.cpu(), cache.v.cpu()
     return tensors, {"block": str(rollout.block), "end": str(rollout.caches[0].end)}
 
@@ -250,7 +252,8 @@ def unpack(tensors: dict[str, Tensor], about: dict[str, str], empty: Rollout) ->
     def filled(kind: str, caches: tuple[RingCache, ...]) -> tuple[RingCache, ...]:
         rings = []
         for step, cache in enumerate(caches):
-            k, v = tensors[f"{kind}.{step}.k"], tensors[f"{kind}.{step}.v"]
+            where = 0 if cache.k is caches[0].k else step
+            k, v = tensors[f"{kind}.{where}.k"], tensors[f"{kind}.{where}.v"]
             if k.shape != cache.k.shape or k.dtype != cache.k.dtype:
                 raise ValueError(f"it holds {k.dtype} {tuple(k.shape)}, this model needs {cache.k.dtype} "
                                  f"{tuple(cache.k.shape)}")

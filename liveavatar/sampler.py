@@ -132,7 +132,7 @@ def denoise_block(model: CausalS2VTransformer, noise: Tensor, context: Context, 
                   caches: tuple[RingCache, ...], schedule: Schedule, *, levels: tuple[Modulation, ...] | None = None,
                   solver: Solver = "euler", generator: torch.Generator | None = None, block: int = 0,
                   guidance: Guidance | None = None, pose: Tensor | None = None,
-                  steps: range | None = None) -> Iterator[Step]:
+                  steps: range | None = None, clean_level: Modulation | None = None) -> Iterator[Step]:
     """Carry one block from noise to picture, pausing after every step.
 
     noise     (B, C, F, h, w) of unit variance; where `steps` begins later, the latents after the step before it
@@ -141,6 +141,8 @@ def denoise_block(model: CausalS2VTransformer, noise: Tensor, context: Context, 
     levels    `model_levels(model, schedule)`, if it was computed before
     generator needed by solver="renoise" for its fresh noise; the draws of earlier steps are made as well
     steps     which steps of the schedule; None: all. Guidance needs all
+    clean_level  of noise level 0, where all `caches` are one: the finished block goes through the network once more
+              with it, and leaves its keys and values for the blocks that follow
     Raises InputError where caches and steps differ in number.
     """
     steps = range(schedule.steps) if steps is None else steps
@@ -164,6 +166,10 @@ def denoise_block(model: CausalS2VTransformer, noise: Tensor, context: Context, 
         fresh = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x) if draws else None
         clean = (x.float() - sigma * velocity.float()).to(velocity.dtype)
         x = move(x, velocity, sigma, sigma_next, solver, fresh)
+        if clean_level is not None and sigma_next == 0:
+            model(x, clean_level, context, condition, caches[-1], pose, rope)
+            if guidance is not None:
+                model(x, clean_level, guidance.context, guidance.condition, guidance.caches[-1], pose, rope)
         if x.is_cuda:
             torch.cuda.synchronize(x.device)
         yield Step(block, index, schedule.steps, sigma, sigma_next, x, clean, velocity, cache,

@@ -709,9 +709,9 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
 
     # ------------------------------------------------------------------ caches
 
-    def new_cache(self, condition: ConditionCache) -> RingCache:
-        """Make an empty ring for one noise level, to fit this condition."""
+    def new_cache(self, condition: ConditionCache, frames: int | None = None) -> RingCache:
+        """Make an empty ring for one noise level, to fit this condition. frames: latent frames; None: as trained"""
         k = condition.k
         return RingCache.empty(len(self.blocks), k.shape[1], k.shape[2], k.shape[4],
                                condition_tokens=condition.tokens, frame_tokens=math.prod(condition.grid),
-                               capacity=self.config.cache_frames, dtype=k.dtype, device=k.device)
+                               capacity=frames or self.config.cache_frames, dtype=k.dtype, device=k.device)

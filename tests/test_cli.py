@@ -245,6 +245,7 @@ def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
     (["genrate"], "did you mean 'generate'?"),
     (["generate", "--backend", "minni", "--audio", __file__, "--image", __file__], "did you mean 'mini'?"),
     (["generate", "--sample_solver", "eular"], "did you mean 'euler'?"),
+    (["generate", "--ring_frames", "4"], "ring_frames is 4"), (["generate", "--cache_level", "own1"], "mean 'own'?"),
     (["generate", "--schedule", "relased"], "did you mean 'released'?"),
     (["generate", "--clean", "weiner"], "did you mean 'wiener'?"),
     (["avatar", "--trait", "hiar=long"], "did you mean 'hair'"),

@@ -168,6 +168,22 @@ def test_a_stopped_run_is_gone_on_with_and_its_video_says_where_it_comes_from(pi
     assert any(torch.equal(value, last.latents) for value in saved.values())
 
 
+SHORT = replace(CONFIG, ring_frames=3, portrait_sink=False, cache_level="clean")
+
+
+@pytest.mark.parametrize("option", ["offload_kv_cache", "condition_in_rings"])
+def test_a_short_ring_without_portrait_and_one_clean_cache_work_in_every_layout(downloads, pipe, told, blocks, option):
+    """The portrait is seen in block 0 alone; the steps of block 0 see what they always see."""
+    plain, other = (list(one.steps(told, config=SHORT)) for one in (pipe, load(downloads, **{option: True})))
+    steps = [event for event in blocks if isinstance(event, Step)]
+    assert [torch.equal(a.x, b.x) for a, b in zip(plain, steps, strict=True)] == [True, True, False, False]
+    assert all(torch.equal(a.x, b.x) for a, b in zip(plain, other, strict=True))
+    assert len({id(step.cache.k) for step in plain}) == 1 and plain[0].cache.capacity == 3
+    fp8 = list(load(downloads, fp8_attention=True).steps(told, config=SHORT))
+    error = (fp8[-1].velocity - plain[-1].velocity).norm() / plain[-1].velocity.norm()
+    assert 0 < error < 0.5
+
+
 @pytest.mark.parametrize("option", ["offload_kv_cache", "condition_in_rings"])
 def test_however_rings_are_laid_out_the_video_is_the_same(downloads, told, blocks, option):
     steps = load(downloads, **{option: True}).steps(told, config=CONFIG)

@@ -154,9 +154,9 @@ class Backend(ABC):
     def unconditional(self, condition: Condition) -> Condition:
         """Return the condition without words and sound: the other branch of guidance."""
 
-    def new_caches(self, condition: ConditionCache, steps: int) -> tuple[RingCache, ...]:
-        """Return an empty ring for each step."""
-        return tuple(self.transformer.new_cache(condition) for _ in range(steps))
+    def new_caches(self, condition: ConditionCache, steps: int, frames: int | None = None) -> tuple[RingCache, ...]:
+        """Return an empty ring for each step. frames: latent frames that it holds; None: as trained"""
+        return tuple(self.transformer.new_cache(condition, frames) for _ in range(steps))
 
     @abstractmethod
     def decoder(self, condition: Condition | None = None) -> PictureDecoder:

@@ -217,6 +217,12 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
                                                                  "(default: 1)")
     sampled.add_argument("--sound_strength", type=float, help="1: the sound as it is, less: mixed with noise, 0: none "
                                                               "(default: 1)")
+    sampled.add_argument("--ring_frames", type=int, help="latent frames that a block sees, itself included: 3, 6, 9 "
+                                                         "(default: as the weights were trained)")
+    add_switch(sampled, "--portrait_sink", None, "see the portrait for the whole video (default), or False: only until "
+                                                 "the ring is full")
+    sampled.add_argument("--cache_level", help="own: earlier blocks are seen at the noise level of the step (default); "
+                                               "clean: finished, from one cache, one pass more a block")
     sampled.add_argument("--sample_guide_scale", dest="guidance", type=float, help="with --teacher only (default: 1)")
 
 

@@ -135,9 +135,11 @@ def placeless(kind: str, count: int) -> TokenPlaces:
 
 def self_key_places(cache: RingCache, condition: ConditionCache, frames: int) -> TokenPlaces:
     """Return the places of the keys that a block of so many latent frames sees at the ring's end: the portrait, the
-    motion, then the slots of the ring, which hold the newest latent frames in turn."""
+    motion (both unless they are forgotten), then the slots of the ring, which hold the newest latent frames in turn."""
     grid, end = condition.grid, cache.end + frames
     parts = [block_places(-1, 1, grid, "portrait"), placeless("motion", condition.tokens - condition.reference_tokens)]
+    if cache.first_visible:
+        parts = []
     visible = cache.bounds(frames * cache.frame_tokens)[2] - cache.condition_tokens
     for slot in range(visible // cache.frame_tokens):
         frame = end - 1 - (end - 1 - slot) % cache.capacity

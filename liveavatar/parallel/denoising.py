@@ -14,7 +14,7 @@ from liveavatar.config import GenerationConfig
 from liveavatar.parallel.group import STOP, RankGroup
 from liveavatar.parallel.layout import Layout
 from liveavatar.parallel.timeline import SpanRecorder
-from liveavatar.rollout import Rollout, constants_of, steps_of_block
+from liveavatar.rollout import Rollout, constants_of, empty_caches, steps_of_block
 
 if TYPE_CHECKING:
     from liveavatar.backends import Backend
@@ -31,7 +31,7 @@ def denoise(backend: Backend, condition: Condition, config: GenerationConfig, gr
     steps = layout.owned(group.rank)
     with recorder.span("prepare"):
         constants = constants_of(backend, condition, config)
-        caches = backend.new_caches(constants.cond.portrait, len(steps))
+        caches = empty_caches(backend, constants.cond.portrait, config, len(steps))
     source = group.channel_from(group.rank - 1, empty_latents(backend, condition)) if group.rank else None
     target = group.channel_to(group.rank + 1) if group.rank != layout.vae_rank else None
     for block in range(blocks_of(backend, condition)):

@@ -49,6 +49,9 @@ def generate(audio: Audio, image: Image, prompt: str | Prompt = "", config: Gene
     if config.guidance != 1.0:
         raise InputError(f"guidance is {config.guidance}; it is made by one process only: start without torchrun, or "
                          "leave it at 1.0")
+    if config.cache_level == "clean":
+        raise InputError("cache_level is 'clean': all steps read the one cache that the last step fills, so they "
+                         "cannot be spread over processes; start without torchrun, or leave it at 'own'")
     kind = find_for(backend, options)
     path = check_output(output)
     inputs = prepare(kind, audio, image, prompt, config)

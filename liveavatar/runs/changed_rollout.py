@@ -23,6 +23,7 @@ from liveavatar.rollout import (
     beginning,
     block_generator,
     branch_of,
+    clean_level_of,
     schedule_of,
     steps_of_block,
 )
@@ -50,6 +51,7 @@ class ChangedRollout:
         self._encoded: tuple[tuple, Condition] | None = None
         self._branches: tuple[tuple, Branch, Branch | None] | None = None
         self._levels: dict[tuple[float, ...], tuple[Modulation, ...]] = {}
+        self._clean_level: Modulation | None = None
 
     # ------------------------------------------------------------------ what holds where
 
@@ -94,8 +96,9 @@ class ChangedRollout:
         if schedule.sigmas not in self._levels:
             with torch.inference_mode():
                 self._levels[schedule.sigmas] = model_levels(backend.transformer, schedule, backend.device)
+                self._clean_level = self._clean_level or clean_level_of(backend, self._config)
         return Constants(schedule, settings.config.sample_solver or backend.trained.solver,
-                         self._levels[schedule.sigmas], *self._branches[1:])
+                         self._levels[schedule.sigmas], *self._branches[1:], self._clean_level)
 
     # ------------------------------------------------------------------ making
 
@@ -107,7 +110,7 @@ class ChangedRollout:
         """
         fixed = self.backend.compiled_threads
         with adapted_threads(self.backend.device, fixed=fixed):
-            rollout = filled(beginning(self.backend, self.constants(begins, 0)), kept, begins)
+            rollout = filled(beginning(self.backend, self.constants(begins, 0), self._config), kept, begins)
         block_frames = self.backend.block_latents * self.backend.frames_per_latent
         frames, shape = self.condition(begins, 0).frames, self.condition(begins, 0).reference.shape
         with held_threads():

@@ -7,6 +7,7 @@
     claims    what the article says, and what the rows say of it
     figures   drawings for the notebooks
     report    one HTML file of a sweep or a run
+    drift     streams side by side, one switch changed in each: what keeps them stable
 
 Names are loaded when they are first used.
 """
@@ -18,6 +19,8 @@ from liveavatar.lazy import lazy_names
 _HOME = {
     "Cell": "grid", "Grid": "grid", "Sweep": "sweep", "Result": "cell_result", "Table": "table", "Estimate": "table",
     "read_table": "table", "judge_all": "claims", "CLAIMS": "claims", "write_report": "report",
+    "DriftStudy": "drift", "stability_settings": "drift", "StreamSetting": "drift_stream",
+    "PlantedFault": "drift_stream",
 }
 
 __all__ = [*_HOME]

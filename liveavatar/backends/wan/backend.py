@@ -235,17 +235,17 @@ class WanBackend(Backend):
         decoder = WanDecoder(self.vae, None if condition is None else condition.motion, self.conditioning)
         return Marked(decoder) if self._about.get("untrained") else decoder
 
-    def new_caches(self, condition: ConditionCache, steps: int) -> tuple[RingCache, ...]:
-        """Return an empty ring for each step."""
+    def new_caches(self, condition: ConditionCache, steps: int, frames: int | None = None) -> tuple[RingCache, ...]:
+        """Return an empty ring for each step. frames: latent frames that it holds; None: as trained"""
+        if self.condition_in_rings:
+            return super().new_caches(condition, steps, frames)
+        frames = frames or self.transformer.config.cache_frames
         if self.fp8_attention:
             from liveavatar.backends.wan.fp8_attention import fp8_rings, query_scales
 
-            return fp8_rings(condition, query_scales(self.transformer), self.transformer.config.cache_frames, steps,
-                             self.compiled)
-        if self.condition_in_rings:
-            return tuple(self.transformer.new_cache(condition) for _ in range(steps))
-        return split_caches(condition, self.transformer.config.cache_frames, steps, fp8=self.fp8_cache,
-                           on_host=self.offload_kv_cache, compiled=self.compiled)
+            return fp8_rings(condition, query_scales(self.transformer), frames, steps, self.compiled)
+        return split_caches(condition, frames, steps, fp8=self.fp8_cache, on_host=self.offload_kv_cache,
+                            compiled=self.compiled)
 
     def about(self) -> dict:
         return dict(self._about)

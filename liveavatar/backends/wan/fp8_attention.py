@@ -108,7 +108,7 @@ class Fp8CachedAttention(CachedAttention):
         ring = self.cache
         first, last, valid = ring.bounds(tokens)
         self.write_condition(ring.part(self.layer, 0, ring.condition_tokens))
-        return Fp8CacheSlices(ring.part(self.layer, first, last), ring.part(self.layer, 0, valid))
+        return Fp8CacheSlices(ring.part(self.layer, first, last), ring.part(self.layer, ring.first_visible, valid))
 
     def write_condition(self, place: Fp8KeysValues) -> None:
         """Turn the portrait's keys for this block. All else of the condition is there since the first block."""

@@ -20,7 +20,7 @@ from liveavatar.graphs import Graph
 from liveavatar.transformer import AudioLayerContext, Context, Modulation, RopeTable, RopeTables
 from liveavatar.types import InputError
 
-GraphKey = tuple[int, bool]                       # slot of the ring, and whether a pose is followed
+GraphKey = tuple[int, bool, int]      # slot of the ring, whether a pose is followed, the noise level by its identity
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Records:
 
     given: tuple[object, ...]                                    # what the graphs take for granted
     graphs: dict[GraphKey, Graph] = field(default_factory=dict)
+    levels: dict[int, Modulation] = field(default_factory=dict)  # kept, so that no other takes their identity
 
 
 class RecordedSteps:
@@ -44,7 +45,9 @@ class RecordedSteps:
         arguments = (x, level, context, condition, cache, rope, pose)
         if not can_record(x, cache):
             return self._run_layers(*arguments)
-        records, key = self._records_of(cache, (level, context.text, condition)), (cache.slot, pose is not None)
+        records = self._records_of(cache, (context.text, condition))
+        records.levels[id(level)] = level
+        key = cache.slot, pose is not None, id(level)
         changing = tensors_of(x, rope, context, pose)
         if key not in records.graphs:
             records.graphs[key] = self._record(of_tensors(self._run_layers, *arguments), changing, condition)
