@@ -16,7 +16,7 @@ from widgets.drift_view import MOST_POINTS, thinned
 SETTINGS = (StreamSetting("as trained"), StreamSetting("colours", fault=PlantedFault("colours", 4, 40.0)))
 
 
-def study_of(seconds=2.9):
+def study_of(seconds=3.4):
     return DriftStudy(Pipeline(FakeBackend()), tone(1.0), face(32, 32), settings=SETTINGS, seconds=seconds,
                       config=GenerationConfig(sample_steps=2, size=(32, 32)))
 
@@ -24,7 +24,7 @@ def study_of(seconds=2.9):
 def test_curves_grow_and_the_button_starts_stops_and_goes_on():
     view = DriftView(study_of())
     body, buffers = view.paint()
-    assert body["words"] == "ready: 2 streams of 2.9 s" and not buffers and not body["done"]
+    assert body["words"] == "ready: 2 streams of 3.4 s" and not buffers and not body["done"]
     view._receive_message(None, {"kind": "study"}, [])
     view.study.wait()
     wait_until(lambda: not view.study.running)

@@ -144,7 +144,7 @@ class DriftView(LiveView):
 
     def on_message(self, kind: str, content: dict) -> None:
         """Handle the button, and the space key."""
-        if kind == "study" or (kind == "steer" and content.get("what") == "toggle"):
+        if kind == "study":
             self.stop() if self.study is not None and self.study.running else self.start()
 
 

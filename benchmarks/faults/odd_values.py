@@ -27,7 +27,8 @@ def settings_of(dice: random.Random) -> dict:
              "crop": st.sampled_from(["auto", "none", "0,0,32,32", (0, 0, 40, 40), "5,5,4,4"]),
              "portrait_strength": st.floats(-0.5, 1.5), "sound_strength": st.floats(-0.5, 1.5),
              "ring_frames": st.sampled_from([3, 6, 12, None, 4]), "portrait_sink": st.booleans(),
-             "cache_level": st.sampled_from(["own", "clean", "magic"]), "guidance": st.floats(0, 2), "enable_online_decode": st.booleans(), "label": st.booleans(),
+             "cache_level": st.sampled_from(["own", "clean", "magic"]), "guidance": st.floats(0, 2),
+             "enable_online_decode": st.booleans(), "label": st.booleans(),
              "start_s": st.floats(-0.1, 1.0), "duration_s": st.floats(0, 2.0),
              "clean": st.sampled_from(["wiener", "noisereduce", None, "magic"])}
     with warnings.catch_warnings():

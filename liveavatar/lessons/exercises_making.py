@@ -134,6 +134,24 @@ MAKING = (
                "A block lasts 0.48 s (run.info.block_s), and block 0 begins at 0 s."),
         right="Block 3 begins at 1.44 s and overwrites block 0. From then on the video knows its own beginning only "
               "through the portrait and through what later blocks have carried on."),
+    Exercise(
+        "forgotten-portrait", "caches",
+        number(2, slips={3: "that is with the ring as trained, which holds nine latent frames",
+                         6: "those are latent frames; a block has three of them",
+                         1: "block 1 finds three of six places free: the ring is not full yet"}),
+        hints=("A ring of six latent frames has room for two blocks. Which block is the first to find it full?",
+               "6 // 3, counted from 0."),
+        right="Block 2. From then on the person is known only from the blocks before, and each is a copy of a copy: "
+              "that is how a stream drifts."),
+    Exercise(
+        "clean-cache-work", "caches",
+        number(1.25, slips={5: "that is how often the network is called; how many times four is it?",
+                            0.25: "that is what comes on top of it",
+                            2: "the clean pass is one call more, not four"}),
+        hints=("Four steps are four calls of the network; the finished block is a fifth.",
+               "Divide five by four."),
+        right="A quarter more work for a quarter of the memory; and a block cannot begin before the last one is "
+              "finished, so the steps cannot be spread over several devices."),
     # ------------------------------------------------------------------------------------------- 06 lips
     Exercise(
         "two-early", "lips",

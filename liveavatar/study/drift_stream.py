@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -89,7 +88,7 @@ class DriftStream:
         self.thumbnails: dict[int, Tensor] = {}            # block -> (h, w, 3) uint8
         self.newest: Tensor | None = None                  # likewise, of the newest block
         backend = pipeline.backend
-        self.blocks = ceil(condition.frames / pipeline.block_frames)
+        self.blocks = condition.frames // pipeline.block_frames        # whole ones
         self._pipeline, self._condition, self._path = pipeline, condition, path
         self._meter = DriftMeter(portrait, pipeline.block_frames / backend.fps)
         self._decoder: PictureDecoder = backend.decoder(condition)
@@ -126,7 +125,7 @@ class DriftStream:
             self._steps = roll_out(self._pipeline.backend, self._condition, self.config, self._go_on)
         step, self._rollout = next(made for made in self._steps if made[1] is not None)
         self._recent = [*self._recent, step.x][-WARM_UP_BLOCKS:]
-        frames = self._decoder.decode(step.x)[:self._condition.frames - step.block * self._pipeline.block_frames]
+        frames = self._decoder.decode(step.x)
         if self.setting.fault is not None:
             frames = self.setting.fault.apply(step.block, frames)
         self._next = step.block + 1

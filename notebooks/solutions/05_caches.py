@@ -14,3 +14,13 @@ print(check("ring-at-block-5", answer))
 # overwritten-at: the first block that finds the ring full
 answer = ring.capacity // 3 * block_s
 print(check("overwritten-at", answer))
+
+# forgotten-portrait: the first block that finds a ring of six latent frames full
+config = liveavatar.GenerationConfig(ring_frames=6, portrait_sink=False)
+answer = config.ring_frames // 3
+print(check("forgotten-portrait", answer))
+
+# clean-cache-work: calls of the network for a block, with and without the clean pass
+steps = config.sample_steps
+answer = (steps + 1) / steps
+print(check("clean-cache-work", answer))

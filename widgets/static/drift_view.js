@@ -211,6 +211,7 @@ const view = {
 
   key(ctx, key) {
     const hop = { ArrowUp: -1, ArrowDown: 1 }[key], streams = ctx.body?.streams ?? [];
+    if (key === " ") { ctx.send("study"); return true; }
     if (!hop || !streams.length) return false;
     ctx.set("chosen", streams[Math.min(Math.max(view.chosen(ctx) + hop, 0), streams.length - 1)].name);
     return true;
