@@ -18,7 +18,8 @@ from liveavatar.vram.cards import GIB, card, cards, efficiency
 from liveavatar.vram.fit import check_fit
 from liveavatar.vram.meta import measure, meta_tensor
 from liveavatar.vram.plan import plan
-from liveavatar.vram.shapes import UMT5, Wav2Vec2, lora_bytes, shapes, weights_of
+from liveavatar.vram.settings import Settings
+from liveavatar.vram.shapes import UMT5, Wav2Vec2, lora_bytes, ring_bytes, shapes, weights_of
 
 SMALL = "384*256"                    # quick to run without numbers
 MIB = 2**20
@@ -62,6 +63,10 @@ def test_a_cache_is_as_large_as_the_one_that_a_run_makes():
     ring = RingCache.empty(8, 1, 4, 64, condition_tokens=64, frame_tokens=64, capacity=9, dtype=torch.float32,
                            device="cpu")
     assert small.ring == ring.bytes
+    longer = ring_bytes("wan-s2v-14b", (256, 384), torch.bfloat16, 24)
+    assert longer[1] == 2 * parts.ring_alone and parts.ring_frames == 12
+    with pytest.raises(InputError, match="ring_frames is 10"):
+        Settings(ring_frames=10)
 
 
 def test_the_work_of_a_step_is_known_from_its_shapes():

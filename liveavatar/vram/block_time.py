@@ -6,7 +6,7 @@ from liveavatar.parallel.layout import Layout
 from liveavatar.vram.cards import Card
 from liveavatar.vram.prediction import BlockTime
 from liveavatar.vram.settings import Settings
-from liveavatar.vram.shapes import Shapes, meta_transformer
+from liveavatar.vram.shapes import Shapes
 
 
 def step_seconds(parts: Shapes, on: Card, fp8: bool, fp8_attention: bool = False) -> tuple[float, float]:
@@ -46,8 +46,7 @@ def gathered_in_a_pass(asked: Settings, parts: Shapes) -> float:
 
 def read_back(parts: Shapes) -> int:
     """Return bytes that travel in a step when caches rest in main memory: the whole ring in, the new block out."""
-    config = meta_transformer(parts.model, parts.dtype).config
-    return parts.ring_alone + parts.ring_alone * config.block_frames // config.cache_frames
+    return parts.ring_alone + parts.ring_alone * parts.block_latents // parts.ring_frames
 
 
 def block_time(asked: Settings, on: Card) -> BlockTime | None:

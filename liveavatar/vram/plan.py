@@ -106,7 +106,7 @@ def plan(backend: str = "wan-s2v-14b", *, gpu: str | Card | None = None, config:
     """
     if config is not None:
         taken = {"steps": config.sample_steps, "infer_frames": config.infer_frames,
-                 "enable_online_decode": config.enable_online_decode}
+                 "enable_online_decode": config.enable_online_decode, "ring_frames": config.ring_frames}
         taken |= {"size": config.size} if config.size is not None else {}
         taken |= {"num_clip": config.num_clip} if config.num_clip is not None else {}
         settings = taken | settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from liveavatar.backends import find
-from liveavatar.config import check_choice, check_infer_frames, check_whole, parse_size, size_text
+from liveavatar.config import check_choice, check_infer_frames, check_ring_frames, check_whole, parse_size, size_text
 from liveavatar.types import InputError
 from liveavatar.vram.shapes import Shapes, shapes
 
@@ -37,6 +37,7 @@ class Settings:
     enable_online_decode: bool = True
     infer_frames: int = 48
     num_clip: int = 50
+    ring_frames: int | None = None        # latent frames of a ring; None: as the weights were trained
     layout: str = "ours"                  # "released": how the released code lays its caches out
     libraries: int | None = None          # mini: bytes that its process holds without it; None: measured in this one
 
@@ -47,6 +48,7 @@ class Settings:
         check_whole("num_clip", self.num_clip, 1, 10**6, "50 clips of 48 frames are 96 seconds")
         check_infer_frames(self.infer_frames)
         check_choice("spread", self.spread, SPREADS)
+        check_ring_frames(self.ring_frames)
         check_choice("weights", self.weights, ("bf16", "fp8", "nf4", "float32"))
         check_choice("caches", self.caches, ("bf16", "fp8"))
         check_choice("layout", self.layout, ("ours", "released"))
@@ -67,7 +69,7 @@ class Settings:
     def shapes(self) -> Shapes:
         """Return the sizes of all that is held at these settings, counted without memory."""
         by_frame = self.offload_kv_cache and not self.on_cpu
-        return shapes(self.backend, self.size, self.weights, self.caches, by_frame)
+        return shapes(self.backend, self.size, self.weights, self.caches, by_frame, self.ring_frames)
 
     @property
     def on_cpu(self) -> bool:

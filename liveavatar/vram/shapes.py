@@ -134,6 +134,7 @@ class Shapes:
     encode: StageCost           # of four video frames
     latents: int                # of a block, as they wait to be decoded
     pictures: int               # of a block, uint8 in main memory
+    ring_frames: int            # latent frames in a ring
 
     @property
     def block_s(self) -> float:
@@ -196,16 +197,16 @@ def lora_bytes(model: str) -> int:
 
 @cache
 def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str = "bf16",
-           by_frame: bool = False) -> Shapes:
+           by_frame: bool = False, ring_frames: int | None = None) -> Shapes:
     """Run every stage at this size without numbers. size (height, width); takes a second or two, once.
 
-    by_frame: the VAE of wan-s2v-14b decodes one picture after another
+    by_frame: the VAE of wan-s2v-14b decodes one picture after another; ring_frames: latent frames, None: as trained
     """
     if model not in MODELS:
         raise InputError(f"nothing is known of backend {model!r}; plans are made for {' and '.join(MODELS)}")
     dtype = torch.float32 if weights == "float32" else torch.bfloat16
-    ways = passes(model, size, dtype)
-    wide, alone = ring_bytes(model, size, dtype)
+    ways = passes(model, size, dtype, ring_frames)
+    wide, alone = ring_bytes(model, size, dtype, ring_frames)
     apart = model != "mini"                                # the 14B backend keeps the condition once for all steps
     ring_alone = alone * DTYPES["fp8"].itemsize // dtype.itemsize if caches == "fp8" else alone
     vae = vae_costs(model, size, dtype, by_frame)
@@ -221,11 +222,11 @@ def shapes(model: str, size: tuple[int, int], weights: str = "bf16", caches: str
         ring_alone if apart else wide, ring_alone, 2 * wide // config.num_layers if apart else 0,
         ways["condition"], ways["text"], ways["prefill"], ways["step"], vae["decode"], vae["encode"],
         config.out_dim * frames * pixels // SPATIAL_STRIDE**2 * dtype.itemsize,
-        frames * FRAMES_PER_LATENT * 3 * pixels)
+        frames * FRAMES_PER_LATENT * 3 * pixels, ring_frames or config.cache_frames)
 
 
 @cache
-def passes(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
+def passes(model: str, size: tuple[int, int], dtype: torch.dtype, ring_frames: int | None = None) -> dict:
     """Measure prompt, prefill and one step: what each takes and leaves, by running the transformer's own functions."""
     network = meta_transformer(model, dtype)
     config = network.config
@@ -239,7 +240,8 @@ def passes(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
     level, _ = measure(lambda: network.modulate(meta_tensor(1, 1)), network)
     sound = meta_tensor(1, config.audio_layers, config.audio_dim, AUDIO_HISTORY + FRAMES_PER_LATENT * frames)
     heard, _ = measure(lambda: network.encode_audio(sound), network)
-    ring = network.new_cache(condition).advance(config.cache_frames)   # from there on a block sees the whole ring
+    ring = network.new_cache(condition, ring_frames)
+    ring = ring.advance(ring.capacity)                     # from there on a block sees the whole ring
     known = [network, *text, condition.k, condition.v, ring.k, ring.v, *level.layers, level.head]
     block, context = meta_tensor(1, channels, frames, h, w, dtype=dtype), Context(words, heard)
 
@@ -249,7 +251,8 @@ def passes(model: str, size: tuple[int, int], dtype: torch.dtype) -> dict:
 
 
 @cache
-def ring_bytes(model: str, size: tuple[int, int], dtype: torch.dtype) -> tuple[int, int]:
+def ring_bytes(model: str, size: tuple[int, int], dtype: torch.dtype,
+               ring_frames: int | None = None) -> tuple[int, int]:
     """Return one step's cache as our RingCache lays it out, and the ring alone."""
     from liveavatar.cache import RingCache
 
@@ -261,7 +264,8 @@ def ring_bytes(model: str, size: tuple[int, int], dtype: torch.dtype) -> tuple[i
         condition += rows * columns + (rows // 2) * (columns // 2) + 4 * (rows // 4) * (columns // 4)
     heads = config.num_heads
     found = [RingCache.empty(config.num_layers, 1, heads, config.dim // heads, condition_tokens=count,
-                             frame_tokens=tokens, capacity=config.cache_frames, dtype=dtype, device="meta").bytes
+                             frame_tokens=tokens, capacity=ring_frames or config.cache_frames, dtype=dtype,
+                             device="meta").bytes
              for count in (condition, 0)]
     return found[0], found[1]
 

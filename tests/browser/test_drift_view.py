@@ -20,7 +20,7 @@ def test_streams_are_made_chosen_and_hidden(open_notebook):
     book.wait_for("() => document.querySelectorAll('.la-drift-row').length === 3")
     book.page.locator(".la-drift").focus()
     book.page.keyboard.press(" ")
-    book.wait_for("() => document.querySelector('.la-drift .la-progress').textContent === 'done: 21 of 21 blocks'")
+    book.wait_for("() => document.querySelector('.la-drift .la-progress').textContent === 'done: 18 of 18 blocks'")
     book.page.keyboard.press("ArrowDown")
     book.wait_for_kernel("view.chosen == 'ring of 3'")
     assert "corners" in book.page.locator(".la-drift-pane canvas").first.get_attribute("aria-label")

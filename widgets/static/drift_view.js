@@ -89,7 +89,7 @@ const view = {
   draw(ctx) {
     const { streams, words, running, done } = ctx.body;
     ctx.words.textContent = words;
-    ctx.toggle.textContent = running ? "Stop" : streams.some((one) => one.blocks) ? "Go on" : "Start";
+    ctx.toggle.textContent = running ? "Stop" : done ? "Done" : streams.some((one) => one.blocks) ? "Go on" : "Start";
     ctx.toggle.disabled = !streams.length || done;
     const theme = ctx.theme();
     view.drawList(ctx, theme);
@@ -183,6 +183,7 @@ const view = {
     pen.font = `11px ${theme.font}`;
     pen.fillStyle = theme.soft;
     pen.strokeStyle = theme.line;
+    pen.lineWidth = 1;
     pen.textAlign = "right";
     pen.textBaseline = "middle";
     const ticks = name === "seam" ? [1, 2, 5, 20, 100].filter((value) => value >= range[0] && value <= range[1])
