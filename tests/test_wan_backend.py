@@ -184,6 +184,18 @@ def test_a_short_ring_without_portrait_and_one_clean_cache_work_in_every_layout(
     assert 0 < error < 0.5
 
 
+def test_streams_are_compared_as_those_of_mini_are(pipe):
+    from liveavatar.study import DriftStudy, stability_settings
+
+    names = [setting.name for setting in stability_settings(pipe)]
+    assert "ring of 12" not in names and "re-noise" in names                       # 12 is as trained
+    settings = [setting for setting in stability_settings(pipe) if setting.name in ("as trained", "one clean cache")]
+    study = DriftStudy(pipe, tone(1.0), face(80, 80), "a dwarf laughs", settings=settings, seconds=1.0, config=CONFIG)
+    assert [(name, point.block) for name, point in study.blocks()] == [
+        ("as trained", 0), ("one clean cache", 0), ("as trained", 1), ("one clean cache", 1)]
+    assert study["as trained"].newest.shape == (64, 64, 3) and len(study.table()) == 2
+
+
 @pytest.mark.parametrize("option", ["offload_kv_cache", "condition_in_rings"])
 def test_however_rings_are_laid_out_the_video_is_the_same(downloads, told, blocks, option):
     steps = load(downloads, **{option: True}).steps(told, config=CONFIG)

@@ -143,8 +143,12 @@ class DriftStudy:
         """Make the blocks that are missing, one of each stream in turn; yield the stream's name and what was measured.
 
         Closing it, or `stop`, ends after the block that is being made; calling it again goes on there.
+        Raises InputError while it runs in a thread.
         """
-        self._stop.clear()
+        if threading.current_thread() is not self._thread:
+            if self.running:
+                raise InputError("this study is running; stop it first")
+            self._stop.clear()
         self._prepare()
         try:
             with held_threads():
@@ -154,8 +158,9 @@ class DriftStudy:
                         return
                     stream = min(waiting, key=lambda one: len(one.points))      # the first of those that are behind
                     point = stream.advance()
-                    self._tell(point)
-                    yield stream.setting.name, point
+                    if point is not None:
+                        self._tell(point)
+                        yield stream.setting.name, point
         finally:
             for stream in self.streams:
                 stream.save()
@@ -174,6 +179,7 @@ class DriftStudy:
             self._tell(None)
 
         self.error = None
+        self._stop.clear()
         stop_on_interrupt(self)
         self._thread = threading.Thread(target=work, name="liveavatar-drift", daemon=True)
         self._thread.start()

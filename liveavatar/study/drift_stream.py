@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -55,7 +55,8 @@ class PlantedFault:
             return frames
         if self.kind == "jump":
             return frames.roll(round(self.size * frames.shape[2] / 256), 2)
-        return (frames.float() + self.size * torch.tensor([1.0, 0.0, -1.0])).round().clamp(0, 255).to(torch.uint8)
+        shift = self.size * torch.tensor([1.0, 0.0, -1.0], device=frames.device)
+        return (frames.float() + shift).round().clamp(0, 255).to(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,11 @@ class DriftStream:
         self._next, self._thumbnail_every = 0, 1
         self._steps: Iterator[tuple[Step, Rollout | None]] | None = None
         self._rollout: Rollout | None = None
+        self._written = 0                                  # points that are in the file
         if path is not None:
             self.points = read_curve(curve_of(path))[:self.blocks]
+            self._written = len(self.points)
+            self._restore_pictures(self._saved()[0])
 
     def __repr__(self) -> str:
         return f"DriftStream({self.setting.name!r}, {len(self.points)} of {self.blocks} blocks)"
@@ -107,18 +111,21 @@ class DriftStream:
         """Tell whether every block is measured."""
         return len(self.points) >= self.blocks
 
-    def advance(self) -> DriftPoint:
-        """Make and measure the next block. What an earlier process measured but could not save the state of is made
-        again first, up to SAVE_EVERY blocks."""
-        while True:
-            point = self._make()
-            if point.block >= len(self.points):
-                self.points.append(point)
-                if self._path is not None:
-                    append_point(curve_of(self._path), point)
-                    if self._next % SAVE_EVERY == 0 or self.done:
-                        self.save()
-                return point
+    def advance(self) -> DriftPoint | None:
+        """Make and measure a block; None where it was measured before and is only made again.
+
+        That is so after a process was killed: its curve is there, but the state of its newest blocks is not.
+        """
+        point = self._make()
+        if point.block < len(self.points):
+            return None
+        self.points.append(point)
+        if self._path is not None:
+            append_points(curve_of(self._path), self.points[self._written:])
+            self._written = len(self.points)
+            if self._next % SAVE_EVERY == 0 or self.done:
+                self.save()
+        return point
 
     def _make(self) -> DriftPoint:
         if self._steps is None:
@@ -151,6 +158,7 @@ class DriftStream:
         tensors |= {f"latents.{place}": latents.cpu() for place, latents in enumerate(self._recent)}
         tensors |= {f"meter.{name}": tensor for name, tensor in self._meter.state().items()}
         tensors |= {f"thumbnail.{block}": picture for block, picture in self.thumbnails.items()}
+        tensors["newest"] = self.newest.clone()          # it may be one of the thumbnails
         try:
             data = pack_tensors(tensors, about | {"thumbnail_every": str(self._thumbnail_every)})
             write_whole(state_of(self._path), lambda part: part.write_bytes(data))
@@ -159,16 +167,14 @@ class DriftStream:
                              "then start again: the curves are kept") from error
 
     def _go_on(self, empty: Rollout) -> Rollout:
-        """Return the state that was saved, or the empty one where there is none or it is damaged."""
-        if self._path is None or not self.points or not state_of(self._path).is_file():
+        """Return the state that was saved, or the empty one where there is none, or none that fits."""
+        tensors, about = self._saved()
+        if not tensors or int(about["block"]) > len(self.points):          # the curve was cut or deleted
             return empty
+        device = self._pipeline.backend.device
         try:
-            tensors, about = read_tensors(state_of(self._path))
-            device = self._pipeline.backend.device
             rollout = unpack({name: one.to(device) for name, one in tensors.items()}, about, empty)
-        except Exception:                                  # of many kinds; the blocks are made again from the first
-            return empty
-        if rollout.block > len(self.points):               # the curve was cut or deleted
+        except (KeyError, ValueError):                     # of another model: the blocks are made from the first again
             return empty
         recent = [name for name in sorted(tensors) if name.startswith("latents.")]
         self._recent = [tensors[name] for name in recent]
@@ -177,10 +183,23 @@ class DriftStream:
         self._meter.restore({name.removeprefix("meter."): one for name, one in tensors.items()
                              if name.startswith("meter.")})
         self._thumbnail_every = int(about["thumbnail_every"])
-        self.thumbnails = {int(name.removeprefix("thumbnail.")): one for name, one in tensors.items()
-                           if name.startswith("thumbnail.")}
+        self._restore_pictures(tensors)
         self._next = rollout.block
         return rollout
+
+    def _saved(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Read what `save` wrote; nothing where there is none, or it is damaged: then all is made again."""
+        if self._path is None or not state_of(self._path).is_file():
+            return {}, {}
+        try:
+            return read_tensors(state_of(self._path))
+        except Exception:                                  # safetensors raises errors of many kinds
+            return {}, {}
+
+    def _restore_pictures(self, tensors: dict[str, Tensor]) -> None:
+        self.thumbnails = {int(name.removeprefix("thumbnail.")): one for name, one in tensors.items()
+                           if name.startswith("thumbnail.")}
+        self.newest = tensors.get("newest")
 
 
 def thumbnail(picture: Tensor) -> Tensor:
@@ -204,12 +223,13 @@ def state_of(path: Path) -> Path:
     return path.with_name(path.name + ".safetensors")
 
 
-def append_point(path: Path, point: DriftPoint) -> None:
-    """Add a block to a curve. Raises InputError where the disk refuses it."""
-    values = {name: None if value is math.nan or value != value else value for name, value in asdict(point).items()}
+def append_points(path: Path, points: Sequence[DriftPoint]) -> None:
+    """Add blocks to a curve. Raises InputError where the disk refuses it."""
+    lines = [json.dumps(asdict(point) | {"seam": None if math.isnan(point.seam) else point.seam}) + "\n"
+             for point in points]
     try:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write("".join(lines))
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}); free some space, then start "
                          "again") from error
