@@ -128,8 +128,9 @@ def clean_level_of(backend: Backend, config: GenerationConfig) -> Modulation | N
     return backend.transformer.modulate(torch.zeros(1, 1, device=backend.device))
 
 
-def beginning(backend: Backend, constants: Constants, config: GenerationConfig) -> Rollout:
-    """Return the state before the first block, with empty caches."""
+def beginning(backend: Backend, constants: Constants, config: GenerationConfig | None = None) -> Rollout:
+    """Return the state before the first block, with empty caches. config: says which; None: as trained"""
+    config = config or GenerationConfig()
     branches = [branch for branch in (constants.cond, constants.uncond) if branch is not None]
     return Rollout(0, *(empty_caches(backend, branch.portrait, config, constants.schedule.steps)
                         for branch in branches))

@@ -128,6 +128,7 @@ def test_what_was_stopped_or_killed_goes_on_to_the_same_curves(pipe, whole, tmp_
     with open(tmp_path / "02.jsonl", "a") as file:
         file.write('{"block": 1, "time')                       # and this one ends in half a line
     again = study_of(pipe, tmp_path)
+    assert [len(stream.points) for stream in again.streams] == [2, 1, 1]
     assert len(list(again.blocks())) == 15 - 4 and again.done
     assert curves(again) == curves(whole[0])
     assert len(read_curve(curve_of(tmp_path / "02"))) == 5

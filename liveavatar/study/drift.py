@@ -109,6 +109,8 @@ class DriftStudy:
         self._thread: threading.Thread | None = None
         if self.folder is not None:
             self._open_folder()
+            if any(self.folder.glob("*.jsonl")):            # what was made before is seen at once
+                self._prepare()
 
     def __repr__(self) -> str:
         made = sum(len(stream.points) for stream in self.streams) / max(len(self.settings), 1)

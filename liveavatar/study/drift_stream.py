@@ -199,7 +199,7 @@ class DriftStream:
     def _restore_pictures(self, tensors: dict[str, Tensor]) -> None:
         self.thumbnails = {int(name.removeprefix("thumbnail.")): one for name, one in tensors.items()
                            if name.startswith("thumbnail.")}
-        self.newest = tensors.get("newest")
+        self.newest = tensors.get("newest")                # None where nothing was saved
 
 
 def thumbnail(picture: Tensor) -> Tensor:
