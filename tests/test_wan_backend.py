@@ -188,7 +188,7 @@ def test_streams_are_compared_as_those_of_mini_are(pipe):
     from liveavatar.study import DriftStudy, stability_settings
 
     names = [setting.name for setting in stability_settings(pipe)]
-    assert "ring of 12" not in names and "re-noise" in names                       # 12 is as trained
+    assert f"ring of {pipe.backend.transformer.config.cache_frames}" not in names and "re-noise" in names
     settings = [setting for setting in stability_settings(pipe) if setting.name in ("as trained", "one clean cache")]
     study = DriftStudy(pipe, tone(1.0), face(80, 80), "a dwarf laughs", settings=settings, seconds=1.0, config=CONFIG)
     assert [(name, point.block) for name, point in study.blocks()] == [
