@@ -43,8 +43,9 @@ function driftNumber(name, value) {
 /* What a stream says to those who do not see it. */
 function driftWords(stream) {
   if (!stream.blocks) return `${stream.name}: nothing made yet`;
-  const now = Object.keys(DRIFT_PANES).map((name) => `${name.replace("_db", "")} ${driftNumber(name, stream.last[name])}`);
-  const found = stream.found.map(([block, kind]) => `${kind === "jump" ? "jump" : "shift of colour"} at block ${block}`);
+  const names = Object.keys(DRIFT_PANES), kinds = { jump: "jump", colours: "shift of colour" };
+  const now = names.map((name) => `${name.replace("_db", "")} ${driftNumber(name, stream.last[name])}`);
+  const found = stream.found.map(([block, kind]) => `${kinds[kind]} at block ${block}`);
   return [`${stream.name}: ${stream.blocks} blocks`, ...now, ...found].join(", ");
 }
 
@@ -122,12 +123,14 @@ const view = {
   makeRow(ctx, { name }, number) {
     const first = laElement("canvas", { role: "img", "aria-label": `first picture of ${name}`, width: 46, height: 46 });
     const now = laElement("canvas", { role: "img", "aria-label": `newest picture of ${name}`, width: 46, height: 46 });
-    const box = laElement("input", { type: "checkbox", title: "Draw its curves", "aria-label": `draw the curves of ${name}`,
+    const box = laElement("input", {
+      type: "checkbox", title: "Draw its curves", "aria-label": `draw the curves of ${name}`,
       onclick: (event) => event.stopPropagation(),
       onchange: () => {
         const hidden = ctx.get("hidden").filter((other) => other !== name);
         ctx.set("hidden", box.checked ? hidden : [...hidden, name]);
-      } });
+      },
+    });
     const note = laElement("span", { class: "la-note" });
     const root = laElement("div", { class: "la-drift-row", role: "option", "data-stream": number,
       onclick: () => ctx.set("chosen", name) }, box, first, now, laElement("span", { class: "la-drift-name" },
@@ -141,8 +144,8 @@ const view = {
     const key = JSON.stringify(stream);
     if (ctx.written === key) return;
     ctx.written = key;
-    const row = (head, values) => laElement("tr", {}, laElement("th", { scope: "row" }, head), ...Object.keys(DRIFT_PANES)
-      .map((name) => laElement("td", {}, driftNumber(name, values?.[name]))));
+    const row = (head, values) => laElement("tr", {}, laElement("th", { scope: "row" }, head),
+      ...Object.keys(DRIFT_PANES).map((name) => laElement("td", {}, driftNumber(name, values?.[name]))));
     ctx.numbers.replaceChildren(
       laElement("tr", {}, laElement("th", {}, stream.name), ...Object.entries(DRIFT_PANES).map(([name, [term]]) =>
         laElement("th", { scope: "col" }, laTerm(term, name.replace("_db", ", dB"))))),
