@@ -14,7 +14,7 @@ SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in STATIC.glob("
 NAMED = re.compile(r'laTerm\("(\w+)"|LA_TERMS\.(\w+)')
 LISTED = {   # terms that scripts name in a list
     "step_detail.js": re.compile(r'\["(\w+)", "[\w ]+"\]'), "memory_view.js": re.compile(r': "(\w+_memory)"'),
-    "drift_view.js": re.compile(r'\["(stream_\w+)", "'),
+    "drift_curves.js": re.compile(r'\["(stream_\w+)", "'),
     "step_change.js": re.compile(r'\["\w+", "(\w+)", "\w+"\]')}
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from liveavatar.metrics.stream_drift import CURVES
 from liveavatar.study.drift_stream import DriftStream
-from widgets._palette import of_step
+from liveavatar.web.palette import of_step
 from widgets._stills import INK, SOFT, letters, sheet
 
 TITLES = {"identity": "identity: distance from the portrait", "colours": "colours moved, levels of 255",
