@@ -238,8 +238,8 @@ def draw_switches(study: DriftStudy, path: Path) -> None:
             pane.plot(minutes, smooth, linewidth=1.8 if number == 0 else 0.9, color=f"C{number}",
                       label=stream.setting.name)
         pane.set(title=TITLES[curve], xlabel="minute")
-    panes.flat[0].legend(fontsize=7, loc="center right")
-    figure.tight_layout()
+    figure.legend(*panes.flat[0].get_legend_handles_labels(), loc="lower center", ncol=5, fontsize=8)
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
     figure.savefig(path.with_suffix(".png"), dpi=90)
     pyplot.close(figure)
     with Image.open(path.with_suffix(".png")) as picture:
