@@ -35,7 +35,7 @@ from liveavatar.backends.mini import MiniBackend
 from liveavatar.metrics.quality import colour_error, corner_square_error, decibel
 from liveavatar.metrics.regressor import COLOURS, FaceRegressor
 from liveavatar.metrics.stream_drift import CURVES
-from liveavatar.study.drift import DriftRow, DriftStudy, stability_settings
+from liveavatar.study.drift import DriftStudy, stability_settings
 from liveavatar.training.sheets import tile, write_png
 
 WARM_UP_BLOCKS = 2
@@ -200,7 +200,7 @@ def switches_text(arguments: argparse.Namespace, pipeline: liveavatar.Pipeline, 
         values = [f"{row.first[curve]:.3g} to {row.last[curve]:.3g}" for curve in CURVES]
         found = f"{len(row.jumps)} | {len(row.shifts)}"
         lines.append(f"| {row.name} | {row.seconds:.0f} | {' | '.join(values)} | {found} |")
-    lines += ["", *reading(switches.table()), "",
+    lines += ["", *reading(switches), "",
               f"Faults put into finished pictures at block {FAULT_BLOCK}, which the measures must find there and "
               "nowhere else:", "", "| fault | video, s | jumps found at blocks | shifts of colour found at blocks |",
               "| --- | ---: | --- | --- |"]
@@ -209,14 +209,16 @@ def switches_text(arguments: argparse.Namespace, pipeline: liveavatar.Pipeline, 
     return "\n".join([*lines, ""])
 
 
-def reading(rows: list[DriftRow]) -> Iterator[str]:
-    """Say which streams end otherwise than the first one, by their last tenth."""
-    kept, *others = rows
-    for curve, times, words in (("identity", 2.0, "end at least twice as far from the portrait as the one as trained"),
+def reading(study: DriftStudy) -> Iterator[str]:
+    """Say which streams differ from the first one, by their means over all blocks but the first."""
+    for curve, times, words in (("identity", 2.0, "are at least twice as far from the portrait as the one as trained"),
                                 ("colours", 2.0, "have moved their colours at least twice as far"),
                                 ("seam", 1.2, "have seams at least 1.2 times as large")):
-        found = [row.name for row in others if row.last[curve] >= times * kept.last[curve]]
-        yield f"* These {words}: {', '.join(found) or 'none'}."
+        kept, *others = (sum(getattr(point, curve) for point in stream.points[1:]) / max(len(stream.points) - 1, 1)
+                         for stream in study.streams)
+        found = [stream.setting.name for stream, mean in zip(study.streams[1:], others, strict=True)
+                 if mean >= times * kept]
+        yield f"* On the mean, these {words}: {', '.join(found) or 'none'}."
 
 
 def draw_switches(study: DriftStudy, path: Path) -> None:

@@ -23,7 +23,7 @@ from liveavatar.types import InputError
 LOOKED_AT = 3               # pictures of a block in which the person is looked at
 OTHER_PERSON = 0.77         # mean distance of ten drawn portraits and two photographs; within a video 0.03
 JUMP_TIMES = 2.5            # the usual seam: what is more is a jump
-SHIFT_LEVELS = 1.5          # of 255: a step of the mean colour that is smaller is no shift
+SHIFT_LEVELS = 4.0          # of 255: a smaller step of the mean colour is no shift; mini's own blocks reach 3.5
 CLEAR = 6.0                 # standard deviations above the usual
 LEAST_VALUES = 5
 
