@@ -1,10 +1,13 @@
 """One thread of torch for every test process, as `make test` has it: toy sizes are no faster with more, and sums of odd
-shapes depend on the count. Set before torch is loaded.
+shapes depend on the count. Set before torch is loaded. Every test begins with the same dice: what a test draws does not
+depend on the tests before it, which differ from run to run with xdist.
 
 With xdist, files go to the workers with the slow ones first, and all browser tests to one worker: they share a page.
 """
 
 import os
+import random
+import sys
 from pathlib import PurePosixPath
 
 import pytest
@@ -33,6 +36,16 @@ def place_of(nodeid: str) -> int:
 
 def pytest_collection_modifyitems(items: list) -> None:
     items.sort(key=lambda item: place_of(item.nodeid))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Seed all dice, before any fixture is made."""
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import threading
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from fakes import wait_until
+from ports import free_port
 
 from liveavatar.config import GenerationConfig
 from liveavatar.parallel import Layout, PeerFailure, RankGroup, Span, Timeline, gantt
@@ -55,9 +55,10 @@ def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver:
     from liveavatar import parallel
     from liveavatar.backends import BACKENDS
     from liveavatar.decoder import Decoder
-    from liveavatar.parallel import denoising
+    from liveavatar.parallel import denoising, group
 
     torch.set_num_threads(1)
+    group.SILENCE_S = group.STORE_SILENCE_S = 120                # on a machine at work a process may be silent for long
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     BACKENDS["fake"] = "fakes:FakeBackend"
     decoded, decode, steps_of_block = [], Decoder.decode, denoising.steps_of_block
@@ -92,10 +93,7 @@ def start_ranks():
                                     "liveavatar.transformer", "av"])
 
     def start(folder, ranks, vae="auto", solver="renoise", dies_at=-1, dtype="float32"):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        shared = ranks, port, str(folder), vae, solver, dies_at, dtype
+        shared = ranks, free_port(), str(folder), vae, solver, dies_at, dtype
         processes = [context.Process(target=one_process, args=(rank, *shared)) for rank in range(ranks)]
         for process in processes:
             process.start()

@@ -224,12 +224,19 @@ def test_a_stopped_run_goes_on_to_the_same_latents(tmp_path, student, config):
 
 
 KILLED = textwrap.dedent("""
-    import sys
+    import sys, time
     sys.path[:0] = {paths!r}
     from fakes import FakeBackend, face, tone
     from liveavatar.config import GenerationConfig
     from liveavatar.pipeline import Pipeline
-    Pipeline(FakeBackend(pause_s=0.05)).render(tone(6), face(), "hello", GenerationConfig(sample_steps=2),
+    backend, decoded = FakeBackend(), []
+    decode = backend.vae.decode_stream
+    def decode_some(latents, memory):
+        decoded.append(0)
+        time.sleep(0.05 if len(decoded) < 8 else 600)          # until it is killed
+        return decode(latents, memory)
+    backend.vae.decode_stream = decode_some
+    Pipeline(backend).render(tone(6), face(), "hello", GenerationConfig(sample_steps=2),
         output={output!r}, run_dir={run!r}, progress=False)
 """)
 
