@@ -11,6 +11,7 @@ import sys
 from pathlib import PurePosixPath
 
 import pytest
+from prepared import prepare_kernels
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -32,6 +33,10 @@ def place_of(nodeid: str) -> int:
     """Say when a test is begun: the slow ones first, then notebooks, then the others."""
     work = work_of(nodeid)
     return SLOW.index(work) if work in SLOW else len(SLOW) + (not work.endswith(".ipynb"))
+
+
+def pytest_configure() -> None:
+    prepare_kernels()
 
 
 def pytest_collection_modifyitems(items: list) -> None:

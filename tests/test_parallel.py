@@ -1,7 +1,6 @@
 """Steps over processes: who owns what, the same video as one process bit for bit, and an end when one dies."""
 
 import json
-import multiprocessing
 import os
 import signal
 import threading
@@ -13,6 +12,7 @@ import torch
 import torch.distributed as dist
 from fakes import wait_until
 from ports import free_port
+from prepared import prepared
 
 from liveavatar.config import GenerationConfig
 from liveavatar.parallel import Layout, PeerFailure, RankGroup, Span, Timeline, gantt
@@ -88,9 +88,7 @@ def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver:
 @pytest.fixture(scope="module")
 def start_ranks():
     """A way to start a group of processes, whose imports are made once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fakes", "liveavatar.parallel.generation", "liveavatar.decoder",
-                                    "liveavatar.transformer", "av"])
+    context = prepared()
 
     def start(folder, ranks, vae="auto", solver="renoise", dies_at=-1, dtype="float32"):
         shared = ranks, free_port(), str(folder), vae, solver, dies_at, dtype
@@ -98,7 +96,7 @@ def start_ranks():
         for process in processes:
             process.start()
         for process in processes:
-            process.join(180)
+            process.join(500)
         alive = [process for process in processes if process.is_alive()]
         for process in alive:
             process.kill()

@@ -173,7 +173,7 @@ def test_an_own_list_of_times_is_typed(played):
 
 def test_the_keyboard_starts_and_pauses(played):
     played.run("again = Run.of(Pipeline(FakeBackend()), tone(9.6), face(32, 32), '', GenerationConfig(size=(32, 32)))\n"
-               "again.backend.vae.held = True; grid.watch(again)")
+               "grid.watch(again); again.backend.vae.held = True")
     played.wait_for(f"() => ({PROGRESS})().startsWith('ready')")
     played.page.locator(".la-grid").first.press("Space")
     played.wait_for_kernel("again.state == 'running' and len(again.recorded_steps) > 1")
