@@ -303,7 +303,7 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     """As with `liveavatar ... | head`: the reader is gone before anything is written."""
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "liveavatar", "plan", "--gpu", "H200"]
+    command = [sys.executable, "-m", "liveavatar", "plan", "--cards"]
     ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert (ran.stderr, ran.returncode) == (b"", 141)

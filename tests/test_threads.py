@@ -245,7 +245,8 @@ def test_one_seed_is_one_video_with_any_count(dtype, counts, monkeypatch):
     portrait, made = liveavatar.avatar(1), []
     for count in counts:
         monkeypatch.setenv(threads.SETTING, str(count))
-        events = list(pipeline.events(tone(0.48), portrait, "smiling", GenerationConfig(sample_steps=2)))
+        config = GenerationConfig(size="128*128", sample_steps=2)
+        events = list(pipeline.events(tone(0.48), portrait, "smiling", config))
         made.append([event.x if isinstance(event, liveavatar.Step) else event.frames for event in events])
     for other in made[1:]:
         assert all(torch.equal(one, two) for one, two in zip(made[0], other, strict=True))

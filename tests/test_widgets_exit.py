@@ -6,12 +6,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAVES_EARLY = """
-import time
+import sys, time
 from fakes import FakeBackend, face, tone
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
 from liveavatar.runs.run import Run
-from widgets import LipView, MemoryView, StepGrid
+from widgets import LipView, MemoryView, StepGrid, _decoding, _mouth, _render_loop
+for module in (_decoding, _mouth, _render_loop, sys.modules[Run.__module__]):
+    module.EXIT_TIMEOUT_S = 250                            # however slow the machine is
 run = Run.of(Pipeline(FakeBackend(pause_s=0.01)), tone(60), face(32, 32), "", GenerationConfig(size=(32, 32)))
 views = [View(run) for View in (LipView, MemoryView, StepGrid)]
 for view in views:
