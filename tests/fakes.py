@@ -126,8 +126,8 @@ def unsettled() -> list[str]:
             or (view._gate.has_viewer and view._gate._acknowledged < view._gate._number)]
 
 
-def wait_until(happened: Callable[[], object], patience_s: float = 120) -> None:
-    """Wait for what another thread does."""
+def wait_until(happened: Callable[[], object], patience_s: float = 500) -> None:
+    """Wait for what another thread does: for long, as a machine may be slow, but not for ever."""
     patient_until = time.monotonic() + patience_s
     while not happened():
         assert time.monotonic() < patient_until

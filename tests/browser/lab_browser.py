@@ -18,7 +18,7 @@ sys.path.append(str(ROOT / "tests"))                       # where this is impor
 from ports import free_port  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE_S = 180
+PATIENCE_S = 300
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
