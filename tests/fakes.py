@@ -28,9 +28,11 @@ class PlainVAE(StreamingVAE):
         super().__init__()
         self.scale = torch.nn.Parameter(torch.ones(()))
         self.pause_s = pause_s
+        self.held = False               # True: what is to be decoded waits, so that no video comes to its end
 
     def decode_stream(self, latents, memory):
         time.sleep(self.pause_s)
+        wait_until(lambda: not self.held, 300)
         seen = 0 if memory is None else int(memory[0])
         video = (latents[:, :3] * self.scale).sigmoid()
         video = video.repeat_interleave(4, 2).repeat_interleave(8, 3).repeat_interleave(8, 4)
@@ -112,8 +114,20 @@ def run_elsewhere(coroutine: Coroutine) -> object:
         return pool.submit(asyncio.run, coroutine).result()
 
 
-def wait_until(happened: Callable[[], object], patience_s: float = 120) -> None:
-    """Wait for what another thread does."""
+def unsettled() -> list[str]:
+    """Name the views that are not drawn on their page as they should be, or have pictures decoded."""
+    from ipywidgets.widgets.widget import _instances
+
+    from widgets._decoding import decoding
+    from widgets._live import LiveView
+
+    views = [one for one in tuple(_instances.values()) if isinstance(one, LiveView)]
+    return [type(view).__name__ for view in views if view._gate.wanted or decoding().waits(view)
+            or (view._gate.has_viewer and view._gate._acknowledged < view._gate._number)]
+
+
+def wait_until(happened: Callable[[], object], patience_s: float = 500) -> None:
+    """Wait for what another thread does: for long, as a machine may be slow, but not for ever."""
     patient_until = time.monotonic() + patience_s
     while not happened():
         assert time.monotonic() < patient_until

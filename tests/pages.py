@@ -1,5 +1,8 @@
 """A page of the workbench at toy size, and what a browser would send to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from fakes import FakeBackend
 
 from liveavatar.pipeline import Pipeline
@@ -10,6 +13,17 @@ SMALL = dict(size="32*32", seconds=0.96)
 
 def make(pause_s: float = 0.0, **traits) -> Workbench:
     return Workbench(pipeline=Pipeline(FakeBackend(pause_s=pause_s)), **SMALL | traits)
+
+
+@contextmanager
+def held(page: Workbench) -> Iterator[None]:
+    """The decoder waits while inside, so that no video can end."""
+    vae = page.pipeline.backend.vae
+    vae.held = True
+    try:
+        yield
+    finally:
+        vae.held = False
 
 
 def send(page: Workbench, kind: str, **content) -> None:

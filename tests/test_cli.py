@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import FakeBackend, face, tone
+from fakes import FakeBackend, face, tone, wait_until
 from safetensors import safe_open
 
 import liveavatar
@@ -169,8 +169,16 @@ def test_whoever_waits_for_a_run_and_is_ended_leaves_what_is_done(given):
     from liveavatar.runs.run import Run
 
     run = Run.of(Pipeline(FakeBackend(pause_s=0.05)), "speech.wav", "portrait.png", output="out.mp4")
-    told = []
-    run.subscribe(lambda event: run.done_s and not told and (told.append(1), os.kill(os.getpid(), signal.SIGTERM)))
+    told, before = [], signal.getsignal(signal.SIGTERM)
+
+    def end(_: object) -> None:
+        if run.done_s and not told:
+            told.append(1)
+            wait_until(lambda: signal.getsignal(signal.SIGTERM) is not before)         # somebody waits for the run
+            os.kill(os.getpid(), signal.SIGTERM)
+            wait_until(lambda: run.stopping)
+
+    run.subscribe(end)
     with pytest.raises(SystemExit):
         run.start().result()
     assert run.state == "stopped" and len(list(read_frames("out.mp4"))) >= 12
@@ -296,7 +304,7 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     """As with `liveavatar ... | head`: the reader is gone before anything is written."""
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "liveavatar", "plan", "--gpu", "H200"]
+    command = [sys.executable, "-m", "liveavatar", "plan", "--cards"]
     ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert (ran.stderr, ran.returncode) == (b"", 141)

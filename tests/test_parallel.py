@@ -1,10 +1,8 @@
 """Steps over processes: who owns what, the same video as one process bit for bit, and an end when one dies."""
 
 import json
-import multiprocessing
 import os
 import signal
-import socket
 import threading
 import time
 from pathlib import Path
@@ -13,6 +11,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from fakes import wait_until
+from ports import free_port
+from prepared import prepared
 
 from liveavatar.config import GenerationConfig
 from liveavatar.parallel import Layout, PeerFailure, RankGroup, Span, Timeline, gantt
@@ -55,9 +55,10 @@ def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver:
     from liveavatar import parallel
     from liveavatar.backends import BACKENDS
     from liveavatar.decoder import Decoder
-    from liveavatar.parallel import denoising
+    from liveavatar.parallel import denoising, group
 
     torch.set_num_threads(1)
+    group.SILENCE_S = group.STORE_SILENCE_S = 120                # on a machine at work a process may be silent for long
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     BACKENDS["fake"] = "fakes:FakeBackend"
     decoded, decode, steps_of_block = [], Decoder.decode, denoising.steps_of_block
@@ -87,20 +88,15 @@ def one_process(rank: int, ranks: int, port: int, folder: str, vae: str, solver:
 @pytest.fixture(scope="module")
 def start_ranks():
     """A way to start a group of processes, whose imports are made once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fakes", "liveavatar.parallel.generation", "liveavatar.decoder",
-                                    "liveavatar.transformer", "av"])
+    context = prepared()
 
     def start(folder, ranks, vae="auto", solver="renoise", dies_at=-1, dtype="float32"):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        shared = ranks, port, str(folder), vae, solver, dies_at, dtype
+        shared = ranks, free_port(), str(folder), vae, solver, dies_at, dtype
         processes = [context.Process(target=one_process, args=(rank, *shared)) for rank in range(ranks)]
         for process in processes:
             process.start()
         for process in processes:
-            process.join(180)
+            process.join(500)
         alive = [process for process in processes if process.is_alive()]
         for process in alive:
             process.kill()

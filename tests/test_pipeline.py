@@ -1,10 +1,6 @@
 """The whole river: lengths, seeds, stopping, dying and going on."""
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 import weakref
 from dataclasses import replace
@@ -13,7 +9,8 @@ from threading import Event
 
 import pytest
 import torch
-from fakes import FakeBackend, face, tone
+from fakes import FakeBackend, face, tone, wait_until
+from prepared import prepared
 
 from liveavatar import pipeline
 from liveavatar.backends import BACKENDS
@@ -223,26 +220,27 @@ def test_a_stopped_run_goes_on_to_the_same_latents(tmp_path, student, config):
     assert same(whole, video.latents) and video.complete and video.frames == 100
 
 
-KILLED = textwrap.dedent("""
-    import sys
-    sys.path[:0] = {paths!r}
-    from fakes import FakeBackend, face, tone
-    from liveavatar.config import GenerationConfig
-    from liveavatar.pipeline import Pipeline
-    Pipeline(FakeBackend(pause_s=0.05)).render(tone(6), face(), "hello", GenerationConfig(sample_steps=2),
-        output={output!r}, run_dir={run!r}, progress=False)
-""")
+def run_until_killed(folder: Path) -> None:
+    """Make a video that goes no further than its eighth block."""
+    backend, decoded = FakeBackend(), []
+    decode = backend.vae.decode_stream
+
+    def decode_some(latents, memory):
+        decoded.append(0)
+        time.sleep(0.05 if len(decoded) < 8 else 600)
+        return decode(latents, memory)
+
+    backend.vae.decode_stream = decode_some
+    Pipeline(backend).render(tone(6), face(), "hello", GenerationConfig(sample_steps=2), output=folder / "out.mp4",
+                             run_dir=folder / "run", progress=False)
 
 
 def test_a_killed_run_goes_on_to_the_same_latents(pipe, tmp_path):
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    script = KILLED.format(paths=paths, output=str(tmp_path / "out.mp4"), run=str(tmp_path / "run"))
-    process = subprocess.Popen([sys.executable, "-c", script])
-    while not (tmp_path / "run" / "block_00004.safetensors").exists():
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = prepared().Process(target=run_until_killed, args=(tmp_path,))
+    process.start()
+    wait_until((tmp_path / "run" / "block_00004.safetensors").exists)
+    process.kill()
+    process.join()
     assert not (tmp_path / "out.mp4").exists()                 # nothing half-written under the final name
     made = RunFolder(tmp_path / "run").finished()
     assert 5 <= made < 13

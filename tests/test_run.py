@@ -20,7 +20,7 @@ from liveavatar.types import Block, InputError, Step
 from liveavatar.video import Video
 
 FOUR = GenerationConfig(size=(32, 32))
-PATIENCE_S = 60
+PATIENCE_S = 300
 
 
 def make_run(seconds: float = 0.96, backend: FakeBackend | None = None, **options) -> Run:

@@ -67,11 +67,15 @@ def test_a_hundred_megabytes_are_seen_and_so_is_their_end():
 
 
 def test_the_memory_of_this_process_is_read():
-    gc.collect()
     meter = ProcessMeter()
-    before = meter.read()["process"]
-    ballast = np.ones(200 * MIB // 8)
-    assert meter.read()["process"] - before > 160 * MIB and len(ballast)
+
+    def grown() -> int:
+        gc.collect()
+        before = meter.read()["process"]
+        ballast = np.ones(200 * MIB // 8)
+        return meter.read()["process"] - before if len(ballast) else 0
+
+    wait_until(lambda: 160 * MIB < grown() < 240 * MIB)    # others take memory away, now and then
 
 
 def test_even_a_short_block_is_seen_at_its_beginning_and_its_end():
@@ -159,9 +163,10 @@ def test_state_of_the_released_vae_is_found_once_for_each_size(monkeypatch):
 def test_where_there_is_no_proc_the_process_is_asked_all_the_same(monkeypatch):
     from liveavatar.vram import meters
 
-    ours = ProcessMeter().read()["process"]
+    plain = ProcessMeter()
     monkeypatch.setattr(meters, "resident_from_proc", lambda pid: None)
-    assert ProcessMeter().read()["process"] == pytest.approx(ours, rel=0.05)
+    asked = ProcessMeter()
+    wait_until(lambda: asked.read()["process"] == pytest.approx(plain.read()["process"], rel=0.05))
 
 
 def test_the_peak_is_the_highest_moment_and_is_named():

@@ -63,14 +63,10 @@ def test_attention_in_8_bits_is_compared_with_float32(tmp_path, monkeypatch):
 
 
 def test_several_gpus_are_compared_with_one(tmp_path, monkeypatch):
-    import socket
-
     import wan_tpp
+    from ports import free_port
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(wan_tpp, "STEADY", 1)
     monkeypatch.setattr(wan_tpp, "COUNTED", 2)

@@ -307,7 +307,7 @@ def test_steps_over_two_gpus_make_the_same_latents(pipe, told, tmp_path):
     script = tmp_path / "ranks.py"
     script.write_text(RANKS.format(tests=str(Path(__file__).parent), out=str(tmp_path)))
     run = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-                          str(script)], capture_output=True, text=True, timeout=120)
+                          str(script)], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
     expected = [step.x for step in pipe.steps(told, config=CONFIG) if step.last]
     made = torch.load(tmp_path / "latents.pt")

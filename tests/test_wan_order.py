@@ -1,13 +1,13 @@
 """Order of events in wan-s2v-14b: words, sound and portrait are encoded before the transformer's weights are loaded."""
 
 import gc
-import socket
 import weakref
 from types import SimpleNamespace
 
 import pytest
 import torch
 from fakes import face, tone
+from ports import free_port
 
 pytest.importorskip("transformers", reason="wan-s2v-14b needs the extra `wan`")
 from wan_fakes import LOADED, TEXT_NET, small_lora, small_transformer, small_vae, write_checkpoint
@@ -78,10 +78,7 @@ def events(monkeypatch):
 @pytest.fixture
 def one_rank(monkeypatch):
     """The environment of a single process that torchrun has started."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}.items():
         monkeypatch.setenv(name, str(value))
 
 

@@ -336,7 +336,7 @@ def test_another_thread_stops_and_steps_a_call():
         run.step()
         wait_until(lambda: run.state == PAUSED and len(run.recorded_steps) == 2)
         run.resume()
-        worker.join(20)
+        worker.join(300)
     assert len(run.recorded_steps) == STEPS and run.subscriber_errors == [] and isinstance(run.blocks[0], Block)
 
 

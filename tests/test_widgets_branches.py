@@ -126,7 +126,7 @@ def test_on_the_page_a_branch_is_shown_beside_its_parent():
     assert page.player.run is page.run and page.player.other is parent and page.change.other is parent
     assert page.player.names["a"] == "A: seed=11 at block 1, step 2"
     page.step()
-    wait_until(lambda: page.run is not None and page.run.parent is None and page.run.state == "paused")
+    wait_until(lambda: page._preparing is None and page.run.parent is None and page.run.state == "paused")
     assert page.before is None and page.tree.runs[0] is parent
     page.close()
 

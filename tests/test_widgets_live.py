@@ -16,7 +16,7 @@ from liveavatar.pipeline import Pipeline
 from liveavatar.runs.info import StateChange
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError, Step
-from widgets import _render_loop
+from widgets import _live, _render_loop
 from widgets._live import Cursor, LiveView
 from widgets._message_gate import MAX_HZ, MessageGate
 from widgets.cache_view import CacheView
@@ -134,19 +134,23 @@ def test_a_browser_is_sent_everything_once_and_no_more_until_it_answers(finished
 
 def test_views_that_are_due_together_are_drawn_in_one_go(finished, monkeypatch):
     monkeypatch.setattr(_render_loop, "TOGETHER_S", 300)
+    loop = _render_loop.RenderLoop()                       # other views, of other tests, keep out of it
+    monkeypatch.setattr(_live, "render_loop", lambda: loop)
     views = [Plain(finished) for _ in range(3)]
     for view in views:
         hello(view)
-    wait_until(lambda: all(view.sent for view in views))
+    wait_until(lambda: all(view.sent for view in views) and not loop._awake)
     drawn = []
     for delay_s, view in zip((0, 200, 900), views, strict=True):           # the last one has time
         view._receive_message(view, {"kind": "ack", "number": 1}, [])
         view._gate._sent_s = time.monotonic() + delay_s
         view.send = lambda content, buffers=None, view=view: drawn.append(view)
-    for view in reversed(views):
-        view.refresh()
-    wait_until(lambda: not _render_loop.render_loop()._awake and drawn)
+    with loop._woken:                                      # until all are asked for
+        for view in reversed(views):
+            view.refresh()
+    wait_until(lambda: drawn and not loop._awake)
     assert drawn == views[:2]
+    loop.stop()
 
 
 def test_the_code_follows_every_choice(finished):
@@ -163,11 +167,14 @@ def test_many_changes_become_few_pictures(finished):
     wait_until(lambda: view.sent)
     view._receive_message(view, {"kind": "ack", "number": 1}, [])
     began = time.monotonic()
-    while time.monotonic() < began + 0.5:
+
+    def change() -> bool:
         view.height += 1
         view._receive_message(view, {"kind": "ack", "number": len(view.sent)}, [])
-        time.sleep(0.002)
-    assert 2 <= len(view.sent) <= 2 + MAX_HZ * (time.monotonic() - began)
+        return len(view.sent) >= 6
+
+    wait_until(change)
+    assert len(view.sent) <= 2 + MAX_HZ * (time.monotonic() - began)
 
 
 def test_a_view_is_drawn_after_what_concerns_it_and_after_every_change_of_state(finished):
@@ -257,17 +264,17 @@ def test_watching_another_run_forgets_the_first():
 
 def test_the_run_does_not_wait_for_a_slow_view():
     run = make_run()
-    drawing = threading.Event()
+    drawing, drawn = threading.Event(), []
 
     class Slow(Plain):
         def draw(self, full):
-            drawing.wait(10)
+            drawn.append(drawing.wait(300))
             return {}, {}
 
     view = Slow(run)
     hello(view)
-    run.start().result()                                   # would wait 10 s for every picture
-    assert run.state == "finished"
+    run.start().result()                                   # would wait for ever for every picture
+    assert run.state == "finished" and drawn == []
     drawing.set()
 
 
@@ -298,7 +305,9 @@ def test_after_a_step_the_cursor_goes_to_the_block_that_was_worked_on():
             seen = len(run.recorded_steps)
             run.step()
             wait_until(lambda seen=seen: run.state == "paused" and len(run.recorded_steps) > seen)
-        assert run.info.block_at(cursor.time_s) == block and view.time_s == cursor.time_s < run.total_s
+        wait_until(lambda block=block: run.info.block_at(cursor.time_s) == block)      # told of after the pause began
+        wait_until(lambda: view.time_s == cursor.time_s)
+        assert view.time_s < run.total_s
     cursor.time_s = 0.7
     run.start().result()
     assert cursor.time_s == 0.7                            # a run that goes on leaves it where somebody has put it

@@ -9,7 +9,7 @@ from fakes import FakeBackend, face, tone, wait_until
 from liveavatar.config import GenerationConfig
 from liveavatar.pipeline import Pipeline
 from liveavatar.runs.run import Run
-from liveavatar.types import InputError
+from liveavatar.types import Block, InputError
 from liveavatar.vram.memory_record import OWNERS, Label, MemoryRecord
 from liveavatar.vram.plan import plan
 from liveavatar.vram.watch import MemoryWatch
@@ -49,9 +49,16 @@ def test_every_look_is_sent_with_what_it_saw(view):
 
 
 def test_only_what_is_new_is_sent():
-    run = make_run(pause_s=0.1)             # long enough for memory to be looked at more than once
+    run = make_run()
     view, seen = MemoryView(run), []
-    run.subscribe(lambda event: seen.append(view.paint(full=False)[1]))
+
+    def look(event: object) -> None:
+        seen.append(view.paint(full=False)[1])
+        if isinstance(event, Block):                       # memory is looked at once more before the next event
+            known = len(view.watcher.record)
+            wait_until(lambda: len(view.watcher.record) > known)
+
+    run.subscribe(look)
     run.start().result()
     firsts = [name for buffers in seen for name in buffers if name.startswith("rows")]
     assert firsts[0] == "rows/fresh" and len(set(firsts)) > 1

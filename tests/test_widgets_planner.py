@@ -1,9 +1,9 @@
 """The Planner without a browser: what is chosen is planned, a suggestion is taken over, slips are told."""
 
 import json
-import time
 
 import pytest
+from fakes import wait_until
 
 from liveavatar.vram.plan import plan
 from widgets import Planner
@@ -13,11 +13,8 @@ SMALL = "384*256"
 
 def planned(view: Planner) -> dict:
     """What a browser is sent once the plan is there."""
-    patient_until = time.monotonic() + 120
-    while (body := view.paint()[0]).get("working"):
-        assert time.monotonic() < patient_until, "never planned"
-        time.sleep(0.02)
-    return body
+    wait_until(lambda: not view.paint()[0].get("working"))
+    return view.paint()[0]
 
 
 def test_what_is_chosen_is_planned():

@@ -1,11 +1,11 @@
 """The Workbench without a browser: settings become a run, runs follow each other, errors are sentences."""
 
-import time
+import threading
 
 import numpy as np
 import pytest
 from fakes import FakeBackend, wait_until
-from pages import SMALL, make, send
+from pages import SMALL, held, make, send
 
 import widgets
 from liveavatar.config import GenerationConfig
@@ -46,7 +46,7 @@ def test_a_page_that_opens_brings_its_model_before_the_first_click(monkeypatch):
     page = Workbench(**SMALL)
     send(page, "hello")
     send(page, "hello")                                    # shown a second time
-    page._warming.join(30)
+    page._warming.join()
     assert brought == [("mini", "student")] and decoded.times == 1      # one block
     assert not page.busy and page.run is None and page.error == ""
     assert page.start().result().frames == 24
@@ -99,14 +99,15 @@ def test_the_prompt_says_what_it_understood():
 
 
 def test_one_video_at_a_time_and_the_refusal_is_kind():
-    page = make(pause_s=0.05, seconds=4.0)
-    send(page, "run")
-    send(page, "run")
-    assert "one is still being made" in page.error and page.busy
-    with pytest.raises(InputError, match="Stop it"):
-        page.start()
-    wait_until(lambda: page.run is not None and len(page.run.recorded_steps) > 1)
-    send(page, "steer", what="stop")
+    page = make(seconds=4.0)
+    with held(page):
+        send(page, "run")
+        send(page, "run")
+        assert "one is still being made" in page.error and page.busy
+        with pytest.raises(InputError, match="Stop it"):
+            page.start()
+        wait_until(lambda: page.run is not None and len(page.run.recorded_steps) > 1)
+        send(page, "steer", what="stop")
     page.result()
     assert page.run.state == "stopped" and page.error == ""
 
@@ -153,12 +154,13 @@ def test_step_and_block_begin_a_video_and_walk_through_it():
 
 
 def test_stop_while_weights_are_loaded_begins_nothing(monkeypatch):
-    page = Workbench(**SMALL)
-    monkeypatch.setattr(module, "load_model", lambda *names: time.sleep(0.3) or Pipeline(FakeBackend()))
+    page, loaded = Workbench(**SMALL), threading.Event()
+    monkeypatch.setattr(module, "load_model", lambda *names: loaded.wait(300) and Pipeline(FakeBackend()))
     page.start()
     wait_until(lambda: "Loading" in page.paint()[0]["says"])
     assert page.paint()[0]["preparing"] and page.run is None
     page.stop()
+    loaded.set()
     wait_until(lambda: not page.busy)
     assert page.run is None
     with pytest.raises(InputError, match="nothing has begun"):
@@ -248,13 +250,13 @@ def test_every_trait_is_explained():
 def test_the_first_step_opens_what_it_changed_and_moves_the_cursor_on():
     page = make(seconds=1.44)
     page.step()
-    wait_until(lambda: page.run is not None and page.run.state == "paused" and page.change.run is page.run)
-    wait_until(lambda: page.player.guess == (0, 0))
-    assert page.page == "change"
+    wait_until(lambda: page.player.guess == (0, 0) and page._preparing is None)
+    assert page.page == "change" and page.change.run is page.run
     for made in range(2, 6):
         page.step()
         wait_until(lambda made=made: page.run.state == "paused" and len(page.run.recorded_steps) == made)
-    assert page.cursor.time_s == pytest.approx(0.72) and page.grid.chosen == (1, 0)
+    wait_until(lambda: page.grid.chosen == (1, 0))         # a pause is told of a moment after it has begun
+    assert page.cursor.time_s == pytest.approx(0.72)
     page.stop()
 
 

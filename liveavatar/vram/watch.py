@@ -82,11 +82,13 @@ class MemoryWatch:
         return unsubscribe
 
     def start(self) -> MemoryWatch:
-        """Begin to sample, or go on. Returns at once."""
+        """Begin to sample, or go on: the first sample is taken here, before anything else can happen. Returns at once.
+        """
         if self._thread is not None and self._thread.is_alive():
             return self
         self._ended.clear()
         self._clock_s = self._clock_s or time.perf_counter()
+        self.sample()
         self._thread = threading.Thread(target=self._work, name="liveavatar-memory", daemon=True)
         self._thread.start()
         return self
@@ -104,12 +106,10 @@ class MemoryWatch:
         return self.record
 
     def __enter__(self) -> MemoryWatch:
-        self.start()
-        self.sample()                                       # a short block has a beginning and an end too
-        return self
+        return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.sample()
+        self.sample()                                       # a short block has an end too
         self.stop()
 
     def __repr__(self) -> str:
@@ -196,7 +196,7 @@ class MemoryWatch:
     # ------------------------------------------------------------------ what happens in its own
 
     def _work(self) -> None:
-        due_s = time.perf_counter()
+        due_s = time.perf_counter() + self.period_s
         while not self._ended.wait(max(due_s - time.perf_counter(), 0)):
             now_s = time.perf_counter()
             self.sample()

@@ -10,7 +10,7 @@ Screenshots go to the folder that LIVEAVATAR_SHOTS names, or nowhere.
 """
 
 import pytest
-from lab_browser import CHROMIUM, Book, Window, start_chromium, start_lab, start_server
+from lab_browser import CHROMIUM, PATIENCE_S, Book, Window, start_chromium, start_lab, start_server
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,15 @@ def serve():
 def chromium(lab):
     with start_chromium() as browser:
         yield browser
+
+
+@pytest.fixture
+def new_page(chromium):
+    """A page without anything, as patient as a book is."""
+    page = chromium.new_context().new_page()
+    page.set_default_timeout(PATIENCE_S * 1000)
+    yield page
+    page.context.close()
 
 
 @pytest.fixture(scope="session")

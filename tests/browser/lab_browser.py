@@ -5,18 +5,20 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests"))                       # where this is imported by other programs than pytest
+from ports import free_port  # noqa: E402
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE_S = 180
+PATIENCE_S = 300
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -33,14 +35,16 @@ HARMLESS = (   # said by JupyterLab itself, whatever is shown in it
 
 EXECUTE = """async (code) => {
     const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-    const future = kernel.requestExecute({code, store_history: false});
-    let text = '';
-    future.onIOPub = (message) => {
-        if (message.header.msg_type === 'stream') text += message.content.text;
-        if (message.header.msg_type === 'error') text += message.content.ename + ': ' + message.content.evalue;
-    };
-    await future.done;
-    return text;
+    for (;;) {
+        const future = kernel.requestExecute({code, store_history: false});
+        let text = '';
+        future.onIOPub = (message) => {
+            if (message.header.msg_type === 'stream') text += message.content.text;
+            if (message.header.msg_type === 'error') text += message.content.ename + ': ' + message.content.evalue;
+        };
+        const reply = await future.done;
+        if (reply.content.status !== 'aborted') return text;            // as after an error in what was asked before
+    }
 }"""
 READY = """(path) => {
     const book = globalThis.jupyterapp?.shell?.currentWidget;
@@ -55,6 +59,20 @@ ERRORS = """() => jupyterapp.shell.currentWidget.content.widgets.flatMap((cell) 
 KERNEL = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.model"
 FOLLOW = """async ([path, kernel]) => {
     await jupyterapp.commands.execute('docmanager:open', {path, kernel});
+}"""
+FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+RESTING = "import fakes; print(fakes.unsettled())"
+RECORD = """([selector, attribute]) => {
+    const one = document.querySelector(selector), seen = globalThis.recorded = [];
+    globalThis.recorder?.disconnect();
+    globalThis.recorder = new MutationObserver((records) => {
+        for (const record of records) {
+            if (record.type === 'attributes') seen.push(record.oldValue, one.getAttribute(attribute));
+            else seen.push(...[...record.addedNodes].map((node) => node.textContent));
+        }
+    });
+    globalThis.recorder.observe(one, attribute ? {attributeFilter: [attribute], attributeOldValue: true}
+                                               : {subtree: true, childList: true});
 }"""
 SAID = """() => [...document.querySelectorAll('.la-error, .la-bench-state, .la-progress')]
     .map((one) => one.innerText).filter((words) => words).join(' | ')"""
@@ -72,6 +90,7 @@ class Book:
 
     def __init__(self, page, path: str, base: str) -> None:
         self.page, self.path = page, path
+        page.set_default_timeout(PATIENCE_S * 1000)
         self.complaints: list[str] = []
         self.left_the_machine: list[str] = []
         self._base = base
@@ -111,6 +130,37 @@ class Book:
         while self.run(f"print(bool({expression}))") != "True":
             assert time.monotonic() < patient_until, f"never came true: {expression}"
             self.page.wait_for_timeout(100)
+
+    def wait_until(self, happened: Callable[[], object]) -> None:
+        """Until a function of the test, which looks at the page, says yes."""
+        patient_until = time.monotonic() + PATIENCE_S
+        while not happened():
+            assert time.monotonic() < patient_until, f"never came true; the page says: {self.page.evaluate(SAID)}"
+            self.page.wait_for_timeout(50)
+
+    def settle(self) -> None:
+        """Until page and kernel are at rest: what was clicked and typed has arrived, and every view in sight is drawn
+        on the page as the kernel knows it. Not while a run is going or a video plays for long."""
+        patient_until, calm = time.monotonic() + PATIENCE_S, 0
+        while calm < 2:                                    # a trait that has changed twice is told of a moment later
+            self.page.evaluate(FRAMES)
+            unsettled = self.run(RESTING).splitlines()[-1]
+            calm = calm + 1 if unsettled == "[]" else 0
+            assert time.monotonic() < patient_until, f"never at rest: {unsettled}"
+        self.page.evaluate(FRAMES)
+
+    def record(self, selector: str, attribute: str = "") -> None:
+        """Record from now on every text, or every value of an attribute, that the first such element has: what is
+        there for a moment only can be missed by looking. `recorded` returns it."""
+        self.page.evaluate(RECORD, [selector, attribute])
+
+    def recorded(self) -> list[str]:
+        """Return all that was recorded."""
+        return self.page.evaluate("() => globalThis.recorded")
+
+    def wait_for_record(self, value: str) -> None:
+        """Until a value, or a text that begins so, was recorded."""
+        self.wait_for("(value) => globalThis.recorded.some((one) => one?.startsWith(value))", value)
 
     def theme(self, dark: bool) -> None:
         self.page.evaluate("(name) => jupyterapp.commands.execute('apputils:change-theme', {theme: name})",
@@ -183,9 +233,7 @@ def start_server(module: list[str], home: Path, folder: Path, settings: dict[str
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {key: str(home / name) for key, name in private.items()} | {
         "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     token, base = secrets.token_hex(16), f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", *module, "--no-browser", "--ip=127.0.0.1", f"--port={port}",
                "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True"]
@@ -199,7 +247,11 @@ def start_server(module: list[str], home: Path, folder: Path, settings: dict[str
                 urllib.request.urlopen(urllib.request.Request(
                     f"{base}/api/shutdown", b"", {"Authorization": f"token {token}"}), timeout=5).close()
             server.terminate()
-            server.wait(20)
+            try:
+                server.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
 
 
 def wait_for_server(url: str, server: subprocess.Popen, log: Path) -> None:

@@ -24,6 +24,7 @@ def book(open_notebook):
 
 
 def test_a_cell_is_chosen_and_branched_and_the_branch_is_seen_beside_its_parent(book):
+    book.settle()
     canvas = book.page.locator(".la-bench-grid .la-grid-scroll canvas")
     canvas.click(position={"x": 126 + 30, "y": 34 + 64 + 30})         # two blocks fit: block 1, step 1
     book.wait_for_kernel("workbench.grid.chosen == (1, 1)")
@@ -42,6 +43,7 @@ def test_a_cell_is_chosen_and_branched_and_the_branch_is_seen_beside_its_parent(
     pair = book.page.locator(".la-bench-player .la-pair")
     pair.wait_for(state="visible")
     book.wait_for("() => document.querySelector('.la-pair .la-note').textContent.startsWith('the same before block 1')")
+    book.settle()
     shown = book.run("print(workbench.player.playing, workbench.tree.point, workbench.cursor.time_s)")
     assert shown == "False (1, 1) 0.48"
     book.page.locator(".la-tab[data-page=change]").click()
@@ -53,6 +55,7 @@ def test_a_cell_is_chosen_and_branched_and_the_branch_is_seen_beside_its_parent(
 
 def test_the_keyboard_makes_and_walks_the_tree_and_copies_a_recipe(book):
     choice = book.page.locator(".la-branches-form select[data-trait=change]")
+    book.settle()
     choice.focus()
     choice.press("s")                                                # the choices that begin with s, in turn
     book.wait_for_kernel("workbench.tree.change not in ('sound', 'skip')")
@@ -60,6 +63,7 @@ def test_the_keyboard_makes_and_walks_the_tree_and_copies_a_recipe(book):
     book.wait_for("() => document.querySelector('.la-branches-form select[data-trait=change]').value === 'skip'")
     book.page.locator(".la-branches-form").get_by_role("button", name="Branch here").press("Enter")
     book.wait_for_kernel("len(workbench.tree.runs) == 3 and workbench.run.over")
+    book.settle()
     first = book.page.locator(".la-branches-name", has_text="first run")
     first.press("Enter")
     book.wait_for_kernel("workbench.run.parent is None")
@@ -76,7 +80,9 @@ def test_the_keyboard_makes_and_walks_the_tree_and_copies_a_recipe(book):
 def test_what_cannot_be_is_said_in_words_where_the_click_was(book):
     form = book.page.locator(".la-branches-form")
     book.run("workbench.tree.block, workbench.tree.step = 1, 0")
+    book.wait_for("() => document.querySelector('.la-branches-form b').textContent.startsWith('At block 1, step 0')")
     form.locator("select[data-trait=change]").select_option("skip")
+    book.wait_for_kernel("workbench.tree.change == 'skip'")
     form.get_by_role("button", name="Branch here").click()
     error = book.page.locator(".la-branches .la-error")
     error.wait_for(state="visible")

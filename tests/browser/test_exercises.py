@@ -15,6 +15,8 @@ COLOURS = """(selector) => [...document.querySelectorAll(selector)].map((one) =>
 @pytest.fixture(scope="module")
 def book(open_notebook):
     book = open_notebook(*CELLS)
+    book.wait_for("() => document.querySelectorAll('.jp-OutputArea [role=status]').length === 3 "
+                  "&& !!document.querySelector('.jp-OutputArea th[scope=row]')")
     yield book
     book.run("folder.cleanup(); del os.environ['LIVEAVATAR_PROGRESS']")
 

@@ -15,6 +15,7 @@ def book(open_notebook):
 
 def test_a_mode_is_dragged_and_moved_with_the_arrow_keys(book):
     handle = book.page.locator(".la-flow-handle").first
+    book.settle()
     handle.scroll_into_view_if_needed()
     at = handle.bounding_box()
     x, y = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
@@ -23,6 +24,7 @@ def test_a_mode_is_dragged_and_moved_with_the_arrow_keys(book):
     book.page.mouse.move(x - 30, y - 20, steps=4)
     book.page.mouse.up()
     book.wait_for_kernel("view.points and view.points[0][0] < 1.9 and view.points[0][1] > 0.1")
+    book.settle()                                          # all of the way is known
     before = book.run("print(view.points[0][0])")
     handle.focus()
     book.page.keyboard.press("ArrowRight")
@@ -44,5 +46,5 @@ def test_a_student_is_distilled_by_the_space_key(book):
     book.page.locator(".la-flow").focus()
     book.page.keyboard.press(" ")
     book.wait_for(f"() => {PROGRESS} === 'done: 40 of 40 updates'")
-    assert "student" in book.page.locator(".la-flow .la-numbers").inner_text()
+    book.wait_for("() => document.querySelector('.la-flow .la-numbers').innerText.includes('student')")
     book.shoot(".la-flow", "flow_lab")

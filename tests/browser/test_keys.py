@@ -23,7 +23,7 @@ run.start().result()
 VIEWS = (".la-bench", ".la-designer", ".la-grid", ".la-player", ".la-cache", ".la-memory", ".la-lips", ".la-schedule",
          ".la-planner")
 KINDS = ("", "button", "select", "input[type=range]", "input[type=checkbox]", "input[type=number]", "textarea")
-LETTERS = ("r", "x", "0", "0", "y", "d", "d")             # raw, cut, restart, code, delete
+LETTERS = "rx00ydd"                                        # raw, cut, restart, code, delete
 LISTEN = """() => {
     globalThis.commandsHeard = [];
     jupyterapp.commands.commandExecuted.connect((_, what) => globalThis.commandsHeard.push(what.id));
@@ -55,9 +55,8 @@ def test_no_letter_reaches_the_notebook(book, view):
     tried = [kind for kind in KINDS if focused(book, view, kind)]
     for kind in tried:
         focused(book, view, kind)
-        for letter in LETTERS:
-            book.page.keyboard.press(letter)
-    book.page.wait_for_timeout(200)
+        book.page.keyboard.type(LETTERS)
+    book.settle()
     assert tried and book.page.evaluate(HEARD) == []
     assert book.page.locator(".jp-Dialog").count() == 0
     assert book.page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.length") == len(CELLS)
@@ -70,9 +69,9 @@ def test_keys_go_to_the_view_when_a_button_with_the_focus_is_disabled(book):
     book.page.locator(".la-bench .la-bench-buttons").get_by_role("button", name="Stop", exact=True).click()
     book.wait_for_kernel("bench.run.over")
     book.page.evaluate(HEARD)
-    for letter in LETTERS:
-        book.page.keyboard.press(letter)
-    book.page.wait_for_timeout(200)
+    book.settle()                                          # the button is drawn as disabled
+    book.page.keyboard.type(LETTERS)
+    book.settle()
     assert book.page.evaluate(HEARD) == [] and book.page.evaluate(
         "() => !!document.activeElement.closest('.la-bench')")
 
@@ -94,6 +93,7 @@ def test_what_is_typed_is_text_and_ctrl_a_selects_it(book):
     prompt.press_sequentially("x0 r")
     book.wait_for_kernel("bench.prompt == 'x0 r'")
     prompt.fill("smiling")
+    book.settle()
 
 
 def test_ctrl_s_still_saves_the_notebook(book):

@@ -7,14 +7,14 @@ LINK = """(target) => [...document.querySelectorAll('.jp-RenderedMarkdown a')].s
     (link) => decodeURIComponent(link.href).includes('/files/' + target))"""
 
 
-def test_the_workbench_is_open_nothing_pops_up_and_links_to_the_docs_are_found(chromium, serve, tmp_path):
+def test_the_workbench_is_open_nothing_pops_up_and_links_to_the_docs_are_found(new_page, serve, tmp_path):
     with serve(["liveavatar", "lab", "--"], tmp_path, tmp_path, UNSAVED) as server:
-        page = chromium.new_context().new_page()
-        page.goto(f"{server['base']}/?token={server['token']}", timeout=180_000)
-        page.wait_for_function(OPEN, arg="notebooks/00_workbench.ipynb", timeout=180_000)
+        page = new_page
+        page.goto(f"{server['base']}/?token={server['token']}")
+        page.wait_for_function(OPEN, arg="notebooks/00_workbench.ipynb")
         page.evaluate("jupyterapp.commands.execute('docmanager:open', {path: 'notebooks/16_real_model.ipynb'})")
-        page.wait_for_function(LINK, arg="docs/released-model.md", timeout=180_000)
+        page.wait_for_function(LINK, arg="docs/released-model.md")
         assert page.request.get(f"{server['base']}/files/docs/released-model.md",
                                 headers={"Authorization": f"token {server['token']}"}).ok
         assert page.evaluate(TOASTS) == 0
-        page.context.close()
+        page.goto("about:blank")

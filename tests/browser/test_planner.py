@@ -20,7 +20,7 @@ def test_the_verdict_names_the_peak_and_a_stage_shows_its_owners(book):
     for _ in range(30):
         book.page.keyboard.press("ArrowLeft")
     book.wait_for("() => document.querySelector('.la-planner-stage').textContent.startsWith('encoders are read')")
-    assert "VAE weights" in book.page.locator(".la-planner-owners").inner_text()
+    book.wait_for("() => document.querySelector('.la-planner-owners').innerText.includes('VAE weights')")
     book.shoot(".la-planner", "planner_refused")
 
 

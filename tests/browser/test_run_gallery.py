@@ -28,11 +28,13 @@ def book(open_notebook):
 
 
 def test_names_and_prompts_are_text(book):
+    book.settle()
     assert "<img src=x" in book.page.locator(".la-gallery-prompt").nth(1).inner_text()
     assert book.page.locator(".la-gallery-card img").count() == 3
 
 
 def test_two_are_compared_from_the_keyboard(book):
+    book.settle()
     book.page.locator(PICKS).first.focus()
     book.page.keyboard.press("Space")
     book.wait_for_kernel("len(view.chosen) == 1")
@@ -46,6 +48,7 @@ def test_two_are_compared_from_the_keyboard(book):
 
 
 def test_deleting_asks_first_and_keeps_by_default(book):
+    book.settle()
     book.page.locator(PICKS).nth(2).focus()
     book.page.keyboard.press("Delete")
     book.wait_for("() => document.activeElement.textContent === 'Keep'")
@@ -53,6 +56,7 @@ def test_deleting_asks_first_and_keeps_by_default(book):
     book.page.keyboard.press("Enter")
     book.wait_for("() => !document.querySelector('[role=alertdialog]')")
     assert book.run("print((folder / '1.mp4').exists())") == "True"
+    book.settle()
     book.page.locator(PICKS).nth(2).focus()
     book.page.keyboard.press("Delete")
     book.page.get_by_role("button", name="Delete for good").click()

@@ -22,7 +22,8 @@ CLOSE = """async () => {
 OPEN = "async (path) => { await jupyterapp.commands.execute('docmanager:open', {path}); }"
 READY_AGAIN = """(path) => {
     const book = globalThis.jupyterapp?.shell?.currentWidget;
-    return book?.context?.path === path && book.context.isReady && document.querySelectorAll('.la-still').length === 2;
+    return book?.context?.path === path && book.context.isReady && book.sessionContext.isReady
+        && book.sessionContext.session?.kernel && document.querySelectorAll('.la-still').length === 2;
 }"""
 
 

@@ -6,7 +6,7 @@ SETUP = """
 from fakes import FakeBackend
 from liveavatar.pipeline import Pipeline
 from widgets import StepChange, StepGrid, Workbench
-workbench = Workbench(pipeline=Pipeline(FakeBackend(pause_s=0.05)), size="96*96", seconds=1.0, prompt="")
+workbench = Workbench(pipeline=Pipeline(FakeBackend()), size="96*96", seconds=1.0, prompt="")
 """
 CELLS = (SETUP + "workbench",)
 STATE = "() => document.querySelector('.la-bench-state').textContent"
@@ -56,12 +56,14 @@ def test_four_clicks_on_step_show_four_guesses_and_what_each_changed(book):
                              "and workbench.run.state == 'paused'")
         book.wait_for(f"() => ({STAGE})().startsWith('the guess after step {step}')")
         book.wait_for("(made) => document.querySelectorAll('.la-change-table tr').length === made + 1", step + 1)
-        book.page.wait_for_timeout(200)
+        book.settle()
+        book.wait_for(f"(before) => !before.includes(({PICTURE})('.la-bench-player .la-stage'))", pictures)
         pictures.append(book.page.evaluate(PICTURE, ".la-bench-player .la-stage"))
     assert len(set(pictures)) == 4
     assert "block 0" in book.page.evaluate(STAGE)
     book.wait_for("() => document.querySelector('.la-change-headline').textContent.includes('finishes it')")
-    assert all(cell_colours(book, 0, step) > 8 for step in range(4)) and cell_colours(book, 1, 0) == 1
+    book.wait_until(lambda: all(cell_colours(book, 0, step) > 8 for step in range(4)))
+    assert cell_colours(book, 1, 0) == 1
     assert book.page.locator(".la-bench .la-error:visible").count() == 0
     book.shoot(".la-bench", "workbench_steps")
 
@@ -72,30 +74,33 @@ def test_the_next_step_moves_on_to_its_block(book):
     book.wait_for(f"() => ({STAGE})().includes('block 1')")
     book.wait_for(f"() => ({WORDS})().startsWith('0.72')")
     book.wait_for("() => document.querySelector('.la-change-headline').textContent.startsWith('Block 1.')")
-    assert book.run("print(workbench.cursor.time_s, workbench.grid.chosen)") == "0.72 (1, 0)"
+    book.wait_for_kernel("(workbench.cursor.time_s, workbench.grid.chosen) == (0.72, (1, 0))")
 
 
 def test_a_run_that_goes_on_is_played_and_the_last_short_block_is_seen(book):
+    book.run("workbench.pipeline.backend.vae.held = True")           # until it plays
     click(book, "Go on")
     book.wait_for(f"() => ({PLAYER})().playing === 'true'")
+    book.run("workbench.pipeline.backend.vae.held = False")
     book.wait_for(f"() => ({STATE})().startsWith('finished')")
     book.wait_for(f"() => ({PLAYER})().playing === 'false' && Number(({PLAYER})().position) > 0.9")
     assert book.run("print(len(workbench.run.blocks[-1].frames), workbench.grid.error)") == "1"
     book.wait_for("() => document.querySelector('.la-bench-grid .la-grid-note').textContent.includes('decoder draws')")
-    book.page.wait_for_timeout(200)
-    assert all(cell_colours(book, 2, step) > 8 for step in range(4))
+    book.wait_until(lambda: all(cell_colours(book, 2, step) > 8 for step in range(4)))
 
 
 def test_a_second_and_shorter_run_is_seen_live_from_its_beginning(book):
-    book.run("workbench.seconds = 0.96")
+    book.wait_for_kernel("workbench.cursor.time_s > 0.9")             # the page has told where it stopped playing
+    book.run("workbench.seconds, workbench.pipeline.backend.vae.held = 0.96, True")
     book.page.evaluate("""(words) => {
         globalThis.seenWords = [];
         const record = () => { globalThis.seenWords.push(document.querySelector(words).textContent); };
         globalThis.recording = setInterval(record, 20);
     }""", ".la-bench-player .la-player-words")
-    assert book.run("print(workbench.cursor.time_s > 0.9)") == "True"
     click(book, "Run")
     book.wait_for(f"() => ({PLAYER})().playing === 'true'")
+    book.wait_for("() => globalThis.seenWords.some((words) => words.includes(' / 0.96'))")
+    book.run("workbench.pipeline.backend.vae.held = False")
     book.wait_for(f"() => ({STATE})().startsWith('finished')")
     book.wait_for(f"() => ({PLAYER})().playing === 'false' && Number(({PLAYER})().position) > 0.9")
     words = book.page.evaluate("() => { clearInterval(globalThis.recording); return globalThis.seenWords; }")
@@ -121,15 +126,16 @@ def test_the_kernel_moves_the_cursor_to_where_the_page_has_been(book):
 def test_two_runs_beside_one_another_under_one_cursor(book):
     book.page.locator(".la-bench input[data-trait=compare]").check()
     book.page.locator(".la-bench-settings select[data-trait=steps]").select_option(label="1")
+    book.wait_for_kernel("workbench.compare and workbench.steps == 1")
     click(book, "Run")
     book.wait_for_kernel("workbench.before is not None and workbench.run.over")
-    assert book.run("print(workbench.player.names)") == "{'a': 'A: 1 step', 'b': 'B: 4 steps'}"
+    book.wait_for_kernel("workbench.player.names == {'a': 'A: 1 step', 'b': 'B: 4 steps'}")
     book.wait_for("() => document.querySelector('.la-bench').classList.contains('la-bench-two')")
     choose = book.page.locator(".la-bench-player select[data-trait=show]")
     choose.wait_for(state="visible")
     book.page.locator(".la-bench-player").get_by_text("same noise").wait_for(state="visible")
     book.run("workbench.player.playing = False; workbench.cursor.time_s = 0.2")
-    book.page.wait_for_timeout(500)
+    book.settle()
     book.shoot(".la-bench", "workbench_beside")
     book.page.locator(".la-bench input[data-trait=compare]").uncheck()
     choose.wait_for(state="hidden")
@@ -148,6 +154,7 @@ def test_numbers_explain_themselves_to_the_mouse_and_to_the_keyboard(book):
     book.page.locator(".la-tab[data-page=cell]").click()
     term = book.page.locator(".la-bench-page-cell .la-term", has_text="kurtosis")
     term.wait_for()
+    book.settle()
     assert "heavy the tails" in term.get_attribute("title")
     described = term.get_attribute("aria-describedby")
     assert book.page.locator(f"#{described}").text_content() == term.get_attribute("title")
@@ -170,6 +177,7 @@ def test_two_steps_are_compared_by_a_wipe_and_a_blink(book):
     change.locator("select[data-trait=second]").select_option(label="step 2")
     book.wait_for_kernel("workbench.change.compared == (-1, 2)")
     stage = change.locator(".la-stage")
+    book.settle()
     stage.scroll_into_view_if_needed()
     box, mouse = stage.bounding_box(), book.page.mouse
     mouse.move(box["x"] + 20, box["y"] + 40)

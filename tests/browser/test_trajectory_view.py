@@ -25,6 +25,7 @@ def test_paths_are_seen_and_the_keys_walk_from_block_to_block(open_notebook):
     book.wait_for_kernel("view.run.info.block_at(view.time_s) == 1")
     book.page.locator(".la-trajectory input[data-trait=velocities]").check()
     book.wait_for_kernel("view.velocities")
+    book.settle()
     label = book.page.locator(".la-trajectory canvas").get_attribute("aria-label")
     assert label.startswith("block 1") and "%" in label
     assert book.page.locator(".la-trajectory .la-error:visible").count() == 0

@@ -54,20 +54,21 @@ def test_a_view_that_was_given_nothing_says_so(book):
 
 
 def test_one_step_by_its_button_fills_one_cell(book):
+    book.settle()
     before = [grid_pixel(book, 0, step) for step in (0, 1)]
     book.page.locator(".la-grid").first.get_by_role("button", name="Step", exact=True).click()
     book.wait_for(f"() => ({PROGRESS})().startsWith('paused')")
     book.wait_for_kernel("len(run.recorded_steps) == 1")
     book.wait_for("() => document.querySelector('.la-grid-title')?.textContent.includes('block 0, step 0')")
-    book.page.wait_for_timeout(300)
-    after = [grid_pixel(book, 0, step) for step in (0, 1)]
-    assert after[0] != before[0] and after[1] == before[1]
+    book.settle()
+    book.wait_until(lambda: grid_pixel(book, 0, 0) != before[0])
+    assert grid_pixel(book, 0, 1) == before[1]
 
 
 def test_all_cells_and_rings_fill_while_it_runs(played):
     assert played.run("print(run.state, len(run.recorded_steps))") == "finished 16"
-    played.page.wait_for_timeout(500)
-    assert len({grid_pixel(played, block, step) for block in range(4) for step in range(4)}) > 8
+    played.wait_until(
+        lambda: len({grid_pixel(played, block, step) for block in range(4) for step in range(4)}) > 8)
     played.wait_for("() => document.querySelectorAll('.la-ring').length === 4")
     played.wait_for("() => document.querySelector('.la-ring-words').textContent.includes('frames 6 to 11')")
     played.shoot(".la-grid", "step_grid")
@@ -78,15 +79,15 @@ def test_all_cells_and_rings_fill_while_it_runs(played):
 def test_a_still_waits_out_of_sight_for_the_day_the_kernel_is_gone(played):
     still = played.page.locator(".la-still img[alt^=StepGrid]")
     still.wait_for(state="attached")
-    assert not still.is_visible() and still.evaluate("(picture) => picture.naturalWidth") > 300
+    played.wait_until(lambda: still.evaluate("(picture) => picture.naturalWidth") > 300)
+    assert not still.is_visible()
 
 
 def test_a_click_opens_a_cell_and_moves_the_cursor_of_all(played):
     played.page.locator(".la-grid-scroll canvas").first.click(position={"x": WIDE + 48, "y": 34 + 2 * TALL + 48})
     played.wait_for("() => document.querySelector('.la-grid-title').textContent.includes('block 1, step 2')")
     played.wait_for("() => document.querySelector('.la-ring-words').textContent.includes('frames 0 to 5')")
-    assert played.run("print(grid.chosen, 0.48 < cursor.time_s < 0.96, caches.time_s == cursor.time_s)") == (
-        "(1, 2) True True")
+    played.wait_for_kernel("grid.chosen == (1, 2) and 0.48 < cursor.time_s < 0.96 and caches.time_s == cursor.time_s")
     played.run("cursor.time_s = 0.1")
     played.wait_for("() => document.querySelector('.la-grid-title').textContent.includes('block 0, step 2')")
     played.wait_for("() => document.querySelector('.la-ring-words').textContent.includes('frames 0 to 2')")
@@ -102,20 +103,20 @@ def test_arrow_keys_walk_through_the_grid(played):
 
 
 def test_what_is_drawn_can_be_chosen(played):
+    played.settle()
     before = grid_pixel(played, 1, 3)
     played.page.locator(".la-grid select[data-trait=show]").first.select_option(label="velocity")
     played.wait_for("() => document.querySelector('.la-grid-title').textContent.includes('velocity')")
-    played.page.wait_for_timeout(300)
-    assert grid_pixel(played, 1, 3) != before
-    assert played.run("print(grid.show, grid.as_code())") == (
-        "velocity StepGrid(run, block=1, show='velocity', step=3)")
+    played.wait_until(lambda: grid_pixel(played, 1, 3) != before)
+    played.wait_for_kernel("grid.as_code() == \"StepGrid(run, block=1, show='velocity', step=3)\"")
 
 
 def test_the_choices_are_copied_as_code(played):
     played.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    grid = played.page.locator(".la-grid").first
-    grid.get_by_role("button", name="Copy code").click()
-    grid.get_by_role("button", name="Copied").wait_for()
+    played.settle()
+    played.record(".la-grid")
+    played.page.locator(".la-grid").first.get_by_role("button", name="Copy code").click()
+    played.wait_for_record("Copied")
     assert played.page.evaluate("() => navigator.clipboard.readText()") == played.run("print(grid.as_code())")
 
 
@@ -133,9 +134,12 @@ def test_an_error_is_a_sentence_in_the_view_and_goes_away(played):
 
 def test_the_schedule_is_switched_by_buttons_and_dragged(played):
     view = played.page.locator(".la-schedule")
+    played.settle()
     assert "0.9 %" in view.inner_text() and "nearly idle" in view.inner_text()
     view.locator("button[data-steps='5']").click()
     played.wait_for("() => document.querySelectorAll('.la-schedule-table tr').length === 6")
+    played.wait_for_kernel("len(schedule.sigmas) == 6")
+    played.settle()
     view.locator("canvas").nth(1).scroll_into_view_if_needed()
     box = view.locator("canvas").nth(1).bounding_box()
     left, right, top, bottom = 54, 416, 14, 216           # of the path in its canvas
@@ -154,9 +158,10 @@ def test_an_own_list_of_times_is_typed(played):
     levels.fill("1000, 900, 300")
     levels.press("Enter")
     played.wait_for_kernel("schedule.sigmas == [1.0, 0.9, 0.3, 0.0] == list(schedule.choice['schedule'])")
+    played.settle()
     strip = view.locator("canvas").first
     strip.hover(position={"x": strip.bounding_box()["width"] / 2, "y": 110})
-    assert strip.get_attribute("title") == "step 1: noise 0.900 → 0.300, 60 % of the path"
+    played.wait_until(lambda: strip.get_attribute("title") == "step 1: noise 0.900 → 0.300, 60 % of the path")
     levels.fill("1000, 300, 900")
     levels.press("Enter")
     error = view.locator(".la-error")
@@ -168,12 +173,14 @@ def test_an_own_list_of_times_is_typed(played):
 
 def test_the_keyboard_starts_and_pauses(played):
     played.run("again = Run.of(Pipeline(FakeBackend()), tone(9.6), face(32, 32), '', GenerationConfig(size=(32, 32)))\n"
-               "again.subscribe(lambda event: __import__('time').sleep(0.02)); grid.watch(again)")
+               "grid.watch(again); again.backend.vae.held = True")
     played.wait_for(f"() => ({PROGRESS})().startsWith('ready')")
     played.page.locator(".la-grid").first.press("Space")
     played.wait_for_kernel("again.state == 'running' and len(again.recorded_steps) > 1")
     played.page.locator(".la-grid").first.press("Space")
     played.wait_for_kernel("again.state == 'paused'")
+    played.run("again.backend.vae.held = False")
+    played.settle()
     played.page.locator(".la-grid").first.get_by_role("button", name="Stop").click()
     played.wait_for_kernel("again.state == 'stopped'")
 

@@ -27,11 +27,12 @@ def book(open_notebook):
 def test_a_grid_that_was_opened_before_the_call_shows_its_steps_and_remarks(book):
     book.wait_for("() => /frames a second/.test(document.querySelector('.la-grid-remarks').textContent)")
     book.wait_for("() => document.querySelector('.la-grid-note').textContent.includes('decoder draws')")
-    assert book.page.locator(".la-grid-labels").inner_text().count("step") >= 3
+    book.wait_for("() => document.querySelector('.la-grid-labels').innerText.split('step').length > 3")
     book.shoot(".la-grid", "watch-grid")
 
 
 def test_a_video_without_sound_says_so_and_plays(book):
+    book.settle()
     button = book.page.locator(".la-player [data-trait=sound], .la [data-trait=sound]").first
     assert button.inner_text() == "No sound" and button.is_disabled()
     book.run("player.loop, player.playing = True, True")
@@ -44,6 +45,7 @@ def test_memory_of_any_code_is_drawn_without_a_run(book):
     book.wait_for("() => !!document.querySelector('.la-memory canvas')")
     book.wait_for("() => /MiB/.test(document.querySelector('.la-memory-legend').textContent)")
     assert book.run("print(memory.error == '' and memory.peak.when)") == "while it was watched"
+    book.settle()
     assert book.page.locator(".la-memory .la-nothing").is_hidden()
     assert book.page.locator(".la-memory .la-memory-chip").count() == 1                     # nobody's but the process's
     book.shoot(".la-memory", "watch-memory")

@@ -19,7 +19,7 @@ SOUND = """async () => {
     video.src = 'data:video/mp4;base64,' + globalThis.theVideo;
     document.body.append(video);
     await video.play();
-    for (let i = 0; i < 50 && !(video.webkitAudioDecodedByteCount > 0 && video.currentTime > 0.1); i++)
+    for (let i = 0; i < 1000 && !(video.webkitAudioDecodedByteCount > 0 && video.currentTime > 0.1); i++)
         await new Promise((done) => setTimeout(done, 100));
     const seen = [video.webkitAudioDecodedByteCount > 0, video.getVideoPlaybackQuality().totalVideoFrames > 0];
     video.remove();
@@ -42,9 +42,11 @@ def book(open_notebook):
 @pytest.fixture(scope="module")
 def played(book):
     """The same, after a click on Run has made a video."""
+    book.settle()
+    book.record(".la-bench-state")
     book.page.locator(".la-bench .la-bench-buttons .la-main-button").click()
-    book.wait_for(f"() => ({STATE})().includes('Loading') || ({STATE})().includes('running')")
     book.wait_for(f"() => ({STATE})().startsWith('finished')")
+    assert any("Loading" in words or "running" in words for words in book.recorded())
     return book
 
 
@@ -55,12 +57,12 @@ def button(book, name: str):
 def test_a_slider_changes_the_picture_and_the_portrait(book):
     book.page.locator(".la-tab[data-page=avatar]").click()
     book.wait_for("() => document.querySelectorAll('.la-designer section').length === 6")
-    book.page.wait_for_timeout(800)
+    book.settle()
     before, portrait = book.page.evaluate(PICTURE), book.run("print(workbench.portrait.sha256)")
     slider = book.page.locator(".la-designer input[data-choice=hair_volume]")
     slider.fill("0.17")
     book.wait_for(f"(before) => ({PICTURE})() !== before", before)
-    assert abs(float(book.run("print(workbench.designer.choices['hair_volume'])")) - 0.17) < 0.002
+    book.wait_for_kernel("abs(workbench.designer.choices.get('hair_volume', 0) - 0.17) < 0.002")
     assert book.run("print(workbench.portrait.sha256)") != portrait
 
 
@@ -68,7 +70,7 @@ def test_the_prompt_shows_what_was_understood(book):
     book.page.locator(".la-bench textarea[data-trait=prompt]").fill("happy, under a spotlight, juggling")
     book.wait_for("() => [...document.querySelectorAll('.la-chip-on')].map((chip) => chip.textContent).join() "
                   "=== 'moodhappy,lightingspot'")
-    assert book.page.locator(".la-chip-off").all_inner_texts() == ["juggling"]
+    book.wait_until(lambda: book.page.locator(".la-chip-off").all_inner_texts() == ["juggling"])
 
 
 def test_one_click_makes_a_video_while_the_views_move(played):
@@ -82,11 +84,13 @@ def test_one_click_makes_a_video_while_the_views_move(played):
 def test_the_cursor_is_one_for_all_views(played):
     played.run("workbench.player.playing = False")
     played.wait_for("() => document.querySelector('.la-bench-player .la').dataset.playing === 'false'")
-    played.page.wait_for_timeout(300)                      # until the player has told the others where it rests
+    played.settle()                                        # the player has told the others where it rests
     played.run("workbench.cursor.time_s = 0.1")
     played.wait_for("() => document.querySelector('.la-grid-title').textContent.includes('block 0')")
     played.wait_for("() => Math.abs(document.querySelector('.la-bench-player .la').dataset.position - 0.1) < 0.05")
+    played.settle()
     line = played.page.locator(".la-bench-player .la-line")
+    line.scroll_into_view_if_needed()
     box = line.bounding_box()
     played.page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
     played.wait_for_kernel("workbench.cursor.time_s > 0.9")
@@ -98,8 +102,8 @@ def test_every_view_opens_without_an_error(played):
     for tab in played.page.locator(".la-tab").all():
         tab.click()
         name = f".la-bench-page-{tab.get_attribute('data-page')}"
-        played.wait_for("(name) => document.querySelector(name).clientHeight > 100", name)
-        played.page.wait_for_timeout(200)
+        played.wait_for("(name) => document.querySelector(name).clientHeight > 20", name)       # a folder may be empty
+        played.settle()
         page = played.page.locator(name)
         assert page.is_visible() and page.locator(".la-error:visible").count() == 0, page.inner_text()
         played.shoot(".la-bench", f"workbench_{tab.get_attribute('data-page')}")
@@ -120,7 +124,7 @@ def test_a_preset_is_one_click(played):
 
 
 def test_a_second_click_is_refused_kindly_and_stop_stops(played):
-    played.run("workbench.seconds, workbench.size = 5.0, '96*96'")
+    played.run("workbench.seconds, workbench.size, workbench.steps = 5.0, '96*96', 32")              # long enough
     button(played, "Run").click()
     played.wait_for_kernel("workbench.run.state == 'running' and len(workbench.run.recorded_steps) > 1")
     button(played, "Run").click()
@@ -133,6 +137,7 @@ def test_a_second_click_is_refused_kindly_and_stop_stops(played):
     played.wait_for(f"() => ({STATE})().startsWith('stopped')")
     error.wait_for(state="hidden")
     assert played.run("print(workbench.run.done_s < 4.9, workbench.video.complete)") == "True False"
+    played.run("workbench.steps = 3")
 
 
 def test_an_error_is_a_sentence_and_the_next_video_is_made(played):
@@ -166,7 +171,7 @@ def test_the_microphone_is_recorded_and_a_part_of_it_chosen(played):
     played.shoot(".la-card-sound", "recording")
     played.page.locator(".la-record").get_by_role("button", name="Stop").click()
     played.wait_for_kernel("workbench.sound == 'recording' and 'recording-' in workbench.recording "
-                           "and 0.9 < workbench.speech.duration_s < 30")
+                           "and 0.9 < workbench.speech.duration_s")
     assert played.run("print(abs(workbench.speech.wave).max() > 0.01, workbench.seconds)") == "True 0.0"
     played.wait_for("(length) => Math.abs(document.querySelector('.la-wave').getAttribute('aria-valuemax') - length) < "
                     "0.02 && document.querySelector('.la-record').hidden",
@@ -179,8 +184,9 @@ def test_the_microphone_is_recorded_and_a_part_of_it_chosen(played):
     wave.press("ArrowLeft")
     played.wait_for_kernel("workbench.config.start_s == workbench.start_s < 0.24 * workbench.speech.duration_s")
     played.shoot(".la-card-sound", "recorded")
+    played.record(".la-wave-listen")
     played.page.locator(".la-bench .la-wave-listen").click()
-    played.wait_for("() => document.querySelector('.la-wave-listen').textContent === '■'")
+    played.wait_for_record("■")
     played.wait_for("() => document.querySelector('.la-wave-listen').textContent === '▶'")     # heard to its end
 
 
