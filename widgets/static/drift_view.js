@@ -126,8 +126,8 @@ const view = {
     for (const [number, at] of order) {
       const strong = number === view.chosen(ctx);
       pen.strokeStyle = theme.steps[number % theme.steps.length];
-      pen.globalAlpha = strong ? 1 : 0.65;
-      pen.lineWidth = strong ? 2.4 : 1;
+      pen.globalAlpha = strong ? 1 : 0.85;
+      pen.lineWidth = strong ? 2.8 : 1.6;
       pen.setLineDash(number >= theme.steps.length ? [5, 3] : []);
       pen.beginPath();
       curves[at].forEach(([block, value], point) => pen[point ? "lineTo" : "moveTo"](x(block), y(value)));
