@@ -224,6 +224,7 @@ def measure(rounds: int) -> dict:
     moves = slider_ms(page)
     bare_cpu_s = statistics.median(turn.cpu_s for turn in turns["bare"] + turns["again"])
     return {
+        "size": pipeline.backend.default_size,
         "turns": {name: [asdict(turn) for turn in made] for name, made in turns.items()},
         "work": {name: ratio(turns, name, lambda turn: turn.work_s) for name in ("used", "open", "again")},
         "cpu": {name: ratio(turns, name, lambda turn: turn.cpu_s) for name in ("used", "open", "again")},
@@ -259,9 +260,10 @@ def report(found: dict, about: str, rounds: int) -> str:
             ("live memory curve, of one core", f"{found['curve_share']:.1%}", f"{CURVE_GOAL:.0%}")]
     counts = ", ".join(f"{name} {count:.0f}" for name, count in sorted(found["messages_a_round"].items()))
     times = {name: ", ".join(f"{turn['work_s']:.2f}" for turn in made) for name, made in found["turns"].items()}
+    height, width = found["size"]
     return "\n".join([
-        "# What looking costs", "", "    python benchmarks/looking.py", "",
-        f"mini, 4 steps, 128 x 128, {VIDEO_S} s of video; a stand-in for the browser that answers after "
+        "# What looking costs", "", f"    python benchmarks/looking.py --rounds {rounds}", "",
+        f"mini, 4 steps, {width} x {height}, {VIDEO_S} s of video; a stand-in for the browser that answers after "
         f"{1000 * ANSWER_S:.0f} ms. {about}. Medians of {rounds} rounds; in brackets, where nine tenths of such "
         "medians would lie.", "",
         "| | measured | wanted |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows), "",
