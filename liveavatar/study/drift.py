@@ -18,7 +18,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,9 @@ from liveavatar.conditions import fit_portrait
 from liveavatar.config import GenerationConfig, check_between
 from liveavatar.files import user_path
 from liveavatar.inputs import prepare
-from liveavatar.interrupts import stop_on_interrupt
 from liveavatar.metrics.stream_drift import CURVES, DriftPoint, find_jumps, find_shifts
 from liveavatar.runfolder import sha256_of
+from liveavatar.study.background import BackgroundWork
 from liveavatar.study.cell_result import write_json
 from liveavatar.study.drift_stream import DriftStream, PlantedFault, StreamSetting
 from liveavatar.threads import held_threads
@@ -74,11 +74,13 @@ class DriftRow:
     shifts: list[int]
 
 
-class DriftStudy:
+class DriftStudy(BackgroundWork[DriftPoint | None]):
     """Streams that differ in one switch each, made block by block in turn and measured.
 
     Memory is bounded: each stream keeps its caches, its curves and a few small pictures.
     """
+
+    what = "study"
 
     def __init__(self, pipeline: Pipeline, audio: Audio, image: Image, prompt: str = "", *,
                  settings: Sequence[StreamSetting] | None = None, seconds: float = 60.0,
@@ -89,6 +91,7 @@ class DriftStudy:
         config: what all streams share; folder: where curves are kept; one that holds the same study is gone on with.
         Raises InputError for inputs and settings that cannot be used, and for a folder of another study.
         """
+        super().__init__()
         check_between("seconds", seconds, 1.0, 24 * 3600)
         self.pipeline, self.seconds = pipeline, seconds
         self.config = config or GenerationConfig()
@@ -99,14 +102,10 @@ class DriftStudy:
                              "each with a name of its own")
         self._configs = {setting.name: setting.config(self.config) for setting in self.settings}
         self.folder = None if folder is None else user_path(folder)
-        self.error: BaseException | None = None             # what ended a study that was started in a thread
         self._inputs = prepare(pipeline.backend, repeated(pipeline.load_audio(audio, self.config), seconds), image,
                                prompt, replace(self.config, start_s=0.0, duration_s=None))
         self.portrait = fit_portrait(self._inputs.portrait, self._inputs.size)
         self.streams: tuple[DriftStream, ...] = ()
-        self._watchers: list[Callable[[DriftPoint | None], None]] = []
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         if self.folder is not None:
             self._open_folder()
             if any(self.folder.glob("*.jsonl")):            # what was made before is seen at once
@@ -130,11 +129,6 @@ class DriftStudy:
         return self.pipeline.block_frames / self.pipeline.backend.fps
 
     @property
-    def running(self) -> bool:
-        """Tell whether it goes on in its thread."""
-        return self._thread is not None and self._thread.is_alive()
-
-    @property
     def done(self) -> bool:
         """Tell whether every block of every stream is measured."""
         return bool(self.streams) and all(stream.done for stream in self.streams)
@@ -148,8 +142,7 @@ class DriftStudy:
         Raises InputError while it runs in a thread.
         """
         if threading.current_thread() is not self._thread:
-            if self.running:
-                raise InputError("this study is running; stop it first")
+            self._check_not_running()
             self._stop.clear()
         self._prepare()
         try:
@@ -169,52 +162,18 @@ class DriftStudy:
 
     def start(self) -> DriftStudy:
         """Make it in a thread, for notebooks. `stop` ends it, `wait` waits for it. Raises InputError while it runs."""
-        if self.running:
-            raise InputError("this study is running; stop it first")
-
         def work() -> None:
-            try:
-                for _ in self.blocks():
-                    pass
-            except BaseException as error:
-                self.error = error
+            for _ in self.blocks():
+                pass
             self._tell(None)
 
-        self.error = None
-        self._stop.clear()
-        stop_on_interrupt(self)
-        self._thread = threading.Thread(target=work, name="liveavatar-drift", daemon=True)
-        self._thread.start()
+        self._start(work)
         return self
-
-    def stop(self) -> None:
-        """End after the block that is being made; what is measured stays, and `start` goes on."""
-        self._stop.set()
 
     def wait(self, timeout_s: float | None = None) -> DriftStudy:
         """Wait for a study that was started; raises what it raised."""
-        self.wait_for_thread(timeout_s)
-        if self.error is not None:
-            raise self.error
+        self._wait(timeout_s)
         return self
-
-    def wait_for_thread(self, timeout_s: float | None = None) -> None:
-        """Wait until its thread has ended, whatever has happened in it."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout_s)
-
-    def subscribe(self, callback: Callable[[DriftPoint | None], None]) -> Callable[[], None]:
-        """Call back after every block, and with None at the end, in the thread that makes it. Returns what ends it."""
-        self._watchers.append(callback)
-
-        def unsubscribe() -> None:
-            if callback in self._watchers:
-                self._watchers.remove(callback)
-        return unsubscribe
-
-    def _tell(self, point: DriftPoint | None) -> None:
-        for watcher in tuple(self._watchers):
-            watcher(point)
 
     @torch.inference_mode()
     def _prepare(self) -> None:

@@ -22,13 +22,13 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from liveavatar.checksums import check_values, with_crc
 from liveavatar.files import is_held, user_path
-from liveavatar.interrupts import stop_on_interrupt
+from liveavatar.study.background import BackgroundWork
 from liveavatar.study.cell_result import (
     FAILED,
     FORMAT,
@@ -59,22 +59,21 @@ class Progress:
     result: Result | None          # None: the sweep has begun, or ended
 
 
-class Sweep:
+class Sweep(BackgroundWork[Progress]):
     """A grid of videos in a folder."""
+
+    what = "sweep"
 
     def __init__(self, grid: Grid | Sequence[Cell], folder: str | os.PathLike, *,
                  measure: Measure | None = None) -> None:
         """Begin a sweep. measure(video, materials) -> numbers; what `liveavatar.metrics.measure` finds, where it is
         left out. It must be a function that other processes can import.
         """
+        super().__init__()
         self.folder = user_path(folder)
         self.cells = grid.cells() if isinstance(grid, Grid) else tuple(dict.fromkeys(grid))
-        self.error: BaseException | None = None         # what ended a sweep that was started in a thread
         self._measure = measure or measure_video
         self._results: dict[Cell, Result] = {}
-        self._watchers: list[Callable[[Progress], None]] = []
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Sweep:
@@ -101,10 +100,6 @@ class Sweep:
         """Return what is done, in the order of the grid."""
         return tuple(self._results[cell] for cell in self.cells if cell in self._results)
 
-    @property
-    def running(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
     def table(self) -> Table:
         """Return the results as rows."""
         from liveavatar.study.table import Table
@@ -113,43 +108,14 @@ class Sweep:
 
     # ------------------------------------------------------------------ watching and steering
 
-    def subscribe(self, callback: Callable[[Progress], None]) -> Callable[[], None]:
-        """Call back after every cell, in the thread that runs the sweep. Returns what ends it."""
-        self._watchers.append(callback)
-
-        def unsubscribe() -> None:
-            if callback in self._watchers:
-                self._watchers.remove(callback)
-        return unsubscribe
-
     def start(self, **options: object) -> Sweep:
         """Run it in a thread, for notebooks. `stop` ends it, `wait` waits for it."""
-        if self.running:
-            raise InputError("this sweep is running; stop it first")
-
-        def work() -> None:
-            try:
-                self.run(progress=False, **options)
-            except BaseException as error:
-                self.error = error
-                self._tell(None)
-
-        self._stop.clear()
-        stop_on_interrupt(self)
-        self._thread = threading.Thread(target=work, name="liveavatar-sweep", daemon=True)
-        self._thread.start()
+        self._start(lambda: self.run(progress=False, **options))
         return self
-
-    def stop(self) -> None:
-        """End after the cell that is being made; what is done stays, and the next run makes the rest."""
-        self._stop.set()
 
     def wait(self, timeout_s: float | None = None) -> Table:
         """Wait for a sweep that was started; raises what it raised."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-        if self.error is not None:
-            raise self.error
+        self._wait(timeout_s)
         return self.table()
 
     def run(self, jobs: int | None = None, *, threads: int | None = None, progress: bool = True,
@@ -214,5 +180,4 @@ class Sweep:
         return missing
 
     def _tell(self, result: Result | None) -> None:
-        for watcher in tuple(self._watchers):
-            watcher(Progress(len(self.results), len(self.cells), result))
+        super()._tell(Progress(len(self.results), len(self.cells), result))
