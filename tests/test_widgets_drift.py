@@ -1,5 +1,7 @@
 """DriftView without a browser: what it is sent, and what its button does."""
 
+import gc
+
 import numpy as np
 import pytest
 from fakes import FakeBackend, face, tone, wait_until
@@ -11,7 +13,8 @@ from liveavatar.study.drift import DriftStudy
 from liveavatar.study.drift_stream import PlantedFault, StreamSetting
 from liveavatar.types import InputError
 from widgets import DriftView
-from widgets.drift_view import MOST_POINTS, thinned
+from widgets._render_loop import _workers
+from widgets.drift_view import MOST_POINTS, StudyEnd, thinned
 
 SETTINGS = (StreamSetting("as trained"), StreamSetting("colours", fault=PlantedFault("colours", 4, 40.0)))
 
@@ -26,6 +29,8 @@ def test_curves_grow_and_the_button_starts_stops_and_goes_on():
     body, buffers = view.paint()
     assert body["words"] == "ready: 2 streams of 3.4 s" and not buffers and not body["done"]
     view._receive_message(None, {"kind": "study"}, [])
+    gc.collect()
+    assert view.study in {worker._study for worker in _workers if isinstance(worker, StudyEnd)}  # stopped before exit
     view.study.wait()
     wait_until(lambda: not view.study.running)
     body, buffers = view.paint()

@@ -65,7 +65,8 @@ class DriftView(LiveView):
             raise InputError("No streams to make yet: give a study, DriftView(DriftStudy(...)).")
         self._report("study", "")
         self.study.start()
-        stop_before_exit(StudyEnd(self.study))
+        self._study_end = StudyEnd(self.study)           # kept: workers are known by weak references
+        stop_before_exit(self._study_end)
         self.refresh()
 
     def stop(self) -> None:
