@@ -224,7 +224,6 @@ def reading(study: DriftStudy) -> Iterator[str]:
 def draw_switches(study: DriftStudy, path: Path) -> None:
     """Draw the four curves of each stream, means over MEAN_BLOCKS blocks."""
     import matplotlib
-    from PIL import Image
 
     matplotlib.use("Agg")
     import numpy as np
@@ -242,11 +241,8 @@ def draw_switches(study: DriftStudy, path: Path) -> None:
         pane.set(title=TITLES[curve], xlabel="minute")
     figure.legend(*panes.flat[0].get_legend_handles_labels(), loc="lower center", ncol=5, fontsize=8)
     figure.tight_layout(rect=(0, 0.08, 1, 1))
-    figure.savefig(path.with_suffix(".png"), dpi=90)
+    figure.savefig(path, dpi=90, pil_kwargs={"quality": 70, "method": 6})
     pyplot.close(figure)
-    with Image.open(path.with_suffix(".png")) as picture:
-        picture.convert("RGB").save(path, quality=70, method=6)
-    path.with_suffix(".png").unlink()
 
 
 def main() -> None:

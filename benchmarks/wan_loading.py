@@ -18,10 +18,8 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from wan_folders import write_folders
@@ -37,31 +35,19 @@ PROMPT = "a person talks calmly to the camera, in warm light"
 
 # ------------------------------------------------------------------------------------------------ in its own process
 
-def anonymous_bytes() -> int:
-    """Return this process's memory that belongs to no file; 0 where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
+class AnonymousMeter:
+    """Reads this process's memory that belongs to no file; 0 where the system does not tell."""
 
+    names, main = ("anonymous",), "anonymous"
+    device, total, description = "this process", 0, "Memory of this process that belongs to no file."
 
-@contextmanager
-def most_anonymous() -> Iterator[list[int]]:
-    """Keep the largest anonymous memory seen while the block runs in a list of one."""
-    most, ended = [0], threading.Event()
-
-    def look() -> None:
-        while not ended.wait(0.05):
-            most[0] = max(most[0], anonymous_bytes())
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield most
-    finally:
-        ended.set()
-        thread.join()
+    def read(self) -> dict[str, int]:
+        """Return the bytes."""
+        try:
+            lines = Path("/proc/self/status").read_text().splitlines()
+        except OSError:
+            lines = []
+        return {"anonymous": next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)}
 
 
 def work(base: str, lora: str, options: dict, until: str, size: str) -> dict:
@@ -73,7 +59,7 @@ def work(base: str, lora: str, options: dict, until: str, size: str) -> dict:
 
     began, seconds = time.perf_counter(), {}
     note = lambda stage: seconds.setdefault(stage, time.perf_counter() - began)      # noqa: E731
-    with most_anonymous() as most:
+    with liveavatar.MemoryWatch(meter=AnonymousMeter()) as watch:
         pipeline = liveavatar.load("wan-s2v-14b", checkpoint_dir=base, lora=lora, **options)
         note("loaded")
         config = liveavatar.GenerationConfig(size=size, sample_steps=4, duration_s=0.48)
@@ -89,7 +75,7 @@ def work(base: str, lora: str, options: dict, until: str, size: str) -> dict:
                 note({Step: "step", Block: "picture"}.get(type(event), "other"))
     on_gpu = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
     seconds.pop("other", None)
-    return {"seconds": seconds, "anonymous": most[0], "gpu": on_gpu}
+    return {"seconds": seconds, "anonymous": watch.record.peak.bytes, "gpu": on_gpu}
 
 
 # ------------------------------------------------------------------------------------------------ what starts them

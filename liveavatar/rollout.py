@@ -52,8 +52,12 @@ class Branch:
     text: tuple[KeysValues, ...]
     portrait: ConditionCache
 
+    def seen_with(self, ring: RingCache) -> ConditionCache:
+        """Return the portrait as the next block of this ring sees it."""
+        return self._forgotten if ring.first_visible else self.portrait
+
     @cached_property
-    def forgotten(self) -> ConditionCache:
+    def _forgotten(self) -> ConditionCache:
         """Return the portrait of blocks that no longer see it: what is copied from it is empty, as at strength 0."""
         reference = self.portrait.reference
         return self.portrait if reference is None else replace(self.portrait, reference=torch.zeros_like(reference))
@@ -121,6 +125,7 @@ def constants_of(backend: Backend, condition: Condition, config: GenerationConfi
                      clean_level_of(backend, config))
 
 
+@torch.inference_mode()
 def clean_level_of(backend: Backend, config: GenerationConfig) -> Modulation | None:
     """Return the noise level 0 where finished blocks go through the network once more; None where they do not."""
     if config.cache_level != "clean":
@@ -190,15 +195,15 @@ def steps_of_block(backend: Backend, constants: Constants, config: GenerationCon
     reference = cond.condition.reference
     generator = block_generator(config.base_seed, block)
     noise = torch.randn(1, reference.shape[1], backend.block_latents, *reference.shape[-2:], generator=generator)
-    seen = "forgotten" if rollout.caches[0].first_visible else "portrait"
     guidance = None
     if uncond is not None:
-        guidance = Guidance(config.guidance, context(uncond), getattr(uncond, seen), rollout.uncond_caches)
+        guidance = Guidance(config.guidance, context(uncond), uncond.seen_with(rollout.uncond_caches[0]),
+                            rollout.uncond_caches)
     pose = cond.condition.pose
     if pose is not None:
         first = block * backend.block_latents
         pose = pose[:, :, first:first + backend.block_latents].to(backend.device)
     x = (noise if latents is None else latents).to(backend.device, model.dtype)
-    return denoise_block(model, x, context(cond), getattr(cond, seen), rollout.caches, constants.schedule,
+    return denoise_block(model, x, context(cond), cond.seen_with(rollout.caches[0]), rollout.caches, constants.schedule,
                          levels=constants.levels, solver=constants.solver, generator=generator, block=block,
                          guidance=guidance, pose=pose, steps=steps, clean_level=constants.clean_level)

@@ -13,7 +13,7 @@ from liveavatar.lora import targets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-from wan_folders import released_vae_names, text_names, write_tokenizer  # noqa: E402
+from wan_folders import RELEASED, released_vae_names, text_names, write_tokenizer  # noqa: E402
 
 TEXT_NET, AUDIO_NET, VAE_NET = (TINY[name] for name in ("text", "audio", "vae"))
 TRANSFORMER = TINY["transformer"] | dict(dim=24, ffn_dim=32, cache_frames=6)
@@ -69,8 +69,7 @@ def write_transformer(folder):
         save_file({name: value.contiguous() for name, value in state.items() if names[name] == file}, folder / file)
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}))
     released = {name: value for name, value in TRANSFORMER.items() if name not in ("audio_layers", "cache_frames")}
-    released |= {"_class_name": "WanModel_S2V", "model_type": "s2v", "enable_adain": True, "adain_mode": "attn_norm",
-                 "zero_timestep": True, "framepack_drop_mode": "padd", "audio_inject_layers": [1]}
+    released |= RELEASED | {"audio_inject_layers": [1]}
     (folder / CONFIG).write_text(json.dumps(released))
 
 

@@ -34,11 +34,9 @@ def drift_picture(streams: Sequence[DriftStream], order: Sequence[str]) -> Image
         values = np.concatenate([line[:, 1] for line in known])
         low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
         last = max([float(line[-1, 0]) for line in known if len(line)], default=0.0) or 1.0
-        pen.text((8, top - 2), f"{high:.3g}", SOFT, letters(11)) if place % 2 == 0 else None
-        pen.text((8, top + TALL - 12), f"{low:.3g}", SOFT, letters(11)) if place % 2 == 0 else None
-        if place % 2:
-            pen.text((left + WIDE + 4, top - 2), f"{high:.3g}", SOFT, letters(11))
-            pen.text((left + WIDE + 4, top + TALL - 12), f"{low:.3g}", SOFT, letters(11))
+        outside = left + WIDE + 4 if place % 2 else 8
+        for number, height in ((high, top - 2), (low, top + TALL - 12)):
+            pen.text((outside, height), f"{number:.3g}", SOFT, letters(11))
         for stream, line in zip(streams, known, strict=True):
             places = [(left + WIDE * block / last, top + TALL * (1 - (value - low) / max(high - low, 1e-9)))
                       for block, value in line]

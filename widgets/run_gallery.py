@@ -11,7 +11,7 @@ import traitlets
 
 from liveavatar.files import free_name, user_path
 from liveavatar.preview import jpeg
-from liveavatar.runs import delete, differences, inputs_of, list_runs, matching, thumbnail
+from liveavatar.runs import delete, differences, inputs_of, list_runs, matching, open_run, thumbnail
 from liveavatar.types import InputError
 from widgets._live import Body, Buffers, LiveView, sentence
 
@@ -53,8 +53,7 @@ class RunGallery(LiveView):
         self._thumbnails: dict[tuple[str, float], bytes] = {}
         self._sent: set[tuple[str, float]] = set()
         self._show = show
-        self._working: threading.Thread | None = None
-        self._doing = ""                       # in words
+        self._doing = ""                       # in words, what its thread is at
         super().__init__(None, folder=str(folder), **traits)
 
     # ------------------------------------------------------------------ for users
@@ -76,8 +75,6 @@ class RunGallery(LiveView):
 
     def open_chosen(self) -> Run:
         """Return the entry that was chosen last as a Run, for any view. Raises InputError where none is chosen."""
-        from liveavatar.runs import open_run
-
         if not self.compared:
             raise InputError("nothing is chosen; click one of the pictures first")
         return open_run(self.compared[-1].path)
@@ -155,9 +152,7 @@ class RunGallery(LiveView):
         if kind in ("again", "open") and not self._doing:
             entry = self._entry(content["path"])
             self._doing = f"{'making' if kind == 'again' else 'opening'} {entry.name}{' again' * (kind == 'again')} …"
-            self._working = threading.Thread(target=self._work, args=(kind, entry), daemon=True,
-                                             name=f"liveavatar-{kind}")
-            self._working.start()
+            threading.Thread(target=self._work, args=(kind, entry), daemon=True, name=f"liveavatar-{kind}").start()
         elif kind == "delete":
             self.delete(self._entry(content["path"]))
         self.refresh(full=kind == "look")
@@ -171,8 +166,6 @@ class RunGallery(LiveView):
 
     def _work(self, kind: str, entry: Entry) -> None:
         """Make a video again, or open it. In a thread of its own."""
-        from liveavatar.runs import open_run
-
         try:
             if kind == "again":
                 self.again(entry)

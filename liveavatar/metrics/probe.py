@@ -102,7 +102,7 @@ class Probe:
         seen = features(frames)
         moved = self.moved.read(seen - (1 - sigma) * features(portraits), sigma)
         stayed = self.stayed.read(seen, sigma)
-        return dict(zip((*MOVED, *STAYED), (*moved.unbind(1), *stayed.unbind(1)), strict=True))
+        return dict(zip(NAMES, (*moved.unbind(1), *stayed.unbind(1)), strict=True))
 
 
 def features(latents: Tensor) -> Tensor:

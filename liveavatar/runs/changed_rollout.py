@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from math import ceil
 from threading import Event
 from typing import TYPE_CHECKING
@@ -51,7 +52,6 @@ class ChangedRollout:
         self._encoded: tuple[tuple, Condition] | None = None
         self._branches: tuple[tuple, Branch, Branch | None] | None = None
         self._levels: dict[tuple[float, ...], tuple[Modulation, ...]] = {}
-        self._clean_level: Modulation | None = None
 
     # ------------------------------------------------------------------ what holds where
 
@@ -96,9 +96,13 @@ class ChangedRollout:
         if schedule.sigmas not in self._levels:
             with torch.inference_mode():
                 self._levels[schedule.sigmas] = model_levels(backend.transformer, schedule, backend.device)
-                self._clean_level = self._clean_level or clean_level_of(backend, self._config)
         return Constants(schedule, settings.config.sample_solver or backend.trained.solver,
                          self._levels[schedule.sigmas], *self._branches[1:], self._clean_level)
+
+    @cached_property
+    def _clean_level(self) -> Modulation | None:
+        """Return one object for all blocks: recorded steps are told apart by it."""
+        return clean_level_of(self.backend, self._config)
 
     # ------------------------------------------------------------------ making
 
