@@ -26,7 +26,7 @@ CLEANERS = ("wiener", "noisereduce")
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How a video is made. Names follow the command line of the released Live Avatar.
+    """Describe how a video is made. Names follow the command line of the released Live Avatar.
 
     size is an area: "W*H" text or (height, width); the aspect follows the portrait. None is the size the weights were
     trained for, into which the portrait is cropped.

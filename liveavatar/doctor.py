@@ -38,7 +38,7 @@ MIB, GIB = 2**20, 2**30
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one thing."""
+    """Hold what was found about one thing."""
 
     topic: str
     state: str                                 # "ok", "note" or "wrong"

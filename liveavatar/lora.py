@@ -18,7 +18,7 @@ _PREFIXES = ("base_model.model.", "diffusion_model.", "transformer.", "model.", 
 
 
 class LowRank(NamedTuple):
-    """What an adapter adds to one weight: alpha / rank * b a."""
+    """Hold what an adapter adds to one weight: alpha / rank * b a."""
 
     a: Tensor        # (rank, in)
     b: Tensor        # (out, rank)

@@ -162,7 +162,7 @@ def decode_exactly(backend: Backend, latents: Tensor, before: Tensor | None = No
 
 @dataclass(frozen=True)
 class StepNumbers:
-    """What can be said of one step in numbers. None: not known, or not kept in the trace."""
+    """Hold what can be said of one step in numbers. None: not known, or not kept in the trace."""
 
     sigma: float
     sigma_next: float

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Where a video stands between two blocks: all that later blocks depend on."""
+    """Describe where a video stands between two blocks: all that later blocks depend on."""
 
     block: int                               # the next block to be made
     caches: tuple[RingCache, ...]            # one per step
@@ -65,7 +65,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Constants:
-    """What does not change from block to block."""
+    """Hold what does not change from block to block."""
 
     schedule: Schedule
     solver: str

@@ -30,7 +30,7 @@ FULL_BAND = {"aac": 32_000, "libopus": 32_000}                       # more than
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a sound track is written."""
+    """Describe how a sound track is written."""
 
     rate_hz: int
     layout: str

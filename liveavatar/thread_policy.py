@@ -138,7 +138,7 @@ class ThreadTuner:
 
 @dataclass
 class Pace:
-    """How long a piece of work took the last times."""
+    """Describe how long a piece of work took the last times."""
 
     newest_ms: deque[float] = field(default_factory=lambda: deque(maxlen=5))
     when_s: float = float("-inf")

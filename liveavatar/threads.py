@@ -111,7 +111,7 @@ class ThreadSections:
 
 
 class _ThisThread(threading.local):
-    """What is known of the calling thread."""
+    """Hold what is known of the calling thread."""
 
     inside = held = False                     # in a section; between sections the count stays
     count = outside = 0                       # what was set; what torch had before

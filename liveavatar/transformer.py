@@ -391,9 +391,9 @@ class Head(nn.Module):
 
 
 class DetailHead(nn.Module):
-    """What the layers say of each latent pixel, the noisy latents there and the portrait's latents, moved, -> clean
-    latents. Small convolutions see the pixels that a wide token cannot carry through the layers (as the detailer head
-    of Chen et al. 2025, arXiv:2511.18822)."""
+    """Turn what the layers say of each latent pixel, the noisy latents there and the portrait's latents, moved, into
+    clean latents. Small convolutions see the pixels that a wide token cannot carry through the layers (as the detailer
+    head of Chen et al. 2025, arXiv:2511.18822)."""
 
     def __init__(self, dim: int, out_dim: int, patch: int, channels: int) -> None:
         super().__init__()

@@ -71,7 +71,7 @@ class Speech:
 
 @dataclass(frozen=True)
 class AudioFeatures:
-    """What the model hears during each video frame."""
+    """Hold what the model hears during each video frame."""
 
     values: Tensor   # (1, layers, A, T) float32
     fps: float
@@ -95,7 +95,7 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the words ask for. `mini` knows a small vocabulary; the rest is reported, not swallowed."""
+    """Hold what the words ask for. `mini` knows a small vocabulary; the rest is reported, not swallowed."""
 
     text: str
     slots: dict[str, str] = field(default_factory=dict)   # e.g. {"gesture": "wave", "mood": "happy"}

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """How one kind of file is written."""
+    """Describe how one kind of file is written."""
 
     container: str
     video_codec: str

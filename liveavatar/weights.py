@@ -32,7 +32,7 @@ REMEDY = "install liveavatar again, or restore the file with git"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of weights holds."""
+    """Hold what a folder of weights holds."""
 
     folder: Path
     config: dict[str, dict]              # part -> how it is configured

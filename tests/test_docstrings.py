@@ -23,10 +23,24 @@ VERBS = frozenset("""
     Undo Unmap Unpack Unsubscribe Update Use Validate View Wait Warm Warn Weigh Wrap Write Yield
     """.split())
 
+QUESTIONS = frozenset("How Of What When Where Whether Which Who Whose Why".split())
+
 
 def functions_of(path: Path) -> Iterator[ast.FunctionDef]:
     return (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+@pytest.mark.parametrize("package", ["liveavatar", "widgets"])
+def test_docstrings_of_classes_begin_with_no_question(package):
+    """They name the thing, or begin with a verb."""
+    wrong = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            said = ast.get_docstring(node) if isinstance(node, ast.ClassDef) else None
+            if said and re.split("[^A-Za-z]", said, maxsplit=1)[0] in QUESTIONS:
+                wrong.append(f"{path.relative_to(ROOT).as_posix()}:{node.lineno} {node.name}: {said.splitlines()[0]}")
+    assert wrong == []
 
 
 @pytest.mark.parametrize("package", ["liveavatar", "widgets"])

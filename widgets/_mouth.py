@@ -61,7 +61,7 @@ Whole = tuple["Tensor", "Tensor"]                # features (1, 192) of a pictur
 
 @dataclass(frozen=True)
 class Lips:
-    """What is known of the lips of a run. T video frames; NaN where no picture has been read yet, or shows no face."""
+    """Hold what is known of the lips of a run. T video frames; NaN where no picture is read yet, or shows no face."""
 
     mouth: np.ndarray             # (T, 5) in the order of regressor.MOUTH, the first is the opening
     places: np.ndarray            # (T, 2) middle of the mouth, -1..1 across and down the square picture

@@ -23,8 +23,8 @@ MOST_BLOCKS = 32                    # of each run that are drawn
 
 
 class TrajectoryView(LiveView):
-    """Where the sampler stood after each step, what it guessed, and where its velocity pointed; one path a block, in
-    the plane in which they vary most (principal components). The block under the time cursor is drawn strongly.
+    """Show where the sampler stood after each step, what it guessed, and where its velocity pointed; one path a block,
+    in the plane in which they vary most (principal components). The block under the time cursor is drawn strongly.
 
     With `others` several runs are in one picture, such as a branch and its parent. `view.paths` and `view.plane` are
     what is drawn, `view.paths[0][2].straightness` is a number of it.

@@ -70,7 +70,7 @@ class Lips(NamedTuple):
 
 
 class Glasses(NamedTuple):
-    """Where glasses are. All (B, H, W), units."""
+    """Describe where glasses are. All (B, H, W), units."""
 
     u: Tensor           # outward from a lens' centre
     v: Tensor

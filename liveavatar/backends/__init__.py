@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """What the weights were trained for: used where the caller does not say otherwise."""
+    """Hold what the weights were trained for: used where the caller does not say otherwise."""
 
     steps: int = 4
     solver: str = "euler"        # "euler" | "renoise"

@@ -39,7 +39,7 @@ class Framing(NamedTuple):
 
 
 class FaceExtent(NamedTuple):
-    """Where a face lies: from the upper forehead (mesh point 10, at the hairline or a little below) to the chin."""
+    """Tell where a face lies, from the upper forehead (mesh point 10, at the hairline or a bit below) to the chin."""
 
     middle: tuple[float, float]         # px
     height: float                       # px

@@ -123,7 +123,7 @@ def make_anchors() -> Tensor:
 
 @dataclass(frozen=True)
 class RawMesh:
-    """What the mesh network returns for B crops, in pixels of its 192 x 192 input."""
+    """Hold what the mesh network returns for B crops, in pixels of its 192 x 192 input."""
 
     points: Tensor      # (B, 478, 3): lips and eyes refined (x and y), then 5 points of each iris (depth: of the eye)
     presence: Tensor    # (B,) logit: is there a face in the crop?

@@ -17,7 +17,7 @@ KINDS = ("portrait", "motion", "past", "block", "text", "sound")
 
 @dataclass(frozen=True)
 class TokenPlaces:
-    """Where tokens stand: what kind each is, its latent frame since the beginning, its row and column; -1: none."""
+    """Tell where tokens stand: what kind each is, its latent frame since the beginning, row and column; -1: none."""
 
     kind: Tensor         # (M,) index into KINDS
     frame: Tensor        # (M,)

@@ -48,7 +48,7 @@ class LayerRecord:
 
 
 class Recording(CallHooks):
-    """What `record` has seen so far. Use it as a context manager, or call `start` and `stop`."""
+    """Hold what `record` has seen so far. Use it as a context manager, or call `start` and `stop`."""
 
     def __init__(self, pipe: Pipeline, steps: tuple[int, ...] | None, layers: tuple[int, ...],
                  blocks: tuple[int, ...] | None, heads: tuple[int, ...] | Literal["mean"] | None,

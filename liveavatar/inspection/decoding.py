@@ -30,7 +30,7 @@ KINDS = "mp4, mov, webm, mkv or avi"
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its pictures."""
+    """Hold what a file says of its pictures."""
 
     size: tuple[int, int]           # (height, width) px as shown, turned by the file's own rotation
     codec: str

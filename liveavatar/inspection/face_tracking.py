@@ -33,7 +33,7 @@ DETAIL_PX = 1.5             # detail is what a Gaussian of this sigma takes away
 
 @dataclass(frozen=True)
 class FacePixels:
-    """What was measured of the face's pixels in T pictures; NaN where there is no face."""
+    """Hold what was measured of the face's pixels in T pictures; NaN where there is no face."""
 
     skin: Tensor                # (T, 3) mean colour of cheeks and forehead, 0..255
     mouth_detail: Tensor        # (T,) mean absolute detail around the mouth, levels of 255

@@ -30,7 +30,7 @@ BRIDGE = [168, 6, 197, 33, 263, 133, 362]      # landmarks that follow the head 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How much a face still looks like itself."""
+    """Describe how much a face still looks like itself."""
 
     time_s: Tensor              # (W,) middle of each second
     change: Tensor              # (W,) 1 - correlation of brows, eyes and nose with the beginning; NaN where not alike
@@ -91,7 +91,7 @@ def centred(points: Tensor, all_points: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class HeadMotion:
-    """How a head moves."""
+    """Describe how a head moves."""
 
     turning_deg: float          # root mean square around its mean, of yaw, pitch and roll together
     noise_deg: float            # what the landmarks' noise alone gives

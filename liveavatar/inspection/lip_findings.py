@@ -44,7 +44,7 @@ DRIFT_MATTERS_MS = 30.0             # over the whole video
 
 @dataclass(frozen=True)
 class FaceTrust:
-    """How far a face can be read."""
+    """Describe how far a face can be read."""
 
     trust: str
     because: str

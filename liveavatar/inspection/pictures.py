@@ -32,7 +32,7 @@ CELLS = 24                      # along the shorter side
 
 @dataclass(frozen=True)
 class Seams:
-    """Where a video jumps at regular distances."""
+    """Describe where a video jumps at regular distances."""
 
     period: int                 # pictures; 0: none found
     first: int                  # the first picture that begins a block

@@ -63,7 +63,7 @@ class Jump:
 
 @dataclass(frozen=True)
 class Sync:
-    """How lips and sound go together."""
+    """Describe how lips and sound go together."""
 
     curve: OffsetCurve          # of the whole video; of the longest piece between jumps, in its middle if it drifts
     offset_ms: float            # its peak. Positive: the lips are late; NaN where it cannot be told
@@ -220,7 +220,7 @@ def windows(table: Products) -> tuple[Tensor, Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Course:
-    """How the delay goes through the video: pieces between jumps, one slope."""
+    """Describe how the delay goes through the video: pieces between jumps, one slope."""
 
     drift: float                # ms a minute
     uncertainty: float

@@ -81,7 +81,7 @@ class LatentLayout:
 
 
 class PipelineBackend:
-    """What views ask of a pipeline: its networks, its device and its decoder."""
+    """Hold what views ask of a pipeline: its networks, its device and its decoder."""
 
     trim_frames, blocks_join, on_card = 0, False, False
 

@@ -18,7 +18,7 @@ class UnsuitableAnswer(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found about an answer."""
+    """Hold what was found about an answer."""
 
     right: bool
     shown: str               # the answer as it was understood

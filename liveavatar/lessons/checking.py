@@ -19,7 +19,7 @@ COLOURS = {OPEN: GREY, UNSUITABLE: ORANGE, WRONG: VERMILION, RIGHT: GREEN}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `check` found; the last line of a cell shows it."""
+    """Hold what `check` found; the last line of a cell shows it."""
 
     exercise: str
     state: str                   # "open", "unsuitable", "wrong" or "right"

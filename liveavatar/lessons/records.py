@@ -23,7 +23,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Attempts:
-    """What happened with one exercise."""
+    """Hold what happened with one exercise."""
 
     failed: int = 0                      # wrong answers before the first right one
     solved: str = ""                     # when: ISO 8601, in UTC; "" while it is open

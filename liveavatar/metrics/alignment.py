@@ -51,7 +51,7 @@ LEAST_PEAK = 0.4            # true openings reach 0.57 to 0.8; below this the de
 
 @dataclass(frozen=True)
 class Alignment:
-    """How late the lips are, from the sound alone."""
+    """Describe how late the lips are, from the sound alone."""
 
     late_ms: float           # positive: the lips are late; the bias is taken off. NaN when it does not apply
     spread_ms: float         # standard deviation of late_ms on true videos of this length

@@ -22,7 +22,7 @@ PERSON = ("skin", "hair", "shirt")
 
 @dataclass(frozen=True)
 class Drift:
-    """How the colours of a person and the wall wander. Distances: mean over red, green and blue, 0..1."""
+    """Describe how the colours of a person and the wall wander. Distances: mean over red, green and blue, 0..1."""
 
     time_s: Tensor               # (T,)
     distance: Tensor             # (T,) of skin, hair and shirt from the beginning, mean of the three

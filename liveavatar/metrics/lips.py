@@ -75,7 +75,7 @@ def true_opening(speech: Speech, frames: int, fps: float = 25.0) -> Tensor:
 # ---------------------------------------------------------------------------------------------- one offset for all
 @dataclass(frozen=True)
 class OffsetCurve:
-    """How well the mouth goes with the sound, for every delay between them."""
+    """Describe how well the mouth goes with the sound, for every delay between them."""
 
     lags_ms: Tensor          # (L,) positive: the lips are late
     correlation: Tensor      # (L,) Pearson, -1..1
@@ -207,7 +207,7 @@ def offset_track(opening: Curve, envelope: Curve, fps: float = 25.0, window_s: f
 # ---------------------------------------------------------------------------------------------- against the truth
 @dataclass(frozen=True)
 class LipError:
-    """How far a mouth is from the mouth that says just this."""
+    """Describe how far a mouth is from the mouth that says just this."""
 
     late_frames: float       # one delay for the whole video; positive: the lips are late
     error_frames: float      # root mean square of the delays of 1 s pieces that agree: "lips +-1.8 frames"
@@ -251,7 +251,7 @@ class Sounded:
 
 @dataclass(frozen=True)
 class Check:
-    """What is asked of some sounds, and how often it was seen."""
+    """Hold what is asked of some sounds, and how often it was seen."""
 
     name: str
     of: int                  # sounds (or silent frames) of which it is asked
@@ -261,7 +261,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Which shape each sound asked for, and which was seen."""
+    """Describe which shape each sound asked for, and which was seen."""
 
     shapes: tuple[str, ...]
     counts: Tensor           # (K, K) long: row asked for, column seen

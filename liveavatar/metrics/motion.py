@@ -84,7 +84,7 @@ class Movement:
 
 @dataclass(frozen=True)
 class Motion:
-    """How head and hands move."""
+    """Describe how head and hands move."""
 
     movements: tuple[Movement, ...]
     jerk_reported: str = "the article's jerk index is not defined there: 0.29 at 4 steps is reported, never measured"

@@ -261,7 +261,7 @@ def frechet_distance(a: GaussianStats, b: GaussianStats) -> Tensor:
 
 
 class Likeness:
-    """How much other videos of the same people look like the true ones, by Frechet distance.
+    """Describe how much other videos of the same people look like the true ones, by Frechet distance.
 
     Each feature counts in units of its own spread over the true pictures, and the distance is that of one feature on
     average: 0 for the true pictures themselves, 1 when every feature is off by as much as it varies.

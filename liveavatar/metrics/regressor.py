@@ -37,7 +37,7 @@ PLACE = ("mouth_x", "mouth_y", "face_size")     # middle of the mouth, -1..1 acr
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read off B pictures, in the units of the traits of the same names."""
+    """Hold what was read off B pictures, in the units of the traits of the same names."""
 
     motion: Tensor      # (B, N) in the order of names
     colours: Tensor     # (B, 4, 3) red, green, blue of COLOURS, 0..1

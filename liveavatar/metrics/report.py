@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured of one video. Each part is a frozen result of its own module."""
+    """Hold what was measured of one video. Each part is a frozen result of its own module."""
 
     lips: LipError
     alignment: Alignment | None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunFigures:
-    """What can be read off the pictures of a run. NaN: not known."""
+    """Hold what can be read off the pictures of a run. NaN: not known."""
 
     lips_late_ms: float = math.nan       # against the loudness; positive: the lips are late
     lips_peak: float = math.nan          # correlation there; true videos reach 0.5 to 0.8

@@ -24,7 +24,7 @@ NOBODY = "nobody speaks, the sound is music or noise"
 
 @dataclass(frozen=True)
 class SoundKinds:
-    """What is heard in each of T video frames; every frame is of one kind."""
+    """Hold what is heard in each of T video frames; every frame is of one kind."""
 
     silent: Tensor              # (T,) bool: nothing loud, and nothing around it
     speaking: Tensor            # (T,) bool: somebody speaks, as far as that is known

@@ -31,7 +31,7 @@ BRIGHTEST = 98.0         # percent of the pixels that lie within the scale
 
 @dataclass(frozen=True)
 class StepEffect:
-    """What one step did to the guess of a block. NaN: not known."""
+    """Hold what one step did to the guess of a block. NaN: not known."""
 
     index: int
     change: float            # difference from the guess before; of step 0 from the portrait. 0..1

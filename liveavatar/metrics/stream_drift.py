@@ -30,7 +30,7 @@ LEAST_VALUES = 5
 
 @dataclass(frozen=True)
 class DriftPoint:
-    """What was measured of one block."""
+    """Hold what was measured of one block."""
 
     block: int
     time_s: float               # where it begins

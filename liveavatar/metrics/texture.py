@@ -181,7 +181,7 @@ def part(reading: Reading, places: Tensor) -> Reading:
 # ---------------------------------------------------------------------------------------------- flicker
 @dataclass(frozen=True)
 class Spectrum:
-    """How a patch of the picture brightens and darkens through time."""
+    """Describe how a patch of the picture brightens and darkens through time."""
 
     hertz: Tensor                # (F,)
     levels: Tensor               # (F,) amplitude in grey levels of 255; slow changes are taken out
@@ -192,7 +192,7 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class Flicker:
-    """What changes from picture to picture though it should not."""
+    """Hold what changes from picture to picture though it should not."""
 
     still: float                 # mean change of the wall's corners from one picture to the next, levels of 255
     vbench: float                # (255 - still) / 255: temporal flickering of VBench, of static parts; 1 is best

@@ -147,7 +147,7 @@ def read_texture(pictures: Tensor, truth: Tensor, regions: Tensor, expected: Ten
 # ---------------------------------------------------------------------------------------------- steps
 @dataclass(frozen=True)
 class Decision:
-    """How far N samples of one condition are decided after each of S steps."""
+    """Describe how far N samples of one condition are decided after each of S steps."""
 
     spread: Tensor          # (S,) standard deviation across samples against that of the last step: 0 all alike
     agreement: Tensor       # (S,) share of what tells the samples apart at the end that the guess has: 1 at the end
@@ -201,7 +201,7 @@ def mean_decision(decisions: Sequence[Decision]) -> Decision:
 # ---------------------------------------------------------------------------------------------- against the truth
 @dataclass(frozen=True)
 class Accuracy:
-    """How right C values of a tier are that were read off T pictures of a video whose truth is known."""
+    """Describe how right C values of a tier are that were read off T pictures of a video whose truth is known."""
 
     names: tuple[str, ...]
     correlation: Tensor     # (C,) over time; NaN where the truth stands still

@@ -9,7 +9,7 @@ from liveavatar.types import InputError
 
 @dataclass(frozen=True)
 class Layout:
-    """Which rank takes which steps, and which one decodes."""
+    """Describe which rank takes which steps, and which one decodes."""
 
     steps: int
     ranks: int

@@ -23,7 +23,7 @@ WORK_SIDE = 128                      # rows and columns on which displacements a
 
 
 class Pose(NamedTuple):
-    """How heads are held."""
+    """Describe how heads are held."""
 
     turn: Tensor      # (B, T, 3, 3) rotation
     shift: Tensor     # (B, T, 2) picture units
@@ -31,7 +31,7 @@ class Pose(NamedTuple):
 
 
 class View(NamedTuple):
-    """Which part of a portrait is drawn: portrait = centre + scale * drawn, both in picture units."""
+    """Describe which part of a portrait is drawn: portrait = centre + scale * drawn, both in picture units."""
 
     centre: Tensor    # (B, 2)
     scale: Tensor     # (B,)

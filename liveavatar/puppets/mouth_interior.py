@@ -14,7 +14,7 @@ TOOTH_WIDTHS = (0.20, 0.165, 0.17, 0.15, 0.13)     # from the middle outwards, h
 
 
 class Mouths(NamedTuple):
-    """What chance decides about the insides of B mouths, (B,) each."""
+    """Hold what chance decides about the insides of B mouths, (B,) each."""
 
     length: Tensor       # of the upper teeth, mouth widths
     lower: Tensor        # strength of the lower teeth, 0..1

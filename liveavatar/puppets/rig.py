@@ -121,7 +121,7 @@ def interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FaceFrame:
-    """Where a face is in its picture; see Rigs for the units."""
+    """Describe where a face is in its picture; see Rigs for the units."""
 
     right: Tensor
     down: Tensor

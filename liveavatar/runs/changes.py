@@ -28,7 +28,7 @@ SHORT = re.compile(r"latent=(ScaleChannel|ReplaceRegion)\(.*\)")       # whose a
 
 
 class Changes(TypedDict, total=False):
-    """What `Run.branch` can change."""
+    """Hold what `Run.branch` can change."""
 
     seed: int
     solver: str
@@ -44,7 +44,7 @@ class Changes(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Change:
-    """What is different from one step of one block on. All values are final: nothing is drawn or read later."""
+    """Hold what is different from one step of one block on. All values are final: nothing is drawn or read later."""
 
     block: int
     step: int
@@ -87,7 +87,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Lineage:
-    """How a branch came about: all changes from the first run on, and the calls of `branch` as Python."""
+    """Describe how a branch came about: all changes from the first run on, and the calls of `branch` as Python."""
 
     changes: tuple[Change, ...] = ()     # by their points
     calls: tuple[str, ...] = ()          # "branch(2, 1, seed=7)", the first run's branch first

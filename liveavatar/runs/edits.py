@@ -29,7 +29,7 @@ NOISE = "noise"
 
 @dataclass(frozen=True)
 class EditPlace:
-    """Where an edit happens: the step that the latents enter, and the seed of random draws there."""
+    """Describe where an edit happens: the step that the latents enter, and the seed of random draws there."""
 
     block: int
     step: int

@@ -21,7 +21,7 @@ Level = tuple[Tensor, Tensor, int]       # keys, values, and how many latent fra
 
 
 class KeptCaches:
-    """What was kept of one run. Fed with its steps, by its worker."""
+    """Hold what was kept of one run. Fed with its steps, by its worker."""
 
     def __init__(self, limit_bytes: int = KEPT_BYTES) -> None:
         self.limit_bytes = limit_bytes

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SavedState:
-    """What a run that exists already has made, for `RunRecord.restore`."""
+    """Hold what a run that exists already has made, for `RunRecord.restore`."""
 
     blocks: dict[int, Block]
     done_s: float                             # seconds of video that were decoded
@@ -53,7 +53,7 @@ class SavedState:
 
 
 class RunRecord:
-    """What a run has made so far. Safe to read while the worker adds to it."""
+    """Hold what a run has made so far. Safe to read while the worker adds to it."""
 
     def __init__(self, source: EventSource, trace: Trace | None, record: bool, keep_bytes: int) -> None:
         """Begin an empty record. trace: where steps are kept. record: False where they are in it already. keep_bytes:

@@ -42,7 +42,7 @@ Measure = Callable[[Path, "Materials"], Numbers]
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one cell."""
+    """Hold what became of one cell."""
 
     cell: Cell
     key: str

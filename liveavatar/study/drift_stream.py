@@ -61,7 +61,7 @@ class PlantedFault:
 
 @dataclass(frozen=True)
 class StreamSetting:
-    """How one stream differs from the others."""
+    """Describe how one stream differs from the others."""
 
     name: str
     changes: dict[str, object] = field(default_factory=dict)     # names and values of GenerationConfig

@@ -34,7 +34,7 @@ FIRST_PORTRAIT = 1001
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything."""
+    """Describe how much of everything."""
 
     people: int = 8
     recordings: int = 8

@@ -57,7 +57,7 @@ FOLDERS = re.compile(rf"([A-Za-z]:)?{NAME_PART}*[/\\]({NAME_PART}+[/\\])*(?=[^\s
 
 @dataclass(frozen=True)
 class Asked:
-    """What the study is to make."""
+    """Hold what the study is to make."""
 
     options: dict[str, object]                     # of WanBackend.load
     steps: tuple[int, ...] = STEPS

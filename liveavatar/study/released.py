@@ -18,7 +18,7 @@ LATENT_FRAMES = 4            # video frames in a latent frame
 
 @dataclass(frozen=True)
 class Shape:
-    """What the released network weighs."""
+    """Hold what the released network weighs."""
 
     parameters: int
     layer_parameters: int        # of the repeated layers that every token meets: all but the text's keys and values

@@ -53,7 +53,7 @@ FULL = Strengths(0, 0, 0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class ClipCondition:
-    """What steers B clips."""
+    """Hold what steers B clips."""
 
     reference: Tensor   # (B, C, 1, h, w) latent of the portrait; zero where there is none
     audio: Tensor       # (B, 1, D, 9 + 4F), features of the sound

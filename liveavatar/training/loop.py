@@ -39,7 +39,7 @@ PROCESS_STARTED_S = time.monotonic()
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train, by the clock or by steps; `total` spans all calls, the other ends this one."""
+    """Describe how long to train, by the clock or by steps; `total` spans all calls, the other ends this one."""
 
     minutes: float | None = None          # of this call, compiling and all preparations included
     total_minutes: float | None = None    # of training proper; compiling and evaluation are not counted

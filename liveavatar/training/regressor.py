@@ -36,7 +36,7 @@ PLACE_WEIGHT = 4.0
 
 
 class Targets:
-    """What should be read off the pictures of a batch of clips."""
+    """Hold what should be read off the pictures of a batch of clips."""
 
     def __init__(self, size: tuple[int, int], device: torch.device) -> None:
         """Send columns and constants to the device, once."""

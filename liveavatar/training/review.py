@@ -47,7 +47,7 @@ SAMPLED_EVERY = 4                                                   # frames of 
 
 @dataclass(frozen=True)
 class Networks:
-    """What is reviewed."""
+    """Hold what is reviewed."""
 
     vae: VideoVAE
     regressor: FaceRegressor | None

@@ -27,7 +27,7 @@ GROWN = {"weights": "weights", "caches": "caches", "vae": "the VAE's state", "re
 
 @dataclass(frozen=True)
 class OutOfMemoryReport:
-    """Why the memory did not suffice, and what to change."""
+    """Explain why the memory did not suffice, and what to change."""
 
     when: str                    # "block 1, step 2 was made"
     grown: dict[str, int]        # bytes by owner since the run began

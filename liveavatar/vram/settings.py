@@ -21,7 +21,7 @@ def weights_named(fp8: object, nf4: object) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is planned. Names as in `GenerationConfig` where they mean the same."""
+    """Hold what is planned. Names as in `GenerationConfig` where they mean the same."""
 
     backend: str = "wan-s2v-14b"
     size: tuple[int, int] = (384, 704)    # (height, width)

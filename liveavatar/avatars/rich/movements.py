@@ -18,7 +18,7 @@ FPS = 25
 
 
 class Movements(NamedTuple):
-    """When K movements of each of B people begin and how far each has come in T video frames."""
+    """Describe when K movements of each of B people begin and how far each has come in T video frames."""
 
     start_s: Tensor         # (B, K) seconds from the first frame; some begin before it
     duration_s: Tensor      # (B, K)

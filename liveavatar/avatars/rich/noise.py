@@ -20,7 +20,7 @@ REACH = 400
 
 
 class Cell(NamedTuple):
-    """Where a pixel is in its cell of a lattice, and three random numbers of that cell."""
+    """Describe where a pixel is in its cell of a lattice, and three random numbers of that cell."""
 
     x: Tensor           # (B, H, W) -0.5..0.5 from the middle of the cell
     y: Tensor

@@ -33,7 +33,7 @@ GROUP = 16                   # values that are shuffled among themselves
 
 
 class Scales(NamedTuple):
-    """What numbers in 8 bits have to be multiplied by, in float32. Powers of two: that rounds nothing."""
+    """Hold what numbers in 8 bits have to be multiplied by, in float32. Powers of two: that rounds nothing."""
 
     q: Tensor                # (1, 1, 1, 1)
     k: Tensor                # (B, heads, 1, 1)
@@ -150,7 +150,7 @@ def kernel_for(q: Tensor) -> Callable[..., Tensor]:
 
 @dataclass
 class WrittenCondition:
-    """Which condition a ring holds."""
+    """Describe which condition a ring holds."""
 
     condition: ConditionCache | None = None
 

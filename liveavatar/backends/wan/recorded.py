@@ -25,7 +25,7 @@ GraphKey = tuple[int, bool, int]      # slot of the ring, whether a pose is foll
 
 @dataclass
 class Records:
-    """What was noted down of one ring. Nothing here holds the ring itself, so it all ends with the ring."""
+    """Hold what was noted down of one ring. Nothing here holds the ring itself, so it all ends with the ring."""
 
     given: tuple[object, ...]                                    # what the graphs take for granted
     graphs: dict[GraphKey, Graph] = field(default_factory=dict)

@@ -44,7 +44,7 @@ MODEL, NAME = "the 14B model", "a name"             # what a claim is about
 
 @dataclass(frozen=True)
 class Source:
-    """Where evidence can be looked at. path: of a file in this repository, or a web address."""
+    """Describe where evidence can be looked at. path: of a file in this repository, or a web address."""
 
     label: str
     path: str
@@ -120,7 +120,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one question brought."""
+    """Hold what one question brought."""
 
     level: str
     verdict: str                                   # in the words of its level
@@ -139,7 +139,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of a claim."""
+    """Hold what is known of a claim."""
 
     verdict: str                                   # of the claim: one of VERDICTS
     findings: tuple[Finding, ...]
