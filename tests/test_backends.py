@@ -61,7 +61,7 @@ def test_the_base_comes_back_and_the_student_is_the_base_plus_its_lora(weights):
 
 
 def test_the_study_counts_the_weights_of_all_networks(weights):
-    from liveavatar.study.cell_result import cost
+    from liveavatar.study.cost import cost
     from liveavatar.vram.owned import bytes_of_weights
 
     pipe = Pipeline(MiniBackend.load(weights=weights[0]))

@@ -6,8 +6,6 @@ apart for any colour vision. A drawing is a `Picture`: a notebook shows it, `sav
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,7 +54,8 @@ from liveavatar.study.plan import POOR, RICH
 from liveavatar.study.released import frame_tokens
 from liveavatar.study.results import Results
 from liveavatar.study.results import results as results  # notebooks call `figures.results()`
-from liveavatar.study.table import Estimate, Table
+from liveavatar.study.table import Table
+from liveavatar.study.text_table import Text
 from liveavatar.web.palette import GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 if TYPE_CHECKING:
@@ -331,32 +330,6 @@ def flicker_by_steps(found: Results) -> Picture:
 
 
 # ------------------------------------------------------------------------------------------- words
-
-@dataclass(frozen=True)
-class Text:
-    """Rows of values as a table."""
-
-    lines: Sequence[dict]
-
-    def __str__(self) -> str:
-        names = list(self.lines[0]) if self.lines else []
-        cells = [[shown(line.get(name)) for name in names] for line in self.lines]
-        widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-        return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-                         for line in (names, *cells))
-
-    def _repr_html_(self) -> str:
-        names = list(self.lines[0]) if self.lines else []
-        head = "".join(f"<th style='text-align:left'>{html.escape(name)}</th>" for name in names)
-        left = "<td style='text-align:left;vertical-align:top'>"
-        body = "".join("<tr>" + "".join(f"{left}{html.escape(shown(line.get(name)))}</td>" for name in names) + "</tr>"
-                       for line in self.lines)
-        return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def shown(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, (float, Estimate)) else str(value)
-
 
 def claims_text(verdicts: dict[str, Verdict]) -> ClaimsPage:
     """Return every claim with its verdict, its evidence by level, and what would settle it."""

@@ -181,7 +181,7 @@ def public_name(name: str) -> str:
 
 def summary(table: Table) -> str:
     """Return means by number of steps with 95 % intervals, as text."""
-    from liveavatar.study.figures import Text
+    from liveavatar.study.text_table import Text
 
     rows = table.finished.where(model="student")
     taken: list[Measure] = [one for one in (*REAL_FACE, *REAL_COST) if one.column in rows.columns]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from liveavatar.inspection.clip import Clip
-    from liveavatar.study.cell_result import Numbers
+    from liveavatar.study.cost import Numbers
     from liveavatar.study.materials import Materials
 
 BLOCK_FRAMES = 12                  # of the released model
