@@ -433,6 +433,14 @@ class FramePacker(nn.Module):
         return [tokens.flatten(2).transpose(1, 2) for tokens in packed]
 
 
+class ClipPrediction(NamedTuple):
+    """What the network says of a whole clip in one pass."""
+
+    velocity: Tensor            # (B, C, F, h, w)
+    flow: Tensor | None         # (B, 2, F, h, w) where in the portrait pixels come from; None without a DetailHead
+    tokens: Tensor              # (B, F, n, D) after the last layer
+
+
 class CausalS2VTransformer(ModelMixin, ConfigMixin):
     """Audio-driven video transformer that makes a video block by block.
 
@@ -623,11 +631,11 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
     def forward_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
                      pose: Tensor | None = None) -> Tensor:
         """Predict the velocity of a whole clip in one pass, each block seeing what it sees in `forward`."""
-        return self.clip_and_flow(x, level, context, condition, pose)[0]
+        return self.predict_clip(x, level, context, condition, pose).velocity
 
-    def clip_and_flow(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
-                      pose: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Predict the velocity of a whole clip, and from where in the portrait its pixels are copied (`DetailHead`).
+    def predict_clip(self, x: Tensor, level: Modulation, context: Context, condition: ConditionCache,
+                     pose: Tensor | None = None) -> ClipPrediction:
+        """Do what `forward_clip` does, and return what training looks at beside the velocity.
 
         With timestep forcing a block's past is at its own noise level, so a sampler step of all blocks needs no loop
         over time: this is how the model is trained. x (B, C, F, h, w), F a multiple of block_frames
@@ -643,7 +651,7 @@ class CausalS2VTransformer(ModelMixin, ConfigMixin):
                                     block * tokens, self.config.cache_frames * tokens)
             h = self.run_layer(index, h, level, context, attend)
         predicted, flow = self.output_head(x, h, level, condition)
-        return self.velocity(x, predicted, level), flow
+        return ClipPrediction(self.velocity(x, predicted, level), flow, h)
 
     # ------------------------------------------------------------------ their shared parts
 

@@ -183,7 +183,8 @@ def dataset():
     N, T = 60, AUDIO_HISTORY + 4
     return Dataset(AudioEncoder().eval(), torch.zeros(N, 16, 1, 4, 4), torch.ones(N, 16, 1, 4, 4),
                    torch.full((N, 16, 1, 4, 4), 2.0), torch.zeros(N, 2 * (BEFORE + T + AFTER) + 10, 64),
-                   condition(N, 1).text, torch.zeros(N, 4, 7), *torch.ones(N, 4, 1, 4, 4).split([1, 2, 1], 1),
+                   condition(N, 1).text, torch.ones(N, 1, 1), torch.zeros(N, 4, 5),
+                   *torch.ones(N, 4, 1, 4, 4).split([1, 2, 1], 1),
                    torch.zeros(N, dtype=torch.bool))
 
 
@@ -211,5 +212,27 @@ def test_clips_are_replaced_in_their_places(dataset):
     new.latents.fill_(7.0)
     dataset.replace_clips(10, Dataset(dataset.audio_encoder, *(values[:4] for values in (
         torch.full_like(dataset.latents, 5.0), dataset.reference, dataset.blurred, dataset.mel, dataset.text,
-        dataset.visemes, dataset.emphasis, dataset.displacement, dataset.known, dataset.photo))))
+        dataset.mouth, dataset.shapes, dataset.emphasis, dataset.displacement, dataset.known, dataset.photo))))
     assert (dataset.latents[10:14] == 5).all() and (dataset.latents[14:] == 0).all()
+
+
+def test_the_mouth_is_read_off_the_tokens_that_show_it():
+    from liveavatar.avatars.landmarks import LANDMARKS
+    from liveavatar.avatars.traits import MOTION, motion_index
+    from liveavatar.metrics.regressor import MOUTH
+    from liveavatar.training.dataset import mouth_on_tokens, mouth_shapes
+    from liveavatar.training.mouth_reader import MouthReader, shape_loss
+
+    points = torch.zeros(1, 4, len(LANDMARKS), 2)
+    points[..., LANDMARKS.index("left_eye"), 0], points[..., LANDMARKS.index("right_eye"), 0] = 20.0, 40.0
+    points[..., LANDMARKS.index("mouth_center"), :] = torch.tensor([80.0, 48.0])          # of 128 x 64 pixels
+    mouth = mouth_on_tokens(points, (64, 128)).float()
+    assert mouth.shape == (1, 1, 8) and mouth[0, 0].argmax() == 6 and mouth[0, 0].sum().sub(1).abs() < 1e-2
+    motion = torch.zeros(1, 4, len(MOTION))
+    motion[..., motion_index(MOUTH[0])] = MOTION[motion_index(MOUTH[0])].high
+    shapes = mouth_shapes(motion)
+    reader, tokens = MouthReader(16), torch.randn(1, 1, 8, 16, requires_grad=True)
+    loss = shape_loss(reader(tokens, mouth), shapes)
+    loss.backward()
+    assert shapes[..., 0].unique().item() == pytest.approx(1) and (shapes[..., 1:] == 0).all()
+    assert loss > 0 and tokens.grad[0, 0].abs().sum(1).argmax() == 6          # the gradient goes where the mouth is

@@ -5,8 +5,9 @@
         --total_minutes 9 --compile
 
 Portrait and sound are weakened or left out in part of the clips (`dataset.Strengths`), so that both can be turned down
-when videos are made. Source: flow matching (Lipman et al. 2022, arXiv:2210.02747, eq. 23) with timestep forcing (one
-noise level a clip).
+when videos are made. Beside the video, the shapes of the mouth are read off its tokens (`mouth_reader`): they follow
+from the sound, and the error of a picture of which most is left to chance says so less plainly. Source: flow matching
+(Lipman et al. 2022, arXiv:2210.02747, eq. 23) with timestep forcing (one noise level a clip).
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ from liveavatar.training.dataset import (
     encode_clips,
     flow_loss,
     has_portrait,
-    velocity_and_flow,
+    predict,
     widen,
 )
 from liveavatar.training.learner import Learner, Recording, rank
 from liveavatar.training.loop import PROCESS_STARTED_S, TrainingLoop
+from liveavatar.training.mouth_reader import MouthReader, shape_loss
 from liveavatar.training.options import add_arguments, budget_of, start
 from liveavatar.training.worlds import add_world_arguments, clips_of
 from liveavatar.transformer import AdaptiveNorm, Attention, CausalS2VTransformer
@@ -48,6 +50,7 @@ NOISE_SHIFT = 3.0       # of the noise levels drawn in training: more of them ne
 SMALLEST_SIGMA = 0.02
 REFERENCE_NOISE = 0.01
 DISPLACEMENT_WEIGHT = 0.1      # of the error in latent pixels, beside flow matching
+SHAPE_WEIGHT = 1.0      # of the error of the shapes of the mouth, beside flow matching
 HEAD_DIM = 64
 OTHER_SIZES = 0.3       # share of clips and steps of all sizes but the first
 TRAINED_STRENGTHS = Strengths()
@@ -127,14 +130,15 @@ def compile_for_training(model: CausalS2VTransformer) -> None:
 class FlowMatching:
     """Flow matching on clips of one size, `batch` at a time."""
 
-    def __init__(self, model: CausalS2VTransformer, dataset: Dataset, batch: int, generator: torch.Generator,
-                 strengths: Strengths = TRAINED_STRENGTHS) -> None:
-        self.model, self.dataset, self.batch, self.generator = model, dataset, batch, generator
+    def __init__(self, model: CausalS2VTransformer, reader: MouthReader, dataset: Dataset, batch: int,
+                 generator: torch.Generator, strengths: Strengths = TRAINED_STRENGTHS) -> None:
+        self.model, self.reader, self.dataset, self.batch, self.generator = model, reader, dataset, batch, generator
         self.strengths = strengths
-        self._step = Recording(self._loss, [p for p in model.parameters() if p.requires_grad])
+        self._step = Recording(self._loss, [p for p in (*model.parameters(), *reader.parameters()) if p.requires_grad])
 
-    def step(self) -> tuple[Tensor, Tensor]:
-        """Leave the gradients of a new batch in the model. -> loss, error of the displacement in latent pixels"""
+    def step(self) -> tuple[Tensor, ...]:
+        """Leave the gradients of a new batch in model and reader. -> loss, error of the displacement in latent pixels,
+        error of the shapes of the mouth"""
         chosen = torch.randint(len(self.dataset), (self.batch,), generator=self.generator, device=self.generator.device)
         clean = self.dataset.latents[chosen].float()
         condition = self.dataset.condition(chosen, self.generator, self.strengths)
@@ -142,17 +146,19 @@ class FlowMatching:
         sigma = shifted(torch.rand(self.batch, generator=self.generator, device=clean.device), NOISE_SHIFT)
         return self._step(clean, self._noise_like(clean), sigma.clamp(SMALLEST_SIGMA, 1),
                           self.dataset.emphasis[chosen].float(), self.dataset.displacement[chosen].float(),
-                          self.dataset.known[chosen].float(), reference, condition.audio, condition.text)
+                          self.dataset.known[chosen].float(), self.dataset.mouth[chosen].float(),
+                          self.dataset.shapes[chosen].float(), reference, condition.audio, condition.text)
 
     def _loss(self, clean: Tensor, noise: Tensor, sigma: Tensor, emphasis: Tensor, displacement: Tensor, known: Tensor,
-              *parts: Tensor) -> tuple[Tensor, Tensor]:
+              mouth: Tensor, shapes: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
         x, condition = torch.lerp(clean, noise, widen(sigma)), ClipCondition(*parts)
-        v, flow = velocity_and_flow(self.model, x, sigma, condition)
+        v, flow, tokens = predict(self.model, x, sigma, condition)
         loss = flow_loss(v, clean, noise, sigma, emphasis)
         counts = known * emphasis * has_portrait(condition.reference)
         off = clean.new_zeros(()) if flow is None else displacement_loss(flow, displacement, counts)
-        (loss + DISPLACEMENT_WEIGHT * off).backward()
-        return loss.detach(), off.detach()
+        misread = shape_loss(self.reader(tokens.float(), mouth), shapes)
+        (loss + DISPLACEMENT_WEIGHT * off + SHAPE_WEIGHT * misread).backward()
+        return loss.detach(), off.detach(), misread.detach()
 
     def _noise_like(self, x: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=self.generator, device=x.device)
@@ -197,7 +203,9 @@ def main(argv: list[str] | None = None) -> None:
         model.casual_audio_encoder.load_state_dict(tokens)
     model = set_trainable(model).to(device).train()
     learner = Learner(model, arguments.lr, betas=(0.9, 0.95), weight_decay=0.01, average=0.9995)
-    loop = TrainingLoop(arguments.work, {"base": learner}, generator, budget_of(arguments), arguments.resume,
+    reader = MouthReader(options["dim"]).to(device)
+    learners = {"base": learner, "mouth_reader": Learner(reader, arguments.lr, average=0.999)}
+    loop = TrainingLoop(arguments.work, learners, generator, budget_of(arguments), arguments.resume,
                         title="base", save_every_minutes=4)
     # clips differ from call to call, so that a run in pieces sees more of them
     generator.manual_seed(arguments.seed + 1000 * rank() + loop.step)
@@ -212,7 +220,7 @@ def main(argv: list[str] | None = None) -> None:
                                mouth_weight=arguments.mouth_weight)
         batch = min(round(arguments.batch * math.prod(sizes[0]) / math.prod(size)), len(dataset))
         sources.append(clips)
-        tasks.append(FlowMatching(model, dataset, batch, generator))
+        tasks.append(FlowMatching(model, reader, dataset, batch, generator))
         print(f"base: {len(dataset)} clips of {4 * arguments.latent_frames} frames {size[1]}*{size[0]}, "
               f"{time.monotonic() - PROCESS_STARTED_S:.0f} s", flush=True)
     if arguments.compile:
@@ -221,9 +229,10 @@ def main(argv: list[str] | None = None) -> None:
     cursors = [0] * len(tasks)
     for _ in loop:
         which = int(torch.multinomial(torch.tensor(shares), 1, generator=shared))
-        loss, off = tasks[which].step()
-        loop.descend("base")
-        loop.show(loss=loss, displacement=off)
+        loss, off, misread = tasks[which].step()
+        for name in loop.learners:
+            loop.descend(name)
+        loop.show(loss=loss, displacement=off, shapes=misread)
         if arguments.refresh_steps and loop.step % arguments.refresh_steps == 0:
             dataset = tasks[which].dataset
             new = encode_clips(sources[which], vae, audio_encoder, min(32, len(dataset)), arguments.latent_frames,

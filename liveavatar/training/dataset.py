@@ -16,14 +16,17 @@ from torch import Tensor
 
 from liveavatar.audio import windows
 from liveavatar.avatars.landmarks import LANDMARKS
+from liveavatar.avatars.traits import MOTION, motion_index
 from liveavatar.backends.mini.audio import AudioEncoder
+from liveavatar.backends.mini.preset import TOKEN_SIDE_PX
 from liveavatar.backends.mini.vae import FRAMES_PER_LATENT, VideoVAE
 from liveavatar.conditions import controls_vector, nothing_said
+from liveavatar.metrics.regressor import MOUTH
 from liveavatar.sampler import Schedule, Solver, move
 from liveavatar.strength import SHARPEST_BLUR_PX, STRONGEST_BLUR_PX, blur_portrait, weaken_sound
 from liveavatar.training.clips import Clips, disturb
 from liveavatar.training.options import autocast
-from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer, Context
+from liveavatar.transformer import AUDIO_HISTORY, CausalS2VTransformer, ClipPrediction, Context
 
 # where the loss counts more: radii across and down in distances between the eyes, and how much is added to 1
 MOUTH_WEIGHT = 6.0
@@ -92,7 +95,8 @@ class Dataset:
     blurred: Tensor         # (N, C, 1, h, w) of the portrait blurred, each by a strength of its own
     mel: Tensor             # (N, M, 64) undisturbed
     text: Tensor            # (N, slots, text_dim)
-    visemes: Tensor         # (N, 4F, 7) true mouth shapes
+    mouth: Tensor           # (N, F, n) how much of the mouth each token shows, 1 in sum
+    shapes: Tensor          # (N, 4F, len(MOUTH)) true shapes of the mouth, in shares of their ranges
     emphasis: Tensor        # (N, 1, F, h, w) weights of the loss, 1 on average
     displacement: Tensor    # (N, 2, F, h, w) where in the portrait a place is taken from, in latent pixels from there
     known: Tensor           # (N, 1, F, h, w) 0..1, how far that is known
@@ -149,8 +153,8 @@ def encode_clips(clips: Clips, vae: VideoVAE, audio_encoder: AudioEncoder, count
                               (drawn.portrait, blur_portrait(drawn.portrait, cell_px)))
         latents = torch.cat([encode(vae.encode, part) for part in drawn.video.split(8)]).half()
         parts.append((latents, reference, blurred, drawn.mel.half(), controls_vector(drawn.controls).half(),
-                      drawn.visemes.half(), emphasis_on_latents(drawn.points, latents, clips.size,
-                                                                    mouth_weight),
+                      mouth_on_tokens(drawn.points, clips.size), mouth_shapes(drawn.motion).half(),
+                      emphasis_on_latents(drawn.points, latents, clips.size, mouth_weight),
                       *displacement_of_latents(drawn.displacement, drawn.known), drawn.photo))
     return Dataset(audio_encoder, *(torch.cat(column)[:count] for column in zip(*parts, strict=True)))
 
@@ -203,23 +207,35 @@ def emphasis_on_latents(points: Tensor, latents: Tensor, size: tuple[int, int],
     return (weights / weights.mean((1, 2, 3), keepdim=True))[:, None].half()
 
 
+def mouth_on_tokens(points: Tensor, size: tuple[int, int]) -> Tensor:
+    """Compute how much of the mouth the tokens show: points (B, 4F, P, 2) px  ->  (B, F, n) half, 1 in sum"""
+    across, down = (bells[:, :, 0] for bells in emphasis_bells(points, size, TOKEN_SIDE_PX))
+    shown = torch.einsum("btw,bth->bthw", across, down).unflatten(1, (-1, FRAMES_PER_LATENT)).mean(2).flatten(2)
+    return (shown / shown.sum(2, keepdim=True).clamp(min=1e-6)).half()
+
+
+def mouth_shapes(motion: Tensor) -> Tensor:
+    """Take the shapes of the mouth, in shares of their ranges, from motion (B, T, NM)  ->  (B, T, len(MOUTH))"""
+    traits = [MOTION[motion_index(name)] for name in MOUTH]
+    return motion[..., [motion_index(name) for name in MOUTH]] / motion.new_tensor([t.high - t.low for t in traits])
+
+
 # ---------------------------------------------------------------------------------------------- the network on clips
 
 def velocity(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, condition: ClipCondition) -> Tensor:
     """Predict the velocity of whole clips. x (B, C, F, h, w), sigma (B,) one noise level a clip  ->  (B, C, F, h, w)"""
-    return velocity_and_flow(model, x, sigma, condition)[0]
+    return predict(model, x, sigma, condition).velocity
 
 
-def velocity_and_flow(model: CausalS2VTransformer, x: Tensor, sigma: Tensor,
-                      condition: ClipCondition) -> tuple[Tensor, Tensor | None]:
-    """Predict the velocity, and the flow of a `DetailHead`, (B, 2, F, h, w) in latent pixels, or None without one."""
+def predict(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, condition: ClipCondition) -> ClipPrediction:
+    """Predict the velocity of whole clips, with what else the network says of them. Arguments as for `velocity`."""
     with autocast(x.device):
         text = model.encode_text(condition.text)
         context = Context(text, model.encode_audio(condition.audio))
         with torch.compiler.set_stance("force_eager"):      # few tokens: not worth graphs of their own
             portrait = model.prefill(condition.reference, None, text)
-        v, flow = model.clip_and_flow(x, model.modulate(1000 * sigma[:, None]), context, portrait)
-        return v.float(), flow
+        found = model.predict_clip(x, model.modulate(1000 * sigma[:, None]), context, portrait)
+        return found._replace(velocity=found.velocity.float())
 
 
 def guided(model: CausalS2VTransformer, x: Tensor, sigma: Tensor, condition: ClipCondition, guidance: float) -> Tensor:

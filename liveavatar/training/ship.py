@@ -24,8 +24,8 @@ from liveavatar.weights import save_part
 
 
 def ship(work: Path, folder: Path, solver: str = "euler") -> list[str]:
-    """Put what there is in `work` of audio encoder, base, students, VAE and regressor into `folder`: the base in
-    8 bits, the others in half precision. Parts that were not trained again stay as they are there.
+    """Put what there is in `work` of audio encoder, base, students, VAE and regressor into `folder`: students in
+    half precision, all else in 8 bits. Parts that were not trained again stay as they are there.
     -> names of the parts
 
     Raises InputError when there is nothing.
@@ -35,7 +35,7 @@ def ship(work: Path, folder: Path, solver: str = "euler") -> list[str]:
     def trained(stage: str, name: str) -> Path | None:
         return work / stage / f"{name}.safetensors" if find_pieces(work / stage, name) else None
 
-    def pack(part: str, tensors: dict[str, torch.Tensor], config: dict, dtype: torch.dtype = torch.float16) -> None:
+    def pack(part: str, tensors: dict[str, torch.Tensor], config: dict, dtype: torch.dtype = torch.int8) -> None:
         save_part(folder, part, tensors, config, dtype)
         packed.append(part)
 
@@ -50,13 +50,14 @@ def ship(work: Path, folder: Path, solver: str = "euler") -> list[str]:
     if path := trained("base", "base"):
         shape = {name: TRANSFORMER[name] for name in ("prediction", "detail_channels")}
         settings = {"solver": "euler", "shift": SHIFT, "size": SIZE, "photographs": True}
-        pack("base", load_pieces(path.parent, "base")[0], shape | {"trained": settings}, torch.int8)
+        pack("base", load_pieces(path.parent, "base")[0], shape | {"trained": settings})
     for path in sorted(work.glob("student-*")):
         steps = path.name.removeprefix("student-")
         settings = {"steps": int(steps.partition("-")[0]), "solver": solver, "shift": SHIFT, "size": SIZE,
                     "photographs": True}
         if find_pieces(path, "student"):
-            pack(path.name, load_pieces(path, "student")[0], {"alpha": LORA_ALPHA, "trained": settings})
+            pack(path.name, load_pieces(path, "student")[0], {"alpha": LORA_ALPHA, "trained": settings},
+                 torch.float16)
     if not packed:
         raise InputError(f"{work} holds no trained weights; give the folder of the training stages (vae/, base/, "
                          "student-4/, ...)")
