@@ -64,13 +64,13 @@ MAKING = (
               "way at once. What is left to the last step is hardly any noise."),
     Exercise(
         "mouth-step", "four_steps",
-        number(1, slips={0: "step 0 makes the first guess; the first of your changes is that of step 1",
-                         3: "step 3 sharpens the picture most, the mouth less; compare openings, not pixels"}),
+        number(3, slips={1: "look further: the guesses of the steps 2 and 3 follow",
+                         2: "compare how far the openings of one guess lie from each other, not how large they are"}),
         hints=("Collect step.clean of the four steps of block 1, decode each with decode_exactly and read the mouth "
                "with liveavatar.metrics.lips.mouth_opening.",
-               "For each step after the first: (after - before).abs().mean(); which one is largest?"),
-        right="Step 1 moves the mouth most. The picture is then still nearly all noise: what the mouth does is decided "
-              "long before it is sharp."),
+               "For each step: opening.std(), over the twelve pictures; which one is largest?"),
+        right="Step 3. An early guess is the mean of many videos, in which the head is now here, now there; in a mean the "
+              "mouth hardly moves. Only when the rest is decided does it open and close in full."),
     Exercise(
         "sound-decides", "four_steps",
         number(0, slips={1: "look at step 0 as well: is the difference already above 0.05 there?",

@@ -18,8 +18,8 @@ print(check("third-step-starts", answer))
 # mouth-step: the mouth in each of the four guesses of block 1
 steps = [step for step in pipe.steps(condition, config=config) if step.block == 1]
 mouths = [mouth_opening(decode_exactly(pipe.backend, step.clean)) for step in steps]
-moved = [(after - before).abs().mean() for before, after in zip(mouths[:-1], mouths[1:], strict=True)]
-answer = 1 + moved.index(max(moved))
+spreads = [mouth.std() for mouth in mouths]
+answer = spreads.index(max(spreads))
 print(check("mouth-step", answer))
 
 # sound-decides: the same noise, portrait and words without the sound
