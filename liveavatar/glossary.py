@@ -119,8 +119,6 @@ TERMS: dict[str, str] = {
                  "first step, soon one.",
     "from_the_mean": "How far the guess is from the mean of all drawn videos, against how far a true video is: 0 is "
                      "the mean, 1 is as far as a sample.",
-    "difference_from_the_mean": "Where guess and mean differ: no colour is no difference, white is the largest; one "
-                                "scale for all columns.",
     # speed
     "x_realtime": "Seconds of video per second of work: above 1 it is made faster than it is played.",
     "first_picture": "Seconds of work from the click until the first block could be shown.",

@@ -90,11 +90,11 @@ const view = {
   /* A column for each step, and one of a true video. */
   makeColumns(ctx, count) {
     if (ctx.columns?.size === count + 1) return;
-    const heads = { guess: ["guess", "the guess"], mean: ["still_possible", "mean of what is still possible"],
-      apart: ["difference_from_the_mean", "the difference"] };
+    const heads = [laTerm("guess", "the guess"), laTerm("still_possible", "mean of what is still possible"),
+      "the difference"];
     const corner = laElement("div", { role: "row", class: "la-possible-column la-possible-heads" },
-      laElement("span", { role: "columnheader" }, ""), ...POSSIBLE_KINDS.map((kind) => laElement("span",
-        { role: "columnheader", class: "la-possible-head" }, laTerm(...heads[kind]))), laElement("span",
+      laElement("span", { role: "columnheader" }, ""), ...heads.map((head) => laElement("span",
+        { role: "columnheader", class: "la-possible-head" }, head)), laElement("span",
         { role: "columnheader", class: "la-possible-head la-possible-foot" }, "distance"));
     const names = [...Array(count).keys()].map(String).concat("true");
     ctx.columns = new Map(names.map((name) => [name, view.makeColumn(name)]));
