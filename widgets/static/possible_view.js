@@ -1,12 +1,14 @@
-/* What is possible: a column for each step, the guess above the mean of what is still possible and their difference, one
-   true video beside them, and the distance from the mean as a curve. Buffers: "guess STEP", "mean STEP", "apart STEP"
-   and the same of "true", JPEG. */
+/* What is possible: a column for each step, the guess above the mean of what is still possible and their difference,
+   one true video beside them, and the distance from the mean as a curve. Buffers: "guess STEP", "mean STEP",
+   "apart STEP" and the same of "true", JPEG. */
 
 import { laCanvas } from "#liveavatar/web/canvas.js";
 import { laElement } from "#liveavatar/web/element.js";
 import { laTerm } from "#liveavatar/web/term.js";
 import { laHeatScale } from "./heat_scale.js";
-import { POSSIBLE_PARTS, possibleCount, possibleNumber, possiblePoints, possibleTop, possibleWords } from "./possible_curve.js";
+import {
+  POSSIBLE_PARTS, possibleCount, possibleNumber, possiblePoints, possibleTop, possibleWords,
+} from "./possible_curve.js";
 import { live } from "./live.js";
 
 const POSSIBLE_KINDS = ["guess", "mean", "apart"], POSSIBLE_HEIGHT = 270;
@@ -16,7 +18,7 @@ const view = {
   name: "la-possible",
 
   build(ctx) {
-    ctx.toggle = ctx.button("Start", "Draw other videos of this block, one by one, or stop; what is drawn stays (space)",
+    ctx.toggle = ctx.button("Start", "Draw other videos of this block, or stop; what is drawn stays (space)",
       () => ctx.send("study"), "la-main-button");
     ctx.words = laElement("span", { class: "la-progress", role: "status" });
     ctx.bar.append(ctx.words);
@@ -132,7 +134,8 @@ const view = {
       column.foot.replaceChildren(laElement("b", {}, "1.00"), laElement("span", {}, "by definition"));
       return;
     }
-    column.head.replaceChildren(laElement("b", {}, `step ${name}`, laElement("small", {}, ` σ ${step.sigma.toFixed(2)}`)),
+    const sigma = laElement("small", {}, ` σ ${step.sigma.toFixed(2)}`);
+    column.head.replaceChildren(laElement("b", {}, `step ${name}`, sigma),
       laElement("span", {}, laTerm("remaining", `${possibleCount(step.remaining)} of ${count} remain`)));
     column.foot.replaceChildren(laElement("b", {}, possibleNumber(step.share)), laElement("span", {}, step.verdict),
       laElement("small", { title: "Distance from the mean of what is still possible, against a true video's from the " +
