@@ -77,38 +77,52 @@ def sentence(shares: list[Estimate], cases: int) -> str:
     meanings = [verdict(one.mean) for one in shares]
     said = "; ".join(f"{meaning}: step {', '.join(str(s) for s, one in enumerate(meanings) if one == meaning)}"
                      for meaning in dict.fromkeys(meanings))
-    return f"Distance of the guess from the mean, in latents, over {cases} blocks: {each}; {said}."
+    return f"Distance of the guess from the mean, in latents, over {cases} block{'s' * (cases > 1)}: {each}; {said}."
 
 
 def write(cases: dict[tuple[int, float], Possible], asked: argparse.Namespace, weights: str) -> str:
-    """Write the files and return the text."""
+    """Write the numbers as JSON and Markdown, and return the text."""
     rows, first = rows_of(cases), next(iter(cases.values()))
-    shares = {part: [rows.where(step=step.index).estimate(part) for step in first.steps] for part in first.spread}
+    shares = shares_of(rows, first)
     command = (f"python benchmarks/possible.py --people {' '.join(map(str, asked.people))} --starts "
                f"{' '.join(f'{start:g}' for start in asked.starts)} --renderings {asked.renderings} "
                f"--size {asked.size}")
-    said = sentence(shares[LATENTS], len(cases))
     apart = sum(found.apart / found.spread[LATENTS] for found in cases.values()) / len(cases)
-    text = (f"# A step's guess against what is possible\n\n    {command}\n\n{said}\n\nDistance of the guess from the "
-            f"mean of {first.count} true renderings, against the distance of a true rendering: 0 is the mean, 1 as far "
-            "as a sample. The last two columns are distances in latents by the same measure; a rendering is "
-            f"{apart:.2f} from the nearest other one. {len(asked.people)} people, {len(asked.starts)} places of the "
-            "recording where a video begins, with 95 % intervals over both where there are several; weights "
-            f"{weights}. The pictures show person {asked.people[0]} at {asked.starts[0]:g} s.\n\n"
+    text = (f"# A step's guess against what is possible\n\n    {command}\n\n{sentence(shares[LATENTS], len(cases))}\n\n"
+            f"Distance of the guess from the mean of {first.count} true renderings, against the distance of a true "
+            "rendering: 0 is the mean, 1 as far as a sample. The last two columns are distances in latents by the same "
+            f"measure; a rendering is {apart:.2f} from the nearest other one. People: {len(asked.people)}; places of "
+            f"the recording where a video begins: {len(asked.starts)}; 95 % intervals over both where there are "
+            f"several. Weights {weights}. The pictures show person {asked.people[0]} at {asked.starts[0]:g} s.\n\n"
             f"{table(rows, list(first.spread), first.count)}\n")
     numbers = {"command": command, "weights": weights, "count": first.count,
-               "steps": [{"index": step.index, "sigma": step.sigma,
-                          "remaining": rows.where(step=step.index).estimate("remaining").mean,
-                          "shares": {part: some[step.index].mean for part, some in shares.items()},
-                          "low": {part: some[step.index].low for part, some in shares.items()},
-                          "high": {part: some[step.index].high for part, some in shares.items()}}
-                         for step in first.steps], "rows": list(rows)}
+               "steps": [step_numbers(step.index, step.sigma, rows, shares) for step in first.steps],
+               "rows": list(rows)}
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.with_suffix(".md").write_text(text, encoding="utf-8")
     asked.out.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    picture = Image.open(io.BytesIO(draw_possible(first, shares, said).png))
-    picture.convert("RGB").save(asked.out.with_suffix(".webp"), quality=82, method=6)
     return text
+
+
+def shares_of(rows: Table, found: Possible) -> dict[str, list[Estimate]]:
+    """Return the distance from the mean after each step, in each part."""
+    return {part: [rows.where(step=step.index).estimate(part) for step in found.steps] for part in found.spread}
+
+
+def step_numbers(step: int, sigma: float, rows: Table, shares: dict[str, list[Estimate]]) -> dict:
+    """Return a step for JSON: means and their intervals, null where there is one block."""
+    ends = {end: {part: getattr(some[step], end) if some[step].bounded else None for part, some in shares.items()}
+            for end in ("low", "high")}
+    return {"index": step, "sigma": sigma, "remaining": rows.where(step=step).estimate("remaining").mean,
+            "shares": {part: some[step].mean for part, some in shares.items()}, **ends}
+
+
+def draw(cases: dict[tuple[int, float], Possible], path: Path) -> None:
+    """Draw the first case, and the distances of all."""
+    first = next(iter(cases.values()))
+    shares = shares_of(rows_of(cases), first)
+    picture = Image.open(io.BytesIO(draw_possible(first, shares, sentence(shares[LATENTS], len(cases))).png))
+    picture.convert("RGB").save(path, quality=82, method=6)
 
 
 def main() -> None:
@@ -124,6 +138,7 @@ def main() -> None:
     cases = {(person, start_s): find(pipe, person, start_s, asked) for person in asked.people
              for start_s in asked.starts}
     print(write(cases, asked, pipe.backend.about()["fingerprint"]))
+    draw(cases, asked.out.with_suffix(".webp"))
 
 
 if __name__ == "__main__":

@@ -101,6 +101,15 @@ def test_the_error_of_a_mean_of_few_is_taken_from_the_distance():
         assert Possible(0, 4, tuple(steps), spread, apart, none, (), none, ()).share(0) == pytest.approx(0.5, abs=0.05)
 
 
+def test_the_interval_of_a_distance_holds_the_true_one_nearly_always():
+    generator, held = torch.Generator().manual_seed(0), 0
+    for _ in range(200):
+        low, high = possible.share_interval(torch.randn(8, 40, generator=generator) - 0.5)  # half a sample's way away
+        held += low <= 0.5 <= high
+    assert 170 <= held <= 199
+    assert possible.share_interval(torch.randn(3, 40)) == possible.share_interval(torch.ones(8, 40)) == (None, None)
+
+
 def test_where_nothing_is_open_the_sentence_says_so():
     assert "Nothing is left to chance" in describe(found_with([0.1], 0.0))
     with pytest.raises(InputError, match="part is 'nose'"):

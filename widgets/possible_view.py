@@ -244,7 +244,9 @@ def steps_of(found: Possible, part: str) -> list[Body]:
     for step in found.steps:
         share = found.share(step.index, part)
         near = step.to_expected[part] / spread if spread > 0 else math.nan
-        steps.append({"sigma": step.sigma, "remaining": step.remaining, "share": finite(share),
+        low, high = (step.low, step.high) if part == LATENTS else (None, None)
+        steps.append({"low": low, "high": high, "sigma": step.sigma, "remaining": step.remaining,
+                      "share": finite(share),
                       "to_expected": finite(near), "verdict": verdict(share)})
     return steps
 

@@ -53,6 +53,8 @@ class PossibleStep:
     to_mean: dict[str, float]           # from the mean of all renderings
     to_expected: dict[str, float]       # from their mean given the noisy latents, E[c | x]
     to_nearest: dict[str, float]        # from the nearest rendering
+    low: float | None = None            # 95 % interval of `Possible.share` in latents, over other N renderings
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ class Gathering:
             to_expected["latents"] = rms(latent - weights.float() @ cloud)
             to_nearest["latents"] = min(rms(latent - other) for other in cloud)
             remaining = float(1 / weights.square().sum())
-            steps.append(PossibleStep(index, sigma, remaining, to_mean, to_expected, to_nearest))
+            steps.append(PossibleStep(index, sigma, remaining, to_mean, to_expected, to_nearest,
+                                      *share_interval(cloud - latent)))
         return steps, spread, float(between), mean, pictures
 
 
@@ -152,6 +155,22 @@ def log_likelihood(x: Tensor, sigma: float, clean: Tensor) -> float:
     if sigma <= 0:
         raise InputError(f"sigma is {sigma!r}; a step begins at a noise level above 0")
     return -float((x.double() - (1 - sigma) * clean.double()).square().sum()) / (2 * sigma**2)
+
+
+def share_interval(apart: Tensor) -> tuple[float, float] | tuple[None, None]:
+    """Return the 95 % interval of `Possible.share` by the jackknife (Tukey 1958) of its square, from renderings minus
+    guess, (N, D). None below 4 renderings, and where nothing is open."""
+    count = len(apart)
+    products = apart.double() @ apart.double().T                             # inner products are all that is needed
+    squares, without = products.diagonal(), count - 1                        # one rendering is left out in turn
+    if count < 4 or float((products - products.mean()).abs().max()) == 0:
+        return None, None
+    mean = (products.sum() - 2 * products.sum(1) + squares) / without**2     # (N,) |mean of the others - guess|^2
+    spread = ((squares.sum() - squares) / without - mean) * without / (without - 1)
+    shares = mean / spread - 1 / without                                     # squares of `share`
+    error = 1.96 * math.sqrt(without / count * float((shares - shares.mean()).square().sum()))
+    low, high = (math.sqrt(max(float(shares.mean()) + side * error, 0.0)) for side in (-1, 1))
+    return low, high
 
 
 def rms(values: Tensor) -> float:

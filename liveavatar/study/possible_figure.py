@@ -37,7 +37,7 @@ def draw_possible(found: Possible, shares: Mapping[str, Sequence[Estimate]] | No
     grid = figure.add_gridspec(3, count + 2, width_ratios=(*(count + 1) * [1.0], 2.9))
     draw_pictures(figure, grid, found)
     if shares is None:
-        shares = {part: [one_block(found.share(step, part)) for step in range(count)] for part in found.spread}
+        shares = {part: [one_block(found, step, part) for step in range(count)] for part in found.spread}
     curve(figure.add_subplot(grid[:, count + 1]), shares)
     return finished(figure, None, (title or describe(found)).replace("; ", ";\n", 1))
 
@@ -57,9 +57,12 @@ def draw_pictures(figure: Figure, grid: GridSpec, found: Possible) -> None:
                 axis.set_ylabel(ROWS[row], fontsize=9, rotation=0, ha="right", va="center")
 
 
-def one_block(share: float) -> Estimate:
-    """Return the distance in one block, which has no interval."""
-    return Estimate(share, math.nan, math.nan, 1)
+def one_block(found: Possible, step: int, part: str) -> Estimate:
+    """Return the distance in one block; its interval is over the renderings, and known in latents."""
+    of = found.steps[step]
+    if part != LATENTS or of.low is None or of.high is None:
+        return Estimate(found.share(step, part), math.nan, math.nan, 1)
+    return Estimate(found.share(step, part), of.low, of.high, 1)
 
 
 def show(axis: Axes, picture: np.ndarray, title: str) -> None:

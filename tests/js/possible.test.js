@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { possibleCount, possiblePoints, possibleTop, possibleWords } from "../../widgets/static/possible_curve.js";
+import {
+  possibleCount, possibleInterval, possiblePoints, possibleTop, possibleWords,
+} from "../../widgets/static/possible_curve.js";
 
 const PANE = { left: 10, right: 10, above: 0, below: 0, width: 120, height: 100 };
 
@@ -20,6 +22,8 @@ test("steps lie from left to right, 0 at the bottom; what is not known is left o
 test("numbers and words", () => {
   assert.equal(possibleCount(5.9999), "6");
   assert.equal(possibleCount(1.26), "1.3");
+  assert.equal(possibleInterval({ low: 0.2, high: 0.5 }), " 0.20–0.50");
+  assert.equal(possibleInterval({ low: null, high: null }), "");
   const steps = [{ share: 0.31, verdict: "holds the mean" }, { share: null, verdict: "" }];
   assert.ok(possibleWords(steps, "mouth").endsWith("around the mouth, a true video's is 1: step 0 0.31, "
     + "holds the mean; step 1 –, "));

@@ -21,6 +21,10 @@ export function possiblePoints(shares, top, { left, right, above, below, width, 
 /* A distance as people read it. */
 export const possibleNumber = (share) => (share === null || share === undefined ? "–" : share.toFixed(2));
 
+/* The interval of a distance, behind it; "" where none is known. */
+export const possibleInterval = ({ low, high }) => (high === null || high === undefined ? ""
+  : ` ${low.toFixed(2)}–${high.toFixed(2)}`);
+
 /* How many renderings remain: with a digit where it is no whole number. */
 export const possibleCount = (remaining) => String(Number(remaining.toFixed(1)));
 

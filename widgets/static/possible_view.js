@@ -7,7 +7,7 @@ import { laElement } from "#liveavatar/web/element.js";
 import { laTerm } from "#liveavatar/web/term.js";
 import { laHeatScale } from "./heat_scale.js";
 import {
-  POSSIBLE_PARTS, possibleCount, possibleNumber, possiblePoints, possibleTop, possibleWords,
+  POSSIBLE_PARTS, possibleCount, possibleInterval, possibleNumber, possiblePoints, possibleTop, possibleWords,
 } from "./possible_curve.js";
 import { live } from "./live.js";
 
@@ -137,7 +137,9 @@ const view = {
     const sigma = laElement("small", {}, ` σ ${step.sigma.toFixed(2)}`);
     column.head.replaceChildren(laElement("b", {}, `step ${name}`, sigma),
       laElement("span", {}, laTerm("remaining", `${possibleCount(step.remaining)} of ${count} remain`)));
-    column.foot.replaceChildren(laElement("b", {}, possibleNumber(step.share)), laElement("span", {}, step.verdict),
+    column.foot.replaceChildren(laElement("b", {}, possibleNumber(step.share), laElement("small", {
+      title: "95 % interval: what other renderings, as many, would say" }, possibleInterval(step))),
+      laElement("span", {}, step.verdict),
       laElement("small", { title: "Distance from the mean of what is still possible, against a true video's from the " +
         "mean of all" }, `${possibleNumber(step.to_expected)} to this mean`));
   },
@@ -159,7 +161,9 @@ const view = {
       points.forEach(([px, py], at) => pen[at ? "lineTo" : "moveTo"](px, py));
       pen.stroke();
       if (strong) points.forEach(([px, py], at) => {
+        const { low, high } = steps[at];
         pen.fillStyle = theme.steps[at % theme.steps.length];
+        if (high !== null) pen.fillRect(px - 1, y(Math.min(high, top)), 2, y(low) - y(Math.min(high, top)));
         pen.beginPath();
         pen.arc(px, py, 5, 0, 7);
         pen.fill();
