@@ -79,9 +79,9 @@ LABORATORY = {     # name -> (cell, what to photograph, what is true when it is 
                  + f"""from liveavatar.study import PossibleStudy
 from widgets import PossibleView
 run.start().result()
-study = PossibleStudy(run, renderings=12, folder={str(KEPT)!r}).start().wait()
+study = PossibleStudy(run, renderings=32, folder={str(KEPT)!r}).start().wait()
 view = PossibleView(study.found)
-view""", ".la-possible", "view.found.count == 12"),
+view""", ".la-possible", "view.found.count == 32"),
     "attention": (LABORATORY_RUN.format("liveavatar.sample_portraits()['woman']", "waving", "duration_s=1.44")
                   + """from liveavatar import inspect
 from widgets import AttentionView
