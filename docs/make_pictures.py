@@ -3,6 +3,8 @@
     python docs/make_pictures.py                    everything: some minutes
     python docs/make_pictures.py loop               docs/workbench.webp, the moving picture at the top of the README
     python docs/make_pictures.py screens            docs/screens/: the page and its views
+    python docs/make_pictures.py laboratory         docs/laboratory/: the three views that tell most of how it works
+    python docs/make_pictures.py laboratory flow    of these views only: possible, attention, flow
     python docs/make_pictures.py stills             the small pictures in notebooks/, which GitHub shows
     python docs/make_pictures.py stills 03 05       of these notebooks only
 
@@ -66,6 +68,34 @@ SCREENS = {        # file -> (cell, what to photograph)
     "designer.png": ("Designer()", ".la-designer"),
 }
 
+KEPT = ROOT / ".train" / "possible" / "7-0.96-256x256"                  # renderings of benchmarks/possible.py
+LABORATORY_WIDTH, LABORATORY_BYTES = 1100, 50_000                       # px and bytes of each picture
+LABORATORY_RUN = """import liveavatar
+pipe = liveavatar.load("mini")
+run = liveavatar.Run.of(pipe, liveavatar.samples()["welcome"], {}, "{}", liveavatar.GenerationConfig({}))
+"""
+LABORATORY = {     # name -> (cell, what to photograph, what is true when it is complete)
+    "possible": (LABORATORY_RUN.format("liveavatar.avatar(seed=7)", "waving", "start_s=0.96, duration_s=0.48")
+                 + f"""from liveavatar.study import PossibleStudy
+from widgets import PossibleView
+run.start().result()
+study = PossibleStudy(run, renderings=32, folder={str(KEPT)!r}).start().wait()
+view = PossibleView(study.found)
+view""", ".la-possible", "view.found.count == 32"),
+    "attention": (LABORATORY_RUN.format("liveavatar.sample_portraits()['woman']", "waving", "duration_s=1.44")
+                  + """from liveavatar import inspect
+from widgets import AttentionView
+with inspect.record(pipe, layers=[2, 4], readouts=False) as seen:
+    run.start().result()
+view = AttentionView(run, seen=seen, layer=4, step=0, controls=False)
+view.time_s = 1.2
+view""", ".la-attention", "view.lips_ms is not None"),
+    "flow": ("""from widgets import FlowLab
+view = FlowLab(modes=5, steps=4, student_steps=1, method="dmd", sigma=0.6)
+view.distil()
+view""", ".la-flow .la-flow-row", "view.student is not None and not view._training.working"),
+}
+
 
 # ------------------------------------------------------------------------------------------- pictures and files
 
@@ -90,6 +120,16 @@ def as_png(picture: Image.Image, colours: int) -> bytes:
 def as_jpeg(picture: Image.Image, quality: int) -> bytes:
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality, optimize=True, subsampling=0 if quality > 60 else 2)
+    return file.getvalue()
+
+
+def as_webp(picture: Image.Image, most_bytes: int) -> bytes:
+    """Encode a picture as sharp as fits."""
+    for quality in (88, 82, 75, 68, 60, 50, 40):
+        file = io.BytesIO()
+        picture.save(file, "WEBP", quality=quality, method=6)
+        if len(file.getvalue()) <= most_bytes:
+            break
     return file.getvalue()
 
 
@@ -188,6 +228,21 @@ def make_screens(lab: dict, chromium: object) -> None:
     book.close()
 
 
+# ------------------------------------------------------------------------------------------- the laboratory
+
+def make_laboratory(lab: dict, chromium: object, wanted: list[str]) -> None:
+    """Photograph the views that show how it works, when what they compute is there."""
+    for name, (cell, selector, complete) in LABORATORY.items():
+        if wanted and name not in wanted:
+            continue
+        book = open_book(lab, chromium, write_notebook(lab["root"], (cell,)), (1280, 1000))
+        book.wait_for_kernel(complete)
+        settle(book, 4000)
+        picture = shrink(photograph(book, selector), LABORATORY_WIDTH)
+        book.close()
+        keep(DOCS / "laboratory" / f"{name}.webp", as_webp(picture, LABORATORY_BYTES))
+
+
 # ------------------------------------------------------------------------------------------- stills of notebooks
 
 def make_stills(lab: dict, chromium: object, wanted: list[str]) -> None:
@@ -207,6 +262,7 @@ def stills_of(book: Book) -> Iterator[tuple[int, Image.Image]]:
     """Yield (number of the cell, picture) for each cell whose output is something to look at."""
     cells = book.page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.map((cell) => "
                                "cell.model.sharedModel.outputs ?? [])")
+    start_possible_views(book)
     for number, outputs in enumerate(cells):
         cell = book.page.evaluate_handle("(number) => jupyterapp.shell.currentWidget.content.widgets[number].node",
                                          number).as_element()
@@ -218,6 +274,14 @@ def stills_of(book: Book) -> Iterator[tuple[int, Image.Image]]:
             yield number, Image.open(io.BytesIO(shown[0].screenshot()))
         elif pictures:
             yield number, Image.open(io.BytesIO(base64.b64decode("".join(pictures[0]))))
+
+
+def start_possible_views(book: Book) -> None:
+    """Let the views of what is possible draw: they wait for a click."""
+    for view in book.page.locator(".la-possible").all():
+        view.get_by_role("button", name="Start", exact=True).click()
+        book.wait_until(lambda view=view: view.locator(".la-progress").inner_text().startswith("done"))
+        book.page.wait_for_timeout(1000)
 
 
 def put_stills(path: Path, stills: dict[int, Image.Image]) -> None:
@@ -241,11 +305,12 @@ def put_stills(path: Path, stills: dict[int, Image.Image]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("all", "loop", "screens", "stills"), default="all")
-    parser.add_argument("notebooks", nargs="*", help="with stills: numbers of notebooks, such as 03")
+    parser.add_argument("what", nargs="?", choices=("all", "loop", "screens", "laboratory", "stills"), default="all")
+    parser.add_argument("names", nargs="*", help="with stills: numbers of notebooks (03); with laboratory: views")
     asked = parser.parse_args()
     makers: dict[str, Callable] = {"loop": make_loop, "screens": make_screens,
-                                   "stills": lambda lab, chromium: make_stills(lab, chromium, asked.notebooks)}
+                                   "laboratory": lambda lab, chromium: make_laboratory(lab, chromium, asked.names),
+                                   "stills": lambda lab, chromium: make_stills(lab, chromium, asked.names)}
     with tempfile.TemporaryDirectory() as folder:
         home, root = Path(folder) / "home", Path(folder) / "root"
         home.mkdir()

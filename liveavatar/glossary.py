@@ -112,6 +112,13 @@ TERMS: dict[str, str] = {
                    "noise from zero.",
     "principal_plane": "The two directions in which noisy latents and guesses of these runs vary most (principal "
                        "components).",
+    # what is possible
+    "still_possible": "The mean of true videos of the same person, sound and wishes, each weighed by how well it fits "
+                      "the noise that this step sees: what a perfect network would answer.",
+    "remaining": "How many of the drawn videos are still possible once the noise of this step is seen: all before the "
+                 "first step, soon one.",
+    "from_the_mean": "How far the guess is from the mean of all drawn videos, against how far a true video is: 0 is "
+                     "the mean, 1 is as far as a sample.",
     # speed
     "x_realtime": "Seconds of video per second of work: above 1 it is made faster than it is played.",
     "first_picture": "Seconds of work from the click until the first block could be shown.",

@@ -1,8 +1,9 @@
 """A backend small enough for tests: the real transformer and sampler at toy size, encoders whose answers are known."""
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import torch
 
 from liveavatar.backends import Backend, Trained
 from liveavatar.decoder import Decoder, StreamingVAE
+from liveavatar.metrics.possible import Possible, PossibleStep
 from liveavatar.types import AudioFeatures, Portrait, Speech
 
 RATE_HZ, FPS = 16_000, 25.0
@@ -132,3 +134,41 @@ def wait_until(happened: Callable[[], object], patience_s: float = 500) -> None:
     while not happened():
         assert time.monotonic() < patient_until
         time.sleep(0.01)
+
+
+def possible(count: int = 4, shares: Sequence[float] = (0.3, 0.9), block: int = 0, size: int = 32) -> Possible:
+    """Return a comparison of two or more steps with renderings, four pictures long, that nobody has drawn."""
+    dice = np.random.default_rng(0)
+    pictures = [dice.integers(0, 255, (4, size, size, 3), np.uint8) for _ in range(2 * len(shares) + 2)]
+    parts = {"latents": 1.0, "mouth": 0.2}
+    steps = tuple(PossibleStep(step, 1 - 0.2 * step, max(count - 2.5 * step, 1.0),
+                               {part: math.hypot(share * spread, spread / math.sqrt(count)) for part, spread
+                                in parts.items()}, dict(parts), dict(parts)) for step, share in enumerate(shares))
+    guesses, expected = pictures[2:2 + len(shares)], pictures[2 + len(shares):]
+    return Possible(block, count, steps, parts, 1.0, pictures[0], tuple(expected), pictures[1], tuple(guesses),
+                    0.16 * block)
+
+
+class PlainComparison:
+    """In place of metrics.possible.Comparison, for any run: counts renderings, and finds `possible`."""
+
+    def __init__(self, run: object, block: int) -> None:
+        self.block, self.count = block, 0
+
+    def add(self, one: object) -> None:
+        self.count += 1
+
+    def result(self) -> Possible:
+        return possible(self.count, block=self.block)
+
+
+def without_truth(monkeypatch: object) -> None:
+    """Let a PossibleStudy of any run be made, whose renderings cost nothing."""
+    from liveavatar.study import possible_study
+    from widgets import possible_view
+
+    for module in (possible_study, possible_view):
+        monkeypatch.setattr(module, "check_run", lambda run, block: None)
+    monkeypatch.setattr(possible_study, "Comparison", PlainComparison)
+    monkeypatch.setattr(possible_study, "draw_pictures", lambda run, block, seed: None)
+    monkeypatch.setattr(possible_study, "encoded", lambda run, pictures: None)

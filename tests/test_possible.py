@@ -10,6 +10,7 @@ import liveavatar
 from liveavatar.metrics import possible
 from liveavatar.metrics.possible import Gathering, Possible, PossibleStep, Rendering, describe, what_is_possible
 from liveavatar.study.possible_figure import draw_possible
+from liveavatar.study.possible_study import PossibleStudy, open_possible
 from liveavatar.types import InputError
 
 EVERYWHERE = {"picture": torch.ones(2, 2, dtype=torch.bool)}
@@ -100,6 +101,15 @@ def test_the_error_of_a_mean_of_few_is_taken_from_the_distance():
         assert Possible(0, 4, tuple(steps), spread, apart, none, (), none, ()).share(0) == pytest.approx(0.5, abs=0.05)
 
 
+def test_the_interval_of_a_distance_holds_the_true_one_nearly_always():
+    generator, held = torch.Generator().manual_seed(0), 0
+    for _ in range(200):
+        low, high = possible.share_interval(torch.randn(8, 40, generator=generator) - 0.5)  # half a sample's way away
+        held += low <= 0.5 <= high
+    assert 170 <= held <= 199
+    assert possible.share_interval(torch.randn(3, 40)) == possible.share_interval(torch.ones(8, 40)) == (None, None)
+
+
 def test_where_nothing_is_open_the_sentence_says_so():
     assert "Nothing is left to chance" in describe(found_with([0.1], 0.0))
     with pytest.raises(InputError, match="part is 'nose'"):
@@ -125,6 +135,22 @@ def test_a_run_is_compared_with_true_renderings(run):
     one, other, again = (possible.draw_rendering(run, 0, seed) for seed in (0, 1, 0))
     assert torch.equal(one.pictures, again.pictures) and torch.equal(one.latents, again.latents)
     assert not torch.equal(one.pictures, other.pictures) and one.pictures.shape == (12, 64, 64, 3)
+
+
+def test_renderings_are_kept_in_a_folder_and_gone_on_with(run, tmp_path, monkeypatch):
+    study = PossibleStudy(run, renderings=2, folder=tmp_path / "kept").start().wait()
+    study.stop()
+    assert study.done and study.found.count == 2 and study.found.start_s == 0
+    monkeypatch.setattr("liveavatar.study.possible_study.draw_pictures", lambda *_: 1 / 0)       # none is drawn anew
+    again = PossibleStudy(run, renderings=2, folder=tmp_path / "kept")
+    assert [found is None for found in again.compared()] == [True, False]
+    assert again.found.steps == study.found.steps
+    same = open_possible(again.save(tmp_path / "found.safetensors"))
+    assert same.steps == again.found.steps and np.array_equal(same.expected[1], again.found.expected[1])
+    assert describe(same) == describe(again.found)
+    monkeypatch.setattr(run, "portrait", liveavatar.avatar(seed=8, size=(64, 64), world="plain"))
+    with pytest.raises(InputError, match="other portrait"):
+        PossibleStudy(run, folder=tmp_path / "kept")
 
 
 def test_what_cannot_be_rendered_is_refused(run, monkeypatch):

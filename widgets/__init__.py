@@ -13,6 +13,7 @@ _HOME = {   # public name -> module
     "StepChange": "step_change", "LipView": "lip_view", "MemoryView": "memory_view", "Player": "player",
     "Designer": "designer", "FlowLab": "flow_lab", "AttentionView": "attention_view",
     "BranchTree": "branch_tree", "TrajectoryView": "trajectory_view", "DriftView": "drift_view",
+    "PossibleView": "possible_view",
     "SweepView": "sweep_view", "RunGallery": "run_gallery",
     "Workbench": "workbench", "Planner": "planner", "Cursor": "_live", "LiveView": "_live",
 }

@@ -14,7 +14,7 @@ from liveavatar.study.drift import DriftStudy, row_of
 from liveavatar.study.drift_stream import DriftStream
 from liveavatar.types import InputError
 from widgets._live import Body, Buffers, LiveView, sentence
-from widgets._render_loop import stop_before_exit
+from widgets._study_end import StudyEnd
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,7 +66,6 @@ class DriftView(LiveView):
         self._report("study", "")
         self.study.start()
         self._study_end = StudyEnd(self.study)           # kept: workers are known by weak references
-        stop_before_exit(self._study_end)
         self.refresh()
 
     def stop(self) -> None:
@@ -147,18 +146,6 @@ class DriftView(LiveView):
         """Handle the button, and the space key."""
         if kind == "study":
             self.stop() if self.study is not None and self.study.running else self.start()
-
-
-class StudyEnd:
-    """The end of a study before Python ends."""
-
-    def __init__(self, study: DriftStudy) -> None:
-        self._study = study
-
-    def stop(self) -> None:
-        """Stop the study, and wait until it has."""
-        self._study.stop()
-        self._study.wait_for_thread()
 
 
 def numbers_of(points: list[DriftPoint], block_s: float) -> Body:

@@ -35,6 +35,16 @@ FINDINGS = (
                "Take its mean, and look at its interval: .low and .high."),
         right="About one percent less, and the interval goes from 5 % less to 4 % more: in mini 0.1 nobody could tell "
               "three steps from four by texture. The article says 37 % more, of the 14B model; nobody measured it."),
+    Exercise(
+        "perfect-answer", "why_four",
+        number(0.664, within=0.005, slips={0: "that is the mean before x is seen; x is nearer to one of the two",
+                                           1: "the other one is less likely, but not impossible",
+                                           0.8: "that is x / (1 - sigma): what x says without knowing what is possible",
+                                           0.832: "that is the weight of 1; the mean also counts -1"}),
+        hints=("x = (1 - sigma) c + sigma n, so the weight of c is exp(-(x - (1 - sigma) c)^2 / (2 sigma^2)).",
+               "The two weights, divided by their sum, are 0.168 and 0.832."),
+        right="0.66, between the two: no possible video has that value. A network that answers with the mean of what "
+              "is possible blurs, until the noise leaves one video."),
     # ------------------------------------------------------------------------------------------- 12 resolution
     Exercise(
         "steps-on-an-h200", "resolution",

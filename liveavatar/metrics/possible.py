@@ -27,31 +27,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liveavatar.audio import loudness_envelope
-from liveavatar.avatars import LANDMARKS, REGIONS, landmarks, portrait_pose, regions, render, talk
-from liveavatar.avatars.renderer import world_of
-from liveavatar.avatars.traits import completed
-from liveavatar.conditions import controls_of
 from liveavatar.config import check_whole
+from liveavatar.metrics.possible_renderings import Rendering, check_run, draw_rendering, parts_of
 from liveavatar.runs.edits import latents_before
-from liveavatar.speech import viseme_curves
-from liveavatar.types import InputError, Prompt
+from liveavatar.types import InputError
 
 if TYPE_CHECKING:
-    from liveavatar.runs.record import RunRecord
+    from liveavatar.runs.run import Run
 
 RENDERINGS, MOST = 64, 1024
 PARTS = ("picture", "face", "mouth", "background")
+LATENTS = "latents"                 # beside the parts: what the network itself works on
 A_SAMPLE, THE_MEAN = 0.8, 0.5       # distances from the mean, against a true video's: from the one it is called a
                                     # sample, up to the other the mean
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """One possible video of a block: pictures (T, H, W, 3) 0..1 float32, latents (1, C, F, h, w)."""
-
-    pictures: Tensor
-    latents: Tensor
 
 
 @dataclass(frozen=True)
@@ -65,6 +53,8 @@ class PossibleStep:
     to_mean: dict[str, float]           # from the mean of all renderings
     to_expected: dict[str, float]       # from their mean given the noisy latents, E[c | x]
     to_nearest: dict[str, float]        # from the nearest rendering
+    low: float | None = None            # 95 % interval of `Possible.share` in latents, over other N renderings
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +70,8 @@ class Possible:
     expected: tuple[np.ndarray, ...]    # for each step, E[c | x] in pictures
     sample: np.ndarray                  # one of the renderings
     guesses: tuple[np.ndarray, ...]     # for each step, decoded
+    start_s: float = 0.0                # of the block within its video
+    fps: float = 25.0
 
     def share(self, step: int, part: str = "latents") -> float:
         """Return the distance of a guess from the mean against a true video's: 0 is the mean, 1 as far as a sample.
@@ -153,7 +145,8 @@ class Gathering:
             to_expected["latents"] = rms(latent - weights.float() @ cloud)
             to_nearest["latents"] = min(rms(latent - other) for other in cloud)
             remaining = float(1 / weights.square().sum())
-            steps.append(PossibleStep(index, sigma, remaining, to_mean, to_expected, to_nearest))
+            steps.append(PossibleStep(index, sigma, remaining, to_mean, to_expected, to_nearest,
+                                      *share_interval(cloud - latent)))
         return steps, spread, float(between), mean, pictures
 
 
@@ -164,13 +157,29 @@ def log_likelihood(x: Tensor, sigma: float, clean: Tensor) -> float:
     return -float((x.double() - (1 - sigma) * clean.double()).square().sum()) / (2 * sigma**2)
 
 
+def share_interval(apart: Tensor) -> tuple[float, float] | tuple[None, None]:
+    """Return the 95 % interval of `Possible.share` by the jackknife (Tukey 1958) of its square, from renderings minus
+    guess, (N, D). None below 4 renderings, and where nothing is open."""
+    count = len(apart)
+    products = apart.double() @ apart.double().T                             # inner products are all that is needed
+    squares, without = products.diagonal(), count - 1                        # one rendering is left out in turn
+    if count < 4 or float((products - products.mean()).abs().max()) == 0:
+        return None, None
+    mean = (products.sum() - 2 * products.sum(1) + squares) / without**2     # (N,) |mean of the others - guess|^2
+    spread = ((squares.sum() - squares) / without - mean) * without / (without - 1)
+    shares = mean / spread - 1 / without                                     # squares of `share`
+    error = 1.96 * math.sqrt(without / count * float((shares - shares.mean()).square().sum()))
+    low, high = (math.sqrt(max(float(shares.mean()) + side * error, 0.0)) for side in (-1, 1))
+    return low, high
+
+
 def rms(values: Tensor) -> float:
     """Return the root mean square."""
     return float(values.square().mean()) ** 0.5
 
 
 # ---------------------------------------------------------------------------------------------- of a run
-def what_is_possible(run: RunRecord, block: int = 0, renderings: int = RENDERINGS, seed: int = 0) -> Possible:
+def what_is_possible(run: Run, block: int = 0, renderings: int = RENDERINGS, seed: int = 0) -> Possible:
     """Render what else could have become of a block, and compare each step's guess with it.
 
     run: of a drawn avatar, speech with phonemes, by mini. block: one whose steps are all made; what earlier blocks have
@@ -183,75 +192,49 @@ def what_is_possible(run: RunRecord, block: int = 0, renderings: int = RENDERING
     return compare(run, block, (draw_rendering(run, block, seed + number) for number in range(renderings)))
 
 
-def compare(run: RunRecord, block: int, renderings: Iterable[Rendering]) -> Possible:
+def compare(run: Run, block: int, renderings: Iterable[Rendering]) -> Possible:
     """Compare each step's guess of a block with renderings, as `draw_rendering` makes them: two or more."""
-    guesses = [Rendering(to_unit(run.step_frames.decode(block, step)), run.step_record(block, step).clean)
-               for step in range(run.info.steps)]
-    noisy = [(latents_before(run, block, step).float(), run.step_record(block, step).sigma)
-             for step in range(run.info.steps)]
-    T, H, W, _ = guesses[0].pictures.shape
-    gathering = Gathering(noisy, guesses, parts_of(run.portrait.identity, (H, W)))
-    sample = None
+    comparison = Comparison(run, block)
     for one in renderings:
-        shown = Rendering(one.pictures[:T], one.latents)                    # the last block may be cut
-        sample = shown if sample is None else sample
-        gathering.add(shown)
-    steps, spread, apart, mean, expected = gathering.finish()
-    return Possible(block, len(gathering.latents), tuple(steps), spread, apart, to_bytes(mean),
-                    tuple(map(to_bytes, expected)), to_bytes(sample.pictures),
-                    tuple(to_bytes(one.pictures) for one in guesses))
+        comparison.add(one)
+    return comparison.result()
 
 
-def check_run(run: RunRecord, block: int) -> None:
-    """Raise InputError unless the truth of this block can be rendered and encoded."""
-    if run.portrait is None or run.portrait.identity is None:
-        raise InputError("what is possible can be drawn of avatars only, and this portrait is none; "
-                         "use liveavatar.avatar(seed=7)")
-    if run.speech is None or not run.speech.phonemes:
-        raise InputError("the phonemes of this sound are not known, so it cannot be rendered; use "
-                         "liveavatar.samples()[\"welcome\"]")
-    if not hasattr(getattr(run.backend, "vae", None), "encode_portrait"):
-        raise InputError("what is possible needs the encoder of mini's VAE; give a run of mini with its model loaded")
-    missing = [step for step in range(run.info.steps) if (block, step) not in run.recorded_steps]
-    if missing:
-        raise InputError(f"block {block} has no step {missing[0]} yet; run it to the end, and choose one of the blocks "
-                         f"0 to {run.info.blocks - 1}")
+class Comparison:
+    """Each step's guess of a block of a run against renderings that come one by one."""
 
+    def __init__(self, run: Run, block: int) -> None:
+        """Decode the guesses of all steps of a block. Raises InputError where the truth is not known, or where steps of
+        the block are missing."""
+        check_run(run, block)
+        steps = range(run.info.steps)
+        self.block, self._info = block, run.info
+        guesses = [Rendering(to_unit(run.step_frames.decode(block, step)), run.step_record(block, step).clean)
+                   for step in steps]
+        noisy = [(latents_before(run, block, step).float(), run.step_record(block, step).sigma) for step in steps]
+        self._gathering = Gathering(noisy, guesses, parts_of(run.portrait.identity, guesses[0].pictures.shape[1:3]))
+        self._sample: Tensor | None = None
 
-@torch.no_grad()
-def draw_rendering(run: RunRecord, block: int, seed: int) -> Rendering:
-    """Draw a block, as large as the run's, with all that sound, portrait and prompt leave open drawn from a seed."""
-    identity, first = completed(run.portrait.identity)[None], round(block * run.info.block_s * run.info.fps)
-    visemes = viseme_curves(run.speech.phonemes, run.speech.duration_s)
-    loudness = loudness_envelope(run.speech.wave, rate_hz=run.speech.rate_hz)
-    last = first + run.info.block_frames
-    short = max(last - min(len(visemes), len(loudness)), 0)                  # silence after the sound
-    visemes = torch.cat([visemes, visemes[-1:].expand(short, -1)])[None, :last]
-    loudness = torch.cat([loudness, loudness.new_zeros(short)])[None, :last]
-    controls = controls_of(Prompt(**run.provenance["inputs"]["prompt"]))
-    motion = talk(visemes, loudness, controls, torch.Generator().manual_seed(seed), world_of(identity))[0, first:last]
-    size = run.step_frames.decode(block, 0).shape[1:3]
-    video = render(identity.expand(len(motion), -1), motion, size)           # (T, 3, H, W)
-    kind = next(run.backend.vae.parameters())
-    clip = video.transpose(0, 1)[None].to(kind.device, kind.dtype)
-    return Rendering(video.permute(0, 2, 3, 1), run.backend.vae.encode(clip).float().cpu())
+    @property
+    def count(self) -> int:
+        """Return how many renderings were taken in."""
+        return len(self._gathering.latents)
 
+    def add(self, one: Rendering) -> None:
+        """Take in one more rendering, (T, H, W, 3); what the video leaves out of a last block is left out."""
+        shown = Rendering(one.pictures[:len(self._gathering.total)], one.latents)
+        self._sample = shown.pictures if self._sample is None else self._sample
+        self._gathering.add(shown)
 
-def parts_of(identity: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Return where the parts of the picture are: {name: (H, W) bool}. Face and mouth are boxes around where they are at
-    rest; the background is all that is behind the person then."""
-    who, pose = completed(identity)[None], portrait_pose(1, torch.Generator().manual_seed(0))
-    points = dict(zip(LANDMARKS, landmarks(who, pose, size)[0], strict=True))
-    apart = float((points["right_eye"] - points["left_eye"]).norm())
-    masks = {"picture": torch.ones(size, dtype=torch.bool)}
-    for name, place, across, down in (("face", "head_center", 1.1, 1.4), ("mouth", "mouth_center", 0.6, 0.45)):
-        x, y = (float(value) for value in points[place])
-        masks[name] = torch.zeros(size, dtype=torch.bool)
-        rows, columns = (slice(max(round(middle - reach * apart), 0), max(round(middle + reach * apart), 1))
-                         for middle, reach in ((y, down), (x, across)))
-        masks[name][rows, columns] = True
-    masks["background"] = regions(who, pose, size)[0, REGIONS.index("background")]
-    return {name: mask for name, mask in masks.items() if mask.any()}
+    def result(self) -> Possible:
+        """Return what is known so far. Raises InputError before the second rendering."""
+        if self.count < 2:
+            raise InputError(f"{self.count} renderings have no spread; add at least 2")
+        steps, spread, apart, mean, expected = self._gathering.finish()
+        return Possible(self.block, self.count, tuple(steps), spread, apart, to_bytes(mean),
+                        tuple(map(to_bytes, expected)), to_bytes(self._sample),
+                        tuple(to_bytes(one.pictures) for one in self._gathering.guesses),
+                        self.block * self._info.block_s, self._info.fps)
 
 
 def to_unit(pictures: np.ndarray) -> Tensor:
@@ -265,6 +248,13 @@ def to_bytes(pictures: Tensor) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------- in words
+def verdict(share: float) -> str:
+    """Say in a few words what a distance from the mean means, against a true video's; "" where it is not known."""
+    if math.isnan(share):
+        return ""
+    return "holds the mean" if share <= THE_MEAN else "one sample" if share >= A_SAMPLE else "in between"
+
+
 def describe(found: Possible, part: str = "latents") -> str:
     """Say in one sentence which step holds the mean, and which one a sample."""
     shares = [found.share(step, part) for step in range(len(found.steps))]

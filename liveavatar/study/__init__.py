@@ -8,6 +8,7 @@
     figures   drawings for the notebooks
     report    one HTML file of a sweep or a run
     drift     streams side by side, one switch changed in each: what keeps them stable
+    possible_study  other renderings of a block, drawn one by one: does a step hold their mean, or one of them
 
 Names are loaded when they are first used.
 """
@@ -20,7 +21,7 @@ _HOME = {
     "Cell": "grid", "Grid": "grid", "Sweep": "sweep", "Result": "cell_result", "Table": "table", "Estimate": "table",
     "read_table": "table", "judge_all": "claims", "CLAIMS": "claims", "write_report": "report",
     "DriftStudy": "drift", "stability_settings": "drift", "StreamSetting": "drift_stream",
-    "PlantedFault": "drift_stream",
+    "PlantedFault": "drift_stream", "PossibleStudy": "possible_study",
 }
 
 __all__ = [*_HOME]

@@ -1,5 +1,7 @@
 """Solutions of 11_why_four; alone: python notebooks/solutions/11_why_four.py"""
 
+import math
+
 import liveavatar
 from liveavatar.lessons import check
 from liveavatar.study import figures
@@ -28,3 +30,9 @@ print(check("psnr-peak", answer))
 # texture-of-a-fourth
 answer = rows.difference("texture.kept", {"steps": 3}, {"steps": 4}, relative=True).mean
 print(check("texture-of-a-fourth", answer))
+
+# perfect-answer: weights exp(-(x - (1 - sigma) c)^2 / (2 sigma^2))
+x, sigma, possible = 0.4, 0.5, (-1, 1)
+weights = [math.exp(-(x - (1 - sigma) * c) ** 2 / (2 * sigma**2)) for c in possible]
+answer = sum(weight * c for weight, c in zip(weights, possible, strict=True)) / sum(weights)
+print(check("perfect-answer", answer))

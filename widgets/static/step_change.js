@@ -7,6 +7,7 @@ import { laCanvas } from "#liveavatar/web/canvas.js";
 import { laElement } from "#liveavatar/web/element.js";
 import { laPercent } from "#liveavatar/web/format.js";
 import { laTerm } from "#liveavatar/web/term.js";
+import { laHeatScale } from "./heat_scale.js";
 import { live } from "./live.js";
 
 const CHANGE_GAP = 8, CHANGE_HEAD = 22, CHANGE_STAGE = 250;          // px
@@ -215,24 +216,6 @@ const view = {
     ctx.second.show(ctx.known.made, ctx.known.portrait);
   },
 
-  drawScale(ctx, theme) {
-    const { ticks, scale } = ctx.known, wide = 230, pen = laCanvas(ctx.scale, wide, 26), part = wide / scale.length;
-    scale.forEach(([r, g, b], i) => {
-      pen.fillStyle = `rgb(${r},${g},${b})`;
-      pen.fillRect(i * part, 0, part + 0.5, 10);
-    });
-    pen.strokeStyle = theme.line;
-    pen.strokeRect(0.5, 0.5, wide - 1, 9);
-    pen.fillStyle = theme.soft;
-    pen.font = `11px ${theme.font}`;
-    pen.textBaseline = "top";
-    for (const [place, words] of ticks) {
-      pen.textAlign = place === 0 ? "left" : place === 1 ? "right" : "center";
-      pen.fillText(words, place * wide, 13);
-    }
-    ctx.scale.setAttribute("aria-label", `colours from 0 to ${ticks.at(-1)[1]}`);
-  },
-
   /* ---- numbers and words */
 
   drawTable(ctx, theme) {
@@ -284,7 +267,7 @@ const view = {
     ctx.headline.replaceChildren(laElement("b", {}, `Block ${ctx.known.block}. `), ctx.known.headline);
     view.drawTiles(ctx, theme);
     view.drawStage(ctx, theme);
-    view.drawScale(ctx, theme);
+    laHeatScale(ctx.scale, theme, ctx.known);
     view.drawTable(ctx, theme);
   },
 
