@@ -221,7 +221,7 @@ def test_the_moving_grid_has_a_row_for_each_step_and_moves(tmp_path):
         grid.seek(0)
         first = np.asarray(grid.convert("RGB"))
         marks = {tuple(first[HEAD_PX + 50 + step * 100, 15].tolist()) for step in range(4)}
-        assert marks == {ImageColor.getrgb(of_step(step)) for step in range(4)}     # as everywhere, whatever the picture
+        assert marks == {ImageColor.getrgb(of_step(step)) for step in range(4)}     # as everywhere
         grid.seek(grid.n_frames - 1)
         assert np.abs(first.astype(int) - np.asarray(grid.convert("RGB"))).max() > 10
 
