@@ -95,7 +95,8 @@ const view = {
     if (!run) { state.replaceChildren(laElement("b", {}, "Ready."), " One click on Run makes a video."); return; }
     const number = (value, ...words) => [laElement("b", {}, value), " ", ...words];
     const is = laElement("b", { class: `la-bench-is la-bench-is-${run.state}` }, run.stopping ? "stopping" : run.state);
-    const [block, step] = run.paused_after ?? [], where = run.paused_after ? [` after step ${step} of block ${block}`] : [];
+    const [block, step] = run.paused_after ?? [];
+    const where = run.paused_after ? [` after step ${step} of block ${block}`] : [];
     const parts = [[is, ...where], number(run.done_s.toFixed(2), `of ${laSeconds(run.total_s)}`)], left = timeToGo(run);
     if (left) parts.push(number(left, "to go"));
     if (run.x_realtime) parts.push(number(`${run.x_realtime.toFixed(2)}×`, laTerm("x_realtime", "real time")));
