@@ -161,6 +161,7 @@ def test_what_the_model_was_not_shown_is_no_beginning():
     for run in runs:
         run.start().result()
     nothing, blurred = (StepChange(run).shown for run in runs)
+    assert [run.shows_photograph for run in runs] == [False, True]         # at 0 an avatar is drawn
     assert nothing.portrait is None and np.isnan(nothing.effects[0].change) and nothing.effects[0].detail_kept > 0
     whole, seen = runs[1].step_frames.portrait(SIZE).astype(int), blurred.portrait.astype(int)
     assert (whole != seen).any() and np.diff(seen, axis=1).std() < np.diff(whole, axis=1).std()

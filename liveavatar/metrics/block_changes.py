@@ -124,7 +124,7 @@ def read_mouths(run: Run, guesses: Sequence[np.ndarray], face: Box | None) -> tu
     frames = torch.from_numpy(np.stack(
         [guess[place] for guess in guesses for place in sample_places(len(guess), READ_FRAMES).tolist()]))
     size = guesses[0].shape[1:3]
-    if run.portrait.identity is None and run.info.config.get("portrait_strength", 1.0) > 0:
+    if run.shows_photograph:
         return ([], None) if face is None else read_photo_mouths(frames, len(guesses), size)
     from liveavatar.metrics.reader import read_face
 
