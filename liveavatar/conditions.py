@@ -295,8 +295,8 @@ def parse_prompt(text: str | None) -> Prompt:
         raise InputError(f"a prompt is text, not {type(text).__name__}; for example \"smiling, in warm light\"")
     words = _words_of(text.lower().replace("’", "'"))
     if len(words) > MAX_WORDS or len(text) > MAX_CHARACTERS:
-        raise InputError(f"the prompt has {len(words):,} words in {len(text):,} characters; at most {MAX_WORDS} words "
-                         f"and {MAX_CHARACTERS:,} characters are read: shorten it")
+        raise InputError(f"the prompt has {len(words):,} word{'s' * (len(words) != 1)} in {len(text):,} characters; at "
+                         f"most {MAX_WORDS} words and {MAX_CHARACTERS:,} characters are read: shorten it")
     slots: dict[str, str] = {}
     unknown: dict[str, None] = {}                                  # keeps order, drops repeats
     denied = ""

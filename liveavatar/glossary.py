@@ -132,7 +132,8 @@ TERMS: dict[str, str] = {
     "reserved_memory": "GPU memory that this process has asked for and keeps: what tensors hold, and room between "
                        "them.",
     "card_memory": "All memory in use on the card, by whatever program.",
-    "expected_memory": "What was predicted before the run, from the sizes of its weights, caches and pictures.",
+    "expected_memory": "What was predicted before the run, from what the process held and from the sizes of weights, "
+                       "caches and pictures. What views of the page decode and read comes on top.",
 }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Audio = str | os.PathLike | Speech
 Image = str | os.PathLike | Portrait
 
+OR_NO_CROP = ', or crop="none" (--crop none)'      # what else can be done about it, but not on the page
 WORDS_NAMED = 12     # unknown words of a prompt that are listed in a warning
 
 
@@ -173,7 +174,7 @@ def cropped(portrait: Portrait, backend: Backend | type[Backend], config: Genera
     framing = crop_to_head_and_shoulders(portrait.pixels, aspect=min(max(aspect, 0.5), 2.0), required=False)
     if framing is None:
         warnings.warn(f"no face was found in {portrait.source or 'the picture'}: all of it is used; give a picture in "
-                      'which the face looks towards the camera, or crop="none" (--crop none)', stacklevel=3)
+                      f"which the face looks towards the camera{OR_NO_CROP}", stacklevel=3)
         return portrait
     return replace(portrait, pixels=framing.pixels)
 

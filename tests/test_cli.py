@@ -216,7 +216,13 @@ def test_avatar_draws_somebody(tmp_path, capsys):
     assert "write name=value" in capsys.readouterr().err
 
 
-def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
+def test_lab_starts_jupyter_on_the_notebooks_and_trusts_them(monkeypatch, tmp_path):
+    import nbformat
+    from nbformat.sign import NotebookNotary
+
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    lesson = nbformat.read(ROOT / "notebooks" / "00_workbench.ipynb", 4)
+    assert not NotebookNotary().check_signature(lesson)
     started = []
 
     class Server:
@@ -241,6 +247,7 @@ def test_lab_starts_jupyter_on_the_notebooks(monkeypatch):
         assert f"--ServerApp.root_dir={ROOT}" in command     # links from notebooks to ../docs stay inside of it
         assert "--LabApp.default_url=/lab/tree/notebooks/00_workbench.ipynb" in command
         assert ("--ServerApp.allow_root=True" in command) is allowed
+    assert NotebookNotary().check_signature(lesson)      # else the page, reloaded, shows no live view
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -34,8 +34,8 @@ def test_what_is_not_known_yet_is_nan_and_said():
     first, second = step_effects([grey(160), grey(190)], grey(100)[0], finished=False)
     assert first.change == pytest.approx(60 / 255) and math.isnan(first.left) and math.isnan(second.done)
     headline, sentences = describe((first, second))
-    assert headline == ("Steps 0 to 1 are made. How far each guess is from the finished picture is known after the "
-                        "last step.")
+    assert headline == ("Step 1 changed 12 %; mostly light, colour and large shapes. How far the guess is from the "
+                        "finished picture is known after the last step.")
     assert sentences[0].startswith("Changed 24 % against the portrait") and sentences[1].startswith("Changed 12 %")
     assert describe(()) == ("No step is made yet.", ())
 
@@ -44,7 +44,9 @@ def test_without_a_portrait_the_first_step_has_nothing_to_be_compared_with():
     first, second = step_effects([grey(160), grey(200)])
     assert math.isnan(first.change) and math.isnan(first.done) and math.isnan(first.detail_kept)
     assert second.change == first.left == pytest.approx(40 / 255)
-    assert "saved without its portrait" in describe((first, second))[0]
+    headline, sentences = describe((first, second))
+    assert headline == "The guess differs from the finished picture by 16 % after step 0; step 1 finishes it."
+    assert sentences[0] == "The first guess, without a portrait to compare it with."
 
 
 def test_a_guess_that_leads_away_is_less_than_nothing_done():
@@ -78,7 +80,25 @@ def test_detail_is_what_a_blur_takes_away():
     blurred = np.asarray(Image.fromarray(portrait).filter(ImageFilter.GaussianBlur(2)))
     soft, sharp = step_effects([blurred[None], portrait[None]], portrait)
     assert soft.detail_kept < 0.3 and sharp.detail_kept == pytest.approx(1.0)
-    assert "the picture gets sharper" in describe((soft, sharp))[1][1]
+    assert "it gets sharper" in describe((soft, sharp))[1][1]
+
+
+def test_shapes_are_told_from_detail_and_the_face_from_the_rest():
+    portrait, face = np.full((128, 128, 3), 100, np.uint8), (slice(0, 64), slice(0, 128))
+    brighter = portrait.copy()
+    brighter[face] = 160
+    noisy = (brighter + DRAW.choice([-20, 20], (128, 128, 1))).astype(np.uint8)
+    broad, fine = step_effects([brighter[None], noisy[None]], portrait, face_box=face)
+    assert broad.fine < 0.1 and fine.fine > 0.5 and broad.at_face == 1 and fine.at_face == pytest.approx(0.5, abs=0.01)
+    first, second = describe((broad, fine))[1]
+    assert "mostly light, colour and large shapes, 100 % in the face" in first
+    assert "% is fine detail, 50 % in the face" in second
+
+
+def test_detail_can_be_held_against_another_picture_than_the_way():
+    sharp = DRAW.integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    effect, = step_effects([sharp[None]], None, sharp=sharp)
+    assert effect.detail_kept == 1 and math.isnan(effect.done)
 
 
 def test_the_mouth_is_told_where_it_was_read():
@@ -86,7 +106,7 @@ def test_the_mouth_is_told_where_it_was_read():
                            mouth_box=(slice(12, 24), slice(0, 40)))
     assert [effect.mouth for effect in effects] == [0.1, 0.35] and effects[0].at_mouth == pytest.approx(0.5)
     sentences = describe(effects)[1]
-    assert "50 % of the change is around the mouth" in sentences[0] and "the mouth is 0.10 open" in sentences[0]
+    assert "50 % around the mouth" in sentences[0] and "the mouth is 0.10 open" in sentences[0]
     assert "the mouth opens from 0.10 to 0.35" in sentences[1]
 
 

@@ -31,7 +31,8 @@ def shown(pictures):
     block = Block(0, torch.empty(0), pictures, 0.0, 1.0)
     fitted = (portrait.pixels.permute(1, 2, 0) * 255).byte().numpy()
     return SimpleNamespace(blocks=(block,), decoded_block=lambda index: block if index == 0 else None, info=RunInfo(),
-                           speech=tone(0.48), portrait=portrait, step_frames=SimpleNamespace(portrait=lambda _: fitted))
+                           speech=tone(0.48), portrait=portrait, shows_photograph=portrait.identity is None,
+                           step_frames=SimpleNamespace(portrait=lambda _: fitted))
 
 
 def test_latents_are_apart_by_their_difference_against_the_others_size():

@@ -3,19 +3,23 @@
 
 import numpy as np
 import pytest
+import torch
 from fakes import FakeBackend, face, tone, wait_until
 from test_widgets_views import decoded_picture
 
 from liveavatar.avatars.portraits import avatar
+from liveavatar.conditions import sample_portraits
 from liveavatar.config import GenerationConfig
+from liveavatar.metrics.block_changes import find_face_box, read_photo_mouths
 from liveavatar.metrics.steps import change_map, difference
 from liveavatar.pipeline import Pipeline
-from liveavatar.preview import heat, on_scale, scale_ticks
+from liveavatar.preview import heat, on_scale, scale_ticks, to_bytes
 from liveavatar.runs.loading import replay
 from liveavatar.runs.run import Run
 from liveavatar.types import InputError
 from widgets import Cursor, StepChange
 from widgets._decoding import decoding
+from widgets.step_change import face_part
 
 SIZE = (32, 48)
 
@@ -140,6 +144,29 @@ def test_the_mouth_of_a_rendered_face_is_read_and_of_others_not(run):
     assert all(-0.2 < effect.mouth < 1.2 and 0 <= effect.at_mouth <= 1 for effect in effects)
 
 
+def test_the_mouth_and_the_face_of_a_photograph_are_found_and_can_be_enlarged():
+    pixels = to_bytes(sample_portraits()["woman"].pixels.permute(1, 2, 0).numpy())
+    guess = np.repeat(pixels[None], 3, 0)
+    face = find_face_box(guess)
+    opening, mouth = read_photo_mouths(torch.from_numpy(np.concatenate([guess, guess])), 2, pixels.shape[:2])
+    assert len(opening) == 2 and opening[0] == pytest.approx(opening[1], abs=0.01) and 0 <= opening[0] < 0.2
+    assert all(face[axis].start < mouth[axis].start < face[axis].stop for axis in (0, 1))
+    left, top, share = face_part(face, pixels.shape[:2])
+    assert 0 < left < 0.5 and 0 < top < 0.5 and 0.3 < share < 0.9 and left + share <= 1 and top + share <= 1
+    assert find_face_box(np.full((1, 64, 64, 3), 128, np.uint8)) is None and face_part(None, (64, 64)) is None
+
+
+def test_what_the_model_was_not_shown_is_no_beginning():
+    runs = [make_run(0.48, portrait_strength=strength, sample_steps=1) for strength in (0.0, 0.5)]
+    for run in runs:
+        run.start().result()
+    nothing, blurred = (StepChange(run).shown for run in runs)
+    assert [run.shows_photograph for run in runs] == [False, True]         # at 0 an avatar is drawn
+    assert nothing.portrait is None and np.isnan(nothing.effects[0].change) and nothing.effects[0].detail_kept > 0
+    whole, seen = runs[1].step_frames.portrait(SIZE).astype(int), blurred.portrait.astype(int)
+    assert (whole != seen).any() and np.diff(seen, axis=1).std() < np.diff(whole, axis=1).std()
+
+
 @pytest.mark.parametrize("steps", [1, 8])
 def test_any_number_of_steps(steps):
     run = make_run(0.48, sample_steps=steps)
@@ -153,7 +180,7 @@ def test_without_its_portrait_the_first_step_says_so(run):
     view = StepChange(bare)
     body, buffers = painted(view)
     assert not body["portrait"] and "change/0/12/48/32" not in buffers and "change/1/12/48/32" in buffers
-    assert "no portrait" in body["sentences"][0] and view.error == ""
+    assert "without a portrait" in body["sentences"][0] and view.error == ""
 
 
 def test_a_still_remains_and_nothing_is_said_in_words(run):

@@ -53,7 +53,8 @@ def test_a_photograph_without_a_face_is_remarked_on_the_page(monkeypatch, tmp_pa
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "wall.png")
     monkeypatch.setattr(FakeBackend, "expects_head_and_shoulders", True)
     page = make(face="picture", picture=str(tmp_path / "wall.png"))
-    assert "no face was found" in page.paint()[0]["frame"]["warning"]
+    warning = page.paint()[0]["frame"]["warning"]
+    assert "no face was found" in warning and warning.endswith("towards the camera")     # no option of the command line
     before = page.picture
     upload(page, "picture", "wall.png", (tmp_path / "wall.png").read_bytes())
     wait_until(lambda: page.picture != before)

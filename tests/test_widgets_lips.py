@@ -128,8 +128,8 @@ def test_the_head_may_be_that_of_a_block_shortly_before(frames):
 
 
 def test_of_every_third_block_one_picture_is_looked_at_as_a_whole(frames, monkeypatch):
-    state = SimpleNamespace(blocks=(), info=RunInfo(frames=FRAMES), speech=samples()["welcome"], portrait=None,
-                            state="running")
+    state = SimpleNamespace(blocks=(), info=RunInfo(frames=FRAMES), speech=samples()["welcome"],
+                            portrait=None, shows_photograph=False, state="running")
     looked = []
     monkeypatch.setattr("widgets._mouth.whole_look", lambda *given: looked.append(len(looked)) or whole_look(*given))
     reader = MouthReader(state, lambda: None)
@@ -140,8 +140,8 @@ def test_of_every_third_block_one_picture_is_looked_at_as_a_whole(frames, monkey
 
 
 def test_the_mouth_is_read_as_the_blocks_come(frames):
-    state = SimpleNamespace(blocks=(), info=RunInfo(frames=FRAMES), speech=samples()["welcome"], portrait=None,
-                            state="running")
+    state = SimpleNamespace(blocks=(), info=RunInfo(frames=FRAMES), speech=samples()["welcome"],
+                            portrait=None, shows_photograph=False, state="running")
     told = []
     reader = MouthReader(state, lambda: told.append(int((~np.isnan(reader.lips_so_far.opening)).sum())))
     blocks = Shown(frames).blocks

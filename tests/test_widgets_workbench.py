@@ -209,7 +209,10 @@ def test_a_run_is_saved_in_every_kind_and_handed_to_the_browser(tmp_path):
 
 
 def test_the_moving_grid_has_a_row_for_each_step_and_moves(tmp_path):
-    from PIL import Image
+    from PIL import Image, ImageColor
+
+    from liveavatar.web.palette import of_step
+    from widgets._save import HEAD_PX
 
     page = make()
     page.start().result()
@@ -217,6 +220,8 @@ def test_the_moving_grid_has_a_row_for_each_step_and_moves(tmp_path):
         assert grid.n_frames > 2 and grid.height > 4 * 96              # four steps, one above the other
         grid.seek(0)
         first = np.asarray(grid.convert("RGB"))
+        marks = {tuple(first[HEAD_PX + 50 + step * 100, 15].tolist()) for step in range(4)}
+        assert marks == {ImageColor.getrgb(of_step(step)) for step in range(4)}     # as everywhere
         grid.seek(grid.n_frames - 1)
         assert np.abs(first.astype(int) - np.asarray(grid.convert("RGB"))).max() > 10
 

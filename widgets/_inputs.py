@@ -17,7 +17,7 @@ from liveavatar.caught_warnings import caught_warnings
 from liveavatar.conditions import fit_portrait, load_portrait, sample_portraits
 from liveavatar.config import size_text
 from liveavatar.files import stamp, user_path
-from liveavatar.inputs import prepare_portrait
+from liveavatar.inputs import OR_NO_CROP, prepare_portrait
 from liveavatar.speech import INSTALL
 from liveavatar.types import InputError, Portrait, Speech
 
@@ -166,7 +166,8 @@ def portrait_in_frame(backend: Backend | type[Backend], portrait: Portrait, conf
     if known is None:
         with caught_warnings() as noticed:
             cropped, frame = prepare_portrait(backend, portrait, config)
-        known = Framed(cropped, frame, " ".join(str(one.message) for one in noticed))
+        warning = " ".join(str(one.message) for one in noticed)
+        known = Framed(cropped, frame, warning.replace(OR_NO_CROP, ""))       # the page has no such setting
         _framed.append((key, known))
     return known
 

@@ -245,8 +245,10 @@ class LiveView(anywidget.AnyWidget):
         if self.run is None:
             return {"run": None, "nothing": "" if self.shows else self.nothing, "code": self.as_code()}
         run, info = self.run, self.run.info
+        newest = run.last_step if run.state == PAUSED else None
         return {"code": self.as_code(), "run": {
             "number": self._runs, "state": run.state, "stopping": run.stopping, "stepping": run.stepping,
+            "paused_after": None if newest is None else [newest.block, newest.index],
             "done_s": run.done_s, "total_s": run.total_s,
             "x_realtime": run.x_realtime, "first_picture_s": run.first_picture_s, "fps": info.fps,
             "block_s": info.block_s, "block_latents": info.block_latents, "blocks": info.blocks,

@@ -286,8 +286,7 @@ class MouthReader:
 
     def _look(self, block: Block, full: bool) -> np.ndarray:
         """Return the table of one block: (frames, 7)."""
-        portrait = self.run.portrait
-        if portrait is not None and portrait.identity is None:
+        if self.run.shows_photograph:
             return photo_look(block.frames)
         if not shows_face(block.frames):
             return np.full((len(block.frames), COLUMNS), np.nan, np.float32)

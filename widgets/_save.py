@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from liveavatar.export import export_video
 from liveavatar.files import user_path, write_whole
 from liveavatar.types import InputError
 from liveavatar.web.palette import of_step
-from widgets._stills import INK, SOFT, letters, sheet
+from widgets._stills import GROUND, INK, SOFT, letters, sheet
 
 if TYPE_CHECKING:
     from liveavatar.runs.run import Run
@@ -51,9 +51,9 @@ def save_grid(run: Run, path: Path, time_s: float = 0.0) -> None:
         raise InputError("no step has been made yet; click Run or Step first")
     blocks = run.trace.blocks[:MOST_BLOCKS]
     films = {index: list(guesses_of(run, blocks, index)) for index in range(run.info.steps)}
-    pages = [page.quantize(255, Image.Quantize.MEDIANCUT) if number == 0 else page
-             for number, page in enumerate(grid_pages(run, blocks, films))]
-    pages[1:] = [page.quantize(palette=pages[0], dither=Image.Dither.NONE) for page in pages[1:]]
+    pages = list(grid_pages(run, blocks, films))
+    colours = palette_of(pages[0], [INK, SOFT, GROUND, *map(of_step, films)])
+    pages = [page.quantize(palette=colours, dither=Image.Dither.NONE) for page in pages]
     fps = run.info.fps / (EVERY if run.decodes else run.info.frames_per_latent)
     write_whole(path, lambda part: pages[0].save(part, "GIF", save_all=True, append_images=pages[1:], loop=0,
                                                  duration=round(1000 / fps)))
@@ -92,6 +92,15 @@ def grid_pages(run: Run, blocks: Sequence[int], films: dict[int, list[np.ndarray
                     cell = Image.fromarray(film[min(moment, len(film) - 1)]).resize((CELL_PX, height))
                     page.paste(cell, (LABEL_PX + column * (CELL_PX + GAP_PX), HEAD_PX + index * (height + GAP_PX)))
         yield page
+
+
+def palette_of(page: Image.Image, exact: Sequence[str]) -> Image.Image:
+    """Choose the 256 colours of a GIF: those named `exact`, as they are, and the best others for a picture."""
+    named = [value for name in dict.fromkeys(exact) for value in ImageColor.getrgb(name)[:3]]
+    rest = page.quantize(256 - len(named) // 3, Image.Quantize.MEDIANCUT).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*named, *rest][:768])
+    return palette
 
 
 @dataclass(frozen=True)

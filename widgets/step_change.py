@@ -13,7 +13,7 @@ import traitlets
 
 from liveavatar.metrics.block_changes import BlockChanges, changes_of
 from liveavatar.metrics.run_pairs import step_difference
-from liveavatar.metrics.steps import StepEffect, describe, difference
+from liveavatar.metrics.steps import Box, StepEffect, describe, difference
 from liveavatar.preview import encoded, heat, scale_ticks, strip
 from liveavatar.runs.info import RUNNING
 from liveavatar.runs.run import Run
@@ -31,6 +31,7 @@ COMPARED = {"wipe": "wipe", "blink": "blink", "side": "side by side"}
 AGAINST = {"before": "the step before", "finished": "the finished picture", "other": "the same step of another run"}
 PORTRAIT, FOLLOW = -1, -2          # in place of a step
 QUALITY = {"quality": 92, "subsampling": 0}
+CLOSE_UP, WHOLE = 1.4, 0.9         # side of a close-up in sides of the face; share of a picture from which it is none
 BLOCKS_KEPT = 6                    # whose pictures are kept packed
 
 
@@ -58,6 +59,8 @@ class StepChange(LiveView):
                           "`second`").tag(sync=True, code=True)
     second = traitlets.Int(FOLLOW, min=FOLLOW, help="the other: a step; -1 the portrait; -2 the newest step").tag(
         sync=True, code=True)
+    close_up = traitlets.Bool(True, help="show the face alone, enlarged, where two are compared and a face is found"
+                              ).tag(sync=True, code=True)
     split = traitlets.Float(0.5, min=0, max=1, help="where the wipe stands: left of it the first, right of it the "
                             "second, 0 to 1").tag(sync=True, code=True)
     blink_s = traitlets.Float(0.6, min=0.1, max=5, help="seconds for which the blink shows each of the two").tag(
@@ -213,6 +216,7 @@ def packed(shown: BlockChanges, overlays: Sequence[np.ndarray | None]) -> tuple[
                 for name, value in vars(effect).items()} for effect in shown.effects]
     body: Body = {"block": shown.block, "made": len(shown.guesses), "headline": headline, "sentences": sentences,
                   "effects": effects, "portrait": shown.portrait is not None, "finished": shown.finished,
+                  "face": face_part(shown.face, shown.guesses[0].shape[1:3]),
                   "ticks": scale_ticks(shown.reach), "scale": heat(np.linspace(0, 1, 64)[None])[0].tolist()}
     named = {f"guess/{step}": guess for step, guess in enumerate(shown.guesses)}
     named |= {f"change/{step}": colours for step, colours in enumerate(overlays) if colours is not None}
@@ -220,3 +224,16 @@ def packed(shown: BlockChanges, overlays: Sequence[np.ndarray | None]) -> tuple[
         named[f"guess/{PORTRAIT}"] = shown.portrait[None]
     return body, {f"{name}/{len(frames)}/{frames.shape[2]}/{frames.shape[1]}": encoded(strip(frames), "JPEG", **QUALITY)
                   for name, frames in named.items()}
+
+
+def face_part(face: Box | None, size: tuple[int, int]) -> list[float] | None:
+    """Return the part of a picture of a size (height, width) that shows a face alone, in the picture's own shape: its
+    left, its top and its side, as shares. None where there is no face, or where it fills the picture anyway."""
+    if face is None:
+        return None
+    share = CLOSE_UP * max((part.stop - part.start) / length for part, length in zip(face, size, strict=True))
+    if share > WHOLE:
+        return None
+    top, left = (min(max((part.start + part.stop) / 2 / length - share / 2, 0), 1 - share)
+                 for part, length in zip(face, size, strict=True))
+    return [left, top, share]

@@ -11,7 +11,7 @@ from pathlib import Path
 from liveavatar.cli.outputs import check_file, output_of
 from liveavatar.cli.parsing import add_output, add_stretch
 from liveavatar.config import GenerationConfig, parse_size
-from liveavatar.demo import WORKBENCH, notebooks_folder
+from liveavatar.demo import WORKBENCH, notebooks_folder, sign_notebooks
 from liveavatar.files import printable
 from liveavatar.types import InputError
 
@@ -65,6 +65,7 @@ def avatar(asked: argparse.Namespace) -> int:
 def lab(asked: argparse.Namespace) -> int:
     """Open the workbench in JupyterLab. Its root is the checkout, so that links from notebooks to docs/ are found."""
     notebooks = notebooks_folder()
+    sign_notebooks(notebooks)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks.parent}",
                f"--LabApp.default_url=/lab/tree/{notebooks.name}/{WORKBENCH}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:       # as in containers; Jupyter would refuse

@@ -75,7 +75,8 @@ def run_figures(run: RunRecord, first_block: int = 0) -> RunFigures:
     if run.speech is not None and kept[0].start_s < run.speech.duration_s:
         speech = cut(run.speech, kept[0].start_s, None)
     shown = footage(frames, speech, run.portrait, info.fps)
-    reading, mouth, faceless = read_mouth(shown, is_rendered(shown))
+    rendered = is_rendered(shown) if run.portrait is None else not run.shows_photograph
+    reading, mouth, faceless = read_mouth(shown, rendered)
     portrait = run.step_frames.portrait(tuple(frames.shape[1:3]))
     detail = math.nan if portrait is None else fine_detail(frames.numpy()) / max(fine_detail(portrait[None]), 1e-9)
     if faceless:

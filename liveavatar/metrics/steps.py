@@ -16,15 +16,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from liveavatar.metrics.texture import DETAIL_PX, detail
+from liveavatar.metrics.texture import DETAIL_PX, detail, luminance
 from liveavatar.types import InputError
+
+Box = tuple[slice, slice]    # rows and columns of a picture
 
 NEARLY = 0.9             # share of the way after which little is left
 HARDLY = 0.005           # a change below half a percent cannot be seen on a screen
 NOTABLE = 0.05           # share of a change at one place that is worth a word
 MOUTH_MOVED = 0.02       # change of its opening that is worth a word
 SHARPER = 0.03           # change of the detail, against the portrait's, that is worth a word
+BROAD = 0.15             # share of fine detail below which a change is mostly light, colour and large shapes
 REACHES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)      # ends of a scale of differences
 BRIGHTEST = 98.0         # percent of the pixels that lie within the scale
 
@@ -41,24 +45,31 @@ class StepEffect:
     detail_kept: float       # the same against the portrait's; 1 is as sharp
     mouth: float = math.nan      # mean opening of the mouth, 0 closed, 1 wide open
     at_mouth: float = math.nan   # share of the (squared) change that lies around the mouth, 0..1
+    at_face: float = math.nan    # share of it that lies in the face, from the brows to the chin
+    fine: float = math.nan       # share of it, in luminance, that is finer than 1 px at 128 px
 
 
-def step_effects(guesses: Sequence[np.ndarray], portrait: np.ndarray | None = None, *, finished: bool = True,
-                 mouths: Sequence[float] = (), mouth_box: tuple[slice, slice] | None = None) -> tuple[StepEffect, ...]:
+def step_effects(guesses: Sequence[np.ndarray], portrait: np.ndarray | None = None, *,
+                 sharp: np.ndarray | None = None, finished: bool = True, mouths: Sequence[float] = (),
+                 mouth_box: Box | None = None, face_box: Box | None = None) -> tuple[StepEffect, ...]:
     """Measure what each step did.
 
     guesses     decoded guesses after each step, (T, H, W, 3) uint8 each, all of one shape
-    portrait    (H, W, 3) uint8 at the size of the video, or None where it is not known
+    portrait    (H, W, 3) uint8 at the size of the video, as the model was shown it; None where it was not, or is not
+                known
+    sharp       (H, W, 3) uint8, the picture whose detail counts as 100 %; left out: the portrait
     finished    whether the last guess is that of the last step, the finished picture
     mouths      opening of the mouth in each guess, 0..1, where it was read
     mouth_box   rows and columns around the mouth, where it was found
+    face_box    rows and columns of the face, where one was found
 
     Raises InputError if the pictures differ in shape.
     """
     check_shapes(guesses, portrait)
     last = guesses[-1] if finished and guesses else None
     way = math.nan if portrait is None or last is None else difference(portrait, last)
-    sharp = math.nan if portrait is None else fine_detail(portrait[None])
+    whole = portrait if sharp is None else sharp
+    most = math.nan if whole is None else fine_detail(whole[None])
     effects = []
     for index, guess in enumerate(guesses):
         before = guesses[index - 1] if index else portrait
@@ -66,9 +77,11 @@ def step_effects(guesses: Sequence[np.ndarray], portrait: np.ndarray | None = No
         fine = fine_detail(guess)
         effects.append(StepEffect(
             index, math.nan if before is None else difference(guess, before), left,
-            1 - left / way if way > 0 else math.nan, fine, fine / sharp if sharp > 0 else math.nan,
+            1 - left / way if way > 0 else math.nan, fine, fine / most if most > 0 else math.nan,
             mouths[index] if index < len(mouths) else math.nan,
-            math.nan if before is None or mouth_box is None else share_within(guess, before, mouth_box)))
+            math.nan if before is None or mouth_box is None else share_within(guess, before, mouth_box),
+            math.nan if before is None or face_box is None else share_within(guess, before, face_box),
+            math.nan if before is None else fine_share(guess, before)))
     return tuple(effects)
 
 
@@ -101,11 +114,28 @@ def common_reach(maps: Sequence[np.ndarray]) -> float:
 
 def fine_detail(pictures: np.ndarray) -> float:
     """Return root mean square of luminance that a Gaussian of 1 px at 128 px takes away: (T, H, W, 3) uint8 -> 0..1"""
-    planes = torch.from_numpy(pictures.astype(np.float32)).permute(0, 3, 1, 2) / 255
-    return detail(planes, DETAIL_PX * min(planes.shape[-2:]) / 128).square().mean().sqrt().item()
+    return finer(as_planes(pictures)).square().mean().sqrt().item()
 
 
-def share_within(one: np.ndarray, other: np.ndarray, box: tuple[slice, slice]) -> float:
+def fine_share(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the share of the squared difference in luminance that is finer than 1 px at 128 px, 0..1; NaN where the
+    pictures, uint8 and of shapes that broadcast to (T, H, W, 3), are equal."""
+    planes = as_planes(one.astype(np.float32) - other)
+    total = luminance(planes).square().mean().item()
+    return finer(planes).square().mean().item() / total if total > 0 else math.nan
+
+
+def as_planes(pictures: np.ndarray) -> Tensor:
+    """Turn pictures of 0..255 into planes of 0..1: (T, H, W, 3) -> (T, 3, H, W)"""
+    return torch.from_numpy(pictures.astype(np.float32)).permute(0, 3, 1, 2) / 255
+
+
+def finer(planes: Tensor) -> Tensor:
+    """Return luminance without what is left after a Gaussian of 1 px at 128 px: (T, 3, H, W) -> (T, H, W)"""
+    return detail(planes, DETAIL_PX * min(planes.shape[-2:]) / 128)
+
+
+def share_within(one: np.ndarray, other: np.ndarray, box: Box) -> float:
     """Return the share of the squared change inside rows and columns, 0..1; NaN where nothing changed."""
     squares = np.square(change_map(one, other))
     total = float(squares.sum())
@@ -124,12 +154,14 @@ def headline(effects: Sequence[StepEffect]) -> str:
         return "No step is made yet."
     last = effects[-1].index
     if math.isnan(effects[-1].left):
-        made = "Step 0 is made." if last == 0 else f"Steps 0 to {last} are made."
-        return f"{made} How far each guess is from the finished picture is known after the last step."
-    if math.isnan(effects[0].done):
-        return "How much of the way each step goes is not known: this run was saved without its portrait."
+        does = phrase(effects, last)
+        joint = " " if does.startswith("changed") else ": "
+        return (f"Step {last}{joint}{does}. How far the guess is from the finished picture is known after the last "
+                "step.")
     if last == 0:
         return "One step makes the whole picture."
+    if math.isnan(effects[0].done):
+        return without_portrait(effects)
     ends = f"step {last} finishes it."
     if last > 5:
         near = next((effect.index for effect in effects[1:-1] if effect.done >= NEARLY), last - 1)
@@ -145,27 +177,49 @@ def first_words(first: StepEffect) -> str:
     return f"The guess is {percent(first.done)} done after step 0"
 
 
+def without_portrait(effects: Sequence[StepEffect]) -> str:
+    """Return how far each guess is from the finished picture, where no portrait says how long the way is."""
+    shown = effects[:-1] if len(effects) <= 6 else (effects[0], effects[-2])
+    far = ", ".join(f"{percent(effect.left)} after step {effect.index}" for effect in shown)
+    return f"The guess differs from the finished picture by {far}; step {effects[-1].index} finishes it."
+
+
 def sentence(effects: Sequence[StepEffect], index: int) -> str:
     """Return what one step did, in plain words."""
+    words = phrase(effects, index)
+    return words[0].upper() + words[1:] + "."
+
+
+def phrase(effects: Sequence[StepEffect], index: int) -> str:
+    """Return the same as the rest of a sentence."""
     effect, before = effects[index], effects[index - 1] if index else None
     parts = [where_to(effect, before)]
-    if not math.isnan(effect.at_mouth) and effect.at_mouth >= NOTABLE and effect.change >= HARDLY:
-        parts.append(f"{percent(effect.at_mouth)} of the change is around the mouth")
+    if effect.change >= HARDLY:
+        parts += filter(None, [kind_of_change(effect)])
     if before is not None and abs(effect.detail_kept - before.detail_kept) >= SHARPER:
-        parts.append("the picture gets " + ("sharper" if effect.detail_kept > before.detail_kept else "softer"))
+        parts.append("it gets " + ("sharper" if effect.detail_kept > before.detail_kept else "softer"))
     moved = math.nan if before is None else effect.mouth - before.mouth
     if abs(moved) >= MOUTH_MOVED:
         parts.append(f"the mouth {'opens' if moved > 0 else 'closes'} from {before.mouth:.2f} to {effect.mouth:.2f}")
     elif before is None and not math.isnan(effect.mouth):
-        parts.append(f"the mouth is {effect.mouth:.2f} open")
-    words = "; ".join(parts)
-    return words[0].upper() + words[1:] + "."
+        parts.append("the mouth is " + ("closed" if effect.mouth < MOUTH_MOVED else f"{effect.mouth:.2f} open"))
+    return "; ".join(parts)
+
+
+def kind_of_change(effect: StepEffect) -> str:
+    """Tell large shapes from detail, and how much is in the face and around the mouth; "" where nothing is known."""
+    broad = effect.fine < BROAD                                                            # not where it is NaN
+    shares = [(effect.fine, "is fine detail"), (effect.at_face, "in the face"), (effect.at_mouth, "around the mouth")]
+    known = [f"{percent(share)} {what}" for share, what in shares[broad:] if share >= NOTABLE]
+    if broad:
+        return ", ".join(["mostly light, colour and large shapes", *known])
+    return f"of this change {', '.join(known)}" if known else ""
 
 
 def where_to(effect: StepEffect, before: StepEffect | None) -> str:
     """Return how far a step went, as far as it is known."""
     if math.isnan(effect.change):
-        return "there is no portrait to compare with"
+        return "the first guess, without a portrait to compare it with"
     if effect.change < HARDLY:
         return "changed hardly anything"
     if math.isnan(effect.done):

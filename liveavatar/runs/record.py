@@ -127,6 +127,13 @@ class RunRecord:
         self._branches.append(weakref.ref(other))
 
     @property
+    def shows_photograph(self) -> bool:
+        """Tell whether its pictures show a photograph's face: where the model was shown no portrait (strength 0) it
+        draws somebody, whatever the portrait is."""
+        strength = self.info.config.get("portrait_strength", 1.0)
+        return self.portrait is not None and self.portrait.identity is None and strength > 0
+
+    @property
     def last_step(self) -> Step | None:
         """Return the newest step, without its cache."""
         return self._last

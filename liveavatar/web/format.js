@@ -28,6 +28,12 @@ export const laBytes = (count) => (count >= 2 ** 30 ? `${(count / 2 ** 30).toFix
 /* Memory of a card: GiB, or MiB where it is little. */
 export const laGib = (value) => (value >= 0.5 ? `${value.toFixed(2)} GiB` : `${Math.round(value * 1024)} MiB`);
 
+/* What is typed as a whole number from 0 on, as near as it can be kept; `otherwise` where it is none. */
+export function wholeNumber(text, otherwise) {
+  const value = text.trim() === "" ? NaN : Math.round(Number(text));
+  return Number.isNaN(value) ? otherwise : Math.min(Math.max(value, 0), Number.MAX_SAFE_INTEGER);
+}
+
 /* Memory without digits that say nothing, for axes. */
 export const laShortBytes = (value) => (value >= 2 ** 30 ? `${Number((value / 2 ** 30).toFixed(2))} GiB`
   : `${Number((value / 2 ** 20).toFixed(1))} MiB`);

@@ -55,7 +55,10 @@ def test_four_clicks_on_step_show_four_guesses_and_what_each_changed(book):
         book.wait_for_kernel(f"workbench.run and len(workbench.run.recorded_steps) == {step + 1} "
                              "and workbench.run.state == 'paused'")
         book.wait_for(f"() => ({STAGE})().startsWith('the guess after step {step}')")
+        book.wait_for(f"() => ({STATE})().startsWith('paused after step {step} of block 0')")
         book.wait_for("(made) => document.querySelectorAll('.la-change-table tr').length === made + 1", step + 1)
+        if step < 3:                                     # what it did is said at once, not after the last step alone
+            book.wait_for(f"() => document.querySelector('.la-change-headline').textContent.includes('Step {step} ')")
         book.settle()
         book.wait_for(f"(before) => !before.includes(({PICTURE})('.la-bench-player .la-stage'))", pictures)
         pictures.append(book.page.evaluate(PICTURE, ".la-bench-player .la-stage"))

@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { laColourTable, laPixel, laRgb } from "#liveavatar/web/canvas.js";
 import {
   laBytes, laFileSize, laFloats, laGib, laLag, laNumber, laPercent, laSeconds, laShort, laShortBytes, laTicks, timeToGo,
+  wholeNumber,
 } from "#liveavatar/web/format.js";
 import { labelsFrom, rowsFrom } from "../../widgets/static/memory_series.js";
 
@@ -17,6 +18,15 @@ test("times, shares and delays carry their unit", () => {
   assert.equal(laPercent(0.5), "50 %");
   assert.equal(laLag(-42.4), "−42 ms");
   assert.equal(laLag(4.25), "+4.3 ms");
+});
+
+test("what is typed as a seed becomes the number that is used", () => {
+  assert.equal(wholeNumber("7", 420), 7);
+  assert.equal(wholeNumber("-1", 420), 0);
+  assert.equal(wholeNumber("1.5", 420), 2);
+  assert.equal(wholeNumber(" ", 420), 420);
+  assert.equal(wholeNumber("a", 420), 420);
+  assert.equal(wholeNumber("99999999999999999999", 420), 2 ** 53 - 1);
 });
 
 test("what is not known is a dash", () => {

@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { shownCells } from "#liveavatar/study/static/sweep_order.js";
 import { ringAngles, ringSlots, slotAt } from "../../widgets/static/cache_view.js";
-import { laBoxes, laSplit } from "../../widgets/static/compare.js";
+import { laBoxes, laPart, laSplit } from "../../widgets/static/compare.js";
 import { placeAt, planeScale } from "../../widgets/static/flow_plane.js";
 import { LIP_GUTTER, LIP_TOP, laneAt, soundAt, timeScale } from "../../widgets/static/lip_time.js";
 import { expectedAt, peakOf, seriesOf, videoOf, wallOf } from "../../widgets/static/memory_series.js";
@@ -20,6 +20,13 @@ test("two pictures side by side keep their aspect and stay within the room", () 
   assert.equal(laBoxes(600, 100, 1, 1)[0].x, 250);
   assert.equal(laSplit({ x: 10, w: 100 }, 60), 0.5);
   assert.equal(laSplit({ x: 10, w: 100 }, 500), 1);
+});
+
+test("a close-up is a part of its frame and not of the strip", () => {
+  const frame = { bitmap: "strip", x: 512, y: 0, width: 256, height: 128 };
+  assert.deepEqual(laPart(frame, [0.25, 0.5, 0.5]), { bitmap: "strip", x: 576, y: 64, width: 128, height: 64 });
+  assert.equal(laPart(frame, null), frame);
+  assert.equal(laPart(null, [0, 0, 1]), null);
 });
 
 test("a point of the flow goes straight from level to level", () => {

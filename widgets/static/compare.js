@@ -1,5 +1,5 @@
 /* Two pictures against each other on one canvas: side by side, a wipe, a blink. A picture is a part of a bitmap,
-   {bitmap, x, width, height}, or null where there is none; a box is {x, y, w, h} in CSS pixels. */
+   {bitmap, x, y, width, height}, or null where there is none; a box is {x, y, w, h} in CSS pixels. */
 
 const LA_GAP = 14;                       // px between two boxes
 
@@ -14,7 +14,14 @@ export function laPut(pen, frame, box) {
   if (!frame?.bitmap) return;
   pen.imageSmoothingEnabled = true;
   pen.imageSmoothingQuality = "high";
-  pen.drawImage(frame.bitmap, frame.x, 0, frame.width, frame.height, box.x, box.y, box.w, box.h);
+  pen.drawImage(frame.bitmap, frame.x, frame.y, frame.width, frame.height, box.x, box.y, box.w, box.h);
+}
+
+/* The part of a picture that begins at shares [left, top] of it and has a share of its sides. */
+export function laPart(frame, part) {
+  if (!frame || !part) return frame;
+  const [left, top, share] = part, { bitmap, x, y, width, height } = frame;
+  return { bitmap, x: x + left * width, y: y + top * height, width: share * width, height: share * height };
 }
 
 /* Draw within a box with round corners. */
@@ -106,6 +113,6 @@ export class LaStrips {
     const pack = this.packs.get(name);
     if (!pack?.bitmap) return null;
     const { bitmap, count, width, height } = pack, frame = Math.floor(share * (whole || count) + 1e-6);
-    return { bitmap, x: Math.min(Math.max(frame, 0), count - 1) * width, width, height };
+    return { bitmap, x: Math.min(Math.max(frame, 0), count - 1) * width, y: 0, width, height };
   }
 }

@@ -6,7 +6,7 @@ import { Waveform } from "./waveform.js";
 import { LA_STEP_COUNTS } from "./controls.js";
 import { laCanvas } from "#liveavatar/web/canvas.js";
 import { laElement } from "#liveavatar/web/element.js";
-import { laSeconds } from "#liveavatar/web/format.js";
+import { laSeconds, wholeNumber } from "#liveavatar/web/format.js";
 
 const FACE_WIDE = 96, FACE_TALL = 116;  // px, room for the portrait
 const SLOTS = ["gesture", "mood", "lighting", "energy"];
@@ -231,7 +231,7 @@ export function settingsCard(ctx) {
     ctx.select("solver", "solver", "Straight on, or by a guess and fresh noise",
       [["euler", "Euler"], ["renoise", "re-noise"]]);
     const seed = laElement("input", { type: "number", min: 0, step: 1, "data-trait": "seed",
-      onchange: () => ctx.set("seed", Math.max(0, Math.round(Number(seed.value) || 0))) });
+      onchange: () => ctx.set("seed", seed.valueAsNumber = wholeNumber(seed.value, ctx.get("seed"))) });
     ctx.field("seed", "Of the noise: the same seed is the same video", seed);
     ctx.shows.push(() => { if (document.activeElement !== seed) seed.value = ctx.get("seed"); });
     ctx.select("clean", "clean", "Take noise out of the sound before mini hears it; the video keeps the sound",

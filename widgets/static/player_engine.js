@@ -60,7 +60,7 @@ export class PlayerEngine {
       ?? this.guesses.frame(`${guess.block} preview`, inside);
   }
 
-  /* -> {bitmap, x, width, height} of a run at a time; while it is being unpacked the one before, so that nothing
+  /* -> {bitmap, x, y, width, height} of a run at a time; while it is being unpacked the one before, so that nothing
      flickers. */
   frame(name, time) {
     const facts = this.body.others?.[name], film = this.films[name];
@@ -74,7 +74,7 @@ export class PlayerEngine {
     const pack = film.get(block);
     if (!pack?.bitmap) return this.last[name] ?? null;
     const { bitmap, width, height } = pack, inside = Math.min(frame - block * facts.block_frames, pack.count - 1);
-    return this.last[name] = { bitmap, x: inside * width, width, height };
+    return this.last[name] = { bitmap, x: inside * width, y: 0, width, height };
   }
 
   open(film, block) {

@@ -93,7 +93,7 @@ function drawDifference(ctx, pen, theme, a, b, box) {
     first.data[i] = Math.min(off * gain, 255);
   }
   small.putImageData(first, 0, 0);
-  laRound(pen, box, () => laPut(pen, { bitmap: ctx.scratch, x: 0, width, height }, box));
+  laRound(pen, box, () => laPut(pen, { bitmap: ctx.scratch, x: 0, y: 0, width, height }, box));
   const mean = (sum / (width * height * 3) / 2.55).toFixed(2);
   laChip(pen, theme, `|A − B|, ${gain}× brighter: ${mean} % on average`, box.x + 8, 8, "left", true);
 }

@@ -90,7 +90,7 @@ export class RunPairPanel {
         if (!latents[step][block]) continue;
         const most = Math.max(...pixels.map((value) => value ?? 0));
         const pictures = most ? `; the pictures by up to ${laPercent(most)}` : "";
-        return `the same before block ${block}, step ${step}${pictures}`;
+        return (block || step ? `the same before block ${block}, step ${step}` : "from the first step on") + pictures;
       }
     }
     return latents.flat().some((value) => value !== null) ? "nothing, all steps are the same" : "not known yet";

@@ -2,7 +2,7 @@
    numbers. Buffers are named "guess/step/frames/width/height" and "change/step/...", strips of frames; step -1 is the
    portrait. */
 
-import { laBlinks, laBoxes, laChip, laPut, laRound, laSplit, LaStrips, laWipe } from "./compare.js";
+import { laBlinks, laBoxes, laChip, laPart, laPut, laRound, laSplit, LaStrips, laWipe } from "./compare.js";
 import { laCanvas } from "#liveavatar/web/canvas.js";
 import { laElement } from "#liveavatar/web/element.js";
 import { laPercent } from "#liveavatar/web/format.js";
@@ -78,6 +78,7 @@ const view = {
     ctx.select("compare", "", "How the two are compared",
       [["wipe", "wipe"], ["blink", "blink"], ["side", "side by side"]]).querySelector("select")
       .setAttribute("aria-label", "How the two are compared");
+    ctx.closeUp = ctx.check("close_up", "close-up", "Show the face alone, enlarged");
     const box = laElement("div", { class: "la-change-stage" }, ctx.stage, ctx.bar);
     ctx.bar = bar;
     return box;
@@ -189,7 +190,9 @@ const view = {
 
   drawStage(ctx, theme) {
     const [first, second] = view.compared(ctx), compare = ctx.get("compare");
-    const [a, b] = [first, second].map((step) => view.frame(ctx, "guess", step));
+    const part = ctx.get("close_up") ? ctx.known.face : null;
+    const [a, b] = [first, second].map((step) => laPart(view.frame(ctx, "guess", step), part));
+    ctx.closeUp.hidden = !ctx.known.face;
     const sample = a ?? b, room = ctx.stage.parentElement.clientWidth, beside = compare === "side";
     if (!sample) return;
     const boxes = laBoxes(room, CHANGE_STAGE, beside ? 2 : 1, sample.width / sample.height), [box] = boxes;

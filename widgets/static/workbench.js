@@ -95,10 +95,12 @@ const view = {
     if (!run) { state.replaceChildren(laElement("b", {}, "Ready."), " One click on Run makes a video."); return; }
     const number = (value, ...words) => [laElement("b", {}, value), " ", ...words];
     const is = laElement("b", { class: `la-bench-is la-bench-is-${run.state}` }, run.stopping ? "stopping" : run.state);
-    const parts = [[is], number(run.done_s.toFixed(2), `of ${laSeconds(run.total_s)}`)], left = timeToGo(run);
+    const [block, step] = run.paused_after ?? [];
+    const where = run.paused_after ? [` after step ${step} of block ${block}`] : [];
+    const parts = [[is, ...where], number(run.done_s.toFixed(2), `of ${laSeconds(run.total_s)}`)], left = timeToGo(run);
     if (left) parts.push(number(left, "to go"));
     if (run.x_realtime) parts.push(number(`${run.x_realtime.toFixed(2)}×`, laTerm("x_realtime", "real time")));
-    if (run.first_picture_s !== null) {
+    if (run.first_picture_s !== null && !where.length) {
       parts.push(number(laSeconds(run.first_picture_s), laTerm("first_picture", "to the first picture")));
     }
     state.replaceChildren(...parts.map((part) => laElement("span", {}, ...part)));
