@@ -434,7 +434,7 @@ class FramePacker(nn.Module):
 
 
 class ClipPrediction(NamedTuple):
-    """What the network says of a whole clip in one pass."""
+    """Hold what the network says of a whole clip in one pass."""
 
     velocity: Tensor            # (B, C, F, h, w)
     flow: Tensor | None         # (B, 2, F, h, w) where in the portrait pixels come from; None without a DetailHead

@@ -15,7 +15,7 @@ SMALL = 0.1      # errors below count as squares; in shares of a trait's range
 
 
 class MouthReader(nn.Module):
-    """A linear layer on the mean of the tokens at the mouth."""
+    """Read the shapes by a linear layer, on the mean of the tokens at the mouth."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
