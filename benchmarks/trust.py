@@ -2,6 +2,7 @@
 
     python benchmarks/trust.py                                   every row at its full count (hours)
     python benchmarks/trust.py --only killed --count 20 --seed 1 one row, or some, at a smaller count
+    python benchmarks/trust.py --only hours --seconds 600        a shorter sound than the row's 10,000 s
     python benchmarks/trust.py --list                            the rows
     python benchmarks/trust.py --table                           only write the table anew
 
@@ -19,11 +20,14 @@ import platform
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
 
+from faults import length  # noqa: E402
 from faults.attempts import Row  # noqa: E402
 from faults.rows import ROWS  # noqa: E402
 
@@ -105,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=None, help="attempts (default: the row's own)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first attempt")
+    parser.add_argument("--seconds", type=float, default=length.LONGEST_S, help="of sound, in the row hours")
     parser.add_argument("--out", type=Path, default=RESULTS, help="results, without the ending")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--table", action="store_true")
@@ -113,6 +118,9 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in asked.only if name not in rows]
     if unknown:
         parser.error(f"unknown row {unknown[0]!r}; known: {', '.join(rows)}")
+    if asked.seconds < 180:
+        parser.error(f"--seconds is {asked.seconds:g}: the last minute is compared with the second; give 180 or more")
+    rows["hours"] = replace(rows["hours"], attempts=partial(length.hours, seconds=asked.seconds))
     path, page = asked.out.with_suffix(".jsonl"), asked.out.with_suffix(".md")
     if asked.list:
         print("\n".join(f"{row.name:20} {row.count:5}  {row.promise}" for row in ROWS))

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOY = "fakes:FakeBackend"               # tests/fakes.py: the real sampler and transformer at toy size
 HANG_S = 20.0                           # an attempt that takes longer is counted as a hang
-PATIENCE_S = 3600.0                     # of `in_process`
+PATIENCE_S = 6 * 3600.0                 # of `in_process`: hours of video
 MOST_BYTES = 2 * 2**30                  # of main memory in one attempt
 PRELOADED = ["av", "PIL.Image", "fakes", "soundfile", "liveavatar.cli", "liveavatar.pipeline", "liveavatar.decoder",
              "liveavatar.transformer", "liveavatar.video", "liveavatar.backends.mini", "liveavatar.study.sweep"]
