@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -120,6 +121,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unknown row {unknown[0]!r}; known: {', '.join(rows)}")
     if asked.seconds < 180:
         parser.error(f"--seconds is {asked.seconds:g}: the last minute is compared with the second; give 180 or more")
+    if "settings" in (asked.only or rows) and not asked.table and find_spec("hypothesis") is None:
+        parser.error("the row settings needs hypothesis: pip install 'liveavatar[trust]', or name other rows by --only")
     rows["hours"] = replace(rows["hours"], attempts=partial(length.hours, seconds=asked.seconds))
     path, page = asked.out.with_suffix(".jsonl"), asked.out.with_suffix(".md")
     if asked.list:
