@@ -91,6 +91,8 @@ ROWS = (
         "same video", kernels.restarted_kernels, 50),
     Row("reloaded-page", "Stop", "the page of the workbench is reloaded at any moment of a run (Chromium): the run "
         "goes on, and the page shows its end", pages.reloaded_pages, 50),
+    Row("closed-page", "Stop", "the tab of the workbench is closed at any moment of a run and the notebook is opened "
+        "in a new one: the run goes on, and the page shows its end", pages.closed_pages, 50),
     Row("runs-in-one-kernel", "Load", f"{load.RUNS} runs in one process (finished, stopped, failed, rendered, of a "
         "workbench): memory within 2 %, no thread or file left over", load.runs_in_one_kernel,
         len(load.KINDS), measured=True),
