@@ -100,8 +100,8 @@ ROWS = (
         "those of each alone", load.four_workbenches, 10, measured=True),
     Row("four-kernels", "Load", "4 kernels make videos with mini at once: they are those of each alone",
         kernels.four_kernels, 10, measured=True),
-    Row("length", "Length", "600 s against 60 s with mini at 64*64, 1 step: the usual memory (median after a block) "
-        "within 5 %", length.long_videos, 3, measured=True),
+    Row("length", "Length", "600 s against 60 s with mini at 64*64 or 256*256, 1 step: the usual memory (median "
+        "after a block) within 5 %", length.long_videos, 3, measured=True),
     Row("hours", "Length", f"10,000 s with mini at {length.LONGEST[1]}, 1 step: memory of the last minute within 2 % "
         "of the second, blocks as fast at the end (5 %), sound and pictures within 5 ms", length.hours, 1,
         measured=True),
