@@ -108,6 +108,22 @@ def settled_bytes() -> int:
     return memory_bytes("VmRSS")
 
 
+def heap_bytes() -> tuple[int, int]:
+    """Return the bytes that malloc (glibc's) has given out, and those that it keeps free between them."""
+    import ctypes
+
+    class Mallinfo(ctypes.Structure):
+        """The struct mallinfo2 of malloc.h."""
+
+        _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks",
+                                                         "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+    tell = ctypes.CDLL(None).mallinfo2
+    tell.restype = Mallinfo
+    info = tell()
+    return info.uordblks + info.hblkhd, info.fordblks
+
+
 def forget_peak() -> None:
     """Let the kernel count the peak of memory from here on."""
     with open("/proc/self/clear_refs", "w") as file:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from faults.attempts import Attempt, chance, forget_peak, in_process, memory_bytes
+from faults.attempts import Attempt, chance, forget_peak, heap_bytes, in_process, memory_bytes
 
 MOST_GROWTH = 1.05            # of memory: 600 s against 60 s
 MOST_FLAT = 1.02              # of memory: the last minute against the second
@@ -34,8 +34,8 @@ def write_speech(path: Path, seconds: float, seed: int = 0) -> None:
 def make_video(seconds: float, backend: str, size: str, steps: int, seed: int) -> dict:
     """Make a video of so many seconds, and watch the memory and the time of every block.
 
-    -> peak_bytes; rss: [seconds of video, bytes] after every block; block_ms; apart_s: sound against pictures at the
-    end of the file; frames
+    -> peak_bytes; rss: [seconds of video, bytes] after every block; heap: [bytes in use, bytes free] of malloc then;
+    block_ms; apart_s: sound against pictures at the end of the file; frames
     """
     import liveavatar
     from faults.attempts import prepare_child
@@ -48,15 +48,16 @@ def make_video(seconds: float, backend: str, size: str, steps: int, seed: int) -
         folder = Path(name)
         write_speech(folder / "in.flac", seconds, seed)
         config = GenerationConfig(size=size, sample_steps=steps, schedule="linear", base_seed=seed)
-        rss, block_ms, began_s = [], [], time.perf_counter()
+        rss, heap, block_ms, began_s = [], [], [], time.perf_counter()
         for event in pipe.stream(str(folder / "in.flac"), liveavatar.avatar(3), "", config, output=folder / "o.mp4"):
             if isinstance(event, Block):
                 now_s = time.perf_counter()
                 rss.append([event.start_s, memory_bytes("VmRSS")])
+                heap.append(heap_bytes())
                 block_ms.append(1000 * (now_s - began_s))
                 began_s = now_s
-        return {"peak_bytes": memory_bytes("VmHWM"), "rss": rss, "block_ms": block_ms, "frames": event.frames,
-                "apart_s": apart_at_the_end(folder / "o.mp4")}
+        return {"peak_bytes": memory_bytes("VmHWM"), "rss": rss, "heap": heap, "block_ms": block_ms,
+                "frames": event.frames, "apart_s": apart_at_the_end(folder / "o.mp4")}
 
 
 def apart_at_the_end(path: Path) -> float:
@@ -95,8 +96,10 @@ def long_videos(seed: int, first: int, count: int) -> Iterator[Attempt]:
         made = [in_process("faults.length", "make_video", seconds, "mini", size, 1, own) for seconds in LENGTHS_S]
         usual = [median(used for _, used in one["rss"]) / 2**20 for one in made]
         peak = [one["peak_bytes"] / 2**20 for one in made]
+        used, free = ([median(heap[which] for heap in one["heap"]) / 2**20 for one in made] for which in (0, 1))
         case = (f"{number}: {size}, memory {usual[1] / usual[0]:.3f} times ({usual[0]:.0f} and {usual[1]:.0f} MiB), "
-                f"peak {peak[1] / peak[0]:.3f} times ({peak[0]:.0f} and {peak[1]:.0f} MiB)")
+                f"peak {peak[1] / peak[0]:.3f} times ({peak[0]:.0f} and {peak[1]:.0f} MiB); of malloc in use "
+                f"{used[0]:.0f} and {used[1]:.0f} MiB, free between {free[0]:.0f} and {free[1]:.0f} MiB")
         yield Attempt(case, usual[1] / usual[0] < MOST_GROWTH, case)
 
 
