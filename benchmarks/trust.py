@@ -39,6 +39,15 @@ notices; mp3, ogg and m4a of a day, of which a late stretch is decoded from the 
 in dB (benchmarks/drift.py). Dependencies: pip-audit found no data on any of them here (index without it, none offline),
 and constraints.txt pins versions without hashes. Nothing is claimed about these, nor about rows that were not run."""
 
+GROWS = """With every second of sound: 64 KB of samples (16 kHz, float32) until they are encoded, 25.6 KB of mini's
+features until the video is made, 3.6 KB of FFmpeg's table of packets until an mp4 is finished (a webm has none: 50,000
+pictures of 32*32 with their sound were written with the same memory). The peak of a small video is therefore reached
+while its sound is encoded, at 256*256 in the decoder. There malloc (glibc's) keeps 40 to 160 MiB free between the
+buffers of 1 to 32 MiB that torch asks for, another amount after every block, while 250 MiB in use stay the same to the
+MiB: videos of 30, 40 and 75 s had peaks of 669, 727 and 730 MiB. With MALLOC_MMAP_THRESHOLD_=1048576 the peak is 635
+MiB and the memory after every block 529 to 538 MiB, but a block of 0.48 s takes 0.17 s more of processor time: not
+worth it."""
+
 
 def run_row(row: Row, seed: int, first: int, count: int) -> dict:
     """Make attempts first .. first + count - 1 of a row -> one line of results."""
@@ -95,6 +104,7 @@ def table(lines: list[dict]) -> str:
     measured = [(line["row"], words) for line in lines for words in line.get("measured", ())]
     if measured:
         text += ["## Measured on the way", ""] + [f"- `{row}` {words}" for row, words in measured] + [""]
+    text += ["## What grows with the length", "", GROWS.replace("\n", " "), ""]
     text += ["## Not in the campaign", "", NOT_TRIED.replace("\n", " "), ""]
     failures = [(line["row"], one) for line in lines for one in line["failures"]]
     if failures:
