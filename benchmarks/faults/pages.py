@@ -73,8 +73,8 @@ def disturbed(book: Book, number: int, after_s: float, disturb: Callable[[Book],
     book.wait_for(READY, book.path)
     book.wait_for(f"() => ({STATE})() !== ''")
     book.wait_for_kernel("bench.run is not None and bench.run.over and not bench.busy")
-    state = book.run("print(bench.run.state, bench.run.done_s == bench.run.total_s, bench.error == '')")
-    if state != "finished True True":
+    state = book.run("print(bench.run.state, bench.run.done_s == bench.run.total_s, repr(bench.error))")
+    if state != "finished True ''":
         return f"in the kernel: {state}"
     book.wait_for(f"() => ({STATE})().startsWith('finished')")
     return ""
