@@ -35,7 +35,7 @@ def make_video(seconds: float, backend: str, size: str, steps: int, seed: int) -
     """Make a video of so many seconds, and watch the memory and the time of every block.
 
     -> peak_bytes; rss: [seconds of video, bytes] after every block; heap: [bytes in use, bytes free] of malloc then;
-    block_ms; apart_s: sound against pictures at the end of the file; frames
+    block_ms, of processor time: neighbours come and go; apart_s: sound against pictures at the end of the file; frames
     """
     import liveavatar
     from faults.attempts import prepare_child
@@ -48,10 +48,10 @@ def make_video(seconds: float, backend: str, size: str, steps: int, seed: int) -
         folder = Path(name)
         write_speech(folder / "in.flac", seconds, seed)
         config = GenerationConfig(size=size, sample_steps=steps, schedule="linear", base_seed=seed)
-        rss, heap, block_ms, began_s = [], [], [], time.perf_counter()
+        rss, heap, block_ms, began_s = [], [], [], time.process_time()
         for event in pipe.stream(str(folder / "in.flac"), liveavatar.avatar(3), "", config, output=folder / "o.mp4"):
             if isinstance(event, Block):
-                now_s = time.perf_counter()
+                now_s = time.process_time()
                 rss.append([event.start_s, memory_bytes("VmRSS")])
                 heap.append(heap_bytes())
                 block_ms.append(1000 * (now_s - began_s))

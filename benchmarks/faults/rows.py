@@ -103,8 +103,8 @@ ROWS = (
     Row("length", "Length", "600 s against 60 s with mini at 64*64 or 256*256, 1 step: the usual memory (median "
         "after a block) within 5 %", length.long_videos, 3, measured=True),
     Row("hours", "Length", f"10,000 s with mini at {length.LONGEST[1]}, 1 step: memory of the last minute within 2 % "
-        "of the second, blocks as fast at the end (5 %), sound and pictures within 5 ms", length.hours, 1,
-        measured=True),
+        "of the second, blocks take as much processor time at the end (5 %), sound and pictures within 5 ms",
+        length.hours, 1, measured=True),
     Row("day", "Length", "one second of a recording of 24 hours (wav, flac), anywhere in it: within 5 s, without "
         "reading it whole", length.days, 20, measured=True),
     Row("same-latents", "Reproducible", "mini with 1, 2 and 4 threads, a process each, and stopped and resumed with "
