@@ -41,13 +41,13 @@ and constraints.txt pins versions without hashes. Nothing is claimed about these
 
 GROWS = """With every second of sound: 64 KB of samples (16 kHz, float32) until they are encoded, 25.6 KB of mini's
 features until the video is made (in memory once; it was twice), 3.6 KB of FFmpeg's table of packets until an mp4 is
-finished. That table is why the last minute of 10,000 s is 2.8 % above the second one; a webm has none (50,000 pictures
-of 32*32 with their sound were written with the same memory). The peak of a small video is reached while its sound is
-encoded: at 64*64 that of 600 s is 9 % above that of 60 s. At 256*256 it is in the decoder, and does not grow: of malloc
-250 and 264 MiB are in use, the difference being features and table, while 40 to 160 MiB stay free between the buffers
-of 1 to 32 MiB that torch asks for, another amount after every block and in every run (peaks of 30, 40 and 75 s: 669,
-727 and 730 MiB). With MALLOC_MMAP_THRESHOLD_=1048576 the peak is 635 MiB and the memory after every block 529 to 538
-MiB, but a block of 0.48 s takes 0.17 s more of processor time: not worth it."""
+finished. The last minute of 10,000 s is 2.8 % (21 MiB) above the second one, less than that table; a webm has none
+(50,000 pictures of 32*32 with their sound were written with the same memory). The peak of a small video is reached
+while its sound is encoded: at 64*64 that of 600 s is 9 to 12 % above that of 60 s. At 256*256 it is in the decoder, and
+does not grow: of malloc 250 and 264 MiB are in use, the difference being features and table, while 40 to 160 MiB stay
+free between the buffers of 1 to 32 MiB that torch asks for, another amount after every block and in every run (peaks of
+30, 40 and 75 s: 669, 727 and 730 MiB). With MALLOC_MMAP_THRESHOLD_=1048576 the peak is 635 MiB and the memory after
+every block 529 to 538 MiB, but a block of 0.48 s takes 0.17 s more of processor time: not worth it."""
 
 
 def run_row(row: Row, seed: int, first: int, count: int) -> dict:
