@@ -282,8 +282,8 @@ class Pipeline:
                 pose = self.backend.encode_pose(config.pose_video, inputs.size, frames, config.infer_frames)
         if not self.keep_encoders:
             self.backend.release_encoders()
-        audio = weaken_sound(features.values[..., :frames], config.sound_strength,
-                             block_generator(config.base_seed, "sound"))
+        values = features.values if frames == features.frames else features.values[..., :frames].clone()
+        audio = weaken_sound(values, config.sound_strength, block_generator(config.base_seed, "sound"))
         return Condition(reference, motion, text, audio, self.backend.frames_per_latent, pose)
 
     def _check(self, config: GenerationConfig) -> None:

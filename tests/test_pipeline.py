@@ -198,6 +198,18 @@ def test_memory_does_not_grow_with_the_length(pipe):
     assert len(made) == 2 * 13
 
 
+@pytest.mark.parametrize("config, frames", [(TWO_STEPS, 75), (replace(TWO_STEPS, infer_frames=12, num_clip=2), 24)])
+def test_features_of_the_sound_are_in_memory_once(pipe, monkeypatch, config, frames):
+    """Those of 10,000 s take 256 MB with mini. A video that is shorter than its sound keeps what it needs of them."""
+    encoded, encode = [], pipe.backend.encode_audio
+    monkeypatch.setattr(pipe.backend, "encode_audio", lambda speech: encoded.append(encode(speech)) or encoded[0])
+    audio = pipe.condition(tone(3), face(), "", config).audio
+    values = encoded[0].values
+    assert torch.equal(audio, values[..., :frames])
+    assert audio.untyped_storage().nbytes() == audio.nbytes
+    assert (audio.data_ptr() == values.data_ptr()) == (frames == 75)
+
+
 # -------------------------------------------------------------------------------------------------------- going on
 
 def test_a_finished_run_can_be_filmed_again(pipe, tmp_path):

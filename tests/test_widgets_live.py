@@ -218,6 +218,15 @@ def test_the_cursor_moves_all_views_that_share_it(finished):
     assert one._cursor == other._cursor != alone._cursor
 
 
+def test_a_cursor_that_moves_while_it_is_moved_is_in_one_place_afterwards(finished):
+    """A run begins and puts the cursor to 0 while a video is played: once in a while the run did not begin."""
+    cursor = Cursor()
+    one, other = Plain(finished, cursor=cursor), Plain(finished, cursor=cursor)
+    one.observe(lambda change: setattr(other, "time_s", 0.7) if change.new == 0.5 else None, "time_s")
+    cursor.time_s = 0.5
+    assert one.time_s == other.time_s == cursor.time_s == 0.7
+
+
 def test_clicks_steer_the_run_and_their_errors_are_shown():
     run = make_run()
     view = Plain(run)

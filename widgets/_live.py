@@ -30,6 +30,7 @@ from liveavatar.runs.run import Run
 from liveavatar.trace import Trace
 from liveavatar.types import Block, InputError, Step
 from liveavatar.web.assembly import assembled
+from widgets._linked import link_traits
 from widgets._message_gate import MessageGate
 from widgets._render_loop import exiting, render_loop
 from widgets._saved import still_html
@@ -151,7 +152,7 @@ class LiveView(anywidget.AnyWidget):
         """Share a time cursor with other views."""
         self._unlink()
         self._cursor = f"{id(cursor):x}"
-        self._unlink = traitlets.link((cursor, "time_s"), (self, "time_s")).unlink
+        self._unlink = link_traits(cursor, self, "time_s")
 
     def as_code(self) -> str:
         """Return Python that makes this view again, with the choices made in it."""

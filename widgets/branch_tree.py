@@ -15,6 +15,7 @@ from liveavatar.runs.edits import ReplaceRegion, ScaleChannel
 from liveavatar.runs.info import FINISHED, READY
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError
+from widgets._linked import link_traits
 from widgets._live import Body, Buffers, LiveView
 from widgets._run_pair import told
 
@@ -74,8 +75,7 @@ class BranchTree(LiveView):
         super().__init__(source, **options)
         self.observe(self._change_chosen, "change")
         if grid is not None:
-            for trait in ("block", "step"):
-                traitlets.link((grid, trait), (self, trait))
+            link_traits(grid, self, "block", "step")
             grid.offer_branches(self)
 
     # ------------------------------------------------------------------ what is on screen

@@ -20,6 +20,7 @@ from liveavatar.runs.info import PAUSED, RUNNING
 from liveavatar.runs.run import Run
 from liveavatar.types import Block, InputError
 from widgets._inputs import NO_VOICE, sample_texts, sizes_of, temporary, voices
+from widgets._linked import link_traits
 from widgets._live import Body, Buffers, Cursor, LiveView, sentence
 from widgets._message_gate import Throttle
 from widgets._models import load_model, model_of
@@ -367,7 +368,7 @@ class Workbench(Settings):
         """Link settings that are shown in two places."""
         for trait in ("steps", "schedule", "solver"):
             setattr(self.path, trait, getattr(self, trait)) if getattr(self, trait) != "own" else None
-            traitlets.link((self, trait), (self.path, trait))
+            link_traits(self, self.path, trait)
         traitlets.link((self, "size"), (self.designer, "size"),
                        (lambda size: size or self._own_size, lambda size: "" if size == self._own_size else size))
         self.designer.observe(self._designed, ["seed", "choices"])

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOY = "fakes:FakeBackend"               # tests/fakes.py: the real sampler and transformer at toy size
 HANG_S = 20.0                           # an attempt that takes longer is counted as a hang
-PATIENCE_S = 3600.0                     # of `in_process`
+PATIENCE_S = 6 * 3600.0                 # of `in_process`: hours of video
 MOST_BYTES = 2 * 2**30                  # of main memory in one attempt
 PRELOADED = ["av", "PIL.Image", "fakes", "soundfile", "liveavatar.cli", "liveavatar.pipeline", "liveavatar.decoder",
              "liveavatar.transformer", "liveavatar.video", "liveavatar.backends.mini", "liveavatar.study.sweep"]
@@ -106,6 +106,22 @@ def settled_bytes() -> int:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)                           # glibc's
     return memory_bytes("VmRSS")
+
+
+def heap_bytes() -> tuple[int, int]:
+    """Return the bytes that malloc (glibc's) has given out, and those that it keeps free between them."""
+    import ctypes
+
+    class Mallinfo(ctypes.Structure):
+        """The struct mallinfo2 of malloc.h."""
+
+        _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks",
+                                                         "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+    tell = ctypes.CDLL(None).mallinfo2
+    tell.restype = Mallinfo
+    info = tell()
+    return info.uordblks + info.hblkhd, info.fordblks
 
 
 def forget_peak() -> None:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from faults.attempts import ROOT, Attempt, Worker, chance
@@ -31,12 +32,21 @@ run = Run.of(pipe, {folder!r} + "/in.wav", {folder!r} + "/in.png", "", Generatio
 """
 
 
+@cache
+def prepare() -> None:
+    """Let kernels begin with the large libraries imported, as those of the tests do."""
+    from prepared import prepare_kernels
+
+    prepare_kernels()
+
+
 class Kernel:
     """A Jupyter kernel with the project imported. Use as a context."""
 
     def __init__(self) -> None:
         from jupyter_client.manager import KernelManager
 
+        prepare()
         self.manager = KernelManager(kernel_name="python3")
         self.manager.kernel_spec.argv[0] = sys.executable
         self.manager.start_kernel(env=os.environ | {"OMP_NUM_THREADS": "1", "IPYTHONDIR": tempfile.gettempdir()},

@@ -10,8 +10,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from faults.attempts import Attempt, Worker, chance, child_processes, prepare_child, run_command
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
 
 TOY_STEPS = "2"
 REFUSED = "refused"
@@ -89,9 +93,10 @@ def steps_of(folder: object) -> dict[str, str]:
     return found
 
 
-def child_of(arguments: list[str]) -> None:
-    """Run a command as the whole work of this process; leave with its exit code."""
+def child_of(arguments: list[str], begun: Event) -> None:
+    """Run a command as the whole work of this process; leave with its exit code. begun: set when it begins"""
     prepare_child()
+    begun.set()
     code, _, errors = run_command(arguments)
     sys.stderr.write(errors)
     os._exit(code)
@@ -99,10 +104,17 @@ def child_of(arguments: list[str]) -> None:
 
 def killed_child(arguments: list[str], after_s: float, number: int = signal.SIGKILL,
                  patience_s: float = 60) -> tuple[int, float]:
-    """Run a command in a child process and send it a signal -> (its exit code, seconds from the signal to its end)."""
-    process = child_processes().Process(target=child_of, args=(arguments,))
+    """Run a command in a child process and send it a signal -> (its exit code, seconds from the signal to its end).
+
+    A signal that can be answered is sent when the command has begun: before, it meets the process that starts it.
+    """
+    context = child_processes()
+    begun = context.Event()
+    process = context.Process(target=child_of, args=(arguments, begun))
     process.start()
     process.join(after_s)
+    if number != signal.SIGKILL:
+        begun.wait(patience_s)
     if process.is_alive():
         os.kill(process.pid, number)
     sent = time.monotonic()

@@ -127,7 +127,7 @@ def wrong_answers(group: Ranks, others: list[int], named: int, since_s: float) -
         return f"after {ENDED_S:g} s no word of {missing}"
     for rank in others:
         sentence, when_s = group.said(rank)
-        if not sentence and whole(group.folder):              # all had been done when it happened
+        if sentence in ("", "done") and whole(group.folder):              # all had been done when it happened
             continue
         if f"rank {named}" not in sentence or "\n" in sentence:
             return f"rank {rank} said {sentence!r}"

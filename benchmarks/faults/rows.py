@@ -91,6 +91,8 @@ ROWS = (
         "same video", kernels.restarted_kernels, 50),
     Row("reloaded-page", "Stop", "the page of the workbench is reloaded at any moment of a run (Chromium): the run "
         "goes on, and the page shows its end", pages.reloaded_pages, 50),
+    Row("closed-page", "Stop", "the tab of the workbench is closed at any moment of a run and the notebook is opened "
+        "in a new one: the run goes on, and the page shows its end", pages.closed_pages, 50),
     Row("runs-in-one-kernel", "Load", f"{load.RUNS} runs in one process (finished, stopped, failed, rendered, of a "
         "workbench): memory within 2 %, no thread or file left over", load.runs_in_one_kernel,
         len(load.KINDS), measured=True),
@@ -98,11 +100,11 @@ ROWS = (
         "those of each alone", load.four_workbenches, 10, measured=True),
     Row("four-kernels", "Load", "4 kernels make videos with mini at once: they are those of each alone",
         kernels.four_kernels, 10, measured=True),
-    Row("length", "Length", "600 s against 60 s with mini at 64*64, 1 step: the usual memory (median after a block) "
-        "within 5 %", length.long_videos, 3, measured=True),
+    Row("length", "Length", "600 s against 60 s with mini at 64*64 or 256*256, 1 step: the usual memory (median "
+        "after a block) within 5 %", length.long_videos, 3, measured=True),
     Row("hours", "Length", f"10,000 s with mini at {length.LONGEST[1]}, 1 step: memory of the last minute within 2 % "
-        "of the second, blocks as fast at the end (5 %), sound and pictures within 5 ms", length.hours, 1,
-        measured=True),
+        "of the second, blocks take as much processor time at the end (5 %), sound and pictures within 5 ms",
+        length.hours, 1, measured=True),
     Row("day", "Length", "one second of a recording of 24 hours (wav, flac), anywhere in it: within 5 s, without "
         "reading it whole", length.days, 20, measured=True),
     Row("same-latents", "Reproducible", "mini with 1, 2 and 4 threads, a process each, and stopped and resumed with "

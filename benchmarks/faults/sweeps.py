@@ -62,7 +62,8 @@ def killed_sweeps(seed: int, first: int, count: int) -> Iterator[Attempt]:
             process = sweep_process(folder)
             time.sleep(after_s)
             process.kill()
-            process.communicate()
+            process.wait()                       # its workers hold its stderr until they end, 300 s later (joblib)
+            process.stderr.close()
             made = len(list(folder.glob("cells/[!.]*")))
             _, errors = sweep_process(folder).communicate()
             wrong = errors[-400:] if not (folder / "table.csv").exists() else ""
