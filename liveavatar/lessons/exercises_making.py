@@ -69,8 +69,8 @@ MAKING = (
         hints=("Collect step.clean of the four steps of block 1, decode each with decode_exactly and read the mouth "
                "with liveavatar.metrics.lips.mouth_opening.",
                "For each step: opening.std(), over the twelve pictures; which one is largest?"),
-        right="Step 3. An early guess is the mean of many videos, in which the head is now here, now there; in a mean the "
-              "mouth hardly moves. Only when the rest is decided does it open and close in full."),
+        right="Step 3. An early guess is the mean of many videos, in which the head is now here, now there; in a mean "
+              "the mouth hardly moves. Only when the rest is decided does it open and close in full."),
     Exercise(
         "sound-decides", "four_steps",
         number(0, slips={1: "look at step 0 as well: is the difference already above 0.05 there?",
