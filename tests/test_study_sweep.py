@@ -4,10 +4,13 @@ import json
 import math
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+from fakes import wait_until
 
 from liveavatar.backends import BACKENDS
 from liveavatar.study.cell_result import Result, flat, make_cell, pipeline_of, rounded, warm_up
@@ -186,6 +189,19 @@ def test_a_sweep_in_a_thread_can_be_waited_for(tmp_path):
 def test_work_is_done_by_other_processes():
     pids = list(in_parallel(os.getpid, [()] * 4, 2, threading.Event()))
     assert len(pids) == 4 and os.getpid() not in pids
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a killed parent keeps its number there")
+def test_workers_end_when_the_process_that_started_them_is_killed():
+    import psutil
+
+    code = ("import os, threading; from liveavatar.study.workers import in_parallel\n"
+            "print(*set(in_parallel(os.getpid, [()] * 4, 2, threading.Event())), flush=True); input()")
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert workers and all(worker.ppid() == parent.pid for worker in workers)
+        parent.kill()
+    wait_until(lambda: not any(worker.is_running() for worker in workers), 60)
 
 
 def test_what_a_process_is_given_and_gives_back_can_travel(tmp_path):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TypeVar
 
+from liveavatar.study.cell_result import Result
 from liveavatar.threads import available_cores
 from liveavatar.types import InputError
 
-if TYPE_CHECKING:
-    pass
-
-from liveavatar.study.cell_result import Result
-
 THREADS = 2                       # of one process: mini gains nothing from more
+LOOK_S = 1.0                      # between two looks whether the process that started a worker lives
+
+Value = TypeVar("Value")
 
 
 def share_cores(jobs: int | None, threads: int | None, available: int | None = None) -> tuple[int, int]:
@@ -44,8 +46,27 @@ def in_parallel(work: Callable, tasks: list[tuple], jobs: int, stop: threading.E
             yield work(*task)
         return
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
-    coming = parallel(joblib.delayed(work)(*task) for task in until(tasks, stop))
+    coming = parallel(joblib.delayed(work_for)(os.getpid(), work, *task) for task in until(tasks, stop))
     yield from coming
+
+
+def work_for(parent: int, work: Callable[..., Value], *arguments: object) -> Value:
+    """Return work(*arguments). A worker that the process `parent` started ends soon after that was killed: joblib's
+    would wait for work for five minutes."""
+    if os.getppid() == parent:                  # not so in a thread, nor on another machine
+        end_with(parent)
+    return work(*arguments)
+
+
+@cache
+def end_with(parent: int) -> None:
+    """End this process once its parent is gone, watched by a thread; only the first call begins one."""
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end_with", daemon=True).start()
 
 
 def until(tasks: list[tuple], stop: threading.Event) -> Iterator[tuple]:
