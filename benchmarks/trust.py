@@ -35,10 +35,9 @@ from faults.rows import ROWS  # noqa: E402
 RESULTS = HERE / "results" / "trust"
 MOST_NAMED = 5                      # failures, or measured attempts, of a line that are kept in words
 NOT_TRIED = """GPUs; other machines against this one; a rank whose work hangs while its heartbeat goes on, which nothing
-notices; the workers of a killed sweep, which wait 300 s for work before they end (joblib); mp3, ogg and m4a of a day,
-of which a late stretch is decoded from the beginning; drift of an hours long video in dB (benchmarks/drift.py).
-Dependencies: pip-audit found no data on any of them here (index without it, none offline), and constraints.txt pins
-versions without hashes. Nothing is claimed about these, nor about rows that were not run."""
+notices; mp3, ogg and m4a of a day, of which a late stretch is decoded from the beginning; drift of an hours long video
+in dB (benchmarks/drift.py). Dependencies: pip-audit found no data on any of them here (index without it, none offline),
+and constraints.txt pins versions without hashes. Nothing is claimed about these, nor about rows that were not run."""
 
 GROWS = """With every second of sound: 64 KB of samples (16 kHz, float32) until they are encoded, 25.6 KB of mini's
 features until the video is made (in memory once; it was twice), 3.6 KB of FFmpeg's table of packets until an mp4 is

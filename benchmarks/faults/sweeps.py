@@ -62,8 +62,7 @@ def killed_sweeps(seed: int, first: int, count: int) -> Iterator[Attempt]:
             process = sweep_process(folder)
             time.sleep(after_s)
             process.kill()
-            process.wait()                       # its workers hold its stderr until they end, 300 s later (joblib)
-            process.stderr.close()
+            process.communicate()                # ends when its workers have ended as well: they hold its stderr
             made = len(list(folder.glob("cells/[!.]*")))
             _, errors = sweep_process(folder).communicate()
             wrong = errors[-400:] if not (folder / "table.csv").exists() else ""
