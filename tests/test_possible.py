@@ -82,7 +82,8 @@ def found_with(shares: list[float], spread: float = 1.0) -> Possible:
 @pytest.mark.parametrize(("shares", "said"), [
     ([0.3, 0.6, 0.9, 1.0], "it holds the mean; from step 2 on it is as far away as a sample (the last: 0.99)"),
     ([0.9, 1.0], "a sample already"), ([0.6, 0.7], "no later step comes as far"),
-    ([0.2, 0.3], "it holds the mean; no later step")])
+    ([0.2, 0.3], "it holds the mean; no later step"),
+    ([0.5, 0.9, 1.4], "as far away as a sample (the last: 1.39, further than true videos are")])
 def test_the_sentence_says_which_step_holds_the_mean(shares, said):
     assert said in describe(found_with(shares))
 

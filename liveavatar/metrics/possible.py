@@ -40,6 +40,7 @@ PARTS = ("picture", "face", "mouth", "background")
 LATENTS = "latents"                 # beside the parts: what the network itself works on
 A_SAMPLE, THE_MEAN = 0.8, 0.5       # distances from the mean, against a true video's: from the one it is called a
                                     # sample, up to the other the mean
+TOO_FAR = 1.2                       # from here on it is no sample either: nothing possible is as far away
 
 
 @dataclass(frozen=True)
@@ -252,6 +253,8 @@ def verdict(share: float) -> str:
     """Say in a few words what a distance from the mean means, against a true video's; "" where it is not known."""
     if math.isnan(share):
         return ""
+    if share >= TOO_FAR:
+        return "further than a sample"
     return "holds the mean" if share <= THE_MEAN else "one sample" if share >= A_SAMPLE else "in between"
 
 
@@ -270,6 +273,7 @@ def describe(found: Possible, part: str = "latents") -> str:
         began += ": it is a sample already, no mean"
     if sample is None:
         return f"{began}; no later step comes as far from it as a sample would (the last: {last:.2f})."
+    too_far = ", further than true videos are: it shows what none of them has" if last >= TOO_FAR else ""
     if sample == 0:
-        return f"{began} (the last: {last:.2f})."
-    return f"{began}; from step {sample} on it is as far away as a sample (the last: {last:.2f})."
+        return f"{began} (the last: {last:.2f}{too_far})."
+    return f"{began}; from step {sample} on it is as far away as a sample (the last: {last:.2f}{too_far})."
