@@ -18,9 +18,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def two_threads(monkeypatch):
-    """torch may use two threads, and nothing was observed before."""
+    """torch may use two threads, nothing was observed before, and no steps that another test left half made hold the
+    count."""
     monkeypatch.delenv(threads.SETTING, raising=False)
     monkeypatch.setattr(threads, "SECTIONS", ThreadSections())
+    monkeypatch.setattr(threads, "_here", threads._ThisThread())
     with limit_threads(2):
         yield
 
