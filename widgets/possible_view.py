@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import traitlets
 
-from liveavatar.metrics.possible import A_SAMPLE, LATENTS, MOST, PARTS, THE_MEAN, Possible, describe, verdict
+from liveavatar.metrics.possible import (
+    A_SAMPLE,
+    LATENTS,
+    MOST,
+    PARTS,
+    THE_MEAN,
+    TOO_FAR,
+    Possible,
+    describe,
+    verdict,
+)
 from liveavatar.metrics.possible_renderings import check_run
 from liveavatar.metrics.steps import change_map, common_reach
 from liveavatar.preview import heat, jpeg, on_scale, scale_ticks
@@ -166,7 +176,7 @@ class PossibleView(LiveView):
         reach = common_reach([change_map(guess[middle], mean[middle]) for guess, mean
                               in zip((*found.guesses, found.sample), (*found.expected, found.mean), strict=True)])
         body |= {"part": part, "count": found.count, "frame": frame, "frames": len(found.mean), "fps": found.fps,
-                 "start_s": found.start_s, "limits": [THE_MEAN, A_SAMPLE], "ticks": scale_ticks(reach),
+                 "start_s": found.start_s, "limits": [THE_MEAN, A_SAMPLE, TOO_FAR], "ticks": scale_ticks(reach),
                  "scale": heat(np.linspace(0, 1, 64)[None])[0].tolist(),
                  "steps": steps_of(found, part), "shares": shares_of(found)}
         return body, self._new_pictures(found, frame, reach)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from liveavatar.metrics.possible import A_SAMPLE, LATENTS, THE_MEAN, Possible, describe
+from liveavatar.metrics.possible import A_SAMPLE, LATENTS, THE_MEAN, TOO_FAR, Possible, describe
 from liveavatar.metrics.steps import change_map
 from liveavatar.study.drawing import DARK_GREY, STUDENT, Picture, course, finished, legend
 from liveavatar.study.table import Estimate
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.gridspec import GridSpec
 
 COLOURS = {"latents": STUDENT, "face": ORANGE, "mouth": PURPLE, "background": SKY, "picture": GREEN}
+TITLE_LETTERS = 140      # on a line, so that it is no wider than the figure
 ROWS = ("the guess", "expected:\nmean of what\nis possible", "the difference")
 
 
@@ -39,7 +41,7 @@ def draw_possible(found: Possible, shares: Mapping[str, Sequence[Estimate]] | No
     if shares is None:
         shares = {part: [one_block(found, step, part) for step in range(count)] for part in found.spread}
     curve(figure.add_subplot(grid[:, count + 1]), shares)
-    return finished(figure, None, (title or describe(found)).replace("; ", ";\n", 1))
+    return finished(figure, None, textwrap.fill(title or describe(found), TITLE_LETTERS))
 
 
 def draw_pictures(figure: Figure, grid: GridSpec, found: Possible) -> None:
@@ -85,8 +87,8 @@ def curve(axis: Axes, shares: Mapping[str, Sequence[Estimate]]) -> None:
                       linewidth=1, markersize=3)
     course(axis, dict(enumerate(shares[LATENTS])), COLOURS[LATENTS], LATENTS, linewidth=2.4)
     top = max(1.25, 1.05 * max(one.mean for some in shares.values() for one in some))
-    axis.axhspan(A_SAMPLE, top, color=ORANGE, alpha=0.13, linewidth=0)
-    for height, words in ((top - 0.06, "one sample"), (0.03, "holds the mean")):
+    axis.axhspan(A_SAMPLE, TOO_FAR, color=ORANGE, alpha=0.13, linewidth=0)
+    for height, words in ((A_SAMPLE + 0.03, "one sample"), (0.03, "holds the mean")):
         axis.text(places[-1], height, words, ha="right", fontsize=8, color=DARK_GREY)
     axis.set_ylim(0, top)
     axis.set_xticks(list(places))

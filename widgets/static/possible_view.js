@@ -180,9 +180,9 @@ const view = {
 
   /* Where a distance is called the mean, and where a sample; the lines of both. */
   drawBands(pen, theme, { pane, y, limits, top }) {
-    const { left, right, width } = pane, [mean, sample] = limits;
+    const { left, right, width } = pane, [mean, sample, tooFar] = limits, end = Math.min(tooFar, top);
     pen.globalAlpha = theme.dark ? 0.22 : 0.13;
-    for (const [from, to, colour] of [[0, mean, theme.sky], [sample, top, theme.orange]]) {
+    for (const [from, to, colour] of [[0, mean, theme.sky], [sample, end, theme.orange]]) {
       pen.fillStyle = colour;
       pen.fillRect(left, y(to), width - left - right, y(from) - y(to));
     }
@@ -201,7 +201,7 @@ const view = {
     }
     pen.setLineDash([]);
     pen.textAlign = "right";
-    pen.fillText("one sample", width - right - 6, y(top) + 9);
+    pen.fillText("one sample", width - right - 6, y(sample) - 9);
     pen.fillText("holds the mean", width - right - 6, y(0) - 9);
     pen.textBaseline = "alphabetic";
   },
