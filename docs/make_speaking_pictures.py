@@ -27,12 +27,12 @@ SHEETS = {      # words, seconds, portrait strength, size against that of the sh
     "four_steps_without_a_portrait": ("smiling", 1.92, 0.0, 0.75)}
 
 
-def save_loop(pipe: liveavatar.Pipeline) -> None:
+def save_loop(pipe: liveavatar.Pipeline, folder: Path) -> None:
     """Save a loop: each sample photograph, and beside it what it says."""
     config = liveavatar.GenerationConfig(start_s=START_S, duration_s=SECONDS)
     rows: list[np.ndarray] = []                        # (T, H, W, 3) from left to right
     for portrait in liveavatar.sample_portraits().values():
-        steps = pipe.stream(samples()["welcome"], portrait, "neutral light", config)
+        steps = pipe.stream(samples()["welcome"], portrait, "neutral light", config, output=folder / "loop.mp4")
         video = np.concatenate([item.frames.numpy() for item in steps if isinstance(item, Block)])[::STRIDE]
         shown, size = prepare_portrait(pipe.backend, portrait, config)
         still = to_bytes(fit_portrait(shown, size).permute(1, 2, 0).numpy())
@@ -50,24 +50,24 @@ def side_by_side(pictures: list[np.ndarray]) -> Image.Image:
     return sheet
 
 
-def save_sheets(pipe: liveavatar.Pipeline) -> None:
+def save_sheets(pipe: liveavatar.Pipeline, folder: Path) -> None:
     """Save what the steps guess, with a portrait and without one."""
     portrait = liveavatar.sample_portraits()["woman"]
     for name, (words, seconds, strength, scale) in SHEETS.items():
         config = liveavatar.GenerationConfig(duration_s=seconds, portrait_strength=strength)
         trace = liveavatar.Trace()
-        for _ in trace.watch(pipe.stream(samples()["welcome"], portrait, words, config)):
+        for _ in trace.watch(pipe.stream(samples()["welcome"], portrait, words, config, output=folder / "sheet.mp4")):
             pass
-        with tempfile.TemporaryDirectory() as folder:
-            sheet = sheet_of_steps(pipe, trace, Path(folder) / "sheet.png")
+        sheet = sheet_of_steps(pipe, trace, folder / "sheet.png")
         size = round(scale * sheet.width), round(scale * sheet.height)
         sheet.resize(size, Image.Resampling.LANCZOS).save(DOCS / f"{name}.jpg", quality=85)
 
 
 def main() -> None:
     pipe = liveavatar.load("mini")
-    save_loop(pipe)
-    save_sheets(pipe)
+    with tempfile.TemporaryDirectory() as folder:
+        save_loop(pipe, Path(folder))
+        save_sheets(pipe, Path(folder))
 
 
 if __name__ == "__main__":
