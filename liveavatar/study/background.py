@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import ClassVar, Generic, Self, TypeVar
 
 from liveavatar.interrupts import stop_on_interrupt
 from liveavatar.types import InputError
@@ -79,3 +79,32 @@ class BackgroundWork(Generic[News]):
     def _tell(self, news: News) -> None:
         for watcher in tuple(self._watchers):
             watcher(news)
+
+
+class StepwiseWork(BackgroundWork[News]):
+    """Do work whose parts come one by one from an iterator: whoever wants them takes them, or a thread takes all."""
+
+    def _parts(self) -> Iterator[object]:
+        """Yield after each part; begins with `_take_over`, and looks at `_stop` between the parts."""
+        raise NotImplementedError
+
+    def start(self) -> Self:
+        """Do it in a thread, for notebooks. `stop` ends it, `wait` waits for it. Raises InputError while it runs."""
+        def work() -> None:
+            for _ in self._parts():
+                pass
+            self._tell(None)
+
+        self._start(work)
+        return self
+
+    def wait(self, timeout_s: float | None = None) -> Self:
+        """Wait for what was started; raises what it raised."""
+        self._wait(timeout_s)
+        return self
+
+    def _take_over(self) -> None:
+        """Begin in the calling thread. Raises InputError while it runs in its own."""
+        if threading.current_thread() is not self._thread:
+            self._check_not_running()
+            self._stop.clear()

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -32,7 +31,7 @@ from liveavatar.files import user_path
 from liveavatar.inputs import prepare
 from liveavatar.metrics.stream_drift import CURVES, DriftPoint, find_jumps, find_shifts
 from liveavatar.runfolder import sha256_of
-from liveavatar.study.background import BackgroundWork
+from liveavatar.study.background import StepwiseWork
 from liveavatar.study.cell_result import write_json
 from liveavatar.study.drift_stream import DriftStream, PlantedFault, StreamSetting
 from liveavatar.threads import held_threads
@@ -74,7 +73,7 @@ class DriftRow:
     shifts: list[int]
 
 
-class DriftStudy(BackgroundWork[DriftPoint | None]):
+class DriftStudy(StepwiseWork[DriftPoint | None]):
     """Streams that differ in one switch each, made block by block in turn and measured.
 
     Memory is bounded: each stream keeps its caches, its curves and a few small pictures.
@@ -141,9 +140,7 @@ class DriftStudy(BackgroundWork[DriftPoint | None]):
         Closing it, or `stop`, ends after the block that is being made; calling it again goes on there.
         Raises InputError while it runs in a thread.
         """
-        if threading.current_thread() is not self._thread:
-            self._check_not_running()
-            self._stop.clear()
+        self._take_over()
         self._prepare()
         try:
             with held_threads():
@@ -160,20 +157,7 @@ class DriftStudy(BackgroundWork[DriftPoint | None]):
             for stream in self.streams:
                 stream.save()
 
-    def start(self) -> DriftStudy:
-        """Make it in a thread, for notebooks. `stop` ends it, `wait` waits for it. Raises InputError while it runs."""
-        def work() -> None:
-            for _ in self.blocks():
-                pass
-            self._tell(None)
-
-        self._start(work)
-        return self
-
-    def wait(self, timeout_s: float | None = None) -> DriftStudy:
-        """Wait for a study that was started; raises what it raised."""
-        self._wait(timeout_s)
-        return self
+    _parts = blocks
 
     @torch.inference_mode()
     def _prepare(self) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -32,7 +31,7 @@ from liveavatar.files import user_path, utf8_path, write_whole
 from liveavatar.metrics.possible import MOST, Comparison, Possible, PossibleStep
 from liveavatar.metrics.possible_renderings import check_run, draw_pictures, encoded
 from liveavatar.runfolder import sha256_of
-from liveavatar.study.background import BackgroundWork
+from liveavatar.study.background import StepwiseWork
 from liveavatar.study.cell_result import write_json
 from liveavatar.threads import held_threads
 from liveavatar.types import InputError
@@ -46,7 +45,7 @@ LIVE_RENDERINGS = 8                  # enough to tell a mean from a sample, draw
 FORMAT = 1
 
 
-class PossibleStudy(BackgroundWork[int | None]):
+class PossibleStudy(StepwiseWork[int | None]):
     """Draw other renderings of a block of a run, one by one, and compare each step's guess with them. Watchers hear how
     many are compared."""
 
@@ -103,9 +102,7 @@ class PossibleStudy(BackgroundWork[int | None]):
         Closing it, or `stop`, ends after the rendering that is being drawn; calling it again goes on there.
         Raises InputError while it runs in a thread.
         """
-        if threading.current_thread() is not self._thread:
-            self._check_not_running()
-            self._stop.clear()
+        self._take_over()
         with held_threads():
             if self._comparison is None:
                 self._comparison = Comparison(self.run, self.block)
@@ -118,20 +115,7 @@ class PossibleStudy(BackgroundWork[int | None]):
                 self._tell(self.count)
                 yield self.found
 
-    def start(self) -> PossibleStudy:
-        """Draw in a thread, for notebooks. `stop` ends it, `wait` waits for it. Raises InputError while it runs."""
-        def work() -> None:
-            for _ in self.compared():
-                pass
-            self._tell(None)
-
-        self._start(work)
-        return self
-
-    def wait(self, timeout_s: float | None = None) -> PossibleStudy:
-        """Wait for a study that was started; raises what it raised."""
-        self._wait(timeout_s)
-        return self
+    _parts = compared
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write what was found into a file, for `open_possible`. Raises InputError before the second rendering."""

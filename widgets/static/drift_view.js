@@ -7,6 +7,7 @@ import {
   DRIFT_PANES, driftCurves, driftNumber, driftPlace, driftRange, driftWords,
 } from "./drift_curves.js";
 import { live } from "./live.js";
+import { laShowStudy, laStudyButton } from "./study_button.js";
 
 const DRIFT_HEIGHT = 132, DRIFT_EDGE = { left: 38, right: 8, top: 8, bottom: 18 };      // px
 
@@ -14,10 +15,7 @@ const view = {
   name: "la-drift",
 
   build(ctx) {
-    ctx.toggle = ctx.button("Start", "Make a block of each stream in turn, or stop; what is made stays (space)",
-      () => ctx.send("study"), "la-main-button");
-    ctx.words = laElement("span", { class: "la-progress", role: "status" });
-    ctx.bar.append(ctx.words);
+    laStudyButton(ctx, "Make a block of each stream in turn, or stop; what is made stays (space)");
     ctx.space();
     ctx.copyButton();
     ctx.curves = new Map();
@@ -47,9 +45,8 @@ const view = {
   },
 
   draw(ctx) {
-    const { streams, words, running, done } = ctx.body;
-    ctx.words.textContent = words;
-    ctx.toggle.textContent = running ? "Stop" : done ? "Done" : streams.some((one) => one.blocks) ? "Go on" : "Start";
+    const { streams, done } = ctx.body;
+    laShowStudy(ctx, { ...ctx.body, begun: streams.some((one) => one.blocks) });
     ctx.toggle.disabled = !streams.length || done;
     const theme = ctx.theme();
     view.drawList(ctx, theme);

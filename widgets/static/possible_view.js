@@ -10,6 +10,7 @@ import {
   POSSIBLE_PARTS, possibleCount, possibleInterval, possibleNumber, possiblePoints, possibleTop, possibleWords,
 } from "./possible_curve.js";
 import { live } from "./live.js";
+import { laShowStudy, laStudyButton } from "./study_button.js";
 
 const POSSIBLE_KINDS = ["guess", "mean", "apart"], POSSIBLE_HEIGHT = 270;
 const POSSIBLE_EDGE = { left: 30, right: 10, above: 10, below: 22 };               // px
@@ -18,10 +19,7 @@ const view = {
   name: "la-possible",
 
   build(ctx) {
-    ctx.toggle = ctx.button("Start", "Draw other videos of this block, or stop; what is drawn stays (space)",
-      () => ctx.send("study"), "la-main-button");
-    ctx.words = laElement("span", { class: "la-progress", role: "status" });
-    ctx.bar.append(ctx.words);
+    laStudyButton(ctx, "Draw other videos of this block, or stop; what is drawn stays (space)");
     ctx.count = ctx.slider("renderings", "renderings", "Other videos that are drawn", { min: 4, max: 64, step: 4 });
     ctx.blocks = laElement("select", { onchange: () => ctx.move(Number(ctx.blocks.value) + 0.001) });
     ctx.blockField = ctx.field("block", "The block that is drawn again: that under the time cursor", ctx.blocks);
@@ -61,8 +59,7 @@ const view = {
 
   draw(ctx) {
     const { body } = ctx;
-    ctx.words.textContent = body.words;
-    ctx.toggle.textContent = body.running ? "Stop" : body.done ? "Done" : body.begun ? "Go on" : "Start";
+    laShowStudy(ctx, body);
     ctx.toggle.disabled = !body.can_draw || (body.done && !body.running);
     ctx.toggle.hidden = ctx.count.hidden = body.saved;
     view.fillBlocks(ctx);
