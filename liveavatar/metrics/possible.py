@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.config import check_whole
-from liveavatar.metrics.possible_renderings import Rendering, check_run, draw_rendering, parts_of
+from liveavatar.metrics.possible_renderings import Rendering, check_run, draw_rendering, in_8_bits, parts_of
 from liveavatar.runs.edits import latents_before
 from liveavatar.types import InputError
 
@@ -245,7 +245,7 @@ def to_unit(pictures: np.ndarray) -> Tensor:
 
 def to_bytes(pictures: Tensor) -> np.ndarray:
     """Convert pictures 0..1 to uint8."""
-    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return in_8_bits(pictures).numpy()
 
 
 # ---------------------------------------------------------------------------------------------- in words

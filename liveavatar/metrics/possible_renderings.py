@@ -69,7 +69,12 @@ def draw_pictures(run: Run, block: int, seed: int) -> Tensor:
     size = run.step_frames.decode(block, 0).shape[1:3]
     with adapted_threads(torch.device("cpu"), ("rendering", size)):
         video = render(identity.expand(len(motion), -1), motion, size)       # (T, 3, H, W)
-    return (video.permute(0, 2, 3, 1).clamp(0, 1) * 255).round().to(torch.uint8)
+    return in_8_bits(video.permute(0, 2, 3, 1))
+
+
+def in_8_bits(pictures: Tensor) -> Tensor:
+    """Round pictures of 0..1 to 0..255, uint8."""
+    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 @torch.no_grad()
